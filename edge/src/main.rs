@@ -1,0 +1,2 @@
+//! The `bond` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! bond-ingest
