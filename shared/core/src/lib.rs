@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod assets;
 pub mod code;
 pub mod control;
 pub mod decimal;
