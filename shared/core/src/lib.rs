@@ -13,6 +13,7 @@ pub mod log;
 pub mod meter;
 pub mod position;
 pub mod source;
+pub mod spec;
 pub mod store;
 pub mod time;
 pub mod topic;
