@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod assets;
 pub mod code;
 pub mod control;
 pub mod decimal;
@@ -12,6 +13,7 @@ pub mod log;
 pub mod meter;
 pub mod position;
 pub mod source;
+pub mod spec;
 pub mod store;
 pub mod time;
 pub mod topic;
