@@ -10,10 +10,13 @@ pub mod event;
 pub mod feed;
 pub mod instrument;
 pub mod log;
+pub mod memory;
 pub mod meter;
 pub mod position;
 pub mod source;
 pub mod spec;
 pub mod store;
+#[cfg(any(test, feature = "suites"))]
+pub mod suites;
 pub mod time;
 pub mod topic;
