@@ -15,3 +15,4 @@ pub mod source;
 pub mod store;
 pub mod time;
 pub mod topic;
+pub mod wire;
