@@ -20,3 +20,4 @@ pub mod store;
 pub mod suites;
 pub mod time;
 pub mod topic;
+pub mod wire;
