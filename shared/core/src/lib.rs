@@ -9,6 +9,7 @@ pub mod event;
 pub mod feed;
 pub mod instrument;
 pub mod log;
+pub mod message;
 pub mod meter;
 pub mod position;
 pub mod source;
