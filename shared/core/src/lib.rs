@@ -11,6 +11,7 @@ pub mod feed;
 pub mod instrument;
 pub mod log;
 pub mod memory;
+pub mod message;
 pub mod meter;
 pub mod position;
 pub mod source;
