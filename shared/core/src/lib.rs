@@ -6,6 +6,7 @@ pub mod code;
 pub mod control;
 pub mod decimal;
 pub mod event;
+pub mod event_clock;
 pub mod feed;
 pub mod instrument;
 pub mod log;
@@ -15,3 +16,4 @@ pub mod source;
 pub mod store;
 pub mod time;
 pub mod topic;
+
