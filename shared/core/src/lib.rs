@@ -17,3 +17,4 @@ pub mod store;
 pub mod time;
 pub mod topic;
 
+pub mod window;
