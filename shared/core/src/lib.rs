@@ -16,5 +16,4 @@ pub mod source;
 pub mod store;
 pub mod time;
 pub mod topic;
-
 pub mod window;
