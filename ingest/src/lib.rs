@@ -1,5 +1,6 @@
 //! The long-running side of Bond: exchange connectors, order books, windows, and the single writer of the event log.
 
+pub mod book;
 pub mod normalize;
 pub mod report;
 pub mod venue;
