@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bond_core::instrument::{Symbol, Venue};
+use bond_core::instrument::Venue;
 use bond_core::source::{SourceBoard, SourceState, SourceStatus};
 use bond_core::topic::Topic;
 use bytes::Bytes;
@@ -54,6 +54,3 @@ pub(super) fn show(board: &SourceBoard, venues: &BTreeMap<Venue, Health>, simula
 pub(super) const fn source_status(health: &Health, simulated: bool) -> SourceStatus {
     SourceStatus { state: health.state, since: health.since, simulated }
 }
-
-/// How a venue fares for one symbol of a stream.
-pub(super) type BySymbol = BTreeMap<(Symbol, Venue), Health>;

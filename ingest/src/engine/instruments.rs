@@ -240,9 +240,10 @@ impl Instruments {
         self.0.values_mut().for_each(InstrumentState::clear_wants);
     }
 
-    /// Drops the instruments that nobody wants.
-    pub(super) fn sweep(&mut self) {
+    /// Drops the instruments that nobody wants, and keeps books at the depths that are.
+    pub(super) fn settle(&mut self) {
         self.0.retain(|_, state| state.is_wanted());
+        self.0.values_mut().for_each(InstrumentState::settle_depths);
     }
 }
 
