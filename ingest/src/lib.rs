@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod normalize;
 pub mod report;
 pub mod rest;
 pub mod session;
