@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod engine;
 pub mod normalize;
 pub mod report;
 pub mod rest;
