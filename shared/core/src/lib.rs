@@ -5,6 +5,7 @@
 pub mod code;
 pub mod control;
 pub mod decimal;
+pub mod dedupe;
 pub mod event;
 pub mod event_clock;
 pub mod feed;
