@@ -12,6 +12,7 @@ pub mod feed;
 pub mod instrument;
 pub mod log;
 pub mod meter;
+pub mod order;
 pub mod position;
 pub mod source;
 pub mod store;
