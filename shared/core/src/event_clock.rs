@@ -7,6 +7,11 @@ use crate::time::UnixNanos;
 /// A venue time further ahead of our clock than this is not trusted.
 const MAX_AHEAD: Duration = Duration::from_secs(5);
 
+/// The venue time, if it is known and can be trusted at `now`.
+pub(crate) fn trusted(ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<UnixNanos> {
+    ts_exchange.filter(|ts| *ts <= now.plus(MAX_AHEAD))
+}
+
 /// What drives an [`EventClock`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
@@ -51,7 +56,7 @@ impl EventClock {
     /// trusted, else what the clock shows. `None` while there is no clock.
     pub fn observe(&mut self, ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<UnixNanos> {
         let shown = self.now(now);
-        let Some(ts) = ts_exchange.filter(|ts| *ts <= now.plus(MAX_AHEAD)) else { return shown };
+        let Some(ts) = trusted(ts_exchange, now) else { return shown };
         if self.pace == Pace::Venues {
             self.hear(ts, now);
         }

@@ -92,8 +92,9 @@ impl Aggregate {
         Some(Number::from_count(count))
     }
 
-    /// Joins the window that follows: the aggregate over both, as if they had been one.
+    /// Joins a window that follows: the aggregate over both, as if they had been one. Not complete where there is a hole between them.
     pub(super) fn join(&mut self, next: &Self) {
+        self.complete &= next.start == self.end;
         self.end = next.end;
         for (venue, tally) in &next.venues {
             tally_of(&mut self.venues, *venue).merge(tally);

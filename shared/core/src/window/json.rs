@@ -54,6 +54,7 @@ impl Aggregate {
             "symbol" => write_text(&self.symbol, out),
             "complete" => write_bool(self.complete, out),
             "raw_data" => self.write_raw_data(out),
+            "by_exchange" => self.write_venues(out),
             _ => write_number(self.number(field), out),
         }
     }
@@ -65,12 +66,7 @@ impl Aggregate {
         write_name("sources", out);
         write_texts(self.venues.iter().map(|(venue, _)| venue.name()), out);
         write_name("by_exchange", out);
-        out.push(b'{');
-        for (venue, tally) in &self.venues {
-            write_name(venue.name(), out);
-            self.write_venue(tally, out);
-        }
-        out.push(b'}');
+        self.write_venues(out);
         write_name("bid", out);
         write_number(self.standing.bid.map(Number::from), out);
         write_name("ask", out);
@@ -79,6 +75,15 @@ impl Aggregate {
         write_bool(self.simulated, out);
         write_name("down", out);
         write_texts(self.down.iter().map(SmolStr::as_str), out);
+        out.push(b'}');
+    }
+
+    fn write_venues(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (venue, tally) in &self.venues {
+            write_name(venue.name(), out);
+            self.write_venue(tally, out);
+        }
         out.push(b'}');
     }
 

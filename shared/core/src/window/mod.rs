@@ -16,71 +16,31 @@
 
 mod aggregate;
 mod carried;
+mod config;
 mod json;
 mod number;
 mod quotes;
 mod sources;
 mod subject;
 mod tally;
+pub mod transform;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
-
-use smol_str::SmolStr;
 
 pub use aggregate::{Aggregate, FUNDING_FIELDS, NUMERIC_FIELDS};
 pub use carried::Carried;
+pub use config::{Config, Outcome, Subject};
 pub use number::Number;
 
 use crate::decimal::Price;
-use crate::event::{Channel, Custom, Funding, MarketData, MarketEvent, Ticker, Trade, Tweet};
-use crate::event_clock::{EventClock, Pace};
+use crate::event::{Custom, Funding, MarketData, MarketEvent, Ticker, Trade, Tweet};
+use crate::event_clock::EventClock;
 use crate::instrument::{Instrument, Symbol};
 use crate::source::SourceStatus;
 use crate::time::UnixNanos;
+use config::Channels;
 use subject::{Happening, Rules, SubjectWindows};
 use tally::{Figures, Input};
-
-/// What a stream's windows are to be.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The length of a window, above zero.
-    pub interval: Duration,
-    /// How long to wait for what is late.
-    pub max_lag: Duration,
-    /// At most so much time is made up for when the event clock leaps, or after a takeover: older windows without events are left out.
-    pub ring: Duration,
-    /// The channels of all sources, `Liquidations` included. Other data are ignored.
-    pub channels: BTreeSet<Channel>,
-    /// What drives the event clock.
-    pub pace: Pace,
-    /// What there is an aggregate of in every window.
-    pub subjects: Vec<Subject>,
-}
-
-/// What a stream gives aggregates of.
-#[derive(Clone, Debug, Default)]
-pub struct Subject {
-    /// A symbol of the stream; `None` is `*`, for streams without symbols.
-    pub symbol: Option<Symbol>,
-    /// The names of its sources. Each counts as lacking until [`Windows::set_source`] says otherwise.
-    pub sources: BTreeSet<SmolStr>,
-    /// What an earlier writer of the stream left behind.
-    pub carried: Option<Carried>,
-}
-
-/// What became of an event.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Outcome {
-    /// It concerns no window of this stream, or came before there was a clock.
-    Ignored,
-    /// It is in its window.
-    Counted,
-    /// Its window was closed.
-    Late,
-    /// Its figures are too large to be summed exactly; nothing has changed.
-    TooLarge,
-}
 
 /// The windows of one stream.
 #[derive(Clone, Debug)]
@@ -95,32 +55,6 @@ pub struct Windows {
     begun: bool,
     /// The end of the next window to close.
     due: UnixNanos,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Channels {
-    trades: bool,
-    ticker: bool,
-    order_book: bool,
-    funding: bool,
-    liquidations: bool,
-}
-
-impl Channels {
-    fn new(channels: &BTreeSet<Channel>) -> Self {
-        let has = |channel| channels.contains(&channel);
-        Self {
-            trades: has(Channel::Trades),
-            ticker: has(Channel::Ticker),
-            order_book: has(Channel::OrderBook),
-            funding: has(Channel::Funding),
-            liquidations: has(Channel::Liquidations),
-        }
-    }
-
-    const fn have_a_price(self) -> bool {
-        self.trades || self.ticker || self.order_book
-    }
 }
 
 /// When an event counts, and what is closed by then.

@@ -1,10 +1,12 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::*;
 use crate::decimal::{Quantity, Rate};
-use crate::event::{Liquidation, Side};
+use crate::event::{Channel, Liquidation, Side};
+use crate::event_clock::Pace;
 use crate::instrument::{MarketType, Venue};
 use crate::source::SourceState;
 
@@ -24,7 +26,7 @@ fn price(text: &str) -> Price {
 }
 
 /// A stream of some symbols, whose one source, Binance, is connected.
-fn stream(symbols: &[&str], channels: &[Channel]) -> Windows {
+pub(super) fn stream(symbols: &[&str], channels: &[Channel]) -> Windows {
     let subjects = symbols.iter().map(|text| Subject {
         symbol: Some(symbol(text)),
         sources: [Venue::Binance.name().into()].into(),
@@ -50,7 +52,7 @@ fn trades() -> Windows {
     stream(&["BTC/USDT"], &[Channel::Trades])
 }
 
-fn status(state: SourceState) -> SourceStatus {
+pub(super) fn status(state: SourceState) -> SourceStatus {
     SourceStatus { state, since: ms(0), simulated: false }
 }
 
@@ -59,7 +61,7 @@ fn event(venue: Venue, text: &str, at: Option<i64>, data: MarketData) -> MarketE
     MarketEvent { instrument, ts_event: ms(0), ts_exchange: at.map(ms), data }
 }
 
-fn trade(figures: &str) -> MarketData {
+pub(super) fn trade(figures: &str) -> MarketData {
     let (price, size) = figures.split_once('*').expect("price*size");
     let (price, size) = (Price::parse(price).expect("price"), Quantity::parse(size).expect("size"));
     MarketData::Trade(Trade { price, size, side: Side::Buy, trade_id: "1".into() })
@@ -72,7 +74,7 @@ fn ticker(bid: &str, ask: &str, last: &str) -> MarketData {
 
 impl Windows {
     /// An event of Binance BTC/USDT whose venue time is its time of arrival.
-    fn at(&mut self, millis: i64, data: MarketData) -> Outcome {
+    pub(super) fn at(&mut self, millis: i64, data: MarketData) -> Outcome {
         self.push_market(&event(Venue::Binance, "BTC/USDT", Some(millis), data), ms(millis))
     }
 
