@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod api_key;
 pub mod assets;
 pub mod code;
 pub mod control;
@@ -19,4 +20,5 @@ pub mod store;
 #[cfg(any(test, feature = "suites"))]
 pub mod suites;
 pub mod time;
+pub mod token;
 pub mod topic;
