@@ -9,6 +9,7 @@ pub mod decimal;
 pub mod event;
 pub mod feed;
 pub mod instrument;
+pub mod language;
 pub mod log;
 pub mod meter;
 pub mod position;
