@@ -10,6 +10,7 @@ pub mod decimal;
 pub mod event;
 pub mod feed;
 pub mod instrument;
+pub mod language;
 pub mod log;
 pub mod memory;
 pub mod message;
