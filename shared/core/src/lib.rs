@@ -1,1 +1,17 @@
-//! bond-core
+//! The domain of Bond: market-data events, streams, topics and positions, the client protocol, and the ports to the outside.
+//!
+//! No I/O, no clock, no runtime: time, randomness and ids come in as values.
+
+pub mod code;
+pub mod control;
+pub mod decimal;
+pub mod event;
+pub mod feed;
+pub mod instrument;
+pub mod log;
+pub mod meter;
+pub mod position;
+pub mod source;
+pub mod store;
+pub mod time;
+pub mod topic;

@@ -1,0 +1,221 @@
+//! Venues: one file each that says what to send and what a frame means, without socket or clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::event::{BookUpdate, Channel, MarketEvent};
+use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
+use bond_core::time::UnixNanos;
+use rust_decimal::Decimal;
+use smol_str::SmolStr;
+
+/// One thing to receive from a venue. For order books the venue's file chooses the channel; depths are cut when published.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Subscription {
+    /// What it is about.
+    pub instrument: Arc<Instrument>,
+    /// What is carried.
+    pub channel: Channel,
+}
+
+/// One class of URL of a venue's market; each has its own connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Route {
+    /// A short name for logs: `public`, `market`.
+    pub name: &'static str,
+    /// The path below the WebSocket base URL.
+    pub path: &'static str,
+}
+
+/// What a venue allows on its connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Subscriptions on one connection.
+    pub subscriptions: usize,
+    /// Subscriptions named in one message.
+    pub per_message: usize,
+    /// The least time between two messages of ours on one connection.
+    pub message_interval: Duration,
+    /// The least time between two connection attempts.
+    pub connect_interval: Duration,
+    /// How long a connection may live before we replace it ourselves.
+    pub lifetime: Duration,
+}
+
+/// How a connection is kept alive from our side. Answering the venue's ping frames is the transport's business.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// How often to send.
+    pub every: Duration,
+    /// The text to send.
+    pub text: &'static str,
+}
+
+/// What makes consecutive updates of an order book continuous.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContinuityRule {
+    /// A REST snapshot joined to buffered deltas by id ranges: `first_id <= last + 1 <= last_id`.
+    Range,
+    /// As `Range` for the first delta after the snapshot, then `prev_id == last`.
+    RangeThenPrevious,
+    /// The snapshot comes on the socket; then `prev_id == last`, whatever the new id is.
+    Previous,
+    /// The snapshot comes on the socket; then `last_id == last + 1`.
+    PlusOne,
+}
+
+/// A frame's meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decoded {
+    /// An event of a known instrument.
+    Event(MarketEvent),
+    /// The venue accepted these subscriptions.
+    Acknowledged(Vec<Subscription>),
+    /// The venue refused these subscriptions; which may be empty where it does not say.
+    Refused {
+        /// Which.
+        subscriptions: Vec<Subscription>,
+        /// The venue's code and words.
+        reason: String,
+    },
+    /// The venue asks us to connect anew, soon.
+    Reconnect {
+        /// The venue's words.
+        reason: String,
+    },
+    /// A sign of life without data: a pong, an empty update.
+    Alive,
+    /// A well-formed frame that carries nothing we take, and why.
+    Ignored(&'static str),
+}
+
+/// Why a frame, or an item in it, was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    /// Not JSON, or not of the documented shape.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// A number that cannot be kept exactly.
+    #[error("bad number in {field}: {error}")]
+    Number {
+        /// The venue's field.
+        field: &'static str,
+        /// What is wrong.
+        error: bond_core::decimal::DecimalError,
+    },
+    /// An instrument that is no spot pair or linear perpetual: dated, inverse, or not listed.
+    #[error("instrument not served: {0}")]
+    Instrument(SmolStr),
+    /// A perpetual whose contract size is not known, so that its amounts cannot be converted.
+    #[error("contract size unknown: {0}")]
+    ContractSize(SmolStr),
+    /// A book without the sequence that proves it continuous.
+    #[error("no sequence: {0}")]
+    NoSequence(SmolStr),
+}
+
+/// An instrument as its venue lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// The instrument.
+    pub instrument: Arc<Instrument>,
+    /// The venue's name for it: `BTCUSDT`, `BTC-USDT-SWAP`.
+    pub name: SmolStr,
+    /// Base units in one contract; 1 where amounts are in the base currency; `None` where it is not known.
+    pub contract_size: Option<Decimal>,
+}
+
+/// A venue's list of instruments, by its own names and by ours.
+#[derive(Clone, Debug, Default)]
+pub struct Listings {
+    by_name: HashMap<SmolStr, Arc<Listing>>,
+    by_symbol: HashMap<Symbol, Arc<Listing>>,
+}
+
+impl Listings {
+    /// Adds or replaces a listing.
+    pub fn insert(&mut self, listing: Listing) {
+        let listing = Arc::new(listing);
+        self.by_symbol.insert(listing.instrument.symbol.clone(), Arc::clone(&listing));
+        self.by_name.insert(listing.name.clone(), listing);
+    }
+
+    /// The listing of the venue's `name`.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Listing>> {
+        self.by_name.get(name)
+    }
+
+    /// The listing of our `symbol`.
+    pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Arc<Listing>> {
+        self.by_symbol.get(symbol)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_symbol.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_symbol.is_empty()
+    }
+}
+
+impl Extend<Listing> for Listings {
+    fn extend<I: IntoIterator<Item = Listing>>(&mut self, listings: I) {
+        listings.into_iter().for_each(|listing| self.insert(listing));
+    }
+}
+
+/// A venue's market as one connection sees it: a pure state machine. One instance serves one connection.
+pub trait Protocol: Send {
+    /// The venue.
+    fn venue(&self) -> Venue;
+
+    /// Its market.
+    fn market(&self) -> MarketType;
+
+    /// The class of URL that carries `channel`; `None` where the venue's market lacks it.
+    fn route(&self, channel: Channel) -> Option<Route>;
+
+    /// What the venue allows.
+    fn limits(&self) -> Limits;
+
+    /// What to send so that the connection is not cut for silence of ours.
+    fn keepalive(&self) -> Option<Keepalive>;
+
+    /// How long an instrument's channel may be silent before it counts as stale; data alone ends a silence.
+    fn silence_budget(&self, channel: Channel) -> Duration;
+
+    /// The messages that ask for these subscriptions. Each becomes acknowledged, refused, or neither, where a venue stays silent.
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
+
+    /// The messages that end these subscriptions.
+    fn unsubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
+
+    /// What a text frame means. A rejected item does not hide the others of its frame.
+    fn decode(&mut self, frame: &str, received: UnixNanos, out: &mut Vec<Decoded>, rejects: &mut Vec<Reject>);
+
+    /// How updates of order books follow each other.
+    fn continuity(&self) -> ContinuityRule;
+
+    /// The path and query below the REST base URL that answers with a snapshot of the order book;
+    /// `None` where snapshots come on the socket.
+    fn snapshot_request(&self, instrument: &Instrument) -> Option<String>;
+
+    /// What a snapshot's answer means.
+    ///
+    /// # Errors
+    /// [`Reject`] where the answer is not of the documented shape.
+    fn decode_snapshot(&self, instrument: &Instrument, body: &[u8]) -> Result<BookUpdate, Reject>;
+
+    /// The path and query below the REST base URL that list the market's instruments.
+    fn listings_request(&self) -> &'static str;
+
+    /// The instruments in such an answer that Bond serves: spot pairs and linear perpetuals that trade.
+    ///
+    /// # Errors
+    /// [`Reject`] where the answer is not of the documented shape.
+    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject>;
+}

@@ -1,0 +1,123 @@
+//! The closed lists of error codes and close codes that clients may rely on.
+
+use std::fmt;
+
+/// Why a request or message failed. Stable: clients match on these.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Code {
+    /// No key or token was given where one is needed.
+    AuthRequired,
+    /// The key or token is malformed, altered, or for something else.
+    AuthInvalid,
+    /// The token was good once.
+    AuthExpired,
+    /// Known, but not allowed.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// The request or message cannot be understood as it stands.
+    InvalidMessage,
+    /// A topic, channel, symbol or venue that does not exist.
+    InvalidTopic,
+    /// More bytes than are taken.
+    TooLarge,
+    /// A quota is used up.
+    LimitExceeded,
+    /// Too many requests in a time.
+    RateLimitExceeded,
+    /// The client read too slowly.
+    SlowConsumer,
+    /// The connection failed.
+    ConnectionError,
+    /// Our fault.
+    InternalError,
+}
+
+impl Code {
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthRequired => "AUTH_REQUIRED",
+            Self::AuthInvalid => "AUTH_INVALID",
+            Self::AuthExpired => "AUTH_EXPIRED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::InvalidMessage => "INVALID_MESSAGE",
+            Self::InvalidTopic => "INVALID_TOPIC",
+            Self::TooLarge => "TOO_LARGE",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
+            Self::SlowConsumer => "SLOW_CONSUMER",
+            Self::ConnectionError => "CONNECTION_ERROR",
+            Self::InternalError => "INTERNAL_ERROR",
+        }
+    }
+
+    /// Whether the same request may succeed later, unchanged.
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimitExceeded | Self::SlowConsumer | Self::ConnectionError | Self::InternalError
+        )
+    }
+
+    /// The HTTP status that goes with it.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::AuthRequired | Self::AuthInvalid | Self::AuthExpired => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::InvalidMessage | Self::InvalidTopic => 400,
+            Self::TooLarge => 413,
+            Self::LimitExceeded | Self::RateLimitExceeded => 429,
+            Self::SlowConsumer | Self::ConnectionError => 503,
+            Self::InternalError => 500,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a WebSocket was closed. 4000–4499 mean "connect again", 4500–4999 "do not".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CloseCode {
+    /// The client asked for it.
+    Normal,
+    /// A frame that breaks the WebSocket protocol.
+    ProtocolError,
+    /// Binary frames, which Bond does not take.
+    Unsupported,
+    /// A token that was refused.
+    PolicyViolation,
+    /// A message over the limit.
+    TooLarge,
+    /// The server goes away for a while: connect again, and resume.
+    GoingAway,
+    /// The client read too slowly: connect again with a filter or a coarser interval.
+    SlowConsumer,
+    /// Nothing was heard from the client for too long.
+    Idle,
+    /// The stream was deleted or has ended.
+    StreamEnded,
+}
+
+impl CloseCode {
+    /// The number on the wire.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Normal => 1000,
+            Self::ProtocolError => 1002,
+            Self::Unsupported => 1003,
+            Self::PolicyViolation => 1008,
+            Self::TooLarge => 1009,
+            Self::GoingAway => 4000,
+            Self::SlowConsumer => 4008,
+            Self::Idle => 4009,
+            Self::StreamEnded => 4510,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Counters of one stream, written by ingest and edges, read by its metrics.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::topic::StreamId;
+
+/// How many latest latencies the percentiles are taken over.
+const SAMPLES: usize = 1024;
+
+/// Counters of one stream since it began to run.
+#[derive(Debug, Default)]
+pub struct StreamMeter {
+    msgs_in: AtomicU64,
+    msgs_out: AtomicU64,
+    dropped: AtomicU64,
+    latencies: Mutex<VecDeque<Duration>>,
+}
+
+/// Latencies from a log's append to the write on a client's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LatencySummary {
+    /// The median.
+    pub p50: Duration,
+    /// The 95th percentile.
+    pub p95: Duration,
+    /// Over how many samples, at most 1024.
+    pub samples: usize,
+}
+
+impl StreamMeter {
+    /// Counts source events taken in.
+    pub fn add_in(&self, count: u64) {
+        self.msgs_in.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts events written to clients, one for each event and client.
+    pub fn add_out(&self, count: u64) {
+        self.msgs_out.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts events that a slow client missed.
+    pub fn add_dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Adds one latency, in place of the oldest when there are enough.
+    pub fn add_latency(&self, latency: Duration) {
+        let mut latencies = self.latencies.lock();
+        if latencies.len() == SAMPLES {
+            latencies.pop_front();
+        }
+        latencies.push_back(latency);
+    }
+
+    /// Source events taken in.
+    pub fn msgs_in(&self) -> u64 {
+        self.msgs_in.load(Ordering::Relaxed)
+    }
+
+    /// Events written to clients.
+    pub fn msgs_out(&self) -> u64 {
+        self.msgs_out.load(Ordering::Relaxed)
+    }
+
+    /// Events that slow clients missed.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Percentiles over the latest latencies; zero without samples.
+    pub fn latency(&self) -> LatencySummary {
+        let mut sorted: Vec<Duration> = self.latencies.lock().iter().copied().collect();
+        sorted.sort_unstable();
+        let at =
+            |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)));
+        LatencySummary {
+            p50: at(50).copied().unwrap_or_default(),
+            p95: at(95).copied().unwrap_or_default(),
+            samples: sorted.len(),
+        }
+    }
+}
+
+/// The meters of all running streams.
+#[derive(Clone, Debug, Default)]
+pub struct Meters(Arc<RwLock<HashMap<StreamId, Arc<StreamMeter>>>>);
+
+impl Meters {
+    /// The meter of `stream`, made when it is first asked for.
+    pub fn of(&self, stream: &StreamId) -> Arc<StreamMeter> {
+        if let Some(meter) = self.0.read().get(stream) {
+            return Arc::clone(meter);
+        }
+        Arc::clone(self.0.write().entry(stream.clone()).or_default())
+    }
+
+    /// Forgets the meter of a stream that has ended.
+    pub fn remove(&self, stream: &StreamId) {
+        self.0.write().remove(stream);
+    }
+}

@@ -1,0 +1,103 @@
+//! The registry: which streams are desired, and by whom.
+//!
+//! What every adapter must hold to is in [`StreamStore`]'s documentation, and checked by its behaviour suite.
+
+use async_trait::async_trait;
+
+use crate::time::UnixNanos;
+use crate::topic::StreamId;
+
+/// A stream that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredStream {
+    /// Its id.
+    pub id: StreamId,
+    /// The canonical form the id was taken over: two specs are the same when these are equal.
+    pub canonical: String,
+    /// The normalised spec as JSON, as clients get it.
+    pub spec: String,
+    /// When it was first claimed, by our clock.
+    pub created_at: UnixNanos,
+}
+
+/// An owner's wish that a stream run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who wants it.
+    pub owner: String,
+    /// When the wish ends by itself.
+    pub expires_at: Option<UnixNanos>,
+}
+
+/// Why a registry did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The owner has as many streams as allowed.
+    #[error("stream quota reached: {limit}; delete a stream first, or raise BOND_MAX_STREAMS")]
+    Quota {
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// The id belongs to a different spec.
+    #[error("stream id {0} belongs to a different spec")]
+    Conflict(StreamId),
+    /// The registry cannot be reached or written.
+    #[error("stream registry unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Desired streams and the claims of their owners.
+///
+/// - A stream exists as long as at least one claim on it does; a claim past its `expires_at` does not exist, whoever asks.
+/// - Every call is atomic. A second handle on the same registry sees what a returned call has done.
+/// - What was written is there after a restart, unless the adapter says that it keeps memory only.
+#[async_trait]
+pub trait StreamStore: Send + Sync {
+    /// Claims a stream for an owner, and creates it if it does not exist. Claiming again renews `expires_at` and counts once.
+    /// Returns the stream as it stands and whether this call created it.
+    ///
+    /// # Errors
+    /// [`StoreError::Quota`] where the owner already has `quota` other streams, [`StoreError::Conflict`] where the id exists with
+    /// another canonical form, [`StoreError::Unavailable`].
+    async fn claim(
+        &self,
+        stream: DesiredStream,
+        claim: Claim,
+        quota: usize,
+        now: UnixNanos,
+    ) -> Result<(DesiredStream, bool), StoreError>;
+
+    /// Drops the owner's claim. `None`: the owner has none; `Some(true)`: it was the last, and the stream has ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn release(&self, id: &StreamId, owner: &str, now: UnixNanos) -> Result<Option<bool>, StoreError>;
+
+    /// The stream, if it exists, with its claims.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn get(
+        &self,
+        id: &StreamId,
+        now: UnixNanos,
+    ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError>;
+
+    /// An owner's streams by id, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn list(
+        &self,
+        owner: &str,
+        after: Option<&StreamId>,
+        limit: usize,
+        now: UnixNanos,
+    ) -> Result<Vec<DesiredStream>, StoreError>;
+
+    /// Every stream that exists, for reconciliation. Removes what has expired.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn desired(&self, now: UnixNanos) -> Result<Vec<DesiredStream>, StoreError>;
+}

@@ -1,0 +1,188 @@
+//! Topics: the names of logs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::event::Channel;
+use crate::instrument::{Instrument, MarketType, Symbol, Venue};
+
+/// The depths, levels a side, at which order books are published.
+pub const DEPTHS: [u16; 6] = [1, 5, 20, 50, 200, 400];
+
+/// The depth where none is named.
+pub const DEFAULT_DEPTH: u16 = 20;
+
+/// The published depth that holds `wanted` levels: rounded up, 400 at most.
+pub fn published_depth(wanted: u64) -> u16 {
+    DEPTHS.into_iter().find(|depth| u64::from(*depth) >= wanted).unwrap_or(400)
+}
+
+/// The id of a stream: 16 hexadecimal characters, lower case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(SmolStr);
+
+impl StreamId {
+    /// Parses an id; `None` unless it is 16 lower-case hexadecimal characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        valid.then(|| Self(text.into()))
+    }
+
+    /// The id made of these eight bytes.
+    pub fn from_bytes(digest: [u8; 8]) -> Self {
+        Self(format_smolstr!("{:016x}", u64::from_be_bytes(digest)))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a log.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Topic {
+    /// `streams.{stream_id}`: the events of a stream.
+    Stream(StreamId),
+    /// `trades.binance.BTC-USDT` and the like: one channel of one instrument.
+    Market(MarketTopic),
+    /// `raw.binance.BTC-USDT`: the venue's own frames about one instrument.
+    Raw(Instrument),
+}
+
+/// One channel of one instrument.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MarketTopic {
+    /// What is carried.
+    pub channel: Channel,
+    /// Of which instrument.
+    pub instrument: Instrument,
+    /// Levels a side, one of [`DEPTHS`]; for order books alone.
+    pub depth: Option<u16>,
+}
+
+impl Topic {
+    /// The topic of one channel of an instrument; order books at [`DEFAULT_DEPTH`] unless `depth` says otherwise.
+    pub fn market(channel: Channel, instrument: Instrument, depth: Option<u16>) -> Self {
+        let depth = (channel == Channel::OrderBook).then(|| depth.unwrap_or(DEFAULT_DEPTH));
+        Self::Market(MarketTopic { channel, instrument, depth })
+    }
+
+    /// The instrument it is about, if it is about one.
+    pub const fn instrument(&self) -> Option<&Instrument> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Market(topic) => Some(&topic.instrument),
+            Self::Raw(instrument) => Some(instrument),
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(id) => write!(f, "streams.{id}"),
+            Self::Market(topic) => topic.fmt(f),
+            Self::Raw(i) => write!(f, "raw.{}.{}", i.venue, i.symbol.topic_form()),
+        }
+    }
+}
+
+impl fmt::Display for MarketTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Instrument { venue, symbol } = &self.instrument;
+        write!(f, "{}.{venue}.{}", self.channel.name(), symbol.topic_form())?;
+        match self.depth {
+            Some(depth) => write!(f, ".{depth}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text that names no topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a topic: {0}; topics look like streams.{{id}}, trades.binance.BTC-USDT, orderbook.okx.BTC-USDT.20"
+)]
+pub struct TopicError(pub String);
+
+impl FromStr for Topic {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Self, TopicError> {
+        parse(text).ok_or_else(|| TopicError(text.chars().take(80).collect()))
+    }
+}
+
+fn parse(text: &str) -> Option<Topic> {
+    let (family, rest) = text.split_once('.')?;
+    match family {
+        "streams" => StreamId::parse(rest).map(Topic::Stream),
+        "raw" => parse_instrument(rest).map(Topic::Raw),
+        _ => parse_market(Channel::from_name(family)?, rest),
+    }
+}
+
+fn parse_market(channel: Channel, rest: &str) -> Option<Topic> {
+    if channel != Channel::OrderBook {
+        return Some(Topic::market(channel, parse_instrument(rest)?, None));
+    }
+    let (instrument, depth) = match rest.rsplit_once('.') {
+        Some((head, depth)) if head.contains('.') => (head, depth.parse().ok()?),
+        _ => (rest, DEFAULT_DEPTH),
+    };
+    DEPTHS.contains(&depth).then_some(())?;
+    Some(Topic::market(channel, parse_instrument(instrument)?, Some(depth)))
+}
+
+fn parse_instrument(text: &str) -> Option<Instrument> {
+    let (venue, symbol) = text.split_once('.')?;
+    let (base, quote) = symbol.split_once('-')?;
+    let (quote, market) = match quote.split_once('-') {
+        Some((quote, "PERP")) => (quote, MarketType::Perpetual),
+        Some(_) => return None,
+        None => (quote, MarketType::Spot),
+    };
+    let symbol = Symbol::new(base, quote, market).ok()?;
+    Some(Instrument { venue: venue.parse::<Venue>().ok()?, symbol })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_topics_are_one_to_one() {
+        for name in [
+            "streams.0123456789abcdef",
+            "trades.binance.BTC-USDT",
+            "ticker.okx.ETH-USDT-PERP",
+            "orderbook.bybit.BTC-USDT.20",
+            "raw.binance.BTC-USDT",
+        ] {
+            assert_eq!(name.parse::<Topic>().map(|t| t.to_string()), Ok(name.to_owned()));
+        }
+        assert_eq!(
+            "orderbook.okx.BTC-USDT".parse::<Topic>().map(|t| t.to_string()),
+            Ok("orderbook.okx.BTC-USDT.20".into())
+        );
+        for name in
+            ["", "streams.xyz", "trades.mtgox.BTC-USDT", "orderbook.okx.BTC-USDT.7", "candles.okx.BTC-USDT"]
+        {
+            assert!(name.parse::<Topic>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn depths_are_rounded_up() {
+        assert_eq!([1, 2, 20, 21, 1000].map(published_depth), [1, 5, 20, 50, 400]);
+    }
+}
