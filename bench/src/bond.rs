@@ -11,19 +11,10 @@ use crate::server::{Protocol, Subject};
 use crate::tally::Framing;
 
 /// A quiet `/ws/{stream_id}` connection: subscribed by its path, one event to a frame.
-const PROTOCOL: Protocol = Protocol {
-    framing: Framing::EventPerFrame,
-    hello: None,
-    replies: 0,
-};
+const PROTOCOL: Protocol = Protocol { framing: Framing::EventPerFrame, hello: None, replies: 0 };
 
 /// The edge as a subject, served by this executable.
 pub fn subject(program: PathBuf, payload_bytes: usize) -> Subject {
     let arguments = vec!["--payload".to_owned(), payload_bytes.to_string()];
-    Subject {
-        name: "bond",
-        program,
-        arguments,
-        protocol: PROTOCOL,
-    }
+    Subject { name: "bond", program, arguments, protocol: PROTOCOL }
 }

@@ -65,9 +65,7 @@ impl Fleet {
             buffer: vec![0; 256 * 1024],
         };
         for index in 0..count {
-            let connection = fleet
-                .open(index)
-                .with_context(|| format!("connection {index}"))?;
+            let connection = fleet.open(index).with_context(|| format!("connection {index}"))?;
             fleet.connections.push(connection);
         }
         Ok(fleet)
@@ -75,9 +73,8 @@ impl Fleet {
 
     /// Replaces connections that the server closed; answers how many there were.
     pub fn reconnect_closed(&mut self) -> Result<usize> {
-        let closed: Vec<usize> = (0..self.connections.len())
-            .filter(|&i| self.connections[i].tally.closed)
-            .collect();
+        let closed: Vec<usize> =
+            (0..self.connections.len()).filter(|&i| self.connections[i].tally.closed).collect();
         for &index in &closed {
             self.connections[index] = self.open(index)?;
         }
@@ -96,9 +93,7 @@ impl Fleet {
 
     /// Forgets what was counted so far.
     pub fn reset(&mut self) {
-        self.connections
-            .iter_mut()
-            .for_each(|connection| connection.tally.reset());
+        self.connections.iter_mut().for_each(|connection| connection.tally.reset());
     }
 
     /// Reads until all that was published has arrived, nothing more comes, or time is up; `published` answers the
@@ -147,9 +142,7 @@ impl Fleet {
     fn delivery(&self, events: u64, published: Option<u64>, elapsed: Duration) -> Delivery {
         let tallies = || self.connections.iter().map(|connection| &connection.tally);
         let samples = || tallies().filter_map(Tally::sample);
-        let mut latencies: Vec<u64> = samples()
-            .flat_map(|sample| sample.latencies.iter().copied())
-            .collect();
+        let mut latencies: Vec<u64> = samples().flat_map(|sample| sample.latencies.iter().copied()).collect();
         latencies.sort_unstable();
         Delivery {
             events,
@@ -164,9 +157,7 @@ impl Fleet {
     fn open(&mut self, index: usize) -> Result<Connection> {
         let tally = Tally::new(self.protocol.framing, index % SAMPLED_ONE_IN == 0);
         let mut connection = handshake(&self.endpoint, self.protocol, tally)?;
-        self.poll
-            .registry()
-            .register(&mut connection.stream, Token(index), Interest::READABLE)?;
+        self.poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE)?;
         Ok(connection)
     }
 }
@@ -226,18 +217,11 @@ fn handshake(endpoint: &Endpoint, protocol: Protocol, mut tally: Tally) -> Resul
     let mut buffer = [0; 4096];
     while tally.events < protocol.replies {
         let length = stream.read(&mut buffer)?;
-        ensure!(
-            length > 0,
-            "server closed instead of answering the subscription"
-        );
+        ensure!(length > 0, "server closed instead of answering the subscription");
         reader.feed(&buffer[..length], &mut tally);
     }
     stream.set_nonblocking(true)?;
-    Ok(Connection {
-        stream: TcpStream::from_std(stream),
-        reader,
-        tally,
-    })
+    Ok(Connection { stream: TcpStream::from_std(stream), reader, tally })
 }
 
 fn upgrade_request(endpoint: &Endpoint) -> String {

@@ -49,9 +49,7 @@ impl FrameReader {
     }
 
     fn take_payload<'a>(&mut self, bytes: &'a [u8], sink: &mut impl FrameSink) -> &'a [u8] {
-        let here = bytes
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let here = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let (piece, rest) = bytes.split_at(here);
         sink.payload(self.opcode(), piece);
         self.left -= here as u64;
@@ -130,10 +128,7 @@ mod tests {
     #[test]
     fn frames_of_every_length_class_survive_any_split() {
         let payloads = [vec![], vec![b'a'; 125], vec![b'b'; 126], vec![b'c'; 70_000]];
-        let wire: Vec<u8> = payloads
-            .iter()
-            .flat_map(|payload| server_frame(0x81, payload))
-            .collect();
+        let wire: Vec<u8> = payloads.iter().flat_map(|payload| server_frame(0x81, payload)).collect();
         for size in [1, 2, 3, 7, 4096, wire.len()] {
             let (mut reader, mut texts) = (FrameReader::default(), Texts::default());
             for piece in wire.chunks(size) {

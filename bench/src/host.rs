@@ -52,10 +52,7 @@ pub fn serve_orders(
     say(&format!("ready {address} {path}"))?;
     for line in io::stdin().lock().lines() {
         match parse_order(&line?)? {
-            Some(order) => say(&format!(
-                "published {}",
-                publish_paced(order, payload_bytes, &mut publish)
-            ))?,
+            Some(order) => say(&format!("published {}", publish_paced(order, payload_bytes, &mut publish)))?,
             None => say("settled")?,
         }
     }
@@ -133,15 +130,8 @@ mod tests {
     #[test]
     fn every_event_is_published_once_in_order() {
         let mut seen = Vec::new();
-        let order = Order {
-            rate: 1_000_000,
-            count: 50,
-        };
+        let order = Order { rate: 1_000_000, count: 50 };
         assert_eq!(publish_paced(order, 150, &mut |event| seen.push(event)), 50);
-        assert!(
-            seen.iter()
-                .enumerate()
-                .all(|(n, event)| event.contains(&format!("\"n\":{n},")))
-        );
+        assert!(seen.iter().enumerate().all(|(n, event)| event.contains(&format!("\"n\":{n},"))));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::host::Order;
-use crate::memory;
+use crate::process;
 use crate::tally::Framing;
 
 /// How to start a server and how a client subscribes at it.
@@ -67,17 +67,9 @@ impl Server {
             .with_context(|| format!("cannot start {}", subject.program.display()))?;
         let orders = child.stdin.take();
         let answers = answers(&mut child)?;
-        let endpoint = parse_ready(
-            &answers
-                .recv_timeout(Duration::from_secs(10))
-                .context("server did not get ready")?,
-        )?;
-        Ok(Self {
-            child,
-            orders,
-            answers,
-            endpoint,
-        })
+        let endpoint =
+            parse_ready(&answers.recv_timeout(Duration::from_secs(10)).context("server did not get ready")?)?;
+        Ok(Self { child, orders, answers, endpoint })
     }
 
     /// Orders events; [`Server::published`] tells when they are out.
@@ -87,19 +79,19 @@ impl Server {
 
     /// How many events the last order put out, once it is done.
     pub fn published(&mut self) -> Option<u64> {
-        self.answers
-            .try_recv()
-            .ok()?
-            .strip_prefix("published ")?
-            .parse()
-            .ok()
+        self.answers.try_recv().ok()?.strip_prefix("published ")?.parse().ok()
     }
 
     /// Resident bytes after the runtime gave back what it can.
     pub fn settled_memory(&mut self) -> Result<u64> {
         self.order("settle")?;
         self.wait_for("settled")?;
-        memory::resident_bytes(self.child.id())
+        process::resident_bytes(self.child.id())
+    }
+
+    /// Processor seconds used so far.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        process::cpu_seconds(self.child.id())
     }
 
     fn order(&mut self, line: &str) -> Result<()> {
@@ -145,10 +137,7 @@ fn answers(child: &mut Child) -> Result<Receiver<String>> {
 
 fn parse_ready(line: &str) -> Result<Endpoint> {
     match line.split(' ').collect::<Vec<_>>()[..] {
-        ["ready", address, path] => Ok(Endpoint {
-            address: address.parse()?,
-            path: path.to_owned(),
-        }),
+        ["ready", address, path] => Ok(Endpoint { address: address.parse()?, path: path.to_owned() }),
         _ => bail!("server said instead of ready: {line}"),
     }
 }
@@ -160,10 +149,7 @@ mod tests {
     #[test]
     fn ready_names_address_and_path() {
         let endpoint = parse_ready("ready 127.0.0.1:9000 /ws/abc?token=x").expect("valid");
-        assert_eq!(
-            (endpoint.address.port(), endpoint.path.as_str()),
-            (9000, "/ws/abc?token=x")
-        );
+        assert_eq!((endpoint.address.port(), endpoint.path.as_str()), (9000, "/ws/abc?token=x"));
         assert!(parse_ready("listening").is_err());
     }
 }

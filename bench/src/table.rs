@@ -31,15 +31,9 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows[0].len();
         let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
         };
-        (0..columns)
-            .map(|column| width(column).unwrap_or(0))
-            .collect()
+        (0..columns).map(|column| width(column).unwrap_or(0)).collect()
     }
 }
 

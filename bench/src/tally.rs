@@ -114,19 +114,15 @@ impl Sample {
         let text = std::mem::take(&mut self.text);
         match framing {
             Framing::EventPerFrame => self.read_event(&text),
-            Framing::Lines => text
-                .split(|&byte| byte == b'\n')
-                .for_each(|line| self.read_event(line)),
+            Framing::Lines => text.split(|&byte| byte == b'\n').for_each(|line| self.read_event(line)),
         }
         self.text = text;
         self.text.clear();
     }
 
     fn read_event(&mut self, event: &[u8]) {
-        let (Some(due), Some(number)) = (
-            integer_after(event, b"\"t\":"),
-            integer_after(event, b"\"n\":"),
-        ) else {
+        let (Some(due), Some(number)) = (integer_after(event, b"\"t\":"), integer_after(event, b"\"n\":"))
+        else {
             return;
         };
         self.latencies.push(self.received.saturating_sub(due));
@@ -137,10 +133,7 @@ impl Sample {
 
 fn integer_after(text: &[u8], key: &[u8]) -> Option<u64> {
     let digits = &text[memmem::find(text, key)? + key.len()..];
-    let end = digits
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(digits.len());
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
@@ -160,23 +153,14 @@ mod tests {
 
     #[test]
     fn lines_are_events() {
-        let tally = received(
-            Framing::Lines,
-            &["{\"t\":400,\"n\":0}\n{\"t\":900,\"n\":1}"],
-        );
+        let tally = received(Framing::Lines, &["{\"t\":400,\"n\":0}\n{\"t\":900,\"n\":1}"]);
         assert_eq!(tally.events, 2);
-        assert_eq!(
-            tally.sample().map(|s| s.latencies.clone()),
-            Some(vec![600, 100])
-        );
+        assert_eq!(tally.sample().map(|s| s.latencies.clone()), Some(vec![600, 100]));
     }
 
     #[test]
     fn a_hole_in_the_numbers_is_seen() {
-        let tally = received(
-            Framing::EventPerFrame,
-            &["{\"t\":1,\"n\":4}", "{\"t\":1,\"n\":6}"],
-        );
+        let tally = received(Framing::EventPerFrame, &["{\"t\":1,\"n\":4}", "{\"t\":1,\"n\":6}"]);
         assert_eq!(tally.sample().map(|s| s.out_of_order), Some(1));
     }
 
@@ -186,9 +170,6 @@ mod tests {
         tally.payload(frame::PING, b"x");
         tally.end(frame::PING, true);
         tally.end(frame::CLOSE, true);
-        assert_eq!(
-            (tally.events, tally.ping, tally.closed),
-            (0, Some(b"x".to_vec()), true)
-        );
+        assert_eq!((tally.events, tally.ping, tally.closed), (0, Some(b"x".to_vec()), true));
     }
 }

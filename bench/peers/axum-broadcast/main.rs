@@ -30,9 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let (events, _) = broadcast::channel(CAPACITY);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let router = Router::new()
-        .route("/ws", get(upgrade))
-        .with_state(events.clone());
+    let router = Router::new().route("/ws", get(upgrade)).with_state(events.clone());
     tokio::spawn(axum::serve(listener, router).into_future());
     let orders = move || {
         bond_bench::host::serve_orders(address, "/ws", arguments.payload, |event| {

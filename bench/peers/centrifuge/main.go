@@ -1,4 +1,4 @@
-// Peer: a server on the library centrifuge, JSON protocol, tuned for one busy channel. It obeys the same orders on
+// Peer: a server on the library centrifuge, JSON protocol, for one busy channel. It obeys the same orders on
 // standard input as every server of this benchmark (see src/host.rs).
 package main
 
@@ -29,7 +29,7 @@ const (
 var (
 	payload    = flag.Int("payload", 150, "size of an event in bytes")
 	writeDelay = flag.Duration("write-delay", 0, "how long a connection's writer collects messages before a write")
-	maxInFrame = flag.Int("max-in-frame", -1, "most messages in one frame, -1 for no limit")
+	maxInFrame = flag.Int("max-in-frame", 0, "most messages in one frame: 0 for the library's default, -1 for no limit")
 	gcPercent  = flag.Int("gc-percent", 100, "Go's garbage collection target")
 )
 

@@ -1,16 +1,15 @@
 //! Fan-out of one stream to many connections: events per second, delivery latency and memory, Bond beside its peers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bond_bench::bond;
 use bond_bench::fleet::Fleet;
 use bond_bench::host::Order;
-use bond_bench::server::{Protocol, Server, Subject};
-use bond_bench::sweep::{self, Step};
+use bond_bench::server::{Server, Subject};
+use bond_bench::sweep::{self, Cores, Step};
 use bond_bench::table::{Table, compact, millis};
-use bond_bench::tally::Framing;
+use bond_bench::{bond, peers, process};
 use clap::Parser;
 
 /// Deliveries per second at which every search begins.
@@ -33,15 +32,12 @@ struct Arguments {
     /// Size of an event in bytes, before the server's own envelope.
     #[arg(long, default_value_t = 150)]
     payload: usize,
-    /// Servers to run, by name.
+    /// Only servers whose name begins with one of these.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Executable of the centrifuge peer.
     #[arg(long, default_value = "peers/bin/centrifuge")]
     centrifuge: PathBuf,
-    /// Further arguments of the centrifuge peer.
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
-    centrifuge_arguments: Vec<String>,
     /// Executable that serves Bond's edge.
     #[arg(long, env = "BOND_BENCH_HOST")]
     bond: Option<PathBuf>,
@@ -58,22 +54,11 @@ struct Outcome {
 }
 
 fn main() -> Result<()> {
-    rlimit::Resource::NOFILE.set(
-        DESCRIPTORS,
-        DESCRIPTORS.max(rlimit::Resource::NOFILE.get_hard()?),
-    )?;
+    rlimit::increase_nofile_limit(DESCRIPTORS)?;
     let arguments = Arguments::parse();
     let subjects = subjects(&arguments)?;
     for &connections in &arguments.connections {
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for subject in &subjects {
-            let reference = outcomes
-                .first()
-                .and_then(|peer| Some(peer.best.as_ref()?.rate));
-            outcomes.push(run(subject, connections, reference, &arguments)?);
-        }
-        print_steps(connections, &outcomes);
-        print_outcomes(connections, &outcomes);
+        round(&subjects, connections, &arguments)?;
     }
     if arguments.bond.is_none() {
         println!("\nbond: not measured, no host of its edge was given (--bond)");
@@ -81,50 +66,35 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The peer first, for its best load is where the others' latency is compared.
+/// The tuned peer first: its best load is where the others' latency is compared.
 fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
-    let payload = ["--payload".to_owned(), arguments.payload.to_string()];
-    let centrifuge = Subject {
-        name: "centrifuge",
-        program: arguments.centrifuge.clone(),
-        arguments: [&payload[..], &arguments.centrifuge_arguments].concat(),
-        protocol: CENTRIFUGE,
-    };
-    let axum = Subject {
-        name: "axum broadcast",
-        program: beside_this_executable("axum-broadcast")?,
-        arguments: payload.to_vec(),
-        protocol: PLAIN,
-    };
-    let bond = arguments
-        .bond
-        .clone()
-        .map(|program| bond::subject(program, arguments.payload));
-    let wanted = |subject: &Subject| {
-        arguments.only.is_empty() || arguments.only.iter().any(|name| name == subject.name)
-    };
-    Ok([centrifuge, axum]
-        .into_iter()
-        .chain(bond)
-        .filter(wanted)
-        .collect())
+    let payload = arguments.payload;
+    let peers = [
+        peers::centrifuge_tuned(&arguments.centrifuge, payload),
+        peers::centrifuge(&arguments.centrifuge, payload),
+        peers::axum_broadcast(payload)?,
+    ];
+    let bond = arguments.bond.clone().map(|program| bond::subject(program, payload));
+    let only = &arguments.only;
+    let wanted =
+        |subject: &Subject| only.is_empty() || only.iter().any(|name| subject.name.starts_with(name));
+    Ok(peers.into_iter().chain(bond).filter(wanted).collect())
 }
 
-const PLAIN: Protocol = Protocol {
-    framing: Framing::EventPerFrame,
-    hello: None,
-    replies: 0,
-};
+fn round(subjects: &[Subject], connections: usize, arguments: &Arguments) -> Result<()> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for subject in subjects {
+        let outcome = run(subject, connections, reference_rate(&outcomes), arguments)?;
+        outcomes.push(outcome);
+    }
+    print_steps(connections, &outcomes);
+    print_outcomes(connections, &outcomes);
+    Ok(())
+}
 
-const CENTRIFUGE: Protocol = Protocol {
-    framing: Framing::Lines,
-    hello: Some("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"bench\"}}"),
-    replies: 2,
-};
-
-fn beside_this_executable(name: &str) -> Result<PathBuf> {
-    let executable = std::env::current_exe()?;
-    Ok(executable.parent().unwrap_or(Path::new(".")).join(name))
+/// The best load of the first server, once it is known.
+fn reference_rate(outcomes: &[Outcome]) -> Option<u64> {
+    Some(outcomes.first()?.best.as_ref()?.rate)
 }
 
 fn run(
@@ -142,114 +112,96 @@ fn run(
     let idle_bytes = per_connection(server.settled_memory()?);
     let mut measure = |rate| measure(&mut server, &mut fleet, rate, arguments.seconds);
     let steps = sweep::search((FIRST_LOAD / connections as u64).max(1), &mut measure)?;
-    let best = match sweep::best(&steps) {
-        Some(step) => repeat(step.rate, arguments.repetitions, &mut measure)?,
-        None => None,
-    };
+    let best = sweep::confirm(&steps, arguments.repetitions, &mut measure)?;
     let at_reference = match reference {
-        Some(rate) => repeat(rate, arguments.repetitions, &mut measure)?,
+        Some(rate) => sweep::repeat(rate, arguments.repetitions, &mut measure)?,
         None => best.clone(),
     };
     let loaded_bytes = per_connection(server.settled_memory()?);
-    Ok(Outcome {
-        name: subject.name,
-        idle_bytes,
-        loaded_bytes,
-        steps,
-        best,
-        at_reference,
-    })
-}
-
-fn repeat(
-    rate: u64,
-    times: usize,
-    measure: &mut impl FnMut(u64) -> Result<Step>,
-) -> Result<Option<Step>> {
-    let steps = (0..times)
-        .map(|_| measure(rate))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(sweep::summary(&steps))
+    Ok(Outcome { name: subject.name, idle_bytes, loaded_bytes, steps, best, at_reference })
 }
 
 fn measure(server: &mut Server, fleet: &mut Fleet, rate: u64, seconds: u64) -> Result<Step> {
-    let order = Order {
-        rate,
-        count: rate * seconds,
-    };
+    let order = Order { rate, count: rate * seconds };
     fleet.reconnect_closed()?;
     fleet.reset();
+    let before = busy(server)?;
     server.publish(order)?;
     let delivery = fleet.receive(Duration::from_secs(seconds), || server.published())?;
-    let step = Step::judge(order, fleet.len(), &delivery);
-    eprintln!(
-        "  {rate}/s: {} delivered/s, p99 {}, sustained {}",
-        compact(step.delivered_per_second),
-        millis(step.p99),
-        step.sustained
-    );
+    let after = busy(server)?;
+    let elapsed = delivery.elapsed.as_secs_f64().max(seconds as f64);
+    let cores = Cores {
+        server: (after.server - before.server) / elapsed,
+        generator: (after.generator - before.generator) / elapsed,
+    };
+    let step = Step::judge(order, fleet.len(), &delivery, cores);
+    eprintln!("  {}", step_cells("", &step).join("  "));
     Ok(step)
 }
 
+/// Processor seconds so far.
+fn busy(server: &Server) -> Result<Cores> {
+    Ok(Cores { server: server.cpu_seconds()?, generator: process::cpu_seconds(std::process::id())? })
+}
+
 fn print_steps(connections: usize, outcomes: &[Outcome]) {
-    let mut table = Table::new(&[
-        "server",
-        "published/s",
-        "delivered/s",
-        "p50",
-        "p99",
-        "sustained",
-    ]);
+    let header =
+        ["server", "published/s", "delivered/s", "p50", "p99", "server cores", "generator cores", "kept"];
+    let mut table = Table::new(&header);
     for outcome in outcomes {
         let mut steps = outcome.steps.clone();
         steps.sort_by_key(|step| step.rate);
-        steps
-            .iter()
-            .for_each(|step| table.row(step_cells(outcome.name, step)));
+        steps.iter().for_each(|step| table.row(step_cells(outcome.name, step)));
     }
     table.print(&format!("fan-out, {connections} connections: every load"));
 }
 
 fn step_cells(name: &str, step: &Step) -> Vec<String> {
-    let sustained = if step.sustained { "yes" } else { "no" };
+    let kept = if step.sustained { "yes" } else { "no" };
     vec![
         name.to_owned(),
         step.rate.to_string(),
         compact(step.delivered_per_second),
         millis(step.p50),
         millis(step.p99),
-        sustained.to_owned(),
+        format!("{:.2}", step.cores.server),
+        format!("{:.2}", step.cores.generator),
+        kept.to_owned(),
     ]
 }
 
 fn print_outcomes(connections: usize, outcomes: &[Outcome]) {
+    let at_reference = match reference_rate(outcomes) {
+        Some(rate) => format!("p99 at {rate}/s"),
+        None => "p99".to_owned(),
+    };
     let header = [
         "server",
         "best events/s",
+        "per server core",
         "p50",
         "p99",
-        "p99 at the peer's best",
+        &at_reference,
         "idle KB/conn",
         "loaded KB/conn",
     ];
     let mut table = Table::new(&header);
-    outcomes
-        .iter()
-        .for_each(|outcome| table.row(outcome_cells(outcome)));
-    table.print(&format!(
-        "fan-out, {connections} connections: each at its own best load"
-    ));
+    outcomes.iter().for_each(|outcome| table.row(outcome_cells(outcome)));
+    table.print(&format!("fan-out, {connections} connections: each at its own best load"));
 }
 
 fn outcome_cells(outcome: &Outcome) -> Vec<String> {
-    let figure =
-        |step: &Option<Step>, show: fn(&Step) -> String| step.as_ref().map_or("-".to_owned(), show);
+    let figure = |step: &Option<Step>, show: fn(&Step) -> String| step.as_ref().map_or("-".to_owned(), show);
     vec![
         outcome.name.to_owned(),
         figure(&outcome.best, |step| compact(step.delivered_per_second)),
+        figure(&outcome.best, |step| compact(step.delivered_per_second / step.cores.server)),
         figure(&outcome.best, |step| millis(step.p50)),
         figure(&outcome.best, |step| millis(step.p99)),
-        figure(&outcome.at_reference, |step| millis(step.p99)),
+        figure(
+            &outcome.at_reference,
+            |step| if step.sustained { millis(step.p99) } else { "not kept".to_owned() },
+        ),
         format!("{:.1}", outcome.idle_bytes / 1024.0),
         format!("{:.1}", outcome.loaded_bytes / 1024.0),
     ]
