@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let router = Router::new().route("/ws", get(upgrade)).with_state(events.clone());
     tokio::spawn(axum::serve(listener, router).into_future());
     let orders = move || {
-        bond_bench::host::serve_orders(address, "/ws", arguments.payload, |event| {
+        bond_bench::fanout::host::serve_orders(address, "/ws", arguments.payload, |event| {
             // An error only says that nobody listens yet.
             let _ = events.send(event.into());
         })

@@ -1,5 +1,5 @@
 // Peer: a server on the library centrifuge, JSON protocol, for one busy channel. It obeys the same orders on
-// standard input as every server of this benchmark (see src/host.rs).
+// standard input as every server of this benchmark (see src/fanout/host.rs).
 package main
 
 import (

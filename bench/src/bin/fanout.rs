@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bond_bench::fleet::Fleet;
-use bond_bench::host::Order;
-use bond_bench::server::{Server, Subject};
-use bond_bench::sweep::{self, Cores, Step};
+use bond_bench::fanout::fleet::Fleet;
+use bond_bench::fanout::host::Order;
+use bond_bench::fanout::server::{Server, Subject};
+use bond_bench::fanout::sweep::{self, Cores, Step};
+use bond_bench::fanout::{bond, peers};
+use bond_bench::process;
 use bond_bench::table::{Table, compact, millis};
-use bond_bench::{bond, peers, process};
 use clap::Parser;
 
 /// Deliveries per second at which every search begins.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::server::{Protocol, Subject};
-use crate::tally::Framing;
+use crate::fanout::server::{Protocol, Subject};
+use crate::fanout::tally::Framing;
 
 /// Connect and subscribe in one message; the server answers each command.
 const CENTRIFUGE: Protocol = Protocol {

@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;
+use crate::fanout::server::{Endpoint, Protocol};
+use crate::fanout::tally::Tally;
 use crate::frame::{self, FrameReader};
-use crate::server::{Endpoint, Protocol};
-use crate::tally::Tally;
 
 /// One connection in so many has each of its events read; the others are counted.
 const SAMPLED_ONE_IN: usize = 64;
@@ -155,7 +155,7 @@ impl Fleet {
     }
 
     fn open(&mut self, index: usize) -> Result<Connection> {
-        let tally = Tally::new(self.protocol.framing, index % SAMPLED_ONE_IN == 0);
+        let tally = Tally::new(self.protocol.framing, index.is_multiple_of(SAMPLED_ONE_IN));
         let mut connection = handshake(&self.endpoint, self.protocol, tally)?;
         self.poll.registry().register(&mut connection.stream, Token(index), Interest::READABLE)?;
         Ok(connection)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::fleet::Delivery;
-use crate::host::Order;
+use crate::fanout::fleet::Delivery;
+use crate::fanout::host::Order;
 use crate::stats::{median, quantile};
 
 /// A load is sustained if all of it arrived and at least this share of the offered rate was kept up to the last event.

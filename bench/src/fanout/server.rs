@@ -1,4 +1,4 @@
-//! A server under test: a process of its own, told what to publish over its standard input (see [`crate::host`]).
+//! A server under test: a process of its own, told what to publish over its standard input (see [`crate::fanout::host`]).
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::host::Order;
+use crate::fanout::host::Order;
+use crate::fanout::tally::Framing;
 use crate::process;
-use crate::tally::Framing;
 
 /// How to start a server and how a client subscribes at it.
 #[derive(Clone, Debug)]
