@@ -79,10 +79,17 @@ fn payload_length(header: &[u8]) -> Option<u64> {
     }
 }
 
-/// A client's frame of at most 125 bytes. The mask is zero: the rule is that clients mask, not with what.
+/// A client's frame of at most 65,535 bytes. The mask is zero: the rule is that clients mask, not with what.
 pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    debug_assert!(payload.len() < 126, "longer frames need another header");
-    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        long => {
+            frame.push(0x80 | 126);
+            frame.extend((long as u16).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
     frame.extend_from_slice(payload);
     frame
 }
@@ -136,6 +143,12 @@ mod tests {
             }
             assert_eq!(texts.done, payloads, "split every {size} bytes");
         }
+    }
+
+    #[test]
+    fn a_clients_frame_is_masked_and_has_its_length() {
+        assert_eq!(client_frame(TEXT, b"hi"), [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        assert_eq!(client_frame(TEXT, &[0; 200])[..4], [0x81, 0x80 | 126, 0, 200]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod decode;
 pub mod fanout;
 pub mod frame;
+pub mod latency;
 pub mod process;
 pub mod stats;
 pub mod table;
+pub mod upgrade;

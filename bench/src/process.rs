@@ -1,4 +1,4 @@
-//! Memory and processor time of a process, from `/proc`.
+//! Memory and processor time, from `/proc`.
 
 use anyhow::{Context, Result};
 
@@ -15,6 +15,22 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     Ok(cpu_ticks(&stat).with_context(|| format!("no times in {path}"))? as f64 / TICKS_PER_SECOND)
+}
+
+/// Processor seconds that all processes together have used, and those the host took away.
+pub fn machine_cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    Ok(machine_ticks(&stat).context("no times in /proc/stat")? as f64 / TICKS_PER_SECOND)
+}
+
+/// Of the first line (`cpu user nice system idle iowait irq softirq steal`), user, nice, system and steal: interrupts
+/// belong to no process.
+fn machine_ticks(stat: &str) -> Option<u64> {
+    let ticks: Vec<u64> = stat.lines().next()?.split_whitespace().skip(1).flat_map(str::parse).collect();
+    match ticks[..] {
+        [user, nice, system, _, _, _, _, steal, ..] => Some(user + nice + system + steal),
+        _ => None,
+    }
 }
 
 /// `USER_HZ`, which Linux shows to user space as 100 on every architecture Bond runs on.
@@ -45,6 +61,11 @@ mod tests {
     fn user_and_kernel_time_are_added() {
         let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0";
         assert_eq!(cpu_ticks(stat), Some(200));
+    }
+
+    #[test]
+    fn idle_time_and_interrupts_are_left_out() {
+        assert_eq!(machine_ticks("cpu  1 2 4 1000 1000 1000 1000 8 0 0\ncpu0 9 9 9"), Some(15));
     }
 
     #[test]

@@ -61,10 +61,17 @@ fn main() -> Result<()> {
     for &connections in &arguments.connections {
         round(&subjects, connections, &arguments)?;
     }
+    print_missing(&arguments);
+    Ok(())
+}
+
+fn print_missing(arguments: &Arguments) {
+    if !arguments.centrifuge.exists() {
+        println!("\ncentrifuge: not measured, {} was not built (needs Go)", arguments.centrifuge.display());
+    }
     if arguments.bond.is_none() {
         println!("\nbond: not measured, no host of its edge was given (--bond)");
     }
-    Ok(())
 }
 
 /// The tuned peer first: its best load is where the others' latency is compared.
@@ -134,6 +141,7 @@ fn measure(server: &mut Server, fleet: &mut Fleet, rate: u64, seconds: u64) -> R
     let cores = Cores {
         server: (after.server - before.server) / elapsed,
         generator: (after.generator - before.generator) / elapsed,
+        elsewhere: ((after.elsewhere - before.elsewhere) / elapsed).max(0.0),
     };
     let step = Step::judge(order, fleet.len(), &delivery, cores);
     eprintln!("  {}", step_cells("", &step).join("  "));
@@ -142,12 +150,22 @@ fn measure(server: &mut Server, fleet: &mut Fleet, rate: u64, seconds: u64) -> R
 
 /// Processor seconds so far.
 fn busy(server: &Server) -> Result<Cores> {
-    Ok(Cores { server: server.cpu_seconds()?, generator: process::cpu_seconds(std::process::id())? })
+    let (server, generator) = (server.cpu_seconds()?, process::cpu_seconds(std::process::id())?);
+    Ok(Cores { server, generator, elsewhere: process::machine_cpu_seconds()? - server - generator })
 }
 
 fn print_steps(connections: usize, outcomes: &[Outcome]) {
-    let header =
-        ["server", "published/s", "delivered/s", "p50", "p99", "server cores", "generator cores", "kept"];
+    let header = [
+        "server",
+        "published/s",
+        "delivered/s",
+        "p50",
+        "p99",
+        "server cores",
+        "generator",
+        "elsewhere",
+        "kept",
+    ];
     let mut table = Table::new(&header);
     for outcome in outcomes {
         let mut steps = outcome.steps.clone();
@@ -167,6 +185,7 @@ fn step_cells(name: &str, step: &Step) -> Vec<String> {
         millis(step.p99),
         format!("{:.2}", step.cores.server),
         format!("{:.2}", step.cores.generator),
+        format!("{:.2}", step.cores.elsewhere),
         kept.to_owned(),
     ]
 }

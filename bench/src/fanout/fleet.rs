@@ -8,9 +8,10 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;
-use crate::fanout::server::{Endpoint, Protocol};
+use crate::fanout::server::Protocol;
 use crate::fanout::tally::Tally;
 use crate::frame::{self, FrameReader};
+use crate::upgrade::{self, Endpoint};
 
 /// One connection in so many has each of its events read; the others are counted.
 const SAMPLED_ONE_IN: usize = 64;
@@ -208,9 +209,8 @@ impl Connection {
 fn handshake(endpoint: &Endpoint, protocol: Protocol, mut tally: Tally) -> Result<Connection> {
     let mut stream = std::net::TcpStream::connect(endpoint.address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(upgrade_request(endpoint).as_bytes())?;
     let mut reader = FrameReader::default();
-    reader.feed(&upgrade_answer(&mut stream)?, &mut tally);
+    reader.feed(&upgrade::upgrade(&mut stream, endpoint)?, &mut tally);
     if let Some(hello) = protocol.hello {
         stream.write_all(&frame::client_frame(frame::TEXT, hello.as_bytes()))?;
     }
@@ -222,30 +222,4 @@ fn handshake(endpoint: &Endpoint, protocol: Protocol, mut tally: Tally) -> Resul
     }
     stream.set_nonblocking(true)?;
     Ok(Connection { stream: TcpStream::from_std(stream), reader, tally })
-}
-
-fn upgrade_request(endpoint: &Endpoint) -> String {
-    format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        endpoint.path, endpoint.address
-    )
-}
-
-/// What follows the header of a `101` answer: the first frames, if the server was quick.
-fn upgrade_answer(stream: &mut impl Read) -> Result<Vec<u8>> {
-    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
-    loop {
-        let length = stream.read(&mut buffer)?;
-        ensure!(length > 0, "server closed during the upgrade");
-        answer.extend_from_slice(&buffer[..length]);
-        if let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") {
-            ensure!(
-                answer.starts_with(b"HTTP/1.1 101"),
-                "upgrade refused: {}",
-                String::from_utf8_lossy(&answer)
-            );
-            return Ok(answer.split_off(end + 4));
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! A server under test: a process of its own, told what to publish over its standard input (see [`crate::fanout::host`]).
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -13,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::fanout::host::Order;
 use crate::fanout::tally::Framing;
 use crate::process;
+use crate::upgrade::Endpoint;
 
 /// How to start a server and how a client subscribes at it.
 #[derive(Clone, Debug)]
@@ -36,15 +36,6 @@ pub struct Protocol {
     pub hello: Option<&'static str>,
     /// Messages by which the server answers it.
     pub replies: u64,
-}
-
-/// Where a server takes WebSocket connections.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Loopback address.
-    pub address: SocketAddr,
-    /// Path with query.
-    pub path: String,
 }
 
 /// A running server; ends with this value.

@@ -21,6 +21,8 @@ pub struct Cores {
     pub server: f64,
     /// By the load generator; its thread is one, so near 1 it is what limits.
     pub generator: f64,
+    /// By all other programs, and by the host for itself.
+    pub elsewhere: f64,
 }
 
 /// One load and what came of it.
@@ -138,6 +140,7 @@ fn summary(steps: &[Step]) -> Option<Step> {
         cores: Cores {
             server: middle(|step| step.cores.server)?,
             generator: middle(|step| step.cores.generator)?,
+            elsewhere: middle(|step| step.cores.elsewhere)?,
         },
         sustained: 2 * steps.iter().filter(|step| step.sustained).count() > steps.len(),
     })
