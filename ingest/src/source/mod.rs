@@ -1,0 +1,3 @@
+//! Sources that are no venue: users' own WebSockets, and social posts.
+
+pub mod guard;
