@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use bond_bench::capture::{self, Frame};
 use bond_bench::decode::barter::{BarterTrades, BarterWire};
+use bond_bench::decode::bond::BondDecoder;
 use bond_bench::decode::{Decoder, Rate, contest};
 use bond_bench::table::{Table, compact};
 use clap::Parser;
@@ -25,12 +26,41 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let frames = capture::read(&arguments.captures.join(CAPTURE))?;
-    let trades: Vec<&Frame> = frames.iter().filter(|frame| frame.is_of("trade")).collect();
-    let mut decoders: Vec<Box<dyn Decoder>> =
-        vec![Box::new(BarterTrades::new("BTCUSDT").await?), Box::new(BarterWire)];
-    ensure_all_decoded(&mut decoders, &trades)?;
-    let rates = contest(&mut decoders, &trades, arguments.repetitions);
-    print(&format!("decoding, {} trade frames of Binance spot, one core", trades.len()), &rates);
+    trades(&frames, arguments.repetitions).await?;
+    channels(&frames, arguments.repetitions)
+}
+
+async fn trades(frames: &[Frame], repetitions: usize) -> Result<()> {
+    let frames: Vec<&Frame> = frames.iter().filter(|frame| frame.is_of("trade")).collect();
+    let barter = BarterTrades::new("BTCUSDT").await?;
+    let bond = BondDecoder::binance_spot("BTC/USDT")?;
+    let mut decoders: Vec<Box<dyn Decoder>> = vec![Box::new(barter), Box::new(BarterWire), Box::new(bond)];
+    ensure_all_decoded(&mut decoders, &frames)?;
+    let rates = contest(&mut decoders, &frames, repetitions);
+    print(&format!("decoding, {} trade frames of Binance spot, one core", frames.len()), &rates);
+    Ok(())
+}
+
+/// Every channel of the capture, Bond alone.
+fn channels(frames: &[Frame], repetitions: usize) -> Result<()> {
+    let mut table = Table::new(&["channel", "frames", "frames/s", "events/s"]);
+    for (label, kind) in
+        [("trade", "trade"), ("bookTicker", "bookTicker"), ("depth@100ms", "depth"), ("all", "")]
+    {
+        let chosen: Vec<&Frame> =
+            frames.iter().filter(|frame| kind.is_empty() || frame.is_of(kind)).collect();
+        let mut bond: [Box<dyn Decoder>; 1] = [Box::new(BondDecoder::binance_spot("BTC/USDT")?)];
+        ensure_all_decoded(&mut bond, &chosen)?;
+        for rate in contest(&mut bond, &chosen, repetitions) {
+            table.row(vec![
+                label.to_owned(),
+                chosen.len().to_string(),
+                compact(rate.frames),
+                compact(rate.events),
+            ]);
+        }
+    }
+    table.print("decoding, each channel, bond alone");
     Ok(())
 }
 

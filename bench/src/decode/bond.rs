@@ -1,9 +1,12 @@
 //! Bond's decoder of a venue's frames, as its session loop calls it.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
+use anyhow::{Context, Result};
+use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use bond_core::time::UnixNanos;
-use bond_ingest::venue::{Decoded, Protocol, Reject};
+use bond_ingest::venue::{Decoded, Listing, Listings, Protocol, Reject, protocol};
 
 use super::Decoder;
 use crate::capture::Frame;
@@ -17,10 +20,27 @@ pub struct BondDecoder {
 }
 
 impl BondDecoder {
-    /// Around the protocol of one connection, which must know the instruments of the frames.
-    pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, out: Vec::new(), rejects: Vec::new() }
+    /// A connection to Binance spot that knows one instrument: `BTC/USDT`.
+    ///
+    /// # Errors
+    /// The symbol is none.
+    pub fn binance_spot(symbol: &str) -> Result<Self> {
+        let listings = Arc::new(listing(Venue::Binance, Symbol::parse(symbol)?));
+        let protocol =
+            protocol(Venue::Binance, MarketType::Spot, listings).context("no protocol for Binance")?;
+        Ok(Self { protocol, out: Vec::new(), rejects: Vec::new() })
     }
+}
+
+fn listing(venue: Venue, symbol: Symbol) -> Listings {
+    let name = symbol.to_string().replace('/', "").into();
+    let mut listings = Listings::default();
+    listings.insert(Listing {
+        instrument: Instrument::shared(venue, symbol),
+        name,
+        contract_size: Some(1.into()),
+    });
+    listings
 }
 
 impl Decoder for BondDecoder {
