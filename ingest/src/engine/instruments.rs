@@ -17,6 +17,9 @@ use super::outbox::Outbox;
 use crate::book::Book;
 use crate::report::RawFrame;
 
+/// Trade ids remembered of each instrument, to tell repeats.
+const REMEMBERED: usize = 4096;
+
 /// A stream that takes one channel of an instrument.
 #[derive(Clone, Debug)]
 pub(super) struct Taker {
@@ -58,7 +61,7 @@ impl InstrumentState {
             topics: HashMap::new(),
             raw: None,
             takers: HashMap::new(),
-            seen: Seen::default(),
+            seen: Seen::new(REMEMBERED),
             ticker: Ticker::default(),
             funding: Funding::default(),
             book: Book::default(),
@@ -123,7 +126,7 @@ impl InstrumentState {
         let mut top = (None, None);
         let records = match &event.data {
             MarketData::Trade(trade) => {
-                if !self.seen.is_new(&trade.trade_id) {
+                if !self.seen.insert(&trade.trade_id) {
                     return None;
                 }
                 self.record_of(channel, &event)

@@ -22,12 +22,11 @@ use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
-use super::sockets::Sockets;
 use super::streams::StreamRun;
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
-use crate::session::{MarketConfig, MarketHandle, Network, market};
+use crate::session::{MarketConfig, MarketHandle, Network, ProtocolFactory, market};
 use crate::source::social::{self, SocialHandle};
 use crate::venue::{self, Subscription};
 
@@ -54,7 +53,6 @@ pub(super) struct Engine {
     told: Told,
     markets: BTreeMap<(Venue, MarketType), MarketHandle>,
     social: SocialHandle,
-    sockets: Sockets,
     instruments: Instruments,
     streams: Vec<StreamRun>,
     outbox: Outbox,
@@ -76,7 +74,6 @@ impl Engine {
         };
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
         let social = social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
-        let sockets = Sockets::new(&config, network.clone(), sender.clone(), &ports, &cancel);
         let markets = open_markets(&config, &network, &sender, &ports, &cancel);
         Self {
             ports,
@@ -91,7 +88,6 @@ impl Engine {
             told: Told::default(),
             markets,
             social,
-            sockets,
             instruments: Instruments::default(),
             streams: Vec::new(),
             outbox: Outbox::default(),
@@ -126,7 +122,6 @@ impl Engine {
             market.stopped().await;
         }
         self.social.stopped().await;
-        self.sockets.stopped().await;
     }
 
     fn now(&self) -> UnixNanos {
@@ -220,7 +215,6 @@ impl Engine {
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
         self.social.set(desired.assets);
-        self.sockets.set(self.streams.iter().map(|stream| stream.plan().as_ref()));
         for (market, handle) in &self.markets {
             let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
             handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
@@ -278,7 +272,7 @@ impl Engine {
                 self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
             }
             Report::Custom(custom) => {
-                let takers = self.streams.iter_mut().filter(|stream| stream.takes_socket(&custom.source));
+                let takers = self.streams.iter_mut();
                 takers.for_each(|stream| stream.custom(&custom, now, &mut self.outbox));
             }
             Report::Source { source, state, since, reason } => {
@@ -351,6 +345,13 @@ fn is_raw_of(topic: &Topic, (venue, market): (Venue, MarketType)) -> bool {
     matches!(topic, Topic::Raw(i) if (i.venue, i.symbol.market()) == (venue, market))
 }
 
+/// How the connections of a market speak; `None` where this build has no connector.
+fn factory(venue: Venue, market: MarketType) -> Option<ProtocolFactory> {
+    let speaks = move |listings| venue::protocol(venue, market, listings);
+    speaks(Arc::default())?;
+    Some(Arc::new(move |listings| speaks(listings).expect("a connector that was there a moment ago")))
+}
+
 fn open_markets(
     config: &EngineConfig,
     network: &Network,
@@ -361,7 +362,7 @@ fn open_markets(
     let mut handles = BTreeMap::new();
     for m in &config.markets {
         let (name, kind) = (m.venue, m.market);
-        let Some(protocol) = venue::factory(name, kind) else {
+        let Some(protocol) = factory(name, kind) else {
             tracing::error!(venue = %name, "no connector in this build");
             continue;
         };

@@ -47,7 +47,7 @@ impl StreamRun {
             None => Mode::PassOn,
             Some(interval) => {
                 let windows = Windows::new(config(&plan, interval, max_lag, ring), now);
-                Mode::Windows(Box::new(windows), Pipeline::new(plan.spec.transforms()))
+                Mode::Windows(Box::new(windows), Pipeline::new(plan.spec.transforms().iter().map(Into::into)))
             }
         };
         Self { topic: Topic::Stream(plan.id.clone()), plan, meter, mode }
@@ -129,12 +129,8 @@ impl StreamRun {
     pub(super) fn close_due(&mut self, now: UnixNanos, outbox: &mut Outbox) {
         let Mode::Windows(windows, pipeline) = &mut self.mode else { return };
         for aggregate in windows.close_due(now) {
-            for output in pipeline.push(aggregate) {
-                let mut body = Vec::with_capacity(512);
-                output.write_body(&mut body);
-                let ts = output.window_end();
-                outbox.event(&self.topic, record(EventKind::Aggregate, ts, None, body));
-            }
+            let rows = pipeline.push(aggregate);
+            rows.iter().for_each(|row| outbox.event(&self.topic, row.to_record()));
         }
     }
 
