@@ -41,6 +41,10 @@ pub struct Problem {
     code: &'static str,
     /// What is wrong and what to fix.
     detail: String,
+    /// Why a sentence was not understood, in one word. Stable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "unknown_asset")]
+    reason: Option<&'static str>,
     /// Whether the same request may succeed later, unchanged.
     retryable: bool,
     /// Names the request in the server's logs.
@@ -79,6 +83,7 @@ impl Problem {
             status: status.as_u16(),
             code: code.as_str(),
             detail: detail.into(),
+            reason: None,
             retryable: code.is_retryable(),
             request_id: None,
             errors: Vec::new(),
@@ -90,6 +95,12 @@ impl Problem {
     #[must_use]
     pub fn with_errors(self, errors: Vec<FieldProblem>) -> Self {
         Self { errors, ..self }
+    }
+
+    /// The same problem, with the reason why a sentence was not understood.
+    #[must_use]
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The same problem, with sentences that would be understood.

@@ -9,6 +9,7 @@ mod streams;
 mod traffic;
 mod ws_url;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use bond_core::code::Code;
 use bond_core::control::Control;
+use bond_core::instrument::Venue;
 use bond_core::log::EventLog;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
@@ -32,6 +34,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::auth::{Access, Caller};
 use crate::problem::{self, Problem};
 
+pub use self::compile::Compiled;
 pub use self::health::Readiness;
 pub use self::openapi::document;
 pub use self::traffic::Traffic;
@@ -79,6 +82,8 @@ pub struct RestSettings {
     pub ws_port: u16,
     /// Whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
+    /// The configured venues, which a sentence may exclude some of.
+    pub venues: BTreeSet<Venue>,
 }
 
 /// The REST routes with `others` beside them (WebSocket paths and the like), all behind the same admission, request ids and
