@@ -43,7 +43,10 @@ pub(super) fn currency(tokens: &[Token<'_>], shouting: bool, in_chain: bool) -> 
         return signed(tokens);
     }
     if let Some((pair, used)) = separated_pair(tokens).filter(|_| !in_chain) {
-        return Some((Currency::Sure(Said::Pair(pair)), used));
+        return Some(settled_elsewhere(&tokens[used..]).map_or_else(
+            || (Currency::Sure(Said::Pair(pair)), used),
+            |more| (Currency::Unknown, used + more),
+        ));
     }
     let (found, used) = name(tokens)?;
     let said = match (found, &tokens[..used]) {
@@ -92,6 +95,13 @@ fn separated_pair(tokens: &[Token<'_>]) -> Option<(Symbol, usize)> {
     Some((symbol, 3 + tail))
 }
 
+/// `:BTC` after `BTC/USD`: a contract that is not settled in its quote, which is none of those served.
+fn settled_elsewhere(tokens: &[Token<'_>]) -> Option<usize> {
+    let [mark, currency, ..] = tokens else { return None };
+    let glued = mark.glued && mark.is_mark(':') && currency.glued;
+    (glued && is_currency(currency.word())).then_some(2)
+}
+
 fn is_currency(word: &str) -> bool {
     assets::find(word).is_some() || assets::quote(word).is_some()
 }
@@ -110,8 +120,17 @@ fn name(tokens: &[Token<'_>]) -> Option<(Name, usize)> {
     listed.or_else(|| {
         let word = tokens.first()?.word();
         let unknown = lexicon::term(word).is_none();
-        unknown.then(|| assets::pair_in_word(word)).flatten().map(|pair| (Name::Pair(pair), 1))
+        let pair = unknown.then(|| assets::pair_in_word(word)).flatten()?;
+        let used = if is_marked_perpetual(&tokens[1..]) { 3 } else { 1 };
+        let market = if used == 3 { MarketType::Perpetual } else { MarketType::Spot };
+        Some((Name::Pair(pair.on(market)), used))
     })
+}
+
+/// `BTCUSDT.P`, as charts write perpetuals.
+fn is_marked_perpetual(tokens: &[Token<'_>]) -> bool {
+    let [dot, mark, ..] = tokens else { return false };
+    dot.glued && dot.is_mark('.') && mark.glued && matches!(mark.word(), "p" | "perp")
 }
 
 /// `words` words from the first token on, in lower case with blanks between, whether they are hyphenated or not.

@@ -103,10 +103,7 @@ fn the_default(sentence: &Sentence<'_>) -> Result<Watch, LanguageError> {
     for phrase in sentence.phrases.iter().filter(|phrase| !phrase.negated) {
         let word = sentence.words(phrase.span);
         if phrase.item == Item::Unsupported {
-            let message = format!(
-                "\"{word}\" is not served; there are price, trades, order book, liquidations, funding and tweets"
-            );
-            return Err(LanguageError::new(LanguageCode::Unsupported, message).at(phrase.span));
+            return Err(unsupported(sentence, phrase.span));
         }
         let Item::Strange { .. } = phrase.item else { continue };
         if let Some((meant, _)) = suggest::watch(word) {
@@ -118,11 +115,21 @@ fn the_default(sentence: &Sentence<'_>) -> Result<Watch, LanguageError> {
     Ok(Watch::Price)
 }
 
+fn unsupported(sentence: &Sentence<'_>, span: Span) -> LanguageError {
+    let word = sentence.words(span);
+    let served = "price, trades, order book, liquidations, funding and tweets";
+    let message = format!("\"{word}\" is not served; there are {served}");
+    LanguageError::new(LanguageCode::Unsupported, message).at(span)
+}
+
 fn without_asset(sentence: &Sentence<'_>, has_watch: bool) -> LanguageError {
     let unwanted = sentence.phrases.iter().any(|phrase| matches!(phrase.item, Item::Asset(_)));
     if has_watch || unwanted {
         let message = "no asset is named: say which, such as BTC, bitcoin or ETH/EUR";
         return LanguageError::new(LanguageCode::NoAsset, message).suggest(suggest::EXAMPLES);
+    }
+    if let Some(phrase) = sentence.phrases.iter().find(|phrase| phrase.item == Item::Unsupported) {
+        return unsupported(sentence, phrase.span);
     }
     let message = "nothing to stream was recognised: name an asset and what to watch";
     LanguageError::new(LanguageCode::NothingRecognised, message).suggest(suggest::EXAMPLES)
@@ -136,21 +143,18 @@ fn bind(phrases: &[Phrase], groups: &[Group], watches: &[(usize, Watch)]) -> BTr
     for (at, watch) in watches {
         let group = group_of(phrases, groups, *at);
         served[group] = true;
-        add(&mut demands, &groups[group], [*watch]);
+        add(&mut demands, &groups[group], &[*watch]);
     }
+    let all: Vec<Watch> = watches.iter().map(|(_, watch)| *watch).collect();
     for (group, _) in groups.iter().zip(&served).filter(|(_, served)| !**served) {
-        add(&mut demands, group, watches.iter().map(|(_, watch)| *watch));
+        add(&mut demands, group, &all);
     }
     demands
 }
 
-fn add(
-    demands: &mut BTreeMap<Said, BTreeSet<Watch>>,
-    group: &Group,
-    watches: impl IntoIterator<Item = Watch> + Clone,
-) {
+fn add(demands: &mut BTreeMap<Said, BTreeSet<Watch>>, group: &Group, watches: &[Watch]) {
     for asset in &group.assets {
-        demands.entry(asset.clone()).or_default().extend(watches.clone());
+        demands.entry(asset.clone()).or_default().extend(watches);
     }
 }
 

@@ -153,7 +153,7 @@ const PHRASES: &[(Term, &[&str])] = &[
     ]),
     (AllVenues, &[
         "all exchanges", "all venues", "every exchange", "every venue", "any exchange", "any venue", "each exchange",
-        "each venue", "everywhere", "all the exchanges", "all markets", "all the venues",
+        "each venue", "everywhere", "anywhere", "all the exchanges", "all markets", "all the venues",
     ]),
     (Raw, &[
         "tick by tick", "raw", "unaggregated", "as it happens", "as they happen", "as it comes", "as they come",
@@ -163,7 +163,7 @@ const PHRASES: &[(Term, &[&str])] = &[
     (Negator, &[
         "without", "no", "not", "except", "except for", "excluding", "exclude", "excludes", "excl", "minus", "skip",
         "omit", "omitting", "ignore", "ignoring", "drop", "don't", "dont", "do not", "other than", "apart from",
-        "with no", "but not", "but no", "but without", "never", "less", "leave out", "leaving out",
+        "with no", "but not", "but no", "but without", "anything but", "never", "less", "leave out", "leaving out",
     ]),
     (But, &["but"]),
     (With, &["with", "along with", "together with", "including", "include", "incl", "but with", "but also", "but include"]),
@@ -199,7 +199,7 @@ const PHRASES: &[(Term, &[&str])] = &[
         "coins", "token", "tokens", "asset", "assets", "symbol", "symbols", "pair", "pairs", "info", "information",
         "figures", "stats", "activity", "updates", "updated", "updating", "refresh", "refreshed", "refreshing",
         "events", "messages", "trading", "traded", "best", "also", "too", "both", "any", "some", "only", "just",
-        "not only", "not just", "then", "so", "if", "by", "as", "into", "over", "during", "within", "at least",
+        "not only", "not just", "nothing but", "nothing else", "nothing more", "either", "compare", "compared", "then", "so", "if", "by", "as", "into", "over", "during", "within", "at least",
         "once", "interval", "intervals", "window", "bucket", "buckets", "period", "periods", "timeframe", "resolution",
         "basis", "time", "low latency", "high frequency", "high speed", "fast", "quick", "single", "one", "such",
         "level", "levels", "deep", "etc", "etcetera", "ok", "okay", "much", "many", "more", "than",

@@ -71,7 +71,9 @@ pub fn compile(text: &str, defaults: &Defaults) -> Result<Compilation, LanguageE
     check_length(text)?;
     let mut sentence = resolve::Sentence { text, phrases: phrase::phrases(text), warnings: Vec::new() };
     resolve::resolve(&mut sentence)?;
-    negation::negate(&mut sentence.phrases);
+    for at in negation::negate(&mut sentence.phrases) {
+        sentence.warn_of_reading(at);
+    }
     let wish = wish::wish(&mut sentence)?;
     let spec = build::spec(&wish, defaults, &mut sentence.warnings)?;
     let explanation = explain::explain(&sentence, &spec);

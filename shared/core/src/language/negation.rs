@@ -8,12 +8,11 @@ use super::phrase::{Item, Phrase};
 /// Marks what is negated: the first thing after a negator and, in a list with it, more of the same kind.
 ///
 /// `with` and `+` end a negation, and so does a thing of another kind: in "ETH price without tweets and BTC", BTC is wanted.
-pub(super) fn negate(phrases: &mut [Phrase]) {
-    for at in 0..phrases.len() {
-        if is_negator(phrases, at) {
-            reach(phrases, at + 1);
-        }
-    }
+///
+/// Returns the places of things of another kind that were in such a list, and are wanted: a reader may have meant otherwise.
+pub(super) fn negate(phrases: &mut [Phrase]) -> Vec<usize> {
+    let negators: Vec<usize> = (0..phrases.len()).filter(|at| is_negator(phrases, *at)).collect();
+    negators.into_iter().filter_map(|at| reach(phrases, at + 1)).collect()
 }
 
 /// "but" negates after "everything" and "all exchanges", unless it leads to something that is given.
@@ -29,19 +28,20 @@ fn is_negator(phrases: &[Phrase], at: usize) -> bool {
     }
 }
 
-fn reach(phrases: &mut [Phrase], from: usize) {
+fn reach(phrases: &mut [Phrase], from: usize) -> Option<usize> {
     let mut reached: Option<Discriminant<Kind>> = None;
-    for phrase in phrases.iter_mut().skip(from) {
+    for (at, phrase) in phrases.iter_mut().enumerate().skip(from) {
         match kind(&phrase.item) {
             Some(kind) if reached.is_none_or(|reached| reached == discriminant(&kind)) => {
                 reached = Some(discriminant(&kind));
                 phrase.negated = true;
             }
-            Some(_) => return,
+            Some(_) => return Some(at).filter(|at| matches!(phrases[at - 1].item, Item::And { .. })),
             None if may_stand_between(&phrase.item, reached.is_some()) => {}
-            None => return,
+            None => return None,
         }
     }
+    None
 }
 
 /// A list goes on over its joints; before its first member there is none, and "don't include" is no giving again.

@@ -31,6 +31,8 @@ pub(super) enum Item {
     },
     Market(MarketType),
     Interval(Decimal),
+    /// A number of unknown units between events.
+    WithoutUnit,
     Raw,
     Windows,
     Duration(Decimal),
@@ -56,6 +58,7 @@ pub(super) enum Item {
     All,
     Data,
     Full,
+    /// A number or a unit that belongs to nothing.
     Number,
     Stop,
     Noise,
@@ -128,6 +131,7 @@ fn timed((timing, used): (Timing, usize)) -> (Item, usize) {
         Timing::Interval(ms) => Item::Interval(ms),
         Timing::Duration(ms) => Item::Duration(ms),
         Timing::History => Item::History,
+        Timing::WithoutUnit => Item::WithoutUnit,
         Timing::RollingDay => Item::Unsupported,
     };
     (item, used)
@@ -207,14 +211,14 @@ const fn term_item(term: Term) -> Item {
         Term::But => Item::But,
         Term::With => Item::With,
         Term::Plus => Item::And { plus: true },
-        Term::And | Term::Against => Item::And { plus: false },
+        Term::And => Item::And { plus: false },
         Term::Of => Item::Of,
         Term::At => Item::At,
         Term::Every => Item::Every,
         Term::All => Item::All,
         Term::Data => Item::Data,
         Term::Unsupported => Item::Unsupported,
-        Term::In | Term::QuotedIn | Term::Noise => Item::Noise,
+        Term::Against | Term::In | Term::QuotedIn | Term::Noise => Item::Noise,
     }
 }
 
@@ -228,6 +232,7 @@ fn single(tokens: &[Token<'_>]) -> Item {
         Kind::Mark(',' | '&' | '/' | '|') => Item::And { plus: false },
         Kind::Mark(_) => Item::Stop,
         Kind::Number(_) => Item::Number,
+        Kind::Word(word) if quantity::is_unit(word) => Item::Number,
         Kind::Word(word) if crate::assets::quote(word).is_some() => {
             Item::LoneQuote(crate::assets::quote(word).unwrap_or_default())
         }

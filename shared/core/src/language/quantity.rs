@@ -34,6 +34,11 @@ pub(super) fn is_unit(name: &str) -> bool {
     unit(name).is_some()
 }
 
+/// Whether letters right after digits are read apart from these: a unit, or what makes a frequency.
+pub(super) fn follows_number(name: &str) -> bool {
+    is_unit(name) || matches!(name, "x" | "hz")
+}
+
 /// The unit that a token names; `M` alone is a month, as on charts.
 fn unit_of(token: &Token<'_>) -> Option<Decimal> {
     unit(if token.text == "M" { "month" } else { token.word() })

@@ -27,6 +27,13 @@ impl<'t> Sentence<'t> {
         self.phrases.get(at).map(|phrase| &phrase.item)
     }
 
+    /// Warns that the phrase was read as wanted, though it stands in a list of what is not.
+    pub(super) fn warn_of_reading(&mut self, at: usize) {
+        let word = self.words(self.phrases[at].span);
+        self.warnings
+            .push(format!("\"{word}\" was read as wanted: for the opposite write \"without {word}\""));
+    }
+
     fn any(&self, what: impl Fn(&Item) -> bool) -> bool {
         self.phrases.iter().any(|phrase| what(&phrase.item))
     }

@@ -14,6 +14,8 @@ pub(super) enum Timing {
     Duration(Decimal),
     /// Something that is over.
     History,
+    /// A number without a unit.
+    WithoutUnit,
     /// A figure over the venue's own rolling day.
     RollingDay,
 }
@@ -26,6 +28,7 @@ pub(super) fn timing(tokens: &[Token<'_>]) -> Option<(Timing, usize)> {
         .or_else(|| history(tokens).map(|used| (Timing::History, used)))
         .or_else(|| duration(tokens).map(of(Timing::Duration)))
         .or_else(|| interval(tokens).map(of(Timing::Interval)))
+        .or_else(|| without_unit(tokens).map(|used| (Timing::WithoutUnit, used)))
 }
 
 fn word<'t>(tokens: &'t [Token<'_>], at: usize) -> &'t str {
@@ -89,7 +92,7 @@ fn is_window(tokens: &[Token<'_>], used: usize) -> bool {
 }
 
 fn interval(tokens: &[Token<'_>]) -> Option<Length> {
-    adverb(tokens).or_else(|| every(tokens)).or_else(|| times(tokens)).or_else(|| length(tokens))
+    [adverb, every, times, frequency, length, single_window].iter().find_map(|form| form(tokens))
 }
 
 fn adverb(tokens: &[Token<'_>]) -> Option<Length> {
@@ -120,6 +123,27 @@ fn every(tokens: &[Token<'_>]) -> Option<Length> {
     after(tokens, used, length_or_single)
 }
 
+/// `minute candles`.
+fn single_window(tokens: &[Token<'_>]) -> Option<Length> {
+    single(tokens).filter(|found| is_window(tokens, found.tokens))
+}
+
+/// `10 Hz`.
+fn frequency(tokens: &[Token<'_>]) -> Option<Length> {
+    let (count, used) = number(tokens)?;
+    (word(tokens, used) == "hz").then_some(())?;
+    let ms = Decimal::ONE_THOUSAND.checked_div(count).unwrap_or(Decimal::ZERO);
+    Some(Length { ms, tokens: used + 1 })
+}
+
+/// `every 5`, without a unit; `every one` of something is none of these.
+fn without_unit(tokens: &[Token<'_>]) -> Option<usize> {
+    matches!(word(tokens, 0), "every" | "each" | "per").then_some(())?;
+    let (_, used) = number(tokens.get(1..)?)?;
+    let article = used == 1 && matches!(word(tokens, 1), "a" | "an" | "one");
+    (!article).then_some(used + 1)
+}
+
 /// `twice a second`, `10 times per minute`.
 fn times(tokens: &[Token<'_>]) -> Option<Length> {
     let (count, mut used) = match word(tokens, 0) {
@@ -128,7 +152,7 @@ fn times(tokens: &[Token<'_>]) -> Option<Length> {
         "thrice" => (Decimal::from(3), 1),
         _ => {
             let (count, used) = number(tokens)?;
-            (word(tokens, used) == "times").then_some((count, used + 1))?
+            matches!(word(tokens, used), "times" | "x").then_some((count, used + 1))?
         }
     };
     used += optional(tokens, used, &["in"]);
@@ -149,7 +173,15 @@ mod tests {
 
     #[test]
     fn time_has_three_uses() {
-        for text in ["every 5s", "per 5 seconds", "5-second", "12 times a minute", "once every 5s"] {
+        for text in [
+            "every 5s",
+            "per 5 seconds",
+            "5-second",
+            "12 times a minute",
+            "once every 5s",
+            "12x a minute",
+            "0.2 Hz",
+        ] {
             assert_eq!(read(text), Some(Timing::Interval(Decimal::from(5000))), "{text}");
         }
         for text in ["for an hour", "for the next hour", "next 60 minutes", "stop after 1h"] {
@@ -158,7 +190,8 @@ mod tests {
         for text in ["last 5 minutes", "over the past hour"] {
             assert_eq!(read(text), Some(Timing::History), "{text}");
         }
-        for text in ["for BTC", "every trade", "last trade", "for 1m candles", "per"] {
+        assert_eq!(read("every five"), Some(Timing::WithoutUnit));
+        for text in ["for BTC", "every one", "every trade", "last trade", "for 1m candles", "per"] {
             assert_eq!(read(text), None, "{text}");
         }
     }

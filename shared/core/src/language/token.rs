@@ -124,7 +124,7 @@ fn number_or_word(rest: &str) -> (usize, Option<Kind>) {
     let unit = &rest[length..length + letters];
     let word = &rest[..length + letters];
     let is_word =
-        digits && letters > 0 && (assets::find(word).is_some() || !quantity::is_unit(&normal(unit)));
+        digits && letters > 0 && (assets::find(word).is_some() || !quantity::follows_number(&normal(unit)));
     let number = number_value(&rest[..length]).filter(|_| !is_word);
     match number {
         Some(number) => (length, Some(Kind::Number(number))),

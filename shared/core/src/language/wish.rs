@@ -37,7 +37,7 @@ pub(super) struct Wish {
 pub(super) fn wish(sentence: &mut Sentence<'_>) -> Result<Wish, LanguageError> {
     note_what_is_elsewhere(sentence);
     let depth = depth(sentence)?;
-    let interval = interval(&sentence.phrases)?;
+    let interval = interval(sentence)?;
     let ttl_sec = ttl(&sentence.phrases)?;
     let market = market(&sentence.phrases)?;
     let urls = urls(sentence);
@@ -95,8 +95,14 @@ fn published(sentence: &mut Sentence<'_>, levels: Option<u64>, span: Span) -> Re
     Ok(depth)
 }
 
-fn interval(phrases: &[Phrase]) -> Result<Option<Interval>, LanguageError> {
-    let given = distinct(phrases, |phrase| match phrase.item {
+fn interval(sentence: &Sentence<'_>) -> Result<Option<Interval>, LanguageError> {
+    let without_unit = sentence.phrases.iter().find(|phrase| phrase.item == Item::WithoutUnit);
+    if let Some(phrase) = without_unit {
+        let words = sentence.words(phrase.span);
+        let message = format!("\"{words}\" lacks a unit: write \"{words} seconds\"");
+        return Err(error(LanguageCode::IntervalOutOfRange, message).at(phrase.span));
+    }
+    let given = distinct(&sentence.phrases, |phrase| match phrase.item {
         Item::Interval(ms) => Some(Some(ms)),
         Item::Raw => Some(None),
         Item::Windows if phrase.negated => Some(None),
@@ -108,9 +114,10 @@ fn interval(phrases: &[Phrase]) -> Result<Option<Interval>, LanguageError> {
         [(Some(ms), span)] => Interval::from_exact_millis(*ms)
             .map(Some)
             .map_err(|refusal| error(LanguageCode::IntervalOutOfRange, refusal.to_string()).at(*span)),
-        [_, (_, span), ..] => {
-            let message = "two intervals: a stream has one interval; make two streams";
-            Err(error(LanguageCode::IntervalConflict, message).at(*span))
+        [(_, first), (_, second), ..] => {
+            let (a, b) = (sentence.words(*first), sentence.words(*second));
+            let message = format!("\"{a}\" and \"{b}\": a stream has one interval; make two streams");
+            Err(error(LanguageCode::IntervalConflict, message).at(*second))
         }
     }
 }
