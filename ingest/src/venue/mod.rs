@@ -1,8 +1,13 @@
 //! Venues: one file each that says what to send and what a frame means, without socket or clock.
 
 mod binance;
+mod bybit;
 mod ledger;
 mod listing;
+mod okx;
+mod sink;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;
@@ -127,7 +132,9 @@ pub enum Reject {
 pub fn protocol(venue: Venue, market: MarketType, listings: Arc<Listings>) -> Option<Box<dyn Protocol>> {
     match venue {
         Venue::Binance => Some(Box::new(binance::Binance::new(market, listings))),
-        Venue::Okx | Venue::Bybit | Venue::Coinbase | Venue::Hyperliquid | Venue::Kraken => None,
+        Venue::Okx => Some(Box::new(okx::Okx::new(market, listings))),
+        Venue::Bybit => Some(Box::new(bybit::Bybit::new(market, listings))),
+        Venue::Coinbase | Venue::Hyperliquid | Venue::Kraken => None,
     }
 }
 
