@@ -178,17 +178,35 @@ fn sentence(verb: &str, subscriptions: &[Subscription]) -> String {
 /// The venue's end of a connection.
 pub(super) struct Peer {
     pub(super) url: Url,
-    to_client: mpsc::Sender<Result<Heard, SocketError>>,
+    pub(super) mouth: Mouth,
     from_client: mpsc::Receiver<String>,
+}
+
+/// What the venue speaks with.
+#[derive(Clone)]
+pub(super) struct Mouth(mpsc::Sender<Result<Heard, SocketError>>);
+
+impl Mouth {
+    pub(super) async fn say(&self, frame: &str) {
+        self.0.send(Ok(Heard::Text(frame.into()))).await.unwrap();
+    }
+
+    /// Says the same every five seconds, for ever.
+    pub(super) async fn repeat(&self, frame: &str) {
+        loop {
+            self.say(frame).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
 }
 
 impl Peer {
     pub(super) async fn say(&self, frame: &str) {
-        self.to_client.send(Ok(Heard::Text(frame.into()))).await.unwrap();
+        self.mouth.say(frame).await;
     }
 
     pub(super) async fn close(&self, code: &str) {
-        self.to_client.send(Err(SocketError::Closed(code.to_owned()))).await.unwrap();
+        self.mouth.0.send(Err(SocketError::Closed(code.to_owned()))).await.unwrap();
     }
 
     /// The next message that is no ping; `None` once the client has hung up.
@@ -252,7 +270,7 @@ impl Transport for Memory {
         }
         let (to_client, heard) = mpsc::channel(64);
         let (said, from_client) = mpsc::channel(64);
-        self.peers.send(Peer { url: url.clone(), to_client, from_client }).await.unwrap();
+        self.peers.send(Peer { url: url.clone(), mouth: Mouth(to_client), from_client }).await.unwrap();
         Ok(MemorySocket { heard, said })
     }
 
@@ -349,6 +367,15 @@ impl Bench {
         loop {
             if let Report::Events { events, .. } = self.report().await {
                 return events;
+            }
+        }
+    }
+
+    /// Reads reports until the next events; gives their frame.
+    pub(super) async fn raw(&mut self) -> Option<String> {
+        loop {
+            if let Report::Events { raw, .. } = self.report().await {
+                return raw.map(|raw| String::from_utf8(raw.data.to_vec()).unwrap());
             }
         }
     }
