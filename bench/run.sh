@@ -13,9 +13,11 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-names=${names:-decode fanout}
+names=${names:-decode fanout latency}
 
-cargo build --release --locked
+# Not --locked: a dependency that Bond gained is added to the lock file here, and the peers stay as pinned.
+cargo build --release
+(cd .. && cargo build --release --locked --package bond-edge --bin bond)
 if command -v go >/dev/null; then
     (cd peers/centrifuge && go build -o ../bin/centrifuge .)
 fi

@@ -2,9 +2,11 @@
 //! the harness's own floor, and through Bond.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use bond_bench::latency::bond::{self, Bond};
 use bond_bench::latency::client::{self, TradeFields};
 use bond_bench::latency::{Journey, TradeKey, match_up};
 use bond_bench::stats::quantile;
@@ -13,8 +15,8 @@ use bond_bench::upgrade::Endpoint;
 use bond_sim::{Config, Market, Simulator, Venue};
 use clap::Parser;
 
-/// Markets of the simulator's seeded feed.
-const MARKETS: [&str; 5] = ["btcusdt", "ethusdt", "solusdt", "xrpusdt", "dogeusdt"];
+/// What the simulator's seeded markets trade, all against USDT.
+const COINS: [&str; 5] = ["BTC", "ETH", "SOL", "XRP", "DOGE"];
 
 const SEED: u64 = 1;
 
@@ -31,6 +33,9 @@ struct Arguments {
     /// Length of the measurement in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// The `bond` command.
+    #[arg(long, default_value = "../target/release/bond")]
+    bond: PathBuf,
 }
 
 #[tokio::main]
@@ -38,8 +43,13 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut table = Table::new(&["path", "trades/s", "p50", "p99", "max", "missing"]);
     table.row(cells("simulator to client", &directly(&arguments).await?, arguments.seconds));
+    if arguments.bond.exists() {
+        table.row(cells("simulator to bond to client", &through_bond(&arguments).await?, arguments.seconds));
+    }
     table.print(&format!("latency of a trade at {} trades/s", arguments.rate));
-    println!("\nbond: not measured");
+    if !arguments.bond.exists() {
+        println!("\nbond: not measured, {} was not built", arguments.bond.display());
+    }
     Ok(())
 }
 
@@ -51,12 +61,30 @@ async fn simulator(arguments: &Arguments) -> Result<Simulator> {
 
 async fn directly(arguments: &Arguments) -> Result<Journey> {
     let simulator = simulator(arguments).await?;
-    let streams = MARKETS.map(|market| format!("{market}@trade")).join("/");
+    let streams = COINS.map(|coin| format!("{}usdt@trade", coin.to_lowercase())).join("/");
     let endpoint = Endpoint { address: simulator.addr(), path: format!("/stream?streams={streams}") };
-    let duration = Duration::from_secs(arguments.seconds);
-    let watch = move || client::watch(&endpoint, None, BINANCE_FIELDS, duration);
-    let arrivals = tokio::task::spawn_blocking(watch).await??;
-    Ok(journey(&simulator, &arrivals))
+    watch(&simulator, endpoint, None, BINANCE_FIELDS, arguments.seconds).await
+}
+
+async fn through_bond(arguments: &Arguments) -> Result<Journey> {
+    let simulator = simulator(arguments).await?;
+    let (program, url) = (arguments.bond.clone(), simulator.base_url());
+    let bond = tokio::task::spawn_blocking(move || Bond::start(&program, &url)).await??;
+    let hello = bond::subscription(&COINS.map(|coin| format!("{coin}/USDT")));
+    watch(&simulator, bond.feed(), Some(hello), bond::FIELDS, arguments.seconds).await
+}
+
+async fn watch(
+    simulator: &Simulator,
+    endpoint: Endpoint,
+    hello: Option<String>,
+    fields: TradeFields,
+    seconds: u64,
+) -> Result<Journey> {
+    let duration = Duration::from_secs(seconds);
+    let client = move || client::watch(&endpoint, hello.as_deref(), fields, duration);
+    let arrivals = tokio::task::spawn_blocking(client).await??;
+    Ok(journey(simulator, &arrivals))
 }
 
 fn journey(simulator: &Simulator, arrivals: &HashMap<TradeKey, u64>) -> Journey {

@@ -1,5 +1,6 @@
 //! Latency of a trade from the venue's socket to the client's: when the simulated venue sent it against when it came.
 
+pub mod bond;
 pub mod client;
 
 use std::collections::HashMap;
