@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bond_core::control::Command;
 use bond_core::event::{Channel, MarketEvent};
-use bond_core::instrument::{MarketType, Venue};
+use bond_core::instrument::{Instrument, MarketType, Venue};
 use bond_core::log::{Fence, LogError};
 use bond_core::source::SourceStatus;
 use bond_core::spec::StreamSpec;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Told, show, source_status};
+use super::board::{Told, lost_status, show, source_status};
 use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
@@ -105,7 +105,10 @@ impl Engine {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(command) = commands.recv() => self.command(command).await?,
-                _ = reconcile.tick() => self.reconcile().await?,
+                _ = reconcile.tick() => {
+                    self.tell_losses();
+                    self.reconcile().await?;
+                }
                 _ = self.reports.recv_many(&mut batch, BATCH) => self.take_all(&mut batch),
                 () = sleep(idle) => {}
             }
@@ -160,6 +163,22 @@ impl Engine {
             Command::FeedGone { connection } => self.wants.release(&connection),
         }
         self.converge().await
+    }
+
+    /// Says in the topics that are concerned which trades a venue never sent.
+    fn tell_losses(&mut self) {
+        for (instrument, range) in self.instruments.lost(self.ports.clock.now()) {
+            tracing::warn!(%instrument, from = range.from, to = range.to, "trades lost");
+            let trades = Subscription { instrument, channel: Channel::Trades };
+            let Some(health) = self.sources.of(&trades) else { continue };
+            let body = lost_status(trades.instrument.venue, &health, range);
+            let topic = Topic::market(Channel::Trades, Instrument::clone(&trades.instrument), None);
+            if self.wants.topics().contains(&topic) {
+                self.outbox.status(&topic, body.clone());
+            }
+            let takers = self.streams.iter().filter(|stream| stream.takes(&trades));
+            takers.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
+        }
     }
 
     /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.

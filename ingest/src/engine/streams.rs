@@ -20,6 +20,7 @@ use smol_str::SmolStr;
 use super::instruments::{Taken, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
+use crate::venue::Subscription;
 
 /// A running stream.
 #[derive(Debug)]
@@ -59,6 +60,12 @@ impl StreamRun {
 
     pub(super) fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// Whether it takes what `subscription` brings.
+    pub(super) fn takes(&self, subscription: &Subscription) -> bool {
+        let mut needs = self.plan.market.iter();
+        needs.any(|need| need.channel == subscription.channel && need.instrument == *subscription.instrument)
     }
 
     /// Whether events are passed on as they are.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::time::UnixNanos;
@@ -157,15 +156,16 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
     }
 }
 
-/// The channels of `instrument` among `subscriptions`, for tests and logs.
-#[cfg(test)]
-fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
-    subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use bond_core::event::Channel;
+
     use super::*;
+
+
+    fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
+        subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
+    }
 
     fn scope() -> Scope {
         Scope {

@@ -138,6 +138,14 @@ pub fn protocol(venue: Venue, market: MarketType, listings: Arc<Listings>) -> Op
     }
 }
 
+/// Whether the ids of an instrument's trades count up by one, so that a jump is a loss.
+///
+/// Binance: `t` of trades and `a` of aggregate trades do ("Aggregate tradeId", read 2026-11, and no gap in captures of 2024). OKX: the
+/// id is that of the last of `count` fills. Bybit: ids are opaque.
+pub const fn numbers_trades(venue: Venue) -> bool {
+    matches!(venue, Venue::Binance)
+}
+
 /// A venue's market as one connection sees it: a pure state machine. One instance serves one connection.
 pub trait Protocol: Send {
     /// The venue.
