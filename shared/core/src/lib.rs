@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod assets;
 pub mod code;
 pub mod control;
 pub mod decimal;
@@ -9,10 +10,14 @@ pub mod event;
 pub mod feed;
 pub mod instrument;
 pub mod log;
+pub mod memory;
 pub mod message;
 pub mod meter;
 pub mod position;
 pub mod source;
+pub mod spec;
 pub mod store;
+#[cfg(any(test, feature = "suites"))]
+pub mod suites;
 pub mod time;
 pub mod topic;

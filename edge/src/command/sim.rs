@@ -1,0 +1,1 @@
+//! `bond sim`: a simulated venue on loopback.

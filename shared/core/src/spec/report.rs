@@ -1,0 +1,95 @@
+//! What is wrong with a spec, and what was changed in it: all of it at once, each with its path.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where in the spec, such as `sources[0].symbols[2]`; empty for the spec itself.
+    pub path: String,
+    /// What is wrong and what to fix.
+    pub message: String,
+}
+
+/// One thing that was ignored or changed on the way to the normalised spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// Where in the spec that was given.
+    pub path: String,
+    /// What was done.
+    pub message: String,
+}
+
+/// A spec that is refused: every problem found in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecError {
+    /// The problems, in the order of the spec; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl SpecError {
+    /// A refusal for one reason.
+    pub fn of(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { problems: vec![Problem { path: path.into(), message: message.into() }] }
+    }
+}
+
+fn write_at(f: &mut fmt::Formatter<'_>, path: &str, message: &str) -> fmt::Result {
+    if path.is_empty() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_at(f, &self.path, &self.message)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_at(f, &self.path, &self.message)
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpecError {}
+
+/// Problems and warnings as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Report {
+    pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into() });
+    }
+
+    pub(super) fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Warning { path: path.into(), message: message.into() });
+    }
+
+    /// The value, or the problem recorded and `None`.
+    pub(super) fn ok<T>(&mut self, path: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.problem(path, error.to_string())).ok()
+    }
+
+    pub(super) const fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The warnings, unless there was a problem.
+    pub(super) fn finish(self) -> Result<Vec<Warning>, SpecError> {
+        if self.problems.is_empty() { Ok(self.warnings) } else { Err(SpecError { problems: self.problems }) }
+    }
+}

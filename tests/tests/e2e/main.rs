@@ -1,0 +1,4 @@
+//! Black-box tests of a whole `bond`: real processes, real sockets, simulated venues.
+
+mod first_stream;
+mod to_the_digit;
