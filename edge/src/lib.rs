@@ -1,1 +1,4 @@
-//! bond-edge
+//! The dedicated edge: REST and WebSockets in one process.
+
+pub mod server;
+pub mod ws;
