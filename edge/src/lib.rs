@@ -5,3 +5,6 @@ pub mod keys;
 pub mod problem;
 pub mod rest;
 pub mod store;
+//! The dedicated edge: REST and WebSockets in one process.
+pub mod server;
+pub mod ws;
