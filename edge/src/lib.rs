@@ -1,1 +1,7 @@
-//! bond-edge
+//! The dedicated edge: REST and WebSocket from local state, and the parts of the `bond` command.
+
+pub mod auth;
+pub mod keys;
+pub mod problem;
+pub mod rest;
+pub mod store;

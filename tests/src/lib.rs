@@ -1,1 +1,5 @@
-//! bond-e2e
+//! What the end-to-end tests share: a `bond` process of one's own, and clients that know the wire contract alone.
+
+pub mod captures;
+pub mod process;
+pub mod socket;

@@ -219,7 +219,8 @@ pub trait EventLog: Send + Sync {
     /// [`LogError::Unavailable`].
     async fn head(&self, topic: &Topic) -> Result<Option<Position>, LogError>;
 
-    /// Up to `limit` items after `after`, or from the oldest kept where `after` is `None`. `None` for a topic without history.
+    /// Up to `limit` events after `after`, or from the oldest kept where `after` is `None`, with the statuses before and between
+    /// them; statuses after the last of `limit` events come with the next read. `None` for a topic without history.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

@@ -1,0 +1,52 @@
+# The targets people and CI use. `make up` and `make test` do all their own set-up.
+
+VENUES ?= sim
+DATA_DIR ?= .bond
+BOND = target/release/bond
+PYTHON ?= python3
+
+.PHONY: up down logs test check lint fmt bench demo build audit
+
+## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
+up: build
+	@scripts/up "$(BOND)" "$(DATA_DIR)" --venues $(VENUES) $(ARGS)
+
+## Stop what `make up` started.
+down:
+	@scripts/down "$(DATA_DIR)"
+
+## Follow the log of what `make up` started.
+logs:
+	@tail -n 100 -f "$(DATA_DIR)/bond.log"
+
+build:
+	@cargo build --release --locked -p bond-edge --bin bond
+
+## Every test: Rust units, behaviour suites, end to end, Python clients.
+test:
+	@scripts/test "$(PYTHON)"
+
+## Quick feedback: types and lints.
+check:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+## What must hold of the text: format, lints, docs, layering is among the tests.
+lint: check
+	cargo fmt --all --check
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+## Licences, sources and advisories of every dependency (installs cargo-deny; advisories need the network).
+audit:
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.19.0
+	cargo deny check
+
+fmt:
+	cargo fmt --all
+
+## Benchmarks against peers, in one run each. Needs Go for one of the peers.
+bench:
+	@bench/run.sh
+
+## The first stream, from a sentence to events.
+demo: up
+	@$(BOND) listen "BTC price + tweets every 5s" --count 5

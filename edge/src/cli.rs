@@ -1,0 +1,215 @@
+//! The command line of `bond`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns a sentence into a live, numbered, aggregated market-data feed over a WebSocket.
+#[derive(Parser, Debug)]
+#[command(
+    name = "bond",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "First steps:\n  \
+        bond up                                        start everything, with simulated venues\n  \
+        bond listen \"BTC price + tweets every 5s\"      watch a stream (in another terminal)\n  \
+        bond compile \"ETH and SOL vwap on okx, 1m\"     see what a sentence means\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the sentence, spec or file was not understood,\n\
+        4 the server could not be reached, 5 the server refused."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Start ingest and the edge in one process.
+    Up(UpArgs),
+    /// Say what a sentence means: the JSON that POST /v1/compile answers.
+    Compile {
+        /// The sentence, such as "BTC price + tweets every 5s".
+        text: String,
+    },
+    /// Create a stream from a sentence and print its events as they come.
+    Listen(ListenArgs),
+    /// Turn a venue's frames on standard input into normalised events on standard output.
+    Normalize(NormalizeArgs),
+    /// Run a simulated venue on loopback.
+    Sim(SimArgs),
+    /// List your streams.
+    Streams(ServerArgs),
+    /// Get a fresh token for a stream.
+    Token {
+        /// The stream's id.
+        stream_id: String,
+        /// The server.
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make, list and revoke API keys.
+    Key(KeyArgs),
+}
+
+/// Where venues' data come from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Venues {
+    /// Simulated venues in this process: nothing leaves the machine.
+    Sim,
+    /// The real exchanges.
+    Live,
+}
+
+/// `bond up`.
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// Where venues' data come from.
+    #[arg(long, value_enum, default_value = "sim")]
+    pub venues: Venues,
+    /// Use another base URL for a venue's WebSocket and REST: `binance=http://127.0.0.1:9001`, or
+    /// `binance:perpetual=…` for one market. With any, only the markets named are served.
+    #[arg(long = "venue-url", value_name = "NAME=URL")]
+    pub venue_urls: Vec<String>,
+    /// The address to listen on. Anything but loopback needs BOND_SECRET and API keys.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// The port of the REST interface; 0 takes a free one. Both ports answer everything.
+    #[arg(long, default_value_t = 8000)]
+    pub rest_port: u16,
+    /// The port of the WebSocket interface; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub ws_port: u16,
+    /// Where streams and API keys are kept over restarts.
+    #[arg(long, default_value = ".bond")]
+    pub data_dir: PathBuf,
+    /// Events per second of each simulated venue.
+    #[arg(long, default_value_t = 50.0)]
+    pub sim_rate: f64,
+    /// The seed of the simulated market.
+    #[arg(long, default_value_t = 1)]
+    pub sim_seed: u64,
+    /// Write the URLs to this file once everything is served, for scripts that wait.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Which server to talk to.
+#[derive(Args, Debug, Clone)]
+pub struct ServerArgs {
+    /// The REST base URL of a running bond.
+    #[arg(long, default_value = "http://127.0.0.1:8000", env = "BOND_URL")]
+    pub url: String,
+    /// An API key, where the server asks for one.
+    #[arg(long, env = "BOND_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+}
+
+/// `bond listen`.
+#[derive(Args, Debug)]
+pub struct ListenArgs {
+    /// The sentence, such as "BTC price + tweets every 5s".
+    pub text: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Stop after this many events.
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Print each event as one line of JSON, as it came.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The kind of market.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Market {
+    /// Immediate delivery.
+    Spot,
+    /// Perpetual swaps.
+    Perpetual,
+}
+
+/// `bond normalize`.
+#[derive(Args, Debug)]
+pub struct NormalizeArgs {
+    /// The venue: binance, okx, bybit.
+    #[arg(long)]
+    pub venue: String,
+    /// The kind of market.
+    #[arg(long, value_enum, default_value = "spot")]
+    pub market: Market,
+    /// The venue's REST answer that lists its instruments, for contract sizes.
+    #[arg(long)]
+    pub instruments: Option<PathBuf>,
+}
+
+/// `bond sim`.
+#[derive(Args, Debug)]
+pub struct SimArgs {
+    /// The venue: binance, okx, bybit.
+    #[arg(long)]
+    pub venue: String,
+    /// The kind of market.
+    #[arg(long, value_enum, default_value = "spot")]
+    pub market: Market,
+    /// The port on loopback; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Replay this capture (`.ndjson` or `.ndjson.gz`: receive time in ns, a space, the frame).
+    #[arg(long)]
+    pub capture: Option<PathBuf>,
+    /// How many times faster than recorded to replay.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// How long after the first subscription a capture begins, in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    pub start_after: u64,
+    /// Start the capture over at its end, with times and ids shifted.
+    #[arg(long = "loop")]
+    pub looped: bool,
+    /// The seed of the simulated market.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Events per second of the simulated market.
+    #[arg(long, default_value_t = 50.0)]
+    pub rate: f64,
+    /// A fault to play, such as `drop:trade:3`; may be repeated.
+    #[arg(long = "fault")]
+    pub faults: Vec<String>,
+}
+
+/// `bond key`.
+#[derive(Args, Debug)]
+pub struct KeyArgs {
+    /// Where keys are kept.
+    #[arg(long, default_value = ".bond", global = true)]
+    pub data_dir: PathBuf,
+    /// What to do with keys.
+    #[command(subcommand)]
+    pub action: KeyAction,
+}
+
+/// What to do with API keys.
+#[derive(Subcommand, Debug)]
+pub enum KeyAction {
+    /// Make a key and print it, once.
+    New {
+        /// Whose streams it reaches.
+        #[arg(long)]
+        owner: String,
+        /// What else it may do.
+        #[arg(long)]
+        role: Vec<String>,
+    },
+    /// List keys, without their secrets.
+    List,
+    /// Take a key back.
+    Revoke {
+        /// Its id, as `bond key list` shows it.
+        id: String,
+    },
+}

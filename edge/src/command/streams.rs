@@ -1,0 +1,28 @@
+//! `bond streams` and `bond token`.
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::client::Client;
+use crate::cli::ServerArgs;
+
+/// Prints the caller's streams, one JSON object a line.
+///
+/// # Errors
+/// Where the server cannot be reached or refuses.
+pub async fn list(args: &ServerArgs) -> Outcome {
+    let streams = Client::new(args)?.get("/v1/streams").await?;
+    streams.as_array().into_iter().flatten().for_each(|stream| println!("{stream}"));
+    Ok(())
+}
+
+/// Prints a fresh token for a stream, and the URL it opens.
+///
+/// # Errors
+/// Where the server cannot be reached, refuses, or has no such stream.
+pub async fn token(stream_id: &str, args: &ServerArgs) -> Outcome {
+    let path = format!("/v1/streams/{stream_id}/token");
+    let answer: Value = Client::new(args)?.post(&path, &json!({})).await?;
+    println!("{answer}");
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! WebSocket frames (RFC 6455) as the edge writes them: unmasked, in one piece.
+
+use bond_core::code::CloseCode;
+
+/// The opcodes the edge writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Text = 0x1,
+    Close = 0x8,
+    Pong = 0xA,
+}
+
+/// The most bytes that a control frame may carry.
+const CONTROL_LIMIT: usize = 125;
+
+/// Appends the header of a final frame that carries `length` bytes.
+pub(crate) fn header(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode as u8);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => out.push(short),
+        (_, Ok(medium)) => {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Appends a text frame.
+pub(crate) fn text(payload: &[u8], out: &mut Vec<u8>) {
+    header(Opcode::Text, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends the answer to a ping.
+pub(crate) fn pong(payload: &[u8], out: &mut Vec<u8>) {
+    let payload = &payload[..payload.len().min(CONTROL_LIMIT)];
+    header(Opcode::Pong, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a close frame. The reason is cut to what a control frame can carry.
+pub(crate) fn close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+    let mut end = reason.len().min(CONTROL_LIMIT - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    header(Opcode::Close, 2 + end, out);
+    out.extend_from_slice(&code.number().to_be_bytes());
+    out.extend_from_slice(&reason.as_bytes()[..end]);
+}
+
+/// What a text frame made by [`text`] carries.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    let start = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(start..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_gets_its_form_and_back() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let (body, mut frame) = (vec![b'x'; length], Vec::new());
+            text(&body, &mut frame);
+            assert_eq!(payload(&frame), body, "{length}");
+            assert_eq!(frame[0], 0x81);
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let mut frame = Vec::new();
+        close(CloseCode::GoingAway, &"ü".repeat(100), &mut frame);
+        assert!(frame[1] <= 125);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

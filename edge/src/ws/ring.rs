@@ -1,0 +1,217 @@
+//! A topic's latest items as ready WebSocket frames, and the cursors into them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bond_core::log::{EventKind, Gap, Run};
+use bond_core::position::{Epoch, Position, Start};
+use bond_core::time::UnixNanos;
+use bond_core::topic::Topic;
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::history::History;
+
+/// A place between two items of a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Bytes of frames before it, since the ring began.
+    pub(crate) offset: u64,
+    /// The number of the last event before it.
+    pub(crate) seq: u64,
+    /// Counts the epochs that the ring has seen.
+    pub(crate) generation: u32,
+}
+
+/// How much a ring keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    pub(crate) window: Duration,
+    pub(crate) bytes: u64,
+}
+
+/// Where a connection begins, and what it misses by that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) cursor: Cursor,
+    pub(crate) gap: Option<(Epoch, Gap)>,
+}
+
+/// Frames that a connection gets next, in one piece of the ring.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frames {
+    /// Where the first frame begins; after `Cursor::offset` where a quiet connection skips statuses.
+    pub(crate) from: u64,
+    /// The place after the last frame.
+    pub(crate) to: Cursor,
+    /// The frames.
+    pub(crate) slices: Vec<Bytes>,
+    /// How many of them are events.
+    pub(crate) events: u64,
+    /// When the newest of them was appended to the log.
+    pub(crate) newest: UnixNanos,
+}
+
+impl Frames {
+    /// How many bytes they are.
+    pub(crate) fn len(&self) -> usize {
+        (self.to.offset - self.from) as usize
+    }
+}
+
+/// One item of a ring, for connections that take items one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct Pick {
+    /// The place after it.
+    pub(crate) to: Cursor,
+    /// Its number in the order of arrival over all topics.
+    pub(crate) arrival: u64,
+    /// What feeds with `max_lag_ms` are ordered by.
+    pub(crate) order: UnixNanos,
+    /// When it was appended to the log.
+    pub(crate) at: UnixNanos,
+    /// What it is; `None` for statuses and gaps.
+    pub(crate) kind: Option<EventKind>,
+    /// The frame.
+    pub(crate) frame: Bytes,
+    /// The frame of the form that has changed levels only.
+    pub(crate) changes: Option<Bytes>,
+}
+
+/// A cursor's next items are no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behind;
+
+/// Where a connection that fell behind goes on, and what it misses by that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skip {
+    pub(crate) cursor: Cursor,
+    pub(crate) gap: Option<(Epoch, Gap)>,
+    pub(crate) dropped: u64,
+}
+
+/// The frames of one topic, filled by one task and read by the workers.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Unique within the process.
+    pub(crate) id: u64,
+    pub(crate) topic: Topic,
+    /// The topic's name.
+    pub(crate) name: String,
+    history: RwLock<History>,
+    /// The workers that have followers, a bit each.
+    interested: AtomicU64,
+    /// The workers that were told of news and have not looked yet.
+    told: AtomicU64,
+    followers: AtomicUsize,
+}
+
+impl Ring {
+    pub(crate) fn new(id: u64, topic: Topic, retention: Retention) -> Self {
+        let name = topic.to_string();
+        let history = RwLock::new(History::new(&topic, &name, retention));
+        Self {
+            id,
+            topic,
+            name,
+            history,
+            interested: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            followers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says what the log holds as the ring begins to follow it: its head, and whether anything before that is kept.
+    pub(crate) fn begin(&self, head: Option<Position>, kept: bool) {
+        self.history.write().begin(head, kept);
+    }
+
+    /// Takes what the log's tail delivered. `arrival` numbers items over all topics.
+    pub(crate) fn append(&self, run: &Run, now: UnixNanos, arrival: &mut u64) {
+        let mut history = self.history.write();
+        history.append(run, arrival);
+        history.trim(now);
+    }
+
+    /// Drops what is too old.
+    pub(crate) fn trim(&self, now: UnixNanos) {
+        self.history.write().trim(now);
+    }
+
+    /// Where a connection begins. `None`: not known before there is more in the ring. `waited` says that it was so before.
+    pub(crate) fn join(&self, start: &Start, now: UnixNanos, waited: bool) -> Option<Joined> {
+        self.history.read().join(start, now, waited)
+    }
+
+    /// The frames after `cursor`, at most `budget` bytes unless the first alone is longer. Only with `control` are statuses and gaps
+    /// among them. Empty when there is nothing new.
+    pub(crate) fn frames(
+        &self,
+        cursor: Cursor,
+        control: bool,
+        budget: u64,
+        into: &mut Frames,
+    ) -> Result<(), Behind> {
+        self.history.read().frames(cursor, control, budget, into)
+    }
+
+    /// At most `limit` items after `cursor`, one by one.
+    pub(crate) fn picks(
+        &self,
+        cursor: Cursor,
+        control: bool,
+        limit: usize,
+        into: &mut Vec<Pick>,
+    ) -> Result<(), Behind> {
+        self.history.read().picks(cursor, control, limit, into)
+    }
+
+    /// The newest event after `cursor`, if there is one.
+    pub(crate) fn newest(&self, cursor: Cursor) -> Option<Pick> {
+        self.history.read().newest(cursor)
+    }
+
+    /// The end of the frame that `offset` lies in.
+    pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
+        self.history.read().frame_end(offset)
+    }
+
+    /// The place for a connection that has fallen behind.
+    pub(crate) fn skip(&self, cursor: Cursor) -> Skip {
+        self.history.read().skip(cursor)
+    }
+
+    /// Has worker `index` told of news from here on, or no more.
+    pub(crate) fn interest(&self, index: usize, interested: bool) {
+        let bit = 1 << index;
+        if interested {
+            self.interested.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.interested.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    /// The workers that must be told of news now, a bit each.
+    pub(crate) fn tell(&self) -> u64 {
+        let interested = self.interested.load(Ordering::Acquire);
+        interested & !self.told.fetch_or(interested, Ordering::AcqRel)
+    }
+
+    /// Worker `index` is about to look.
+    pub(crate) fn look(&self, index: usize) {
+        self.told.fetch_and(!(1 << index), Ordering::AcqRel);
+    }
+
+    /// Counts followers: a ring without any is dropped after a while.
+    pub(crate) fn add_follower(&self) {
+        self.followers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn remove_follower(&self) {
+        self.followers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.followers.load(Ordering::Acquire) == 0
+    }
+}

@@ -1,0 +1,163 @@
+//! What a stream needs of the outside, resolved against the markets this process serves.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bond_core::event::Channel;
+use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
+use bond_core::spec::{LiquidationsSource, MarketSource, Source, StreamSpec, WebSocketSource};
+use bond_core::topic::StreamId;
+use smol_str::SmolStr;
+
+/// A stream as the engine runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamPlan {
+    /// The stream.
+    pub id: StreamId,
+    /// Its spec.
+    pub spec: StreamSpec,
+    /// The windows' length; `None` passes every source event through.
+    pub interval: Option<Duration>,
+    /// What is taken of which instrument.
+    pub market: BTreeSet<MarketNeed>,
+    /// Named venues that this process does not serve, and the symbols they were named for.
+    pub unserved: BTreeSet<(Venue, Symbol)>,
+    /// Assets whose posts are taken.
+    pub assets: BTreeSet<SmolStr>,
+    /// Users' own sockets.
+    pub sockets: Vec<WebSocketSource>,
+}
+
+/// One channel of one instrument that a stream takes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MarketNeed {
+    /// The instrument.
+    pub instrument: Instrument,
+    /// The channel.
+    pub channel: Channel,
+    /// The symbol of the stream that its events count for.
+    pub symbol: Symbol,
+    /// For order books that are passed through: levels a side.
+    pub depth: Option<u16>,
+}
+
+/// The markets that this process serves.
+pub(super) type Markets = BTreeSet<(Venue, MarketType)>;
+
+impl StreamPlan {
+    /// What `spec` needs of `markets`. Sources without named venues take every market there is.
+    pub(super) fn new(spec: StreamSpec, markets: &Markets) -> Self {
+        let mut plan = Self {
+            id: spec.id(),
+            interval: spec.interval().map(|interval| interval.as_duration()),
+            market: BTreeSet::new(),
+            unserved: BTreeSet::new(),
+            assets: BTreeSet::new(),
+            sockets: Vec::new(),
+            spec,
+        };
+        for source in plan.spec.sources().to_vec() {
+            match source {
+                Source::Market(source) => plan.add_market(&source, markets),
+                Source::Liquidations(source) => plan.add_liquidations(&source, markets),
+                Source::Social(source) => plan.assets.extend(source.symbols),
+                Source::WebSocket(source) => plan.sockets.push(source),
+            }
+        }
+        plan
+    }
+
+    /// Whether it has a source whose events carry a venue's time, so that its windows follow venue time.
+    pub(super) fn has_market(&self) -> bool {
+        !self.market.is_empty() || !self.unserved.is_empty()
+    }
+
+    fn add_market(&mut self, source: &MarketSource, markets: &Markets) {
+        for symbol in &source.symbols {
+            for channel in &source.channels {
+                let market = if channel.needs_perpetual() { MarketType::Perpetual } else { source.market_type };
+                let depth = source.depth.filter(|_| *channel == Channel::OrderBook);
+                self.add(&source.exchanges, &symbol.on(market), *channel, depth, markets);
+            }
+        }
+    }
+
+    fn add_liquidations(&mut self, source: &LiquidationsSource, markets: &Markets) {
+        for symbol in &source.symbols {
+            let symbol = symbol.on(MarketType::Perpetual);
+            self.add(&source.exchanges, &symbol, Channel::Liquidations, None, markets);
+        }
+    }
+
+    fn add(
+        &mut self,
+        named: &BTreeSet<Venue>,
+        traded: &Symbol,
+        channel: Channel,
+        depth: Option<u16>,
+        markets: &Markets,
+    ) {
+        let counted = self.counted_for(traded);
+        let served = markets.iter().filter(|(_, market)| *market == traded.market()).map(|(venue, _)| *venue);
+        let venues: BTreeSet<Venue> = if named.is_empty() { served.collect() } else { named.clone() };
+        for venue in venues {
+            if markets.contains(&(venue, traded.market())) {
+                let instrument = Instrument { venue, symbol: traded.clone() };
+                self.market.insert(MarketNeed { instrument, channel, symbol: counted.clone(), depth });
+            } else {
+                self.unserved.insert((venue, counted.clone()));
+            }
+        }
+    }
+
+    /// The stream's symbol of the same pair; the traded one where the stream has none.
+    fn counted_for(&self, traded: &Symbol) -> Symbol {
+        let symbols = self.spec.symbols();
+        let other = match traded.market() {
+            MarketType::Spot => traded.on(MarketType::Perpetual),
+            MarketType::Perpetual => traded.on(MarketType::Spot),
+        };
+        if !symbols.contains(traded) && symbols.contains(&other) { other } else { traded.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str, markets: &[(Venue, MarketType)]) -> StreamPlan {
+        let (spec, _) = StreamSpec::from_slice(json.as_bytes()).expect("spec");
+        StreamPlan::new(spec, &markets.iter().copied().collect())
+    }
+
+    const BOTH: [(Venue, MarketType); 3] = [
+        (Venue::Binance, MarketType::Spot),
+        (Venue::Binance, MarketType::Perpetual),
+        (Venue::Okx, MarketType::Spot),
+    ];
+
+    #[test]
+    fn a_source_without_venues_takes_every_market_there_is() {
+        let plan = plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"channels":["trades"]}]}"#, &BOTH);
+        let needs: Vec<String> = plan.market.iter().map(|need| need.instrument.to_string()).collect();
+        assert_eq!(needs, ["binance:BTC/USDT", "okx:BTC/USDT"]);
+        assert!(plan.unserved.is_empty());
+    }
+
+    #[test]
+    fn liquidations_count_for_the_spot_symbol_of_the_stream() {
+        let plan = plan(
+            r#"{"sources":[{"type":"market","symbols":["BTC/USDT"]},{"type":"liquidations","symbols":["BTC/USDT"]}]}"#,
+            &BOTH,
+        );
+        let need = plan.market.iter().find(|need| need.channel == Channel::Liquidations).expect("liquidations");
+        assert_eq!((need.instrument.to_string().as_str(), need.symbol.to_string().as_str()), ("binance:BTC/USDT:USDT", "BTC/USDT"));
+    }
+
+    #[test]
+    fn a_named_venue_without_a_market_here_is_kept_as_unserved() {
+        let plan = plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["kraken"]}]}"#, &BOTH);
+        assert_eq!(plan.unserved.len(), 1);
+        assert!(plan.market.is_empty() && plan.has_market());
+    }
+}

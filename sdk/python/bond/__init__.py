@@ -1,0 +1,13 @@
+"""Python client of Bond: from a sentence to a live market-data feed.
+
+    from bond import listen
+
+    async for event in listen("BTC price + tweets every 5s"):
+        print(event["symbol"], event["price_close"])
+"""
+
+from .client import Client, listen
+from .errors import BondError, Closed, Refused
+from .models import Created, Event, Stream, Token
+
+__all__ = ["BondError", "Client", "Closed", "Created", "Event", "Refused", "Stream", "Token", "listen"]

@@ -1,0 +1,200 @@
+//! A `bond` process, started on free ports and ended with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// How long a process may take to serve.
+const START: Duration = Duration::from_secs(30);
+
+/// A running `bond up`.
+pub struct Bond {
+    child: Child,
+    /// The REST base URL.
+    pub rest: String,
+    /// The WebSocket base URL.
+    pub ws: String,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    http: reqwest::Client,
+}
+
+/// The `bond` binary: `BOND_BINARY`, else the one built beside this test.
+#[allow(clippy::disallowed_methods, reason = "tests are told by the environment which binary to start")]
+pub fn binary() -> PathBuf {
+    if let Ok(path) = std::env::var("BOND_BINARY") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(2).unwrap_or(Path::new(".")).join("bond")
+}
+
+/// A directory of this test's own, under the build directory.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn fresh_dir(name: &str) -> Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let base = binary().parent().map(Path::to_path_buf).unwrap_or_default();
+    let dir = base.join("e2e").join(format!("{}-{number}-{name}", std::process::id()));
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+impl Bond {
+    /// Starts `bond up` with further arguments and environment variables, and waits until it serves.
+    ///
+    /// # Errors
+    /// Where it does not start; the message has the end of its log.
+    pub async fn up(arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
+        Self::up_in(fresh_dir("up")?, arguments, settings).await
+    }
+
+    /// As [`Bond::up`], with a data directory that may hold streams already.
+    ///
+    /// # Errors
+    /// As [`Bond::up`].
+    pub async fn up_in(data_dir: PathBuf, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
+        let ready = data_dir.join("ready");
+        let _ = std::fs::remove_file(&ready);
+        let log = std::fs::File::options().create(true).append(true).open(data_dir.join("bond.log"))?;
+        let child = Command::new(binary())
+            .args(["up", "--rest-port", "0", "--ws-port", "0"])
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .arg("--ready-file")
+            .arg(&ready)
+            .args(arguments)
+            .envs(settings.iter().copied())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started; build it first", binary().display()))?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        let mut bond = Self { child, rest: String::new(), ws: String::new(), data_dir, http };
+        let banner = bond.await_ready(&ready).await?;
+        bond.rest = url_in(&banner, "http://")?;
+        bond.ws = url_in(&banner, "ws://")?;
+        Ok(bond)
+    }
+
+    async fn await_ready(&mut self, ready: &Path) -> Result<String> {
+        let deadline = Instant::now() + START;
+        loop {
+            match std::fs::read_to_string(ready) {
+                Ok(banner) if !banner.is_empty() => return Ok(banner),
+                _ if self.child.try_wait()?.is_some() => bail!("bond ended at once:\n{}", self.log()),
+                _ if Instant::now() > deadline => bail!("bond does not serve:\n{}", self.log()),
+                _ => sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data_dir.join("bond.log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
+    /// Its resident memory in bytes.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Sends SIGTERM and waits for the end. Returns how long that took and whether the exit code was 0.
+    ///
+    /// # Errors
+    /// Where it does not end within 20 s.
+    pub async fn terminate(&mut self) -> Result<(Duration, bool)> {
+        let begun = Instant::now();
+        Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await?;
+        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
+        Ok((begun.elapsed(), status.success()))
+    }
+
+    /// A request with these headers and a raw body. Returns the status and the JSON of the answer.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<(u16, Value)> {
+        let mut request = self.http.request(method.parse()?, format!("{}{path}", self.rest)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// `POST` of JSON.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        self.request("POST", path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
+        self.request("GET", path, &[], "").await
+    }
+
+    /// Creates a stream from a sentence.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn stream(&self, sentence: &str) -> Result<Value> {
+        self.created(&json!({ "natural_language": sentence })).await
+    }
+
+    /// Creates a stream from a spec.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn stream_of(&self, spec: Value) -> Result<Value> {
+        self.created(&json!({ "spec": spec })).await
+    }
+
+    async fn created(&self, body: &Value) -> Result<Value> {
+        match self.post("/v1/streams", body).await? {
+            (200, answer) => Ok(answer),
+            (status, answer) => bail!("refused with {status}: {answer}"),
+        }
+    }
+}
+
+fn url_in(banner: &str, scheme: &str) -> Result<String> {
+    let words = banner.split_whitespace();
+    let url = words.into_iter().find(|word| word.starts_with(scheme)).context("no URL in the banner")?;
+    Ok(url.trim_end_matches('/').to_owned())
+}

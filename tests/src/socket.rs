@@ -1,0 +1,134 @@
+//! A WebSocket client that knows the wire contract and nothing of the server.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How long a message may take to come, unless a test says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+/// What came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Came {
+    /// A text frame, as JSON.
+    Frame(Value),
+    /// The server closed with this code and reason.
+    Closed(u16, String),
+}
+
+impl Socket {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Where the handshake fails.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, &[]).await
+    }
+
+    /// Connects with further headers.
+    ///
+    /// # Errors
+    /// Where the handshake fails.
+    pub async fn open_with(url: &str, headers: &[(&'static str, &str)]) -> Result<Self> {
+        let mut request = url.into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse()?);
+        }
+        let (socket, _) = timeout(PATIENCE, tokio_tungstenite::connect_async(request)).await??;
+        Ok(Self(socket))
+    }
+
+    /// Sends a JSON message.
+    ///
+    /// # Errors
+    /// Where the connection is gone.
+    pub async fn send(&mut self, message: &Value) -> Result<()> {
+        Ok(self.0.send(Message::text(message.to_string())).await?)
+    }
+
+    /// Sends a text frame as it is.
+    ///
+    /// # Errors
+    /// Where the connection is gone.
+    pub async fn send_text(&mut self, text: &str) -> Result<()> {
+        Ok(self.0.send(Message::text(text.to_owned())).await?)
+    }
+
+    /// What comes next, within [`PATIENCE`].
+    ///
+    /// # Errors
+    /// Where nothing comes, or the connection breaks without a close frame.
+    pub async fn next(&mut self) -> Result<Came> {
+        self.next_within(PATIENCE).await
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// As [`Socket::next`].
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Came> {
+        loop {
+            let message = timeout(patience, self.0.next()).await.context("nothing came")?;
+            match message.context("the connection ended without a close frame")?? {
+                Message::Text(text) => return Ok(Came::Frame(serde_json::from_str(&text)?)),
+                Message::Close(Some(close)) => return Ok(Came::Closed(close.code.into(), close.reason.to_string())),
+                Message::Close(None) => return Ok(Came::Closed(1005, String::new())),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next text frame.
+    ///
+    /// # Errors
+    /// As [`Socket::next`], or where the server closes instead.
+    pub async fn event(&mut self) -> Result<Value> {
+        match self.next().await? {
+            Came::Frame(event) => Ok(event),
+            Came::Closed(code, reason) => bail!("closed with {code} {reason}"),
+        }
+    }
+
+    /// The next text frame of this `type`; others are passed over.
+    ///
+    /// # Errors
+    /// As [`Socket::event`].
+    pub async fn event_of(&mut self, kind: &str) -> Result<Value> {
+        loop {
+            let event = self.event().await?;
+            if event["type"] == kind {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The code and reason that the server closes with; frames before it are passed over.
+    ///
+    /// # Errors
+    /// As [`Socket::next`].
+    pub async fn closed(&mut self) -> Result<(u16, String)> {
+        loop {
+            if let Came::Closed(code, reason) = self.next().await? {
+                return Ok((code, reason));
+            }
+        }
+    }
+
+    /// Closes from our side.
+    ///
+    /// # Errors
+    /// Where the connection is gone already.
+    pub async fn close(mut self) -> Result<()> {
+        Ok(self.0.close(None).await?)
+    }
+}
