@@ -188,9 +188,10 @@ fn following_quote(base: &str, tokens: &[Token<'_>]) -> Option<(&'static str, us
         return Some((code, 1));
     }
     (lexicon::term(first.word()) == Some(lexicon::Term::Against)).then_some(())?;
-    let (quote, used) = quote_name(tokens.get(1..)?)?;
+    let lead = 1 + usize::from(tokens.get(1).is_some_and(|token| token.word() == "the"));
+    let (quote, used) = quote_name(tokens.get(lead..)?)?;
     let a_pair = assets::is_money(quote) || (first.word() != "to" && (base, quote) != ("BTC", "ETH"));
-    (a_pair && quote != base).then_some((quote, used + 1))
+    (a_pair && quote != base).then_some((quote, used + lead))
 }
 
 /// A quote by its code or name: `USDT`, `us dollars`, `bitcoin`.

@@ -28,6 +28,8 @@ pub enum LanguageCode {
     Unsupported,
     /// It asks for two intervals.
     IntervalConflict,
+    /// It says "every" and then nothing that is a time.
+    IntervalUnclear,
     /// The interval is shorter, longer or finer than there is.
     IntervalOutOfRange,
     /// It asks for two durations.
@@ -59,6 +61,7 @@ impl LanguageCode {
             Self::UnknownVenue => "unknown_venue",
             Self::Unsupported => "unsupported",
             Self::IntervalConflict => "interval_conflict",
+            Self::IntervalUnclear => "interval_unclear",
             Self::IntervalOutOfRange => "interval_out_of_range",
             Self::DurationConflict => "duration_conflict",
             Self::DurationOutOfRange => "duration_out_of_range",

@@ -80,7 +80,7 @@ pub(super) fn phrases(text: &str) -> Vec<Phrase> {
     let mut phrases: Vec<Phrase> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let (item, used) = item(&tokens[at..], shouting, &phrases);
+        let (item, used) = item(text, &tokens[at..], shouting, &phrases);
         let used = used.clamp(1, tokens.len() - at);
         let span = (tokens[at].span.0, tokens[at + used - 1].span.1);
         phrases.push(Phrase { span, item, negated: false });
@@ -95,9 +95,10 @@ fn is_shouting(text: &str, tokens: &[Token<'_>]) -> bool {
     !text.chars().any(char::is_lowercase) && tokens.iter().any(|token| known_word(&token))
 }
 
-fn item(tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> (Item, usize) {
+fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> (Item, usize) {
     match tokens[0].kind {
         Kind::Url => return (Item::Url, 1),
+        Kind::Mark('$') if sum(tokens).is_some() => return (Item::Number, sum(tokens).unwrap_or(1)),
         Kind::Mark('@') if names_account(tokens) => return (Item::Unsupported, 2),
         Kind::Mark('@') => return (Item::At, 1),
         _ => {}
@@ -106,10 +107,17 @@ fn item(tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> (Item, usize
         .or_else(|| timing::timing(tokens).map(timed))
         .or_else(|| quote(tokens, before.last().map(|phrase| &phrase.item)))
         .or_else(|| known_phrase(tokens, 2))
-        .or_else(|| currency::currency(tokens, shouting, in_chain(tokens, before)).map(asset))
+        .or_else(|| currency::currency(tokens, shouting, in_chain(text, tokens, before)).map(asset))
         .or_else(|| known_phrase(tokens, 1))
         .or_else(|| venue(tokens))
         .unwrap_or_else(|| (single(tokens), 1))
+}
+
+/// `$1M`: the length of a sum of money.
+fn sum(tokens: &[Token<'_>]) -> Option<usize> {
+    let [_, number, rest @ ..] = tokens else { return None };
+    let is_sum = number.glued && matches!(number.kind, Kind::Number(_));
+    is_sum.then(|| 2 + usize::from(rest.first().is_some_and(|unit| unit.glued && !unit.word().is_empty())))
 }
 
 /// `@someone`: one account's posts cannot be asked for.
@@ -119,11 +127,11 @@ fn names_account(tokens: &[Token<'_>]) -> bool {
         .is_some_and(|token| token.glued && !token.word().is_empty() && token.text.parse::<Venue>().is_err())
 }
 
-/// Whether an asset and a sign stand right before: in `SOL/ETH/BTC`, `ETH/BTC` is no pair.
-fn in_chain(tokens: &[Token<'_>], before: &[Phrase]) -> bool {
-    let [.., asset, joint] = before else { return false };
+/// Whether an asset and the same sign stand right before: in `SOL/ETH/BTC`, `ETH/BTC` is no pair.
+fn in_chain(text: &str, tokens: &[Token<'_>], before: &[Phrase]) -> bool {
+    let ([.., asset, joint], [_, separator, ..]) = (before, tokens) else { return false };
     let joined = asset.span.1 == joint.span.0 && joint.span.1 == tokens[0].span.0;
-    joined && matches!((&asset.item, &joint.item), (Item::Asset(_), Item::And { plus: false } | Item::Stop))
+    joined && matches!(asset.item, Item::Asset(_)) && text[joint.span.0..joint.span.1] == *separator.text
 }
 
 fn timed((timing, used): (Timing, usize)) -> (Item, usize) {
@@ -236,7 +244,7 @@ fn single(tokens: &[Token<'_>]) -> Item {
         Kind::Word(word) if crate::assets::quote(word).is_some() => {
             Item::LoneQuote(crate::assets::quote(word).unwrap_or_default())
         }
-        Kind::Word(_) if quantity::number(tokens).is_some() => Item::Noise,
+        Kind::Word(_) if quantity::number(tokens).is_some() => Item::Number,
         Kind::Word(_) | Kind::Url => Item::Strange { signed: false },
     }
 }

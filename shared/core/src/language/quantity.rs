@@ -48,17 +48,54 @@ fn unit_of(token: &Token<'_>) -> Option<Decimal> {
 pub(super) fn single(tokens: &[Token<'_>]) -> Option<Length> {
     let token = tokens.first()?;
     let written_out = token.word().len() > 1 && !token.word().ends_with('s');
-    unit_of(token).filter(|_| written_out).map(|ms| Length { ms, tokens: 1 })
+    let ms = unit_of(token).filter(|_| written_out)?;
+    Some(and_a_half(Length { ms, tokens: 1 }, ms, tokens))
 }
 
-/// A number and a unit: `5s`, `ten seconds`, `half a minute`, `an hour`, `5-second`.
+/// `minute and a half`.
+fn and_a_half(length: Length, unit: Decimal, tokens: &[Token<'_>]) -> Length {
+    if words(&tokens[length.tokens..], &["and", "a", "half"]) {
+        Length { ms: length.ms.saturating_add(unit / Decimal::TWO), tokens: length.tokens + 3 }
+    } else {
+        length
+    }
+}
+
+/// Numbers and units: `5s`, `ten seconds`, `half a minute`, `an hour`, `5-second`, `1h30m`, `1 hour and 30 minutes`.
 pub(super) fn length(tokens: &[Token<'_>]) -> Option<Length> {
+    let (mut whole, mut smallest) = part(tokens)?;
+    while let Some((more, unit)) = next_part(&tokens[whole.tokens..], smallest) {
+        whole = Length { ms: whole.ms.saturating_add(more.ms), tokens: whole.tokens + more.tokens };
+        smallest = unit;
+    }
+    Some(whole)
+}
+
+/// A further part, in a smaller unit; not `5s candles` after `for 1 hour`.
+fn next_part(tokens: &[Token<'_>], smallest: Decimal) -> Option<(Length, Decimal)> {
+    let and = usize::from(words(tokens, &["and"]));
+    let (part, unit) = part(tokens.get(and..)?)?;
+    let tokens_used = part.tokens + and;
+    let goes_on = unit < smallest && !names_window(&tokens[tokens_used..]);
+    goes_on.then_some((Length { tokens: tokens_used, ..part }, unit))
+}
+
+/// Whether a word for a window comes next: what stands before it is an interval.
+pub(super) fn names_window(tokens: &[Token<'_>]) -> bool {
+    let at = usize::from(tokens.first().is_some_and(|token| token.is_mark('-')));
+    let windows = ["candle", "bar", "kline", "candlestick", "window", "bucket", "interval", "ohlc", "ohlcv"];
+    tokens.get(at).is_some_and(|token| windows.contains(&token.word().trim_end_matches('s')))
+}
+
+/// One number and its unit, with the milliseconds of the unit.
+fn part(tokens: &[Token<'_>]) -> Option<(Length, Decimal)> {
     let (number, mut used) = number(tokens)?;
     if tokens.get(used).is_some_and(|token| token.is_mark('-')) {
         used += 1;
     }
-    let ms = unit_of(tokens.get(used)?)?.checked_mul(number).unwrap_or(Decimal::MAX);
-    Some(Length { ms, tokens: used + 1 })
+    let unit = unit_of(tokens.get(used)?)?;
+    let ms = unit.checked_mul(number).unwrap_or(Decimal::MAX);
+    Some((and_a_half(Length { ms, tokens: used + 1 }, unit, tokens), unit))
 }
 
 /// A number, and how many tokens said it.
@@ -82,6 +119,8 @@ fn fraction(tokens: &[Token<'_>]) -> Option<(Decimal, usize)> {
     let value = match tokens.get(used)?.word() {
         "half" => Decimal::new(5, 1),
         "quarter" => Decimal::new(25, 2),
+        "fifth" => Decimal::new(2, 1),
+        "tenth" => Decimal::new(1, 1),
         _ => return None,
     };
     used += 1;
@@ -170,6 +209,11 @@ mod tests {
             ("one and a half seconds", 1500),
             ("a couple of hours", 7_200_000),
             ("five hundred ms", 500),
+            ("1h30m", 5_400_000),
+            ("1 hour and 30 minutes", 5_400_000),
+            ("1 hour and a half", 5_400_000),
+            ("1 hour 5s candles", 3_600_000),
+            ("5 seconds 1 hour", 5000),
             ("1M", 2_592_000_000_i64),
         ] {
             let found = length(&tokenize(text)).map(|length| length.ms);

@@ -53,11 +53,29 @@ const fn is_and(item: &Item) -> bool {
 
 /// Gives every phrase the meaning it has where it stands.
 pub(super) fn resolve(sentence: &mut Sentence<'_>) -> Result<(), LanguageError> {
+    refuse_command(sentence)?;
     words_in_place(sentence);
     every_event(sentence);
     all_data(sentence);
     full_book(sentence);
+    unclear_interval(sentence)?;
     strange_words(sentence)
+}
+
+/// "delete BTC stream", "buy 2 BTC": a stream would be the opposite of what is meant.
+fn refuse_command(sentence: &Sentence<'_>) -> Result<(), LanguageError> {
+    const COMMANDS: [&str; 9] =
+        ["delete", "cancel", "stop", "unsubscribe", "terminate", "kill", "remove", "buy", "sell"];
+    let Some(first) = sentence.phrases.first() else { return Ok(()) };
+    let object = sentence.phrases[1..].iter().map(|phrase| &phrase.item);
+    let object = object.skip_while(|item| matches!(item, Item::Noise | Item::Number | Item::At)).next();
+    let word = sentence.words(first.span);
+    let command = COMMANDS.iter().any(|command| word.eq_ignore_ascii_case(command));
+    if !command || !object.is_some_and(is_asset) {
+        return Ok(());
+    }
+    let message = format!("a sentence creates a stream and does nothing else: \"{word}\" is not served here");
+    Err(LanguageError::new(LanguageCode::Unsupported, message).at(first.span))
 }
 
 /// A word that may be an asset is one next to what is watched, after "of", or in a list with an asset.
@@ -119,7 +137,7 @@ fn every_event(sentence: &mut Sentence<'_>) {
     for phrase in &mut sentence.phrases {
         phrase.item = match phrase.item {
             Item::Single(watch) => Item::Watch(watch),
-            Item::Every | Item::Event => Item::Noise,
+            Item::Event => Item::Noise,
             _ => continue,
         };
     }
@@ -140,6 +158,24 @@ fn is_event_next(sentence: &Sentence<'_>, every: usize) -> bool {
     let items = sentence.phrases[every + 1..].iter().map(|phrase| &phrase.item);
     let mut rest = items.skip_while(between);
     matches!(rest.next(), Some(Item::Single(_) | Item::Event))
+}
+
+/// "every ten", "every blue moon".
+fn unclear_interval(sentence: &Sentence<'_>) -> Result<(), LanguageError> {
+    for (at, phrase) in sentence.phrases.iter().enumerate() {
+        let unknown = matches!(sentence.item(at, 1), Some(Item::Strange { .. } | Item::Number));
+        let unclear = phrase.item == Item::WithoutUnit || (phrase.item == Item::Every && unknown);
+        if unclear {
+            let message = format!(
+                "\"{}\" is not followed by a time: write \"every 5 seconds\"",
+                sentence.words(phrase.span)
+            );
+            return Err(LanguageError::new(LanguageCode::IntervalUnclear, message)
+                .at(phrase.span)
+                .suggest(["every 5s"]));
+        }
+    }
+    Ok(())
 }
 
 /// "all BTC data".
@@ -240,10 +276,10 @@ fn stands_as_venue(sentence: &Sentence<'_>, at: usize) -> bool {
 fn stands_as_asset(sentence: &Sentence<'_>, at: usize, capitals: bool, misspelt: bool) -> bool {
     let before = sentence.item(at, -1);
     let next = sentence.item(at, 1);
-    let after_and = before.is_some_and(is_and);
-    let after_of = before == Some(&Item::Of);
-    let before_watch = next.is_some_and(is_watch);
     let no_asset = !sentence.any(is_asset);
+    let after_and = before.is_some_and(is_and);
+    let after_of = before == Some(&Item::Of) && (no_asset || sentence.item(at, -2).is_some_and(is_watch));
+    let before_watch = next.is_some_and(is_watch);
     let ends = next.is_none_or(|item| !matches!(item, Item::Strange { .. } | Item::Noise));
     let after_list = after_and && sentence.item(at, -2).is_some_and(is_asset) && ends;
     let before_list = next.is_some_and(is_and) && sentence.item(at, 2).is_some_and(is_asset);

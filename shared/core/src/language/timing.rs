@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::quantity::{Length, length, number, single};
+use super::quantity::{Length, length, names_window, number, single};
 use super::token::Token;
 
 /// What a phrase about time asks for, in milliseconds.
@@ -81,14 +81,8 @@ fn duration(tokens: &[Token<'_>]) -> Option<Length> {
         (_, true) => after(tokens, lead, length)?,
         _ => return None,
     };
-    (!is_window(tokens, found.tokens)).then_some(found)
-}
-
-/// `for 1m candles` is no duration.
-fn is_window(tokens: &[Token<'_>], used: usize) -> bool {
-    let at = used + usize::from(tokens.get(used).is_some_and(|token| token.is_mark('-')));
-    let windows = ["candle", "bar", "kline", "candlestick", "window", "bucket", "interval", "ohlc", "ohlcv"];
-    windows.contains(&word(tokens, at).trim_end_matches('s'))
+    // `for 1m candles` is no duration.
+    (!names_window(&tokens[found.tokens..])).then_some(found)
 }
 
 fn interval(tokens: &[Token<'_>]) -> Option<Length> {
@@ -123,9 +117,14 @@ fn every(tokens: &[Token<'_>]) -> Option<Length> {
     after(tokens, used, length_or_single)
 }
 
-/// `minute candles`.
+/// `minute candles`, `minute by minute`.
 fn single_window(tokens: &[Token<'_>]) -> Option<Length> {
-    single(tokens).filter(|found| is_window(tokens, found.tokens))
+    let found = single(tokens)?;
+    let again = word(tokens, 1) == "by" && word(tokens, 2) == word(tokens, 0);
+    if again {
+        return Some(Length { tokens: 3, ..found });
+    }
+    names_window(&tokens[found.tokens..]).then_some(found)
 }
 
 /// `10 Hz`.

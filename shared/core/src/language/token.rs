@@ -36,6 +36,10 @@ impl Token<'_> {
         if let Kind::Word(word) = &self.kind { word } else { "" }
     }
 
+    fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::Number(_))
+    }
+
     pub(super) fn is_mark(&self, mark: char) -> bool {
         self.kind == Kind::Mark(mark)
     }
@@ -47,7 +51,8 @@ pub(super) fn tokenize(text: &str) -> Vec<Token<'_>> {
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        let (length, kind) = piece(rest, c);
+        let after_number = tokens.last().is_some_and(|last| last.span.1 == at && last.is_number());
+        let (length, kind) = piece(rest, c, after_number);
         if let Some(kind) = kind {
             let span = (at, at + length);
             let glued = tokens.last().is_some_and(|last| last.span.1 == at);
@@ -59,18 +64,30 @@ pub(super) fn tokenize(text: &str) -> Vec<Token<'_>> {
 }
 
 /// The length of the piece that `rest` begins with, and what it is; `None` where it means nothing.
-fn piece(rest: &str, first: char) -> (usize, Option<Kind>) {
+fn piece(rest: &str, first: char, after_number: bool) -> (usize, Option<Kind>) {
     if let Some(length) = url(rest) {
         return (length, Some(Kind::Url));
+    }
+    if let Some((length, word)) = shorthand(rest) {
+        return (length, Some(Kind::Word(word.to_owned())));
     }
     if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) {
         return number_or_word(rest);
     }
     if first.is_alphanumeric() {
-        let length = word_length(rest);
+        let unit = rest.find(|c: char| !c.is_alphabetic()).filter(|_| after_number);
+        let unit = unit.filter(|length| quantity::follows_number(&normal(&rest[..*length])));
+        let length = unit.unwrap_or_else(|| word_length(rest));
         return (length, Some(Kind::Word(normal(&rest[..length]))));
     }
     (first.len_utf8(), mark(first).map(Kind::Mark))
+}
+
+/// `w/o` and `w/`.
+fn shorthand(rest: &str) -> Option<(usize, &'static str)> {
+    let is = |short: &str| rest.get(..short.len()).is_some_and(|start| start.eq_ignore_ascii_case(short));
+    let ends = |length: usize| !rest[length..].starts_with(char::is_alphanumeric);
+    (is("w/o") && ends(3)).then_some((3, "without")).or_else(|| is("w/").then_some((2, "with")))
 }
 
 /// A URL ends at a blank or a quote, and without the punctuation that follows it.
@@ -116,12 +133,13 @@ fn normal(word: &str) -> String {
     word.to_lowercase().replace(is_apostrophe, "'")
 }
 
-/// `5s` is a number before a unit, `1inch` and `1000PEPE` are words.
+/// `5s` and `1h30m` are numbers before units, `1inch` and `1000PEPE` are words.
 fn number_or_word(rest: &str) -> (usize, Option<Kind>) {
     let length = number_length(rest);
     let digits = rest[..length].bytes().all(|b| b.is_ascii_digit());
     let letters = word_length(&rest[length..]);
     let unit = &rest[length..length + letters];
+    let unit = &unit[..unit.find(|c: char| !c.is_alphabetic()).unwrap_or(unit.len())];
     let word = &rest[..length + letters];
     let is_word =
         digits && letters > 0 && (assets::find(word).is_some() || !quantity::follows_number(&normal(unit)));
@@ -169,6 +187,7 @@ mod tests {
     fn a_sentence_falls_into_words_numbers_and_marks() {
         assert_eq!(texts("BTC/USDT's price, 5s"), ["BTC", "/", "USDT", "price", ",", "5", "s"]);
         assert_eq!(texts("“don’t” 🚀 what's 1inch 1000PEPE"), ["don’t", "what", "1inch", "1000PEPE"]);
+        assert_eq!(texts("1h30m w/o w/x"), ["1", "h", "30", "m", "w/o", "w/", "x"]);
         assert_eq!(texts("see wss://a.b/c?d=1,2), ok"), ["see", "wss://a.b/c?d=1,2", ")", ",", "ok"]);
     }
 

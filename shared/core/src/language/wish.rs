@@ -40,7 +40,7 @@ pub(super) fn wish(sentence: &mut Sentence<'_>) -> Result<Wish, LanguageError> {
     let interval = interval(sentence)?;
     let ttl_sec = ttl(&sentence.phrases)?;
     let market = market(&sentence.phrases)?;
-    let urls = urls(sentence);
+    let urls = urls(sentence)?;
     let (venues, unwanted_venues) = venues(sentence)?;
     let unwanted = unwanted(&sentence.phrases)?;
     let quote = quote(&sentence.phrases)?;
@@ -96,12 +96,6 @@ fn published(sentence: &mut Sentence<'_>, levels: Option<u64>, span: Span) -> Re
 }
 
 fn interval(sentence: &Sentence<'_>) -> Result<Option<Interval>, LanguageError> {
-    let without_unit = sentence.phrases.iter().find(|phrase| phrase.item == Item::WithoutUnit);
-    if let Some(phrase) = without_unit {
-        let words = sentence.words(phrase.span);
-        let message = format!("\"{words}\" lacks a unit: write \"{words} seconds\"");
-        return Err(error(LanguageCode::IntervalOutOfRange, message).at(phrase.span));
-    }
     let given = distinct(&sentence.phrases, |phrase| match phrase.item {
         Item::Interval(ms) => Some(Some(ms)),
         Item::Raw => Some(None),
@@ -163,9 +157,22 @@ fn market(phrases: &[Phrase]) -> Result<Option<MarketType>, LanguageError> {
     }
 }
 
-fn urls(sentence: &Sentence<'_>) -> Vec<(String, Span)> {
-    let urls = sentence.phrases.iter().filter(|phrase| phrase.item == Item::Url);
-    urls.map(|phrase| (sentence.words(phrase.span).to_owned(), phrase.span)).collect()
+fn urls(sentence: &Sentence<'_>) -> Result<Vec<(String, Span)>, LanguageError> {
+    let mut urls = Vec::new();
+    let mut before = "";
+    for phrase in &sentence.phrases {
+        let words = sentence.words(phrase.span);
+        if phrase.item == Item::Url && before.eq_ignore_ascii_case("to") {
+            let message =
+                "a stream is read from its own URL and not sent to another: write \"from\" for a source";
+            return Err(error(LanguageCode::UrlRefused, message).at(phrase.span));
+        }
+        if phrase.item == Item::Url {
+            urls.push((words.to_owned(), phrase.span));
+        }
+        before = words;
+    }
+    Ok(urls)
 }
 
 type Venues = BTreeSet<Venue>;
