@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bond_core::code::Code;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use smol_str::{SmolStr, format_smolstr};
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -37,8 +37,9 @@ pub struct Problem {
     /// The HTTP status.
     status: u16,
     /// Which problem it is. Stable: match on this.
+    #[serde(serialize_with = "write_code")]
     #[schema(value_type = String)]
-    code: &'static str,
+    code: Code,
     /// What is wrong and what to fix.
     detail: String,
     /// Why a sentence was not understood, in one word. Stable.
@@ -81,7 +82,7 @@ impl Problem {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            code: code.as_str(),
+            code,
             detail: detail.into(),
             reason: None,
             retryable: code.is_retryable(),
@@ -109,6 +110,16 @@ impl Problem {
         Self { suggestions, ..self }
     }
 
+    /// Which problem it is.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong and what to fix.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     fn http_status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -116,6 +127,10 @@ impl Problem {
     fn body(&self) -> Body {
         Body::from(serde_json::to_vec(self).unwrap_or_default())
     }
+}
+
+fn write_code<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.as_str())
 }
 
 impl IntoResponse for Problem {
@@ -135,7 +150,8 @@ impl IntoResponse for Problem {
 /// Gives each request an id, logs it, and answers every refusal with a problem that carries the id.
 pub async fn answer(request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let span = tracing::info_span!("request", request_id = %id, %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
@@ -161,8 +177,8 @@ fn new_id() -> SmolStr {
     format_smolstr!("{random:016x}")
 }
 
-/// Rewrites a refusal as a problem with the request's id. What did not come as a problem (an upgrade refused by the framework)
-/// becomes one.
+/// Rewrites a refusal as a problem with the request's id. What did not come as a problem (an upgrade refused
+/// by the framework) becomes one.
 fn name_problem(mut response: Response, id: &SmolStr) -> Response {
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = problem.unwrap_or_else(|| unnamed(response.status()));
@@ -187,7 +203,9 @@ fn unnamed(status: StatusCode) -> Problem {
 fn log(response: &Response) {
     let status = response.status().as_u16();
     match response.extensions().get::<Problem>() {
-        Some(problem) => tracing::info!(status, code = problem.code, detail = problem.detail, "refused"),
+        Some(problem) => {
+            tracing::info!(status, code = problem.code.as_str(), detail = problem.detail, "refused")
+        }
         None => tracing::debug!(status, "answered"),
     }
 }
