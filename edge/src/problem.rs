@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bond_core::code::Code;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -37,7 +37,6 @@ pub struct Problem {
     /// The HTTP status.
     status: u16,
     /// Which problem it is. Stable: match on this.
-    #[serde(serialize_with = "write_code")]
     #[schema(value_type = String)]
     code: Code,
     /// What is wrong and what to fix.
@@ -120,6 +119,11 @@ impl Problem {
         &self.detail
     }
 
+    /// Sentences that would be understood.
+    pub fn suggestions(&self) -> &[String] {
+        &self.suggestions
+    }
+
     fn http_status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -127,10 +131,6 @@ impl Problem {
     fn body(&self) -> Body {
         Body::from(serde_json::to_vec(self).unwrap_or_default())
     }
-}
-
-fn write_code<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(code.as_str())
 }
 
 impl IntoResponse for Problem {

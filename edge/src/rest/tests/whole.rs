@@ -29,8 +29,7 @@ async fn metrics_are_json_unless_text_is_asked_for() {
     server.state.board.put("binance", status(SourceState::Connected));
     server.state.board.put("okx", status(SourceState::Reconnecting));
     server.state.board.put("social", status(SourceState::Connected));
-    server.state.traffic.subscribed();
-    server.state.traffic.sent(20);
+    server.state.traffic.attach(|| Totals { subscriptions: 1, messages: 20 });
     server.clock.advance(Duration::from_secs(10));
     let expected = json!({
         "active_subscriptions": 1, "messages_per_second": 2.0, "uptime": 10.0,
