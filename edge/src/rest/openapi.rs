@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse};
 
 use super::{compile, create, health, metrics, streams};
-use crate::problem::{FieldProblem, Problem};
+use crate::problem::{FieldProblem, ProblemDetails};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,7 +29,7 @@ use crate::problem::{FieldProblem, Problem};
         metrics::all,
     ),
     components(
-        schemas(Problem, FieldProblem),
+        schemas(ProblemDetails, FieldProblem),
         responses(NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, QuotaReached, NotReady),
     ),
     security((), ("api_key" = [])),
@@ -48,7 +48,7 @@ struct Api;
     content_type = "application/problem+json"
 )]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct NotUnderstood(Problem);
+pub(super) struct NotUnderstood(ProblemDetails);
 
 /// An API key is needed, or the one given is not good.
 #[derive(ToResponse)]
@@ -57,25 +57,25 @@ pub(super) struct NotUnderstood(Problem);
     content_type = "application/problem+json"
 )]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct KeyRefused(Problem);
+pub(super) struct KeyRefused(ProblemDetails);
 
 /// You have no such stream.
 #[derive(ToResponse)]
 #[response(description = "You have no such stream", content_type = "application/problem+json")]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct UnknownStream(Problem);
+pub(super) struct UnknownStream(ProblemDetails);
 
 /// The body is over 64 KB.
 #[derive(ToResponse)]
 #[response(description = "The body is over 64 KB", content_type = "application/problem+json")]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct BodyTooLarge(Problem);
+pub(super) struct BodyTooLarge(ProblemDetails);
 
 /// Your quota of streams is used up.
 #[derive(ToResponse)]
 #[response(description = "Your quota of streams is used up", content_type = "application/problem+json")]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct QuotaReached(Problem);
+pub(super) struct QuotaReached(ProblemDetails);
 
 /// Something is missing; `detail` says what.
 #[derive(ToResponse)]
@@ -84,7 +84,7 @@ pub(super) struct QuotaReached(Problem);
     content_type = "application/problem+json"
 )]
 #[allow(dead_code, reason = "describes a response")]
-pub(super) struct NotReady(Problem);
+pub(super) struct NotReady(ProblemDetails);
 
 /// How an API key is sent. Not needed on loopback where no keys are configured.
 struct ApiKeyScheme;
