@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::body::JsonObject;
-use super::openapi::{BodyTooLarge, KeyRefused, NotUnderstood};
+use super::openapi::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood};
 use super::{RestSettings, RestState};
 use crate::auth::Caller;
 use crate::problem::{FieldProblem, Problem};
@@ -59,12 +59,13 @@ pub(super) struct CompileRequest {
 
 /// Say what a sentence or spec means. Nothing is created.
 #[utoipa::path(
-    post, path = "/v1/compile", tag = "streams", request_body = CompileRequest,
+    post, path = "/v1/compile", operation_id = "compile", tag = "streams", request_body = CompileRequest,
     responses(
         (status = 200, description = "What it means", body = Compiled),
         (status = 400, response = NotUnderstood),
         (status = 401, response = KeyRefused),
         (status = 413, response = BodyTooLarge),
+        (status = 415, response = NotJson),
     ),
 )]
 pub(super) async fn compile(

@@ -18,7 +18,7 @@ use super::RestState;
 use super::body::JsonObject;
 use super::compile::{Compiled, understand};
 use super::grant::{TokenGrant, grant};
-use super::openapi::{BodyTooLarge, KeyRefused, NotUnderstood, QuotaReached};
+use super::openapi::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood, QuotaReached};
 use super::streams::{hint, internal, store_problem};
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -83,12 +83,13 @@ pub(super) struct Created {
 
 /// Create a stream from a sentence or a spec, or join the one that runs already.
 #[utoipa::path(
-    post, path = "/v1/streams", tag = "streams", request_body = CreateRequest,
+    post, path = "/v1/streams", operation_id = "create_stream", tag = "streams", request_body = CreateRequest,
     responses(
         (status = 200, description = "It runs", body = Created),
         (status = 400, response = NotUnderstood),
         (status = 401, response = KeyRefused),
         (status = 413, response = BodyTooLarge),
+        (status = 415, response = NotJson),
         (status = 429, response = QuotaReached),
     ),
 )]

@@ -11,6 +11,11 @@ use super::{RestSettings, RestState};
 
 /// What opens a stream.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "token": "v1.6017ea4e.1700003600.AIhy_5etyabE",
+    "ws_url": "ws://localhost:8080/ws/9f86d081884c7d65?token=v1.6017ea4e.1700003600.AIhy_5etyabE",
+    "expires_in_sec": 3600
+}))]
 pub(super) struct TokenGrant {
     /// A new token; earlier ones stay good until they expire.
     pub(super) token: String,

@@ -44,20 +44,20 @@ pub(super) struct Health {
 }
 
 /// Name the service.
-#[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/", operation_id = "get_service", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn root() -> Json<Health> {
     Json(Health { status: "ok", service: Some("bond") })
 }
 
 /// Say that the process lives.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok", service: None })
 }
 
 /// Say whether registry, log and ingest can do their work.
 #[utoipa::path(
-    get, path = "/ready", tag = "health",
+    get, path = "/ready", operation_id = "get_readiness", tag = "health",
     responses(
         (status = 200, description = "Ready", body = Health),
         (status = 503, response = NotReady),

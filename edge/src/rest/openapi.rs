@@ -30,7 +30,7 @@ use crate::problem::{FieldProblem, ProblemDetails};
     ),
     components(
         schemas(ProblemDetails, FieldProblem),
-        responses(NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, QuotaReached, NotReady),
+        responses(NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, NotJson, QuotaReached, NotReady),
     ),
     security((), ("api_key" = [])),
     modifiers(&ApiKeyScheme),
@@ -70,6 +70,15 @@ pub(super) struct UnknownStream(ProblemDetails);
 #[response(description = "The body is over 64 KB", content_type = "application/problem+json")]
 #[allow(dead_code, reason = "describes a response")]
 pub(super) struct BodyTooLarge(ProblemDetails);
+
+/// The body is of another content type than JSON.
+#[derive(ToResponse)]
+#[response(
+    description = "The body is of another content type than JSON",
+    content_type = "application/problem+json"
+)]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct NotJson(ProblemDetails);
 
 /// Your quota of streams is used up.
 #[derive(ToResponse)]

@@ -37,6 +37,19 @@ pub(super) async fn hint(state: &RestState) {
 
 /// A stream of the caller.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "stream_id": "9f86d081884c7d65",
+    "running": true,
+    "spec": {
+        "version": "v1",
+        "sources": [{"type": "social", "provider": "x", "symbols": ["BTC"]}],
+        "symbols": ["BTC/USDT"],
+        "interval_sec": 5,
+        "transforms": [],
+        "ttl_sec": null
+    },
+    "ws_url": "ws://localhost:8080/ws/9f86d081884c7d65?token=v1.6017ea4e.1700003600.AIhy_5etyabE"
+}))]
 pub(super) struct Listed {
     /// The id.
     stream_id: String,
@@ -63,7 +76,7 @@ pub(super) struct Page {
 
 /// List your streams, by id, in pages of 1000: `Link` with `rel="next"` leads to the next one.
 #[utoipa::path(
-    get, path = "/v1/streams", tag = "streams",
+    get, path = "/v1/streams", operation_id = "list_streams", tag = "streams",
     params(("after" = Option<String>, Query, description = "The id that the page begins after; taken from `Link`")),
     responses(
         (status = 200, body = Vec<Listed>, headers(("Link" = String, description = "The next page, if there is one"))),
@@ -97,7 +110,7 @@ fn bad_page() -> Problem {
 
 /// Get one of your streams.
 #[utoipa::path(
-    get, path = "/v1/streams/{id}", tag = "streams",
+    get, path = "/v1/streams/{id}", operation_id = "get_stream", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
         (status = 200, body = Listed),
@@ -129,7 +142,7 @@ pub(super) struct Deleted {
 
 /// Drop your claim on a stream. With the last claim the stream ends, and its connections close with 4510.
 #[utoipa::path(
-    delete, path = "/v1/streams/{id}", tag = "streams",
+    delete, path = "/v1/streams/{id}", operation_id = "delete_stream", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
         (status = 200, body = Deleted),
@@ -154,7 +167,7 @@ pub(super) async fn delete(
 
 /// Get a new token for one of your streams.
 #[utoipa::path(
-    post, path = "/v1/streams/{id}/token", tag = "streams",
+    post, path = "/v1/streams/{id}/token", operation_id = "refresh_token", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
         (status = 200, body = TokenGrant),

@@ -1,6 +1,7 @@
 //! Health, metrics and the description of the interface.
 
 use bond_core::source::{SourceState, SourceStatus};
+use bond_core::spec::StreamSpec;
 
 use super::*;
 
@@ -89,15 +90,21 @@ async fn the_description_covers_every_route() {
         );
     }
     let create = &document["paths"]["/v1/streams"]["post"];
-    for status in ["200", "400", "401", "413", "429"] {
+    for status in ["200", "400", "401", "413", "415", "429"] {
         assert!(create["responses"][status].is_object(), "{status}");
     }
     let refusal = create["responses"]["400"]["$ref"].as_str().expect("a shared response").replace('#', "");
     let refusal = &document.pointer(&refusal).expect("a response")["content"]["application/problem+json"];
     assert_eq!(refusal["schema"]["$ref"], "#/components/schemas/Problem");
     let schemas = &document["components"]["schemas"];
-    for name in ["CreateRequest", "Created", "Problem", "CompileRequest"] {
+    let answers = ["Created", "Listed", "TokenGrant", "StreamMetrics", "ServerMetrics", "Problem"];
+    for name in answers.into_iter().chain(["CreateRequest", "CompileRequest"]) {
         assert!(schemas[name]["example"].is_object(), "{name} has an example");
+    }
+    for name in ["Created", "Listed"] {
+        let spec = &schemas[name]["example"]["spec"];
+        let read = StreamSpec::from_json(spec).map(|(spec, _)| serde_json::to_value(&spec).expect("json"));
+        assert_eq!(read.as_ref(), Ok(spec), "the spec in {name}'s example is a normal one");
     }
     assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
 }
