@@ -14,6 +14,7 @@ use super::url_guard::parse_url;
 use crate::assets::{self, DEFAULT_QUOTE};
 use crate::event::Channel;
 use crate::instrument::{MarketType, Symbol, Venue};
+use crate::spelling::nearest;
 use crate::topic::{DEFAULT_DEPTH, DEPTHS, published_depth};
 
 /// Symbols as they were written, each with its path.
@@ -191,8 +192,9 @@ pub(super) fn pair(text: &str) -> Result<Symbol, String> {
 }
 
 fn unknown_symbol(text: &str) -> String {
-    let text = shorten(text);
-    format!("not a known asset: {text}; spell the pair out, such as BTC/USDT")
+    let meant = nearest(text, assets::names()).map(|name| format!("; did you mean {name}?"));
+    let advice = meant.unwrap_or_else(|| "; spell the pair out, such as BTC/USDT".to_owned());
+    format!("not a known asset: {}{advice}", shorten(text))
 }
 
 fn base(text: &str) -> Result<SmolStr, String> {
