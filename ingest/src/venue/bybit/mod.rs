@@ -80,22 +80,24 @@ impl Bybit {
             ("publicTrade", _) => {
                 let push: Push<'_, Vec<TradeItem<'_>>> = parse(frame, topic)?;
                 self.emit_all(push.data.iter().map(TradeItem::read), sink);
+                Ok(())
             }
             ("allLiquidation", _) => {
                 let push: Push<'_, Vec<LiquidationItem<'_>>> = parse(frame, topic)?;
                 self.emit_all(push.data.iter().map(LiquidationItem::read), sink);
+                Ok(())
             }
-            ("orderbook", "1") => self.read_best(&parse(frame, topic)?, sink)?,
+            ("orderbook", "1") => self.read_best(&parse(frame, topic)?, sink),
             ("orderbook", depth) if depth.parse::<u16>().is_ok() => {
-                self.read_book(&parse(frame, topic)?, sink)?
+                self.read_book(&parse(frame, topic)?, sink)
             }
-            ("tickers", _) => self.read_ticker(&parse(frame, topic)?, sink)?,
+            ("tickers", _) => self.read_ticker(&parse(frame, topic)?, sink),
             _ => {
                 wire::parse::<serde::de::IgnoredAny>(frame)?;
                 sink.push(Decoded::Ignored("a topic that Bond does not take"));
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn read_best(&mut self, push: &Push<'_, BookData<'_>>, sink: &mut Sink<'_>) -> Result<(), Reject> {

@@ -121,7 +121,9 @@ impl Okx {
         for item in &items {
             match self.read_item(&push.arg, push.action, item) {
                 Ok(listing) => {
-                    self.readings.drain(..).for_each(|(time, data)| sink.event(&listing, time, data))
+                    for (time, data) in self.readings.drain(..) {
+                        sink.event(&listing, time, data);
+                    }
                 }
                 Err(reject) => sink.reject(reject),
             }

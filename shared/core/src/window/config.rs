@@ -19,8 +19,6 @@ pub struct Config {
     pub max_lag: Duration,
     /// At most so much time is made up for when the event clock leaps, or after a takeover: older windows without events are left out.
     pub ring: Duration,
-    /// The channels of all sources, `Liquidations` included. Other data are ignored.
-    pub channels: BTreeSet<Channel>,
     /// What drives the event clock.
     pub pace: Pace,
     /// What there is an aggregate of in every window.
@@ -32,6 +30,8 @@ pub struct Config {
 pub struct Subject {
     /// A symbol of the stream; `None` is `*`, for streams without symbols.
     pub symbol: Option<Symbol>,
+    /// The channels of its sources, `Liquidations` included. Other data are ignored.
+    pub channels: BTreeSet<Channel>,
     /// The names of its sources. Each counts as lacking until [`Windows::set_source`](super::Windows::set_source) says otherwise.
     pub sources: BTreeSet<SmolStr>,
     /// What an earlier writer of the stream left behind.
@@ -49,32 +49,4 @@ pub enum Outcome {
     Late,
     /// Its figures are too large to be summed exactly; nothing has changed.
     TooLarge,
-}
-
-/// The channels, as asked for at every event.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Channels {
-    pub(super) trades: bool,
-    pub(super) ticker: bool,
-    pub(super) order_book: bool,
-    pub(super) funding: bool,
-    pub(super) liquidations: bool,
-}
-
-impl Channels {
-    pub(super) fn new(channels: &BTreeSet<Channel>) -> Self {
-        let has = |channel| channels.contains(&channel);
-        Self {
-            trades: has(Channel::Trades),
-            ticker: has(Channel::Ticker),
-            order_book: has(Channel::OrderBook),
-            funding: has(Channel::Funding),
-            liquidations: has(Channel::Liquidations),
-        }
-    }
-
-    /// Whether any of them tells a price.
-    pub(super) const fn have_a_price(self) -> bool {
-        self.trades || self.ticker || self.order_book
-    }
 }

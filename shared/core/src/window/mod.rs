@@ -17,6 +17,8 @@
 mod aggregate;
 mod carried;
 mod config;
+mod from_spec;
+mod intake;
 mod json;
 mod number;
 mod quotes;
@@ -33,21 +35,18 @@ pub use config::{Config, Outcome, Subject};
 pub use number::Number;
 
 use crate::decimal::Price;
-use crate::event::{Custom, Funding, MarketData, MarketEvent, Ticker, Trade, Tweet};
+use crate::event::{Custom, MarketData, MarketEvent, Tweet};
 use crate::event_clock::EventClock;
 use crate::instrument::{Instrument, Symbol};
 use crate::source::SourceStatus;
 use crate::time::UnixNanos;
-use config::Channels;
 use subject::{Happening, Rules, SubjectWindows};
-use tally::{Figures, Input};
 
 /// The windows of one stream.
 #[derive(Clone, Debug)]
 pub struct Windows {
     rules: Rules,
     backlog: Duration,
-    channels: Channels,
     clock: EventClock,
     /// Ordered by symbol.
     subjects: Vec<SubjectWindows>,
@@ -61,6 +60,8 @@ pub struct Windows {
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     at: UnixNanos,
+    /// The start of the window it belongs to.
+    start: UnixNanos,
     /// The start of the earliest window that is still open.
     open_from: UnixNanos,
 }
@@ -68,18 +69,16 @@ struct Moment {
 impl Windows {
     /// The windows of a stream that begins at `now`.
     pub fn new(config: Config, now: UnixNanos) -> Self {
-        let channels = Channels::new(&config.channels);
         let interval = config.interval;
         let count = (config.ring.as_nanos() / interval.as_nanos().max(1)).max(1);
         let backlog = interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let subjects = config.subjects.into_iter().map(|subject| SubjectWindows::new(subject, interval));
         let mut subjects: Vec<_> = subjects.collect();
         subjects.sort_by(|a, b| a.symbol.cmp(&b.symbol));
-        let needs_price = channels.have_a_price();
+        let funding = subjects.iter().any(|subject| subject.channels.funding);
         let mut windows = Self {
-            rules: Rules { interval, needs_price, funding: channels.funding },
+            rules: Rules { interval, funding },
             backlog,
-            channels,
             clock: EventClock::new(config.pace, config.max_lag, now),
             subjects,
             begun: false,
@@ -93,13 +92,13 @@ impl Windows {
     /// [`Windows::push_quote`].
     pub fn push_market(&mut self, event: &MarketEvent, now: UnixNanos) -> Outcome {
         let Some(moment) = self.observe(event.ts_exchange, now) else { return Outcome::Ignored };
-        let instrument = &*event.instrument;
-        match &event.data {
-            MarketData::Trade(trade) => self.push_trade(instrument, trade, moment),
-            MarketData::Ticker(ticker) => self.push_ticker(instrument, ticker, moment),
-            MarketData::Funding(funding) => self.push_funding(instrument, funding, moment),
-            MarketData::Liquidation(_) => self.push_liquidation(instrument, moment),
-            MarketData::Book(_) => Outcome::Ignored,
+        let (instrument, data) = (&*event.instrument, &event.data);
+        if data.channel().needs_perpetual() {
+            return self.push_to_pair(instrument, data, moment);
+        }
+        match self.subject(&instrument.symbol) {
+            Some(subject) => subject.push_market(instrument.venue, data, moment),
+            None => Outcome::Ignored,
         }
     }
 
@@ -113,11 +112,10 @@ impl Windows {
         now: UnixNanos,
     ) -> Outcome {
         let Some(moment) = self.observe(ts_exchange, now) else { return Outcome::Ignored };
-        if !self.channels.order_book || self.channels.ticker {
-            return Outcome::Ignored;
+        match self.subject(&instrument.symbol) {
+            Some(subject) => subject.push_top(instrument.venue, bid, ask, moment),
+            None => Outcome::Ignored,
         }
-        let top = Ticker { bid, ask, ..Ticker::default() };
-        self.push_figures(instrument, &top, moment)
     }
 
     /// Takes a tweet that arrived at `now`: one more for every symbol of its asset.
@@ -194,90 +192,20 @@ impl Windows {
         if !self.begun {
             self.begin(now);
         }
-        let open_from = self.clock.watermark(now)?.window_start(self.rules.interval);
-        Some(Moment { at, open_from })
+        let interval = self.rules.interval;
+        let open_from = self.clock.watermark(now)?.window_start(interval);
+        Some(Moment { at, start: at.window_start(interval), open_from })
     }
 
-    /// Opens windows as soon as there is a clock. Where a price is needed, a window that is still open although it ended before the
-    /// clock began may get one; where none is needed, the stream begins with the window of its first moment.
+    /// Opens windows as soon as there is a clock.
     fn begin(&mut self, now: UnixNanos) {
-        let clock = if self.rules.needs_price { self.clock.watermark(now) } else { self.clock.now(now) };
-        let Some(first) = clock.map(|time| time.window_start(self.rules.interval)) else { return };
+        let (Some(clock), Some(watermark)) = (self.clock.now(now), self.clock.watermark(now)) else { return };
+        let interval = self.rules.interval;
         for subject in &mut self.subjects {
-            subject.begin(first);
+            subject.begin(clock.window_start(interval), watermark.window_start(interval));
         }
         self.begun = true;
-        self.due = self.next_start().plus(self.rules.interval);
-    }
-
-    fn push_trade(&mut self, instrument: &Instrument, trade: &Trade, moment: Moment) -> Outcome {
-        if !self.channels.trades {
-            return Outcome::Ignored;
-        }
-        let input = Input::Trade { price: trade.price, size: trade.size };
-        self.push_to_one(instrument, &input, moment)
-    }
-
-    fn push_ticker(&mut self, instrument: &Instrument, ticker: &Ticker, moment: Moment) -> Outcome {
-        if !self.channels.ticker {
-            return Outcome::Ignored;
-        }
-        self.push_figures(instrument, ticker, moment)
-    }
-
-    fn push_figures(&mut self, instrument: &Instrument, ticker: &Ticker, moment: Moment) -> Outcome {
-        let (funding, has_trades) = (self.channels.funding, self.channels.trades);
-        let Some(subject) = self.subject(&instrument.symbol) else { return Outcome::Ignored };
-        let price = if has_trades { None } else { subject.quotes.price(instrument.venue, ticker) };
-        let figures = Figures {
-            price,
-            bid: ticker.bid,
-            ask: ticker.ask,
-            mark: ticker.mark.filter(|_| funding),
-            index: ticker.index.filter(|_| funding),
-            funding_rate: None,
-        };
-        if figures.is_empty() {
-            return Outcome::Ignored;
-        }
-        self.push_to_one(instrument, &Input::Figures(figures), moment)
-    }
-
-    fn push_funding(&mut self, instrument: &Instrument, funding: &Funding, moment: Moment) -> Outcome {
-        if !self.channels.funding {
-            return Outcome::Ignored;
-        }
-        let figures = Figures {
-            funding_rate: funding.rate,
-            mark: funding.mark,
-            index: funding.index,
-            ..Figures::default()
-        };
-        let input = Input::Figures(figures);
-        self.push_to_pair(instrument, Happening::Market(instrument.venue, &input), moment)
-    }
-
-    fn push_liquidation(&mut self, instrument: &Instrument, moment: Moment) -> Outcome {
-        if !self.channels.liquidations {
-            return Outcome::Ignored;
-        }
-        self.push_to_pair(instrument, Happening::Liquidation(instrument.venue), moment)
-    }
-
-    fn push_to_one(&mut self, instrument: &Instrument, input: &Input, moment: Moment) -> Outcome {
-        let interval = self.rules.interval;
-        let happening = Happening::Market(instrument.venue, input);
-        match self.subject(&instrument.symbol) {
-            Some(subject) => subject.count(happening, moment, interval),
-            None => Outcome::Ignored,
-        }
-    }
-
-    fn push_to_pair(&mut self, instrument: &Instrument, happening: Happening<'_>, moment: Moment) -> Outcome {
-        let pair = &instrument.symbol;
-        self.push_where(happening, moment, |symbol| {
-            symbol.base() == pair.base() && symbol.quote() == pair.quote()
-        })
+        self.due = self.next_start().plus(interval);
     }
 
     fn push_to_all(
@@ -286,22 +214,17 @@ impl Windows {
         now: UnixNanos,
         concerns: impl Fn(&Symbol) -> bool,
     ) -> Outcome {
-        match self.observe(None, now) {
-            Some(moment) => self.push_where(happening, moment, concerns),
-            None => Outcome::Ignored,
-        }
+        let Some(moment) = self.observe(None, now) else { return Outcome::Ignored };
+        let concerned = self.subjects.iter_mut().filter(|s| s.symbol.as_ref().is_none_or(&concerns));
+        let outcomes = concerned.map(|subject| subject.count(happening, moment));
+        outcomes.max().unwrap_or(Outcome::Ignored)
     }
 
-    /// Counts in every subject that is `*` or that `concerns` picks.
-    fn push_where(
-        &mut self,
-        happening: Happening<'_>,
-        moment: Moment,
-        concerns: impl Fn(&Symbol) -> bool,
-    ) -> Outcome {
-        let interval = self.rules.interval;
-        let concerned = self.subjects.iter_mut().filter(|s| s.symbol.as_ref().is_none_or(&concerns));
-        let outcomes = concerned.map(|subject| subject.count(happening, moment, interval));
+    fn push_to_pair(&mut self, instrument: &Instrument, data: &MarketData, moment: Moment) -> Outcome {
+        let pair = &instrument.symbol;
+        let is_of_pair = |symbol: &Symbol| symbol.base() == pair.base() && symbol.quote() == pair.quote();
+        let concerned = self.subjects.iter_mut().filter(|s| s.symbol.as_ref().is_some_and(is_of_pair));
+        let outcomes = concerned.map(|subject| subject.push_market(instrument.venue, data, moment));
         outcomes.max().unwrap_or(Outcome::Ignored)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::aggregate::{Aggregate, tally_of};
+use super::intake::Channels;
 use super::quotes::VenueQuotes;
 use super::sources::Sources;
 use super::tally::{Input, Standing, Tally};
@@ -16,8 +17,7 @@ use crate::time::UnixNanos;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) interval: Duration,
-    /// Whether a window without a price, now or before, is left out.
-    pub(super) needs_price: bool,
+    /// Whether any subject has the channel `funding`.
     pub(super) funding: bool,
 }
 
@@ -25,6 +25,7 @@ pub(super) struct Rules {
 #[derive(Clone, Debug)]
 pub(super) struct SubjectWindows {
     pub(super) symbol: Option<Symbol>,
+    pub(super) channels: Channels,
     name: Arc<str>,
     /// The start of the next window to close; `None` until windows open.
     next: Option<UnixNanos>,
@@ -73,6 +74,7 @@ impl SubjectWindows {
         let name = subject.symbol.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
         Self {
             symbol: subject.symbol,
+            channels: Channels::new(&subject.channels),
             name: name.into(),
             next: subject.carried.map(|carried| aligned_up(carried.window_end, interval)),
             open: VecDeque::new(),
@@ -84,9 +86,11 @@ impl SubjectWindows {
         }
     }
 
-    /// Opens windows from `first` on, or from where an earlier writer left off.
-    pub(super) fn begin(&mut self, first: UnixNanos) {
-        self.next.get_or_insert(first);
+    /// Opens windows, unless an earlier writer left them open: from that of the clock's first moment; where a price is needed, from that
+    /// of the watermark, since a window that ended before the clock began may still get one.
+    pub(super) fn begin(&mut self, clock_window: UnixNanos, watermark_window: UnixNanos) {
+        let needs_price = self.channels.have_a_price();
+        self.next.get_or_insert(if needs_price { watermark_window } else { clock_window });
     }
 
     /// The start of the next window to close.
@@ -95,10 +99,9 @@ impl SubjectWindows {
     }
 
     /// Counts what happened in its window, or as late where that is closed.
-    pub(super) fn count(&mut self, happening: Happening<'_>, moment: Moment, interval: Duration) -> Outcome {
-        let at = moment.at;
-        let start = at.window_start(interval);
-        if start < moment.open_from.max(self.next()) {
+    pub(super) fn count(&mut self, happening: Happening<'_>, moment: Moment) -> Outcome {
+        let Moment { at, start, open_from } = moment;
+        if start < open_from.max(self.next()) {
             return self.count_late(happening, at);
         }
         let window = self.window(start);
@@ -158,7 +161,7 @@ impl SubjectWindows {
         let window = filled.unwrap_or_else(|| OpenWindow::new(start));
         let total = sum(&window.venues);
         self.standing.update(&total.standing());
-        if rules.needs_price && self.standing.price.is_none() {
+        if self.channels.have_a_price() && self.standing.price.is_none() {
             return None;
         }
         let down = self.sources.lacking(start);

@@ -1,11 +1,10 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::*;
 use crate::decimal::{Quantity, Rate};
-use crate::event::{Channel, Liquidation, Side};
+use crate::event::{Channel, Funding, Liquidation, Side, Ticker, Trade};
 use crate::event_clock::Pace;
 use crate::instrument::{MarketType, Venue};
 use crate::source::SourceState;
@@ -27,25 +26,21 @@ fn price(text: &str) -> Price {
 
 /// A stream of some symbols, whose one source, Binance, is connected.
 pub(super) fn stream(symbols: &[&str], channels: &[Channel]) -> Windows {
-    let subjects = symbols.iter().map(|text| Subject {
-        symbol: Some(symbol(text)),
-        sources: [Venue::Binance.name().into()].into(),
-        carried: None,
-    });
-    let mut windows = Windows::new(config(subjects.collect(), channels), ms(0));
+    let subjects = symbols
+        .iter()
+        .map(|text| Subject { sources: [Venue::Binance.name().into()].into(), ..subject(text, channels) });
+    let mut windows = Windows::new(config(subjects.collect()), ms(0));
     windows.set_source("binance", &status(SourceState::Connected), None, ms(0));
     windows
 }
 
-fn config(subjects: Vec<Subject>, channels: &[Channel]) -> Config {
-    Config {
-        interval: WINDOW,
-        max_lag: LAG,
-        ring: Duration::from_secs(60),
-        channels: channels.iter().copied().collect(),
-        pace: Pace::Venues,
-        subjects,
-    }
+/// A symbol without sources.
+fn subject(text: &str, channels: &[Channel]) -> Subject {
+    Subject { symbol: Some(symbol(text)), channels: channels.iter().copied().collect(), ..Subject::default() }
+}
+
+fn config(subjects: Vec<Subject>) -> Config {
+    Config { interval: WINDOW, max_lag: LAG, ring: Duration::from_secs(60), pace: Pace::Venues, subjects }
 }
 
 fn trades() -> Windows {
@@ -291,8 +286,7 @@ fn a_stream_begins_with_the_first_window_that_has_a_price() {
 
 #[test]
 fn without_a_market_source_a_stream_begins_at_once_and_uses_our_clock() {
-    let subject = Subject { symbol: Some(symbol("BTC/USDT")), ..Subject::default() };
-    let config = Config { pace: Pace::Ours, ..config(vec![subject], &[]) };
+    let config = Config { pace: Pace::Ours, ..config(vec![subject("BTC/USDT", &[])]) };
     let mut windows = Windows::new(config, ms(11_000));
     assert_eq!(windows.next_deadline(), Some(ms(15_250)));
     windows.push_tweet(&tweet("BTC"), ms(12_000));
@@ -363,7 +357,7 @@ fn tweets_count_for_symbols_of_their_asset_and_custom_events_for_all_or_the_one_
 
 #[test]
 fn a_stream_without_symbols_is_about_everything() {
-    let config = Config { pace: Pace::Ours, ..config(vec![Subject::default()], &[]) };
+    let config = Config { pace: Pace::Ours, ..config(vec![Subject::default()]) };
     let mut windows = Windows::new(config, ms(10_000));
     windows.push_custom(&custom(None), ms(11_000));
     windows.push_custom(&custom(Some("BTC/USDT")), ms(12_000));
@@ -436,8 +430,8 @@ fn a_takeover_goes_on_where_the_last_writer_stopped() {
         ("BTC/USDT", Some(price("7.5")), Some(price("8")))
     );
 
-    let subject = Subject { symbol: Some(symbol(&name)), sources: BTreeSet::new(), carried: Some(carried) };
-    let mut after = Windows::new(config(vec![subject], &[Channel::Trades, Channel::Ticker]), ms(25_000));
+    let subject = subject(&name, &[Channel::Trades, Channel::Ticker]);
+    let mut after = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(25_000));
     after.at(26_000, ticker("7", "9", ""));
     assert_eq!(after.from(Venue::Okx, 14_000, 26_010, trade("1*1")), Outcome::Late);
     let closed = after.silence_until(35_000);
@@ -461,9 +455,8 @@ fn at_most_a_ring_of_windows_is_made_up_for() {
         mark: None,
         index: None,
     };
-    let subject =
-        Subject { symbol: Some(symbol("BTC/USDT")), sources: BTreeSet::new(), carried: Some(carried) };
-    let mut windows = Windows::new(config(vec![subject], &[Channel::Trades]), ms(0));
+    let subject = subject("BTC/USDT", &[Channel::Trades]);
+    let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     windows.at(1_000_000, trade("1*1"));
     let closed = windows.due(1_000_250);
     assert_eq!(closed.len(), 12);
@@ -503,4 +496,26 @@ fn perpetuals_are_told_from_spot() {
     assert_eq!(windows.push_market(&event, ms(10_000)), Outcome::Ignored);
     assert_eq!(symbol("BTC/USDT:USDT").market(), MarketType::Perpetual);
     assert!(Arc::strong_count(&event.instrument) == 1, "nothing holds on to events");
+}
+
+#[test]
+fn each_symbol_has_its_own_channels() {
+    let spot = subject("BTC/USDT", &[Channel::Trades]);
+    let perpetual = subject("BTC/USDT:USDT", &[Channel::Ticker, Channel::Funding]);
+    let mut windows = Windows::new(config(vec![perpetual, spot, subject("ETH/USDT", &[])]), ms(0));
+    for name in ["BTC/USDT", "BTC/USDT:USDT"] {
+        windows.push_market(&event(Venue::Binance, name, Some(10_000), trade("1*1")), ms(10_000));
+        windows.push_market(&event(Venue::Binance, name, Some(10_100), ticker("2", "4", "5")), ms(10_100));
+    }
+    let funding = Funding { mark: Some(price("6")), ..Funding::default() };
+    windows.push_market(
+        &event(Venue::Binance, "BTC/USDT:USDT", Some(10_200), MarketData::Funding(funding)),
+        ms(10_200),
+    );
+    windows.push_tweet(&tweet("ETH"), ms(10_300));
+    let closed = windows.silence_until(15_000);
+    let figures = closed.iter().map(|a| [&a["price_close"], &a["bid_avg"], &a["mark"], &a["tweets"]]);
+    let expected = serde_json::json!([[1, null, null, 0], [5, 2, 6, 0], [null, null, null, 1]]);
+    let figures = serde_json::json!(figures.collect::<Vec<_>>());
+    assert_eq!(figures, expected, "ETH has no source of prices, and begins at once");
 }

@@ -3,7 +3,10 @@
 //! `resample` and `count` replace the aggregates by one per symbol and longer window, aligned to the Unix epoch like all windows. It has
 //! every field of an aggregate, as if the stream's interval had been the longer window: sums add up, means are taken over the trades
 //! and rounded once. Figures that earlier transforms gave stay, as the last window has them. A longer window of which aggregates are
-//! missing is not complete.
+//! missing is not complete. The values that `resample` reduces are those of the aggregates whose field is known: without one, all are null
+//! but the count. `count` tells how many trades, tweets, custom events and liquidations are in the longer window.
+//!
+//! `project` leaves `window_start`, `window_end` and `symbol` in place, which tell events apart, and from which a new writer takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,64 +18,8 @@ use super::aggregate::Aggregate;
 use super::json::{record, write_name, write_number};
 use super::number::Number;
 use crate::log::Record;
+use crate::spec::{Agg, Transform};
 use crate::time::UnixNanos;
-
-/// One step. Windows are to be multiples of the length of what comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transform {
-    /// One event per `window`, with `{on}_{agg}` for each of `agg`, over the aggregates whose `on` is known.
-    Resample {
-        /// The length of the longer windows.
-        window: Duration,
-        /// A numeric field.
-        on: SmolStr,
-        /// How to sum it up.
-        agg: Vec<Agg>,
-    },
-    /// One event per `window`, with how many trades, tweets, custom events and liquidations are in it.
-    Count {
-        /// The length of the longer windows.
-        window: Duration,
-        /// The name of the field.
-        name: SmolStr,
-    },
-    /// Only these fields, and `window_start`, `window_end` and `symbol`, which tell events apart.
-    Project {
-        /// Names of fields. `by_exchange` is that of `raw_data`.
-        fields: BTreeSet<SmolStr>,
-    },
-}
-
-/// How `resample` sums up a field. Without a known value all are null but the count.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Agg {
-    /// The mean of the values, rounded once, half to even, to 16 significant digits.
-    Mean,
-    /// The last known value.
-    Last,
-    /// The exact sum.
-    Sum,
-    /// The least value.
-    Min,
-    /// The greatest value.
-    Max,
-    /// How many values were known.
-    Count,
-}
-
-impl Agg {
-    /// The name in specs and fields.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Last => "last",
-            Self::Sum => "sum",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Count => "count",
-        }
-    }
-}
 
 /// What comes out of transforms: an aggregate, figures that were added to it, and the choice of fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,13 +103,13 @@ enum Stage {
 
 impl Pipeline {
     /// These transforms, in order.
-    pub fn new(transforms: impl IntoIterator<Item = Transform>) -> Self {
-        let stages = transforms.into_iter().map(|transform| match transform {
+    pub fn new(transforms: &[Transform]) -> Self {
+        let stages = transforms.iter().cloned().map(|transform| match transform {
             Transform::Resample { window, on, agg } => {
-                Stage::Lengthen(Lengthen::new(window, Reduce::Resample { on, agg }))
+                Stage::Lengthen(Lengthen::new(window.as_duration(), Reduce::Resample { on, agg }))
             }
             Transform::Count { window, name } => {
-                Stage::Lengthen(Lengthen::new(window, Reduce::Count { name }))
+                Stage::Lengthen(Lengthen::new(window.as_duration(), Reduce::Count { name }))
             }
             Transform::Project { fields } => Stage::Project(fields),
         });
@@ -201,7 +148,7 @@ struct Lengthen {
 
 #[derive(Clone, Debug)]
 enum Reduce {
-    Resample { on: SmolStr, agg: Vec<Agg> },
+    Resample { on: SmolStr, agg: BTreeSet<Agg> },
     Count { name: SmolStr },
 }
 
@@ -303,6 +250,7 @@ impl Values {
         self.last = Some(value);
     }
 
+    /// The mean is rounded once, half to even, to 16 significant digits; the sum is exact.
     fn reduced(&self, agg: Agg) -> Option<Number> {
         match agg {
             Agg::Mean => self.sum?.mean_of(self.count),

@@ -1,14 +1,15 @@
 //! Trades of many venues in any order of arrival within the lag, against the plain computation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bond_core::decimal::{Price, Quantity};
 use bond_core::event::{Channel, MarketData, MarketEvent, Side, Trade};
 use bond_core::event_clock::Pace;
 use bond_core::instrument::{Instrument, Symbol, Venue};
+use bond_core::spec::{Agg, Transform, Window};
 use bond_core::time::UnixNanos;
-use bond_core::window::transform::{Agg, Pipeline, Transform};
+use bond_core::window::transform::Pipeline;
 use bond_core::window::{Aggregate, Config, Subject, Windows};
 use num_bigint::BigInt;
 use proptest::prelude::*;
@@ -33,9 +34,12 @@ pub(crate) fn windows_of(interval_ms: u64) -> Windows {
         interval: Duration::from_millis(interval_ms),
         max_lag: Duration::from_millis(250),
         ring: Duration::from_secs(3600),
-        channels: [Channel::Trades].into(),
         pace: Pace::Venues,
-        subjects: vec![Subject { symbol: Some(symbol), sources: BTreeSet::new(), carried: None }],
+        subjects: vec![Subject {
+            symbol: Some(symbol),
+            channels: [Channel::Trades].into(),
+            ..Subject::default()
+        }],
     };
     Windows::new(config, UnixNanos::EPOCH)
 }
@@ -159,9 +163,9 @@ proptest! {
     #[test]
     fn a_resampled_window_is_that_of_the_longer_interval(trades in trades_as_they_arrive()) {
         let expected = expected(&trades, 5_000, 18);
-        let resample =
-            Transform::Resample { window: Duration::from_secs(5), on: "price".into(), agg: vec![Agg::Last] };
-        let mut pipeline = Pipeline::new([resample]);
+        let window = Window::parse("5s").expect("window");
+        let resample = Transform::Resample { window, on: "price_close".into(), agg: [Agg::Last].into() };
+        let mut pipeline = Pipeline::new(&[resample]);
         let rows = aggregates(&trades, 500).into_iter().flat_map(|aggregate| pipeline.push(aggregate));
         let bodies = rows.map(|row| (row.aggregate().window_start(), row.to_record().body.to_vec()));
         prop_assert!(compare(bodies, &expected, 5_000) + 1 >= expected.len(), "all but the last, which may be unfinished");
