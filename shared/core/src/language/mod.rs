@@ -76,6 +76,12 @@ pub fn compile(text: &str, defaults: &Defaults) -> Result<Compilation, LanguageE
     for at in negation::negate(&mut sentence.phrases) {
         sentence.warn_of_reading(at);
     }
+    if let Some(at) = negation::partial(&sentence.phrases) {
+        let message =
+            "what is taken away is taken from every asset: make two streams for other things of each";
+        let error = LanguageError::new(LanguageCode::Contradiction, message);
+        return Err(error.at(sentence.phrases[at].span));
+    }
     let wish = wish::wish(&mut sentence)?;
     let spec = build::spec(&wish, defaults, &mut sentence.warnings)?;
     let explanation = explain::explain(&sentence, &spec);

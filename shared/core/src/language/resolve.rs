@@ -34,7 +34,8 @@ fn refuse_command(sentence: &Sentence<'_>) -> Result<(), LanguageError> {
     Err(LanguageError::new(LanguageCode::Unsupported, message).at(first.span))
 }
 
-/// A word that may be an asset is one next to what is watched, after "of", or in a list with an asset.
+/// A word that may be an asset is one before what is watched (unless that has an object of its own: "hype tweets about BTC"),
+/// before "token", after "of", or in a list with an asset.
 fn words_in_place(sentence: &mut Sentence<'_>) {
     for start in 0..sentence.phrases.len() {
         let Some(end) = list_end(sentence, start) else { continue };
@@ -53,9 +54,7 @@ fn words_in_place(sentence: &mut Sentence<'_>) {
 
 /// The end of the list of assets that begins at `start`: `btc, dot and link`.
 fn list_end(sentence: &Sentence<'_>, start: usize) -> Option<usize> {
-    let member = |at: isize| {
-        sentence.item(start, at).is_some_and(|item| matches!(item, Item::Asset(_) | Item::InPlace(_)))
-    };
+    let member = |at: isize| sentence.item(start, at).is_some_and(names_asset);
     let and = |at: isize| sentence.item(start, at).is_some_and(is_and);
     let begins = member(0) && !(and(-1) && member(-2));
     let mut length = 0;
@@ -73,9 +72,20 @@ fn list_end(sentence: &Sentence<'_>, start: usize) -> Option<usize> {
 fn is_in_place(sentence: &Sentence<'_>, start: usize, end: usize) -> bool {
     let listed = sentence.phrases[start..=end].iter().any(|phrase| is_asset(&phrase.item));
     let next = sentence.item(end, 1);
-    let before_watch = next.is_some_and(is_watch);
+    let has_object =
+        sentence.item(end, 2) == Some(&Item::Of) && sentence.item(end, 3).is_some_and(names_asset);
+    let before_watch = next.is_some_and(is_watch) && !has_object;
+    let before_noun = sentence.phrases.get(end + 1).is_some_and(|next| {
+        ["coin", "coins", "token", "tokens"]
+            .iter()
+            .any(|noun| sentence.words(next.span).eq_ignore_ascii_case(noun))
+    });
     let after_of = sentence.item(start, -1) == Some(&Item::Of) && next.is_none_or(ends_object);
-    listed || before_watch || after_of
+    listed || before_watch || before_noun || after_of
+}
+
+const fn names_asset(item: &Item) -> bool {
+    matches!(item, Item::Asset(_) | Item::InPlace(_))
 }
 
 /// Whether `of near` may end before this.
