@@ -267,6 +267,17 @@ fn with_order_books_alone_prices_are_the_middle() {
 }
 
 #[test]
+fn tops_of_books_do_not_count_beside_tickers() {
+    let mut windows = stream(&["BTC/USDT"], &[Channel::OrderBook, Channel::Ticker]);
+    let instrument = Instrument { venue: Venue::Binance, symbol: symbol("BTC/USDT") };
+    windows.at(10_000, ticker("1", "2", ""));
+    let top =
+        windows.push_quote(&instrument, Some(price("5")), Some(price("6")), Some(ms(10_100)), ms(10_100));
+    assert_eq!(top, Outcome::Ignored);
+    assert_eq!(windows.silence_until(15_000)[0]["bid_avg"], 1);
+}
+
+#[test]
 fn a_stream_begins_with_the_first_window_that_has_a_price() {
     let mut windows = stream(&["BTC/USDT"], &[Channel::Trades, Channel::Ticker]);
     assert_eq!(windows.push_tweet(&tweet("BTC"), ms(9_000)), Outcome::Ignored, "there is no clock");
@@ -445,16 +456,31 @@ fn a_takeover_goes_on_where_the_last_writer_stopped() {
 }
 
 #[test]
-fn at_most_a_ring_of_windows_is_made_up_for() {
-    let carried = Carried {
-        window_end: ms(15_000),
-        price: Some(price("1")),
+fn a_window_that_was_given_out_is_not_opened_again() {
+    let carried = Carried { window_end: ms(15_000), ..nothing_carried() };
+    let subject = subject("BTC/USDT", &[Channel::Trades]);
+    let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
+    assert_eq!(windows.at(14_900, trade("1*1")), Outcome::Late, "although the watermark is behind");
+    windows.at(15_000, trade("2*1"));
+    let closed = windows.silence_until(20_000);
+    assert_eq!((closed.len(), &closed[0]["price_open"], &closed[0]["late"]), (1, &2.into(), &1.into()));
+}
+
+fn nothing_carried() -> Carried {
+    Carried {
+        window_end: UnixNanos::EPOCH,
+        price: None,
         bid: None,
         ask: None,
         funding_rate: None,
         mark: None,
         index: None,
-    };
+    }
+}
+
+#[test]
+fn at_most_a_ring_of_windows_is_made_up_for() {
+    let carried = Carried { window_end: ms(15_000), price: Some(price("1")), ..nothing_carried() };
     let subject = subject("BTC/USDT", &[Channel::Trades]);
     let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     windows.at(1_000_000, trade("1*1"));
