@@ -6,9 +6,10 @@ use bond_core::instrument::Venue;
 use bond_core::source::{SourceBoard, SourceState, SourceStatus};
 use bond_core::topic::Topic;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::health::Health;
+use super::losses::Range;
 use super::outbox::Outbox;
 
 /// What each topic was last told of each source.
@@ -31,14 +32,28 @@ impl Told {
     }
 }
 
-/// The status' own fields, without braces.
 fn status(venue: Venue, health: &Health) -> Bytes {
-    let fields = json!({
+    body(&fields(venue, health))
+}
+
+/// The status that says which of the venue's own numbers never came.
+pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Bytes {
+    let mut fields = fields(venue, health);
+    fields["lost"] = json!({ "from": lost.from, "to": lost.to });
+    body(&fields)
+}
+
+fn fields(venue: Venue, health: &Health) -> Value {
+    json!({
         "source": venue.name(),
         "state": health.state.as_str(),
         "since": health.since.to_string(),
         "reason": health.reason.as_str(),
-    });
+    })
+}
+
+/// The fields without their braces, as logs keep them.
+fn body(fields: &Value) -> Bytes {
     let text = fields.to_string();
     Bytes::from(text[1..text.len() - 1].to_owned())
 }

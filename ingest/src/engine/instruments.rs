@@ -6,16 +6,22 @@ use std::sync::Arc;
 use bond_core::decimal::Price;
 use bond_core::dedupe::Seen;
 use bond_core::event::{BookUpdate, Channel, Funding, MarketData, MarketEvent, Ticker};
-use bond_core::instrument::Instrument;
+use bond_core::instrument::{Instrument, Venue};
 use bond_core::log::{EventKind, Record};
+use bond_core::time::UnixNanos;
 use bond_core::topic::{MarketTopic, Topic};
 use bond_core::wire::{self, Stamp};
 use bytes::Bytes;
 
 use super::depth::DepthView;
+use super::losses::{Losses, Range};
 use super::outbox::Outbox;
 use crate::book::Book;
 use crate::report::RawFrame;
+use crate::venue::numbers_trades;
+
+/// Trade ids remembered of each instrument, to tell repeats.
+const REMEMBERED: usize = 4096;
 
 /// A stream that takes one channel of an instrument.
 #[derive(Clone, Debug)]
@@ -35,6 +41,7 @@ pub(super) struct InstrumentState {
     raw: Option<Topic>,
     takers: HashMap<Channel, Vec<Taker>>,
     seen: Seen,
+    losses: Option<Losses>,
     ticker: Ticker,
     funding: Funding,
     book: Book,
@@ -53,12 +60,13 @@ pub(super) struct Taken {
 }
 
 impl InstrumentState {
-    pub(super) fn new() -> Self {
+    fn new(venue: Venue) -> Self {
         Self {
+            losses: numbers_trades(venue).then(Losses::default),
             topics: HashMap::new(),
             raw: None,
             takers: HashMap::new(),
-            seen: Seen::default(),
+            seen: Seen::new(REMEMBERED),
             ticker: Ticker::default(),
             funding: Funding::default(),
             book: Book::default(),
@@ -123,8 +131,11 @@ impl InstrumentState {
         let mut top = (None, None);
         let records = match &event.data {
             MarketData::Trade(trade) => {
-                if !self.seen.is_new(&trade.trade_id) {
+                if !self.seen.insert(&trade.trade_id) {
                     return None;
+                }
+                if let (Some(losses), Ok(number)) = (&mut self.losses, trade.trade_id.parse()) {
+                    losses.observe(number, event.ts_event);
                 }
                 self.record_of(channel, &event)
             }
@@ -145,6 +156,11 @@ impl InstrumentState {
         };
         self.publish(channel, &records, outbox);
         Some(Taken { event, records, top })
+    }
+
+    /// The trades that the venue numbered and never sent, as far as that is certain by now.
+    fn lost(&mut self, now: UnixNanos) -> Vec<Range> {
+        self.losses.as_mut().map_or_else(Vec::new, |losses| losses.due(now))
     }
 
     /// Encodes an event where somebody will read it as it is.
@@ -227,12 +243,22 @@ pub(super) struct Instruments(HashMap<Arc<Instrument>, InstrumentState>);
 impl Instruments {
     /// The state of `instrument`, made when it is first asked for.
     pub(super) fn of(&mut self, instrument: &Instrument) -> &mut InstrumentState {
-        self.0.entry(Arc::new(instrument.clone())).or_insert_with(InstrumentState::new)
+        let venue = instrument.venue;
+        self.0.entry(Arc::new(instrument.clone())).or_insert_with(|| InstrumentState::new(venue))
     }
 
     /// The state of `instrument`, if anybody wants it.
     pub(super) fn get_mut(&mut self, instrument: &Instrument) -> Option<&mut InstrumentState> {
         self.0.get_mut(instrument)
+    }
+
+    /// The trades that venues numbered and never sent, as far as that is certain by now.
+    pub(super) fn lost(&mut self, now: UnixNanos) -> Vec<(Arc<Instrument>, Range)> {
+        let lost = |(instrument, state): (&Arc<Instrument>, &mut InstrumentState)| {
+            let ranges = state.lost(now).into_iter();
+            ranges.map(|range| (Arc::clone(instrument), range)).collect::<Vec<_>>()
+        };
+        self.0.iter_mut().flat_map(lost).collect()
     }
 
     /// Forgets who wants what.

@@ -4,6 +4,7 @@ mod board;
 mod depth;
 mod health;
 mod instruments;
+mod losses;
 mod outbox;
 mod plan;
 mod run;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bond_core::control::Command;
 use bond_core::event::{Channel, MarketEvent};
-use bond_core::instrument::{MarketType, Venue};
+use bond_core::instrument::{Instrument, MarketType, Venue};
 use bond_core::log::{Fence, LogError};
 use bond_core::source::SourceStatus;
 use bond_core::spec::StreamSpec;
@@ -17,17 +17,16 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Told, show, source_status};
+use super::board::{Told, lost_status, show, source_status};
 use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
-use super::sockets::Sockets;
 use super::streams::StreamRun;
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
-use crate::session::{MarketConfig, MarketHandle, Network, market};
+use crate::session::{MarketConfig, MarketHandle, Network, ProtocolFactory, market};
 use crate::source::social::{self, SocialHandle};
 use crate::venue::{self, Subscription};
 
@@ -54,7 +53,6 @@ pub(super) struct Engine {
     told: Told,
     markets: BTreeMap<(Venue, MarketType), MarketHandle>,
     social: SocialHandle,
-    sockets: Sockets,
     instruments: Instruments,
     streams: Vec<StreamRun>,
     outbox: Outbox,
@@ -76,7 +74,6 @@ impl Engine {
         };
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
         let social = social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
-        let sockets = Sockets::new(&config, network.clone(), sender.clone(), &ports, &cancel);
         let markets = open_markets(&config, &network, &sender, &ports, &cancel);
         Self {
             ports,
@@ -91,7 +88,6 @@ impl Engine {
             told: Told::default(),
             markets,
             social,
-            sockets,
             instruments: Instruments::default(),
             streams: Vec::new(),
             outbox: Outbox::default(),
@@ -109,7 +105,10 @@ impl Engine {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(command) = commands.recv() => self.command(command).await?,
-                _ = reconcile.tick() => self.reconcile().await?,
+                _ = reconcile.tick() => {
+                    self.tell_losses();
+                    self.reconcile().await?;
+                }
                 _ = self.reports.recv_many(&mut batch, BATCH) => self.take_all(&mut batch),
                 () = sleep(idle) => {}
             }
@@ -126,7 +125,6 @@ impl Engine {
             market.stopped().await;
         }
         self.social.stopped().await;
-        self.sockets.stopped().await;
     }
 
     fn now(&self) -> UnixNanos {
@@ -165,6 +163,22 @@ impl Engine {
             Command::FeedGone { connection } => self.wants.release(&connection),
         }
         self.converge().await
+    }
+
+    /// Says in the topics that are concerned which trades a venue never sent.
+    fn tell_losses(&mut self) {
+        for (instrument, range) in self.instruments.lost(self.ports.clock.now()) {
+            tracing::warn!(%instrument, from = range.from, to = range.to, "trades lost");
+            let trades = Subscription { instrument, channel: Channel::Trades };
+            let Some(health) = self.sources.of(&trades) else { continue };
+            let body = lost_status(trades.instrument.venue, &health, range);
+            let topic = Topic::market(Channel::Trades, Instrument::clone(&trades.instrument), None);
+            if self.wants.topics().contains(&topic) {
+                self.outbox.status(&topic, body.clone());
+            }
+            let takers = self.streams.iter().filter(|stream| stream.takes(&trades));
+            takers.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
+        }
     }
 
     /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
@@ -220,7 +234,6 @@ impl Engine {
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
         self.social.set(desired.assets);
-        self.sockets.set(self.streams.iter().map(|stream| stream.plan().as_ref()));
         for (market, handle) in &self.markets {
             let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
             handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
@@ -278,7 +291,7 @@ impl Engine {
                 self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
             }
             Report::Custom(custom) => {
-                let takers = self.streams.iter_mut().filter(|stream| stream.takes_socket(&custom.source));
+                let takers = self.streams.iter_mut();
                 takers.for_each(|stream| stream.custom(&custom, now, &mut self.outbox));
             }
             Report::Source { source, state, since, reason } => {
@@ -351,6 +364,13 @@ fn is_raw_of(topic: &Topic, (venue, market): (Venue, MarketType)) -> bool {
     matches!(topic, Topic::Raw(i) if (i.venue, i.symbol.market()) == (venue, market))
 }
 
+/// How the connections of a market speak; `None` where this build has no connector.
+fn factory(venue: Venue, market: MarketType) -> Option<ProtocolFactory> {
+    let speaks = move |listings| venue::protocol(venue, market, listings);
+    speaks(Arc::default())?;
+    Some(Arc::new(move |listings| speaks(listings).expect("a connector that was there a moment ago")))
+}
+
 fn open_markets(
     config: &EngineConfig,
     network: &Network,
@@ -361,7 +381,7 @@ fn open_markets(
     let mut handles = BTreeMap::new();
     for m in &config.markets {
         let (name, kind) = (m.venue, m.market);
-        let Some(protocol) = venue::factory(name, kind) else {
+        let Some(protocol) = factory(name, kind) else {
             tracing::error!(venue = %name, "no connector in this build");
             continue;
         };

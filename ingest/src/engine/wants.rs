@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::time::UnixNanos;
@@ -140,7 +139,7 @@ impl Wants {
         self.lingering.retain(|topic, _| !wanted.contains(topic));
         let ended: Vec<_> =
             self.lingering.iter().filter(|(_, until)| **until <= now).map(|(topic, _)| topic.clone()).collect();
-        ended.iter().for_each(|topic| drop(self.lingering.remove(topic)));
+        ended.iter().for_each(|topic| { self.lingering.remove(topic); });
         wanted.extend(self.lingering.keys().cloned());
         self.running.clone_from(wanted);
         ended
@@ -157,15 +156,16 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
     }
 }
 
-/// The channels of `instrument` among `subscriptions`, for tests and logs.
-#[cfg(test)]
-fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
-    subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use bond_core::event::Channel;
+
     use super::*;
+
+
+    fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
+        subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
+    }
 
     fn scope() -> Scope {
         Scope {

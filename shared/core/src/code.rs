@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// Why a request or message failed. Stable: clients match on these.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Code {
@@ -82,6 +84,12 @@ impl fmt::Display for Code {
     }
 }
 
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// Why a WebSocket was closed. 4000–4499 mean "connect again", 4500–4999 "do not".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseCode {
@@ -91,6 +99,8 @@ pub enum CloseCode {
     ProtocolError,
     /// Binary frames, which Bond does not take.
     Unsupported,
+    /// A text message that is no UTF-8.
+    InvalidText,
     /// A token that was refused.
     PolicyViolation,
     /// A message over the limit.
@@ -112,6 +122,7 @@ impl CloseCode {
             Self::Normal => 1000,
             Self::ProtocolError => 1002,
             Self::Unsupported => 1003,
+            Self::InvalidText => 1007,
             Self::PolicyViolation => 1008,
             Self::TooLarge => 1009,
             Self::GoingAway => 4000,

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod api_key;
 pub mod assets;
 pub mod code;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod event_clock;
 pub mod feed;
 pub mod instrument;
+pub mod language;
 pub mod log;
 pub mod memory;
 pub mod message;
@@ -23,6 +25,7 @@ pub mod store;
 #[cfg(any(test, feature = "suites"))]
 pub mod suites;
 pub mod time;
+pub mod token;
 pub mod topic;
 pub mod window;
 pub mod wire;
