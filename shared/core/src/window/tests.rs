@@ -501,9 +501,11 @@ fn figures_too_large_for_exact_sums_are_refused_and_change_nothing() {
     windows.at(10_000, trade("1*1"));
     let vast = "79228162514264337593543950335";
     assert_eq!(windows.at(10_100, trade(&format!("{vast}*{vast}"))), Outcome::TooLarge);
+    assert_eq!(windows.from(Venue::Okx, 10_100, 10_100, trade(&format!("{vast}*{vast}"))), Outcome::TooLarge);
     assert_eq!(windows.at(10_200, trade(&format!("{vast}*0"))), Outcome::Counted);
     let closed = windows.silence_until(15_000);
     assert_eq!((&closed[0]["volume_sum"], &closed[0]["raw_data"]["trades"]), (&1.into(), &2.into()));
+    assert_eq!(closed[0]["raw_data"]["sources"], serde_json::json!(["binance"]));
 }
 
 #[test]
