@@ -260,9 +260,12 @@ fn with_order_books_alone_prices_are_the_middle() {
     for (at, bid, ask) in [(10_000, "1", "2"), (11_000, "3", "4")] {
         windows.push_quote(&instrument, Some(price(bid)), Some(price(ask)), Some(ms(at)), ms(at));
     }
+    let same =
+        windows.push_quote(&instrument, Some(price("3")), Some(price("4")), Some(ms(11_500)), ms(11_500));
+    assert_eq!(same, Outcome::Ignored, "deeper levels changed, not the best");
     windows.push_quote(&instrument, None, Some(price("9")), Some(ms(12_000)), ms(12_000));
     let closed = windows.silence_until(15_000);
-    assert_eq!((&closed[0]["price_open"], &closed[0]["price_high"]), (&1.5.into(), &6.into()));
+    assert_eq!((&closed[0]["price_open"], &closed[0]["price_high"]), (&1.5.into(), &3.5.into()));
     assert_eq!((&closed[0]["bid_avg"], &closed[0]["ask_avg"]), (&2.into(), &5.into()));
 }
 
