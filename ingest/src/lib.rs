@@ -1,4 +1,12 @@
 //! The long-running side of Bond: exchange connectors, order books, windows, and the single writer of the event log.
 
+pub mod backoff;
+pub mod book;
+pub mod clock;
+pub mod engine;
+pub mod normalize;
 pub mod report;
+pub mod rest;
+pub mod session;
+pub mod source;
 pub mod venue;

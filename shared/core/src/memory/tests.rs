@@ -8,7 +8,7 @@ use crate::suites::event_log::{self, Harness};
 use crate::time::ManualClock;
 
 const RETENTION: Retention =
-    Retention { ring: Duration::from_secs(60), topic_bytes: 100_000, total_bytes: 10_000_000 };
+    Retention { ring: Duration::from_secs(60), topic_bytes: 1_000_000, total_bytes: 10_000_000 };
 
 struct Memory {
     clock: Arc<ManualClock>,
@@ -100,7 +100,7 @@ async fn an_event_larger_than_the_bound_is_delivered_all_the_same() {
     let log = MemoryLog::new(RETENTION, Arc::new(ManualClock::default()), 0);
     let fence = log.acquire().await.expect("acquire");
     let [topic, _] = topics();
-    log.append(fence, &topic, vec![record(1), record(1_000_000)]).await.expect("append");
+    log.append(fence, &topic, vec![record(1), record(2_000_000)]).await.expect("append");
     let run = log.read(&topic, None, 10).await.expect("read").expect("history");
     assert_eq!(run.items.len(), 1);
 }
@@ -135,4 +135,22 @@ async fn nothing_is_remembered_of_topics_without_history_or_followers() {
     drop(tail);
     assert_eq!(log.0.state.read().slots.len(), 0);
     assert_eq!(log.0.used_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn times_of_append_stand_while_the_clock_is_behind() {
+    let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
+    let log = MemoryLog::new(RETENTION, clock.clone(), 0);
+    let fence = log.acquire().await.expect("acquire");
+    let [topic, _] = topics();
+    for secs in [100, 70, 101] {
+        clock.set(UnixNanos::from_secs(secs));
+        log.append(fence, &topic, vec![record(1)]).await.expect("append");
+    }
+    let position =
+        log.position_at(&topic, UnixNanos::from_secs(100)).await.expect("position").expect("history");
+    assert_eq!(position.seq, 0, "the second event counts as appended at 100 s too");
+    let position =
+        log.position_at(&topic, UnixNanos::from_secs(101)).await.expect("position").expect("history");
+    assert_eq!(position.seq, 2);
 }

@@ -41,7 +41,7 @@ pub trait Harness: Send + Sync {
     /// How long the log keeps items.
     fn ring(&self) -> Duration;
 
-    /// The most bytes that the log keeps of one topic; at least 10 kB, at most some MB.
+    /// The most bytes that the log keeps of one topic; at least 1 MB, which no case but that of the bound itself reaches.
     fn topic_bytes(&self) -> usize;
 }
 

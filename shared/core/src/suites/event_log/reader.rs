@@ -38,9 +38,14 @@ impl Reader {
     pub(super) async fn until_told(&mut self, what: &str, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {
             let news = timeout(PATIENCE, self.tail.next()).await;
-            let news = news.unwrap_or_else(|_| panic!("no news of {what}; so far: {:?}", self.told));
+            let news =
+                news.unwrap_or_else(|_| panic!("no news of {what}; the last were {:?}", self.latest()));
             self.note(news.expect("news"));
         }
+    }
+
+    fn latest(&self) -> Vec<String> {
+        self.told.iter().rev().take(5).map(|(topic, text)| format!("{topic} {text}")).collect()
     }
 
     /// Begins to wait, and gives up unless there are news at once.

@@ -1,0 +1,123 @@
+//! A small HTTPS client for venues' REST answers: bounded in time and in size, and no redirects.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, redirect};
+use url::Url;
+
+/// Who we are to venues.
+const USER_AGENT: &str = concat!("bond/", env!("CARGO_PKG_VERSION"));
+
+/// The longest answer taken. Binance's list of spot instruments, the longest one asked for, is some 15 MB.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long establishing a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a request gave no body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestError {
+    /// An answer other than 2xx.
+    #[error("http status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// How long the venue asks us to stay away.
+        retry_after: Option<Duration>,
+    },
+    /// A body longer than is taken.
+    #[error("answer longer than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The connection failed.
+    #[error("{0}")]
+    Transport(String),
+}
+
+impl RestError {
+    /// How long the venue asks us to stay away, if it does.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::TooLarge | Self::Timeout(_) | Self::Transport(_) => None,
+        }
+    }
+}
+
+/// A client that keeps connections open between requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RestClient(Client);
+
+impl RestClient {
+    /// A client with our user agent.
+    ///
+    /// # Errors
+    /// [`RestError::Transport`] where the system's root certificates cannot be read.
+    pub fn new() -> Result<Self, RestError> {
+        install_crypto();
+        Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map(Self)
+            .map_err(transport)
+    }
+
+    /// The body of the answer to `GET url`, read whole within `timeout`.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn get(&self, url: Url, timeout: Duration) -> Result<Bytes, RestError> {
+        tokio::time::timeout(timeout, self.fetch(url)).await.unwrap_or(Err(RestError::Timeout(timeout)))
+    }
+
+    async fn fetch(&self, url: Url) -> Result<Bytes, RestError> {
+        let response = self.0.get(url).send().await.map_err(transport)?;
+        let status = response.status();
+        if !status.is_success() {
+            let retry_after = retry_after(response.headers());
+            return Err(RestError::Status { status: status.as_u16(), retry_after });
+        }
+        read_bounded(response).await
+    }
+}
+
+async fn read_bounded(mut response: Response) -> Result<Bytes, RestError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(RestError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// `Retry-After` in seconds; the form with a date is not used by the venues served.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The error's whole chain, without the URL: reqwest's own text stops at "error sending request".
+fn transport(error: reqwest::Error) -> RestError {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    RestError::Transport(text)
+}
+
+/// Makes `ring` the TLS provider of the process. Does nothing where one is installed already.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}

@@ -1,0 +1,85 @@
+//! What a market's session needs to know.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::backoff::BackoffPolicy;
+use crate::venue::{Listings, Protocol};
+
+/// Makes the protocol of one connection, which knows the instruments of the list it is given.
+pub type ProtocolFactory = Arc<dyn Fn(Arc<Listings>) -> Box<dyn Protocol> + Send + Sync>;
+
+/// One market of one venue.
+#[derive(Clone)]
+pub struct MarketConfig {
+    /// What to say and how to understand; also names venue and market.
+    pub protocol: ProtocolFactory,
+    /// What a route's path is appended to: `wss://stream.binance.com:9443`.
+    pub ws_base: Url,
+    /// What a request's path is appended to: `https://api.binance.com`.
+    pub rest_base: Url,
+    /// How patient to be.
+    pub timing: Timing,
+}
+
+impl fmt::Debug for MarketConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MarketConfig")
+            .field("ws_base", &self.ws_base.as_str())
+            .field("rest_base", &self.rest_base.as_str())
+            .field("timing", &self.timing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How patient to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Waits between attempts to connect, and to get the list of instruments.
+    pub backoff: BackoffPolicy,
+    /// How long a connection may take to open, TLS and handshake included.
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent, pings and pongs included, until it is dead. At half of it we ping.
+    pub heartbeat: Duration,
+    /// How long the venue may take to acknowledge a subscription or to send data for it.
+    pub ack_timeout: Duration,
+    /// After how long a refused subscription is asked for again.
+    pub refused_retry: Duration,
+    /// How long a connection that carries nothing is kept.
+    pub linger: Duration,
+    /// How long a REST answer may take.
+    pub rest_timeout: Duration,
+    /// The least time between two REST requests of the market.
+    pub rest_interval: Duration,
+    /// Waits between attempts to get an order book right; after `failed_after` of them in a row the connection is made anew.
+    pub resync: BackoffPolicy,
+    /// How often the list of instruments is read again.
+    pub listings_refresh: Duration,
+    /// The least time between readings of the list because an instrument is not on it.
+    pub listings_retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            backoff: BackoffPolicy::default(),
+            connect_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(30),
+            ack_timeout: Duration::from_secs(10),
+            refused_retry: Duration::from_secs(300),
+            linger: Duration::from_secs(10),
+            rest_timeout: Duration::from_secs(15),
+            rest_interval: Duration::from_secs(1),
+            resync: BackoffPolicy {
+                first: Duration::from_secs(1),
+                most: Duration::from_secs(60),
+                failed_after: 6,
+            },
+            listings_refresh: Duration::from_secs(3600),
+            listings_retry: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! An open connection with its own deadlines: heartbeat, keepalive, the pace of sending, and the end of its life.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::transport::{Heard, Socket, SocketError};
+use crate::venue::{Keepalive, Subscription};
+
+/// How long the other side may take to accept a message of ours.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a connection was given up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lost {
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    #[error("nothing heard for {0:?}")]
+    Silent(Duration),
+    #[error("a message could not be sent within {SEND_TIMEOUT:?}")]
+    Stuck,
+    #[error("{} {}: {reason}", subscription.instrument, subscription.channel.name())]
+    Starved { subscription: Subscription, reason: String },
+    #[error("the venue asks to connect anew: {0}")]
+    Asked(String),
+    #[error("end of the connection's planned life")]
+    Lifetime,
+    #[error("the list of instruments has changed")]
+    Relisted,
+}
+
+impl Lost {
+    /// Whether it was no failure, so that nothing speaks against connecting anew at once.
+    pub(crate) const fn is_planned(&self) -> bool {
+        matches!(self, Self::Asked(_) | Self::Lifetime | Self::Relisted)
+    }
+}
+
+/// What a link needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LinkPolicy {
+    /// How long it may be silent; at half of it we ping.
+    pub(crate) heartbeat: Duration,
+    /// The least time between two messages of ours.
+    pub(crate) message_interval: Duration,
+    /// What to send so as not to be cut.
+    pub(crate) keepalive: Option<Keepalive>,
+    /// How long it may live.
+    pub(crate) lifetime: Option<Duration>,
+}
+
+/// An open connection.
+pub(crate) struct Link<S> {
+    socket: S,
+    policy: LinkPolicy,
+    outbox: VecDeque<String>,
+    send_at: Instant,
+    keepalive_at: Option<Instant>,
+    heard: Instant,
+    pinged: bool,
+    ends: Option<Instant>,
+}
+
+impl<S: Socket> Link<S> {
+    pub(crate) fn new(socket: S, policy: LinkPolicy, now: Instant) -> Self {
+        Self {
+            socket,
+            policy,
+            outbox: VecDeque::new(),
+            send_at: now,
+            keepalive_at: policy.keepalive.and_then(|keepalive| now.checked_add(keepalive.every)),
+            heard: now,
+            pinged: false,
+            ends: policy.lifetime.and_then(|lifetime| now.checked_add(lifetime)),
+        }
+    }
+
+    /// Queues texts to be sent at the venue's pace.
+    pub(crate) fn queue(&mut self, texts: Vec<String>) {
+        self.outbox.extend(texts);
+    }
+
+    /// Waits for the next message. Cancel-safe.
+    pub(crate) async fn hear(&mut self) -> Result<Heard, Lost> {
+        let heard = self.socket.hear().await?;
+        self.heard = Instant::now();
+        self.pinged = false;
+        Ok(heard)
+    }
+
+    /// When to call [`Self::due`] next, at the latest.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        let send = (!self.outbox.is_empty()).then_some(self.send_at);
+        let heartbeat = self.heard + self.policy.heartbeat / if self.pinged { 1 } else { 2 };
+        [send, self.keepalive_at, self.ends]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(heartbeat, |at| at.min(heartbeat))
+    }
+
+    /// Does what is due: sends, pings, or finds that the connection is at its end. Not cancel-safe.
+    pub(crate) async fn due(&mut self, now: Instant) -> Result<(), Lost> {
+        if self.ends.is_some_and(|ends| ends <= now) {
+            return Err(Lost::Lifetime);
+        }
+        self.watch_heartbeat(now).await?;
+        self.keep_alive(now);
+        while self.send_at <= now
+            && let Some(text) = self.outbox.pop_front()
+        {
+            self.send_at = now + self.policy.message_interval;
+            in_time(self.socket.say(text)).await?;
+        }
+        Ok(())
+    }
+
+    async fn watch_heartbeat(&mut self, now: Instant) -> Result<(), Lost> {
+        let silence = now.saturating_duration_since(self.heard);
+        if silence >= self.policy.heartbeat {
+            return Err(Lost::Silent(self.policy.heartbeat));
+        }
+        if silence >= self.policy.heartbeat / 2 && !self.pinged {
+            self.pinged = true;
+            self.send_at = self.send_at.max(now) + self.policy.message_interval;
+            in_time(self.socket.ping()).await?;
+        }
+        Ok(())
+    }
+
+    fn keep_alive(&mut self, now: Instant) {
+        if let (Some(at), Some(keepalive)) = (self.keepalive_at, self.policy.keepalive)
+            && at <= now
+        {
+            self.outbox.push_front(keepalive.text.to_owned());
+            self.keepalive_at = now.checked_add(keepalive.every);
+        }
+    }
+
+    /// We could not listen for so long: the silence is ours.
+    pub(crate) fn excuse(&mut self, blocked: Duration) {
+        self.heard += blocked;
+    }
+
+    /// Says goodbye, if the other side listens.
+    pub(crate) async fn close(self) {
+        drop(timeout(Duration::from_secs(1), self.socket.close()).await);
+    }
+}
+
+async fn in_time(sending: impl Future<Output = Result<(), SocketError>>) -> Result<(), Lost> {
+    Ok(timeout(SEND_TIMEOUT, sending).await.map_err(|_| Lost::Stuck)??)
+}

@@ -1,0 +1,28 @@
+//! The session loop: everything that a venue's market has in common with any other.
+//!
+//! One task per market ([`market`]) keeps the instruments' list and decides which connection carries what; one task per
+//! connection connects, talks, watches and connects again. What a frame means comes from a [`Protocol`]; what follows from it is
+//! decided by a state machine without socket or timer (`conversation`), so that the rules can be tested without either.
+//!
+//! [`Protocol`]: crate::venue::Protocol
+
+mod config;
+mod connection;
+mod conversation;
+mod gate;
+mod link;
+mod listing;
+mod liveness;
+pub mod market;
+mod plan;
+mod statuses;
+mod talk;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use config::{MarketConfig, ProtocolFactory, Timing};
+pub use market::MarketHandle;
+pub use transport::{Heard, MAX_MESSAGE_BYTES, Network, Socket, SocketError, Transport};

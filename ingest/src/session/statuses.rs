@@ -1,0 +1,51 @@
+//! The latest state of each subscription of a market, so that only changes are reported.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bond_core::source::SourceState;
+use bond_core::time::Clock;
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+
+use crate::report::Report;
+use crate::venue::Subscription;
+
+/// Shared by the tasks of a market. At any time one of them speaks for a subscription: its connection, or the supervisor for
+/// what no connection carries.
+pub(super) struct Statuses {
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<Subscription, SourceState>>,
+}
+
+impl Statuses {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, known: Mutex::default() }
+    }
+
+    /// Takes a state over; a report where it is new.
+    pub(super) fn change(
+        &self,
+        subscription: &Subscription,
+        state: SourceState,
+        reason: &str,
+    ) -> Option<Report> {
+        let before = self.known.lock().insert(subscription.clone(), state);
+        (before != Some(state)).then(|| Report::Subscription {
+            subscription: subscription.clone(),
+            state,
+            since: self.clock.now(),
+            reason: SmolStr::new(reason),
+        })
+    }
+
+    /// The state of a subscription; `None` before its first one.
+    pub(super) fn of(&self, subscription: &Subscription) -> Option<SourceState> {
+        self.known.lock().get(subscription).copied()
+    }
+
+    /// Forgets what is no longer wanted.
+    pub(super) fn retain(&self, wanted: &BTreeSet<Subscription>) {
+        self.known.lock().retain(|subscription, _| wanted.contains(subscription));
+    }
+}

@@ -1,0 +1,125 @@
+//! An open connection at work: carries frames and deadlines to the conversation, and its effects to the outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::source::SourceState;
+use tokio::time::{Instant, sleep_until};
+
+use super::connection::{Connection, Stopped};
+use super::conversation::Conversation;
+use super::link::{Link, Lost};
+use super::liveness::Liveness;
+use super::transport::{Heard, Transport};
+use crate::backoff::Backoff;
+use crate::venue::{Listings, Protocol};
+
+/// An open connection at work.
+pub(super) struct Talk<'a, T: Transport> {
+    connection: &'a mut Connection<T>,
+    link: Link<T::Socket>,
+    conversation: Conversation<'a>,
+    listings: Arc<Listings>,
+    answered: bool,
+}
+
+impl<'a, T: Transport> Talk<'a, T> {
+    pub(super) fn new(
+        connection: &'a mut Connection<T>,
+        link: Link<T::Socket>,
+        protocol: Box<dyn Protocol>,
+        listings: Arc<Listings>,
+        liveness: &'a mut Liveness,
+    ) -> Self {
+        let statuses = Arc::clone(&connection.context.statuses);
+        let conversation = Conversation::new(protocol, statuses, liveness);
+        Self { connection, link, conversation, listings, answered: false }
+    }
+
+    /// Talks until the connection is lost, then closes it. Data reset `backoff`.
+    pub(super) async fn run(mut self, backoff: &mut Backoff) -> Result<Lost, Stopped> {
+        let outcome = self.talk(backoff).await;
+        self.link.close().await;
+        outcome
+    }
+
+    async fn talk(&mut self, backoff: &mut Backoff) -> Result<Lost, Stopped> {
+        self.take_raw();
+        self.take_wanted();
+        loop {
+            if let Some(lost) = self.carry_out(backoff).await? {
+                return Ok(lost);
+            }
+            if let Err(lost) = self.step().await? {
+                // What the last frame meant is still told.
+                self.carry_out(backoff).await?;
+                return Ok(lost);
+            }
+        }
+    }
+
+    /// Waits for whatever comes first, then does what is due, however busy the connection is.
+    async fn step(&mut self) -> Result<Result<(), Lost>, Stopped> {
+        let deadline = self.link.next_deadline();
+        let deadline = self.conversation.next_deadline().map_or(deadline, |at| at.min(deadline));
+        tokio::select! {
+            biased;
+            () = self.connection.cancel.cancelled() => return Err(Stopped),
+            changed = self.connection.wanted.changed() => {
+                changed.map_err(|_| Stopped)?;
+                self.take_wanted();
+            }
+            changed = self.connection.raw.changed() => {
+                changed.map_err(|_| Stopped)?;
+                self.take_raw();
+            }
+            heard = self.link.hear() => match heard {
+                Ok(Heard::Text(text)) => {
+                    let received = self.connection.context.clock.now();
+                    self.conversation.frame(&text, received, Instant::now());
+                }
+                Ok(Heard::Control) => {}
+                Err(lost) => return Ok(Err(lost)),
+            },
+            () = sleep_until(deadline) => {}
+        }
+        let now = Instant::now();
+        self.conversation.due(now);
+        Ok(self.link.due(now).await)
+    }
+
+    fn take_raw(&mut self) {
+        self.conversation.set_raw(*self.connection.raw.borrow_and_update());
+    }
+
+    /// An instrument that was listed after this connection was made needs a protocol that knows it.
+    fn take_wanted(&mut self) {
+        let wanted = self.connection.wanted.borrow_and_update().clone();
+        let is_listed = |symbol| self.listings.by_symbol(symbol).is_some();
+        match wanted.iter().all(|subscription| is_listed(&subscription.instrument.symbol)) {
+            true => self.conversation.want(&wanted, Instant::now()),
+            false => self.conversation.give_up(Lost::Relisted),
+        }
+    }
+
+    async fn carry_out(&mut self, backoff: &mut Backoff) -> Result<Option<Lost>, Stopped> {
+        let effects = self.conversation.take_effects();
+        if effects.data {
+            backoff.reset();
+        }
+        self.link.queue(effects.texts);
+        let mut blocked = Duration::ZERO;
+        for report in effects.reports {
+            blocked += self.connection.report(report).await?;
+        }
+        if !blocked.is_zero() {
+            self.link.excuse(blocked);
+            self.conversation.excuse(blocked);
+        }
+        if effects.answered && !self.answered {
+            self.answered = true;
+            self.connection.note(SourceState::Connected, "the venue answers").await?;
+        }
+        Ok(effects.lost)
+    }
+}

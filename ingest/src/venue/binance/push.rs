@@ -1,0 +1,375 @@
+//! What Binance pushes. Field names as in "Websocket Market Streams" of the spot and the USD-M futures documentation, read 2026-11.
+
+use std::borrow::Cow;
+
+use bond_core::decimal::{Price, Quantity};
+use bond_core::event::{
+    BookUpdate, BookUpdateKind, Funding, Level, Liquidation, MarketData, Side, Ticker, Trade,
+};
+use bond_core::instrument::MarketType;
+use bond_core::time::UnixNanos;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use smol_str::ToSmolStr;
+
+use super::super::Reject;
+use super::super::listing::Unit;
+use super::super::wire::{self, LevelText};
+
+/// What kind of push a frame is: by its stream's name where it is wrapped, else by its event type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Trade,
+    AggregateTrade,
+    BookTicker,
+    MiniTicker,
+    Depth,
+    PartialDepth,
+    MarkPrice,
+    ForceOrder,
+    ServerShutdown,
+}
+
+impl Kind {
+    /// The kind of `btcusdt@depth20@100ms`; `None` for streams that Bond does not take.
+    pub(super) fn of_stream(stream: &str) -> Option<Self> {
+        if stream == "!serverShutdown" {
+            return Some(Self::ServerShutdown);
+        }
+        match stream.split('@').nth(1)? {
+            "trade" => Some(Self::Trade),
+            "aggTrade" => Some(Self::AggregateTrade),
+            "bookTicker" => Some(Self::BookTicker),
+            "miniTicker" => Some(Self::MiniTicker),
+            "depth" => Some(Self::Depth),
+            "depth5" | "depth10" | "depth20" => Some(Self::PartialDepth),
+            "markPrice" => Some(Self::MarkPrice),
+            "forceOrder" => Some(Self::ForceOrder),
+            _ => None,
+        }
+    }
+
+    /// The kind of an unwrapped push with this `e`.
+    pub(super) fn of_event(event: &str) -> Option<Self> {
+        match event {
+            "trade" => Some(Self::Trade),
+            "aggTrade" => Some(Self::AggregateTrade),
+            "bookTicker" => Some(Self::BookTicker),
+            "24hrMiniTicker" => Some(Self::MiniTicker),
+            "depthUpdate" => Some(Self::Depth),
+            "markPriceUpdate" => Some(Self::MarkPrice),
+            "forceOrder" => Some(Self::ForceOrder),
+            "serverShutdown" => Some(Self::ServerShutdown),
+            _ => None,
+        }
+    }
+}
+
+/// A push of the combined endpoint.
+#[derive(Deserialize)]
+pub(super) struct Wrapped<'a, T> {
+    pub(super) stream: &'a str,
+    pub(super) data: T,
+}
+
+/// What a push says: of whom, when, and what.
+pub(super) struct Reading<'a> {
+    pub(super) symbol: Cow<'a, str>,
+    pub(super) time: Option<UnixNanos>,
+    pub(super) data: Vec<MarketData>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(symbol: &'a str, millis: Option<i64>, data: MarketData) -> Self {
+        Self { symbol: symbol.into(), time: millis.map(UnixNanos::from_millis), data: vec![data] }
+    }
+}
+
+/// A push whose fields can be read on their own.
+pub(super) trait Push<'a> {
+    fn read(self) -> Result<Reading<'a>, Reject>;
+}
+
+#[derive(Deserialize)]
+pub(super) struct TradePush<'a> {
+    s: &'a str,
+    t: u64,
+    p: &'a str,
+    q: &'a str,
+    #[serde(rename = "T")]
+    time: i64,
+    m: bool,
+}
+
+impl<'a> Push<'a> for TradePush<'a> {
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let trade = trade(self.t, self.p, self.q, self.m)?;
+        Ok(Reading::new(self.s, Some(self.time), trade))
+    }
+}
+
+/// Fills of one taker order at one price within 100 ms, under one id. USD-M has no other documented trade stream.
+#[derive(Deserialize)]
+pub(super) struct AggregateTradePush<'a> {
+    s: &'a str,
+    a: u64,
+    p: &'a str,
+    q: &'a str,
+    #[serde(rename = "T")]
+    time: i64,
+    m: bool,
+}
+
+impl<'a> Push<'a> for AggregateTradePush<'a> {
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let trade = trade(self.a, self.p, self.q, self.m)?;
+        Ok(Reading::new(self.s, Some(self.time), trade))
+    }
+}
+
+/// `buyer_is_maker` means that the taker sold.
+fn trade(id: u64, price: &str, size: &str, buyer_is_maker: bool) -> Result<MarketData, Reject> {
+    Ok(MarketData::Trade(Trade {
+        price: wire::price("p", price)?,
+        size: wire::quantity("q", size)?,
+        side: if buyer_is_maker { Side::Sell } else { Side::Buy },
+        trade_id: id.to_smolstr(),
+    }))
+}
+
+/// Best bid and ask. On spot it carries neither a time nor an event type.
+#[derive(Deserialize)]
+pub(super) struct BookTickerPush<'a> {
+    s: &'a str,
+    b: &'a str,
+    #[serde(rename = "B")]
+    bid_size: &'a str,
+    a: &'a str,
+    #[serde(rename = "A")]
+    ask_size: &'a str,
+    #[serde(rename = "T")]
+    time: Option<i64>,
+}
+
+impl<'a> Push<'a> for BookTickerPush<'a> {
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let (bid, bid_size) = best("b", self.b, self.bid_size)?;
+        let (ask, ask_size) = best("a", self.a, self.ask_size)?;
+        let ticker = Ticker { bid, bid_size, ask, ask_size, ..Ticker::default() };
+        Ok(Reading::new(self.s, self.time, MarketData::Ticker(ticker)))
+    }
+}
+
+/// One side's best; an empty side comes as zeros.
+fn best(field: &'static str, price: &str, size: &str) -> Result<(Option<Price>, Option<Quantity>), Reject> {
+    let (price, size) = (wire::price(field, price)?, wire::quantity(field, size)?);
+    Ok(if size.is_zero() { (None, None) } else { (Some(price), Some(size)) })
+}
+
+#[derive(Deserialize)]
+pub(super) struct MiniTickerPush<'a> {
+    s: &'a str,
+    #[serde(rename = "E")]
+    time: i64,
+    c: &'a str,
+}
+
+impl<'a> Push<'a> for MiniTickerPush<'a> {
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let ticker = Ticker { last: Some(wire::price("c", self.c)?), ..Ticker::default() };
+        Ok(Reading::new(self.s, Some(self.time), MarketData::Ticker(ticker)))
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct DepthPush<'a> {
+    s: &'a str,
+    #[serde(rename = "E")]
+    event_time: i64,
+    #[serde(rename = "T")]
+    transaction_time: Option<i64>,
+    #[serde(rename = "U")]
+    first_id: u64,
+    #[serde(rename = "u")]
+    last_id: u64,
+    pu: Option<u64>,
+    #[serde(borrow)]
+    b: Vec<LevelText<'a>>,
+    #[serde(borrow)]
+    a: Vec<LevelText<'a>>,
+}
+
+impl DepthPush<'_> {
+    fn update(&self, kind: BookUpdateKind) -> Result<BookUpdate, Reject> {
+        let delta = kind == BookUpdateKind::Delta;
+        Ok(BookUpdate {
+            kind,
+            bids: Unit::BASE.levels(&self.b)?,
+            asks: Unit::BASE.levels(&self.a)?,
+            last_id: self.last_id,
+            first_id: Some(self.first_id).filter(|_| delta),
+            prev_id: self.pu.filter(|_| delta),
+        })
+    }
+
+    fn time(&self) -> Option<i64> {
+        Some(self.transaction_time.unwrap_or(self.event_time))
+    }
+}
+
+impl<'a> DepthPush<'a> {
+    /// Reads it as a change of the book. On USD-M it must name the event before it.
+    pub(super) fn read_on(self, market: MarketType) -> Result<Reading<'a>, Reject> {
+        if market == MarketType::Perpetual && self.pu.is_none() {
+            return Err(Reject::NoSequence(self.s.chars().take(40).collect()));
+        }
+        let update = self.update(BookUpdateKind::Delta)?;
+        Ok(Reading::new(self.s, self.time(), MarketData::Book(update)))
+    }
+}
+
+/// The best 5, 10 or 20 levels, whole. USD-M says whose they are; spot leaves that to the stream's name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum PartialDepthPush<'a> {
+    Futures(#[serde(borrow)] DepthPush<'a>),
+    Spot(#[serde(borrow)] BookAnswer<'a>),
+}
+
+impl<'a> PartialDepthPush<'a> {
+    /// Reads it as the book of the instrument that `stream` begins with.
+    pub(super) fn read(self, stream: &'a str) -> Result<Reading<'a>, Reject> {
+        let (time, book) = match self {
+            Self::Futures(push) => (push.time(), push.update(BookUpdateKind::Snapshot)?),
+            Self::Spot(answer) => (None, answer.snapshot()?),
+        };
+        let symbol = stream.split('@').next().unwrap_or(stream).to_ascii_uppercase();
+        let time = time.map(UnixNanos::from_millis);
+        Ok(Reading { symbol: symbol.into(), time, data: vec![MarketData::Book(book)] })
+    }
+}
+
+/// The book as REST and spot's partial depth streams give it.
+#[derive(Deserialize)]
+pub(super) struct BookAnswer<'a> {
+    #[serde(rename = "lastUpdateId")]
+    last_update_id: u64,
+    #[serde(borrow)]
+    bids: Vec<LevelText<'a>>,
+    #[serde(borrow)]
+    asks: Vec<LevelText<'a>>,
+}
+
+impl BookAnswer<'_> {
+    pub(super) fn snapshot(&self) -> Result<BookUpdate, Reject> {
+        let levels = |side: &[LevelText<'_>]| -> Result<Vec<Level>, Reject> { Unit::BASE.levels(side) };
+        Ok(BookUpdate {
+            kind: BookUpdateKind::Snapshot,
+            bids: levels(&self.bids)?,
+            asks: levels(&self.asks)?,
+            last_id: self.last_update_id,
+            first_id: None,
+            prev_id: None,
+        })
+    }
+}
+
+/// Mark and index price, and the funding rate with the time of the next payment (0 where there is none).
+#[derive(Deserialize)]
+pub(super) struct MarkPricePush<'a> {
+    s: &'a str,
+    #[serde(rename = "E")]
+    time: i64,
+    p: &'a str,
+    i: Option<&'a str>,
+    r: Option<&'a str>,
+    #[serde(rename = "T")]
+    next_time: Option<i64>,
+}
+
+impl<'a> Push<'a> for MarkPricePush<'a> {
+    /// The mark and the index are figures of the ticker too.
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let (mark, index) = (Some(wire::price("p", self.p)?), wire::optional(wire::price, "i", self.i)?);
+        let rate = wire::optional(wire::rate, "r", self.r)?;
+        let next_time = self.next_time.filter(|time| *time > 0).map(UnixNanos::from_millis);
+        let funding = MarketData::Funding(Funding { rate, next_time, mark, index });
+        let ticker = MarketData::Ticker(Ticker { mark, index, ..Ticker::default() });
+        let mut reading = Reading::new(self.s, Some(self.time), funding);
+        reading.data.push(ticker);
+        Ok(reading)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ForceOrderPush<'a> {
+    #[serde(borrow)]
+    o: ForcedOrder<'a>,
+}
+
+#[derive(Deserialize)]
+struct ForcedOrder<'a> {
+    s: &'a str,
+    #[serde(rename = "S")]
+    side: &'a str,
+    p: &'a str,
+    ap: &'a str,
+    q: &'a str,
+    z: Option<&'a str>,
+    #[serde(rename = "T")]
+    time: i64,
+}
+
+impl<'a> Push<'a> for ForceOrderPush<'a> {
+    /// `S` is the liquidating order's side. Price and amount are what was filled, and what was ordered where nothing was yet.
+    fn read(self) -> Result<Reading<'a>, Reject> {
+        let order = self.o;
+        let average = wire::price("ap", order.ap)?;
+        let filled = wire::optional(wire::quantity, "z", order.z)?.filter(|size| !size.is_zero());
+        let liquidation = Liquidation {
+            side: wire::side("S", order.side)?,
+            price: if average.is_zero() { wire::price("p", order.p)? } else { average },
+            size: filled.map_or_else(|| wire::quantity("q", order.q), Ok)?,
+        };
+        Ok(Reading::new(order.s, Some(order.time), MarketData::Liquidation(liquidation)))
+    }
+}
+
+/// An answer to a message of ours, or an unwrapped push without an event type.
+#[derive(Deserialize)]
+pub(super) struct Other<'a> {
+    pub(super) id: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) result: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub(super) error: Option<Complaint<'a>>,
+    code: Option<i64>,
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+    #[serde(rename = "lastUpdateId")]
+    pub(super) last_update_id: Option<u64>,
+    pub(super) u: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Complaint<'a> {
+    code: i64,
+    #[serde(borrow)]
+    msg: Cow<'a, str>,
+}
+
+/// Tells `"result":null` from no `result`.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IgnoredAny>, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(Some)
+}
+
+impl Other<'_> {
+    /// The venue's complaint, in either of its two forms.
+    pub(super) fn complaint(&self) -> Option<String> {
+        match (&self.error, self.code, &self.msg) {
+            (Some(error), ..) => Some(format!("{}: {}", error.code, error.msg)),
+            (None, Some(code), Some(msg)) => Some(format!("{code}: {msg}")),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A venue's instruments, by its own names and by ours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bond_core::event::Level;
+use bond_core::instrument::{Instrument, MarketType, Symbol};
+use rust_decimal::Decimal;
+use smol_str::SmolStr;
+
+use super::Reject;
+use super::wire::{self, LevelText};
+
+/// An instrument as its venue lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// The instrument.
+    pub instrument: Arc<Instrument>,
+    /// The venue's name for it: `BTCUSDT`, `BTC-USDT-SWAP`.
+    pub name: SmolStr,
+    /// Base units in one contract; 1 where amounts are in the base currency; `None` where it is not known.
+    pub contract_size: Option<Decimal>,
+}
+
+impl Listing {
+    /// A listing whose amounts are in the base currency.
+    pub(super) fn in_base_units(instrument: Arc<Instrument>, name: &str) -> Self {
+        Self { instrument, name: name.into(), contract_size: Some(Decimal::ONE) }
+    }
+
+    /// The unit in which the venue gives amounts.
+    pub(super) fn unit(&self) -> Result<Unit, Reject> {
+        self.contract_size.map(Unit).ok_or_else(|| Reject::ContractSize(self.name.clone()))
+    }
+}
+
+/// Base units in one of the venue's units of amount.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unit(Decimal);
+
+impl Unit {
+    /// The base currency itself.
+    pub(super) const BASE: Self = Self(Decimal::ONE);
+
+    /// The amount in the base currency that `text` stands for.
+    pub(super) fn amount(
+        self,
+        field: &'static str,
+        text: &str,
+    ) -> Result<bond_core::decimal::Quantity, Reject> {
+        let amount = wire::quantity(field, text)?;
+        if self.0 == Decimal::ONE {
+            return Ok(amount);
+        }
+        amount.times(self.0).map_err(|error| Reject::Number { field, error })
+    }
+
+    /// Levels with their amounts in the base currency.
+    pub(super) fn levels(self, levels: &[LevelText<'_>]) -> Result<Vec<Level>, Reject> {
+        let level = |text: &LevelText<'_>| {
+            Ok(Level { price: wire::price("price", text.price)?, size: self.amount("size", text.size)? })
+        };
+        levels.iter().map(level).collect()
+    }
+}
+
+/// A venue's list of instruments, by its own names and by ours.
+#[derive(Clone, Debug, Default)]
+pub struct Listings {
+    by_name: HashMap<SmolStr, Arc<Listing>>,
+    by_symbol: HashMap<Symbol, Arc<Listing>>,
+    reads_spelling: bool,
+}
+
+impl Listings {
+    /// An empty list that takes the names it does not hold by their spelling, for frames that come without a list. Contract sizes
+    /// are not in a name: where a venue counts contracts, they stay unknown.
+    pub fn by_spelling() -> Self {
+        Self { reads_spelling: true, ..Self::default() }
+    }
+
+    /// Adds or replaces a listing.
+    pub fn insert(&mut self, listing: Listing) {
+        let listing = Arc::new(listing);
+        self.by_symbol.insert(listing.instrument.symbol.clone(), Arc::clone(&listing));
+        self.by_name.insert(listing.name.clone(), listing);
+    }
+
+    /// The listing of the venue's `name`.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Listing>> {
+        self.by_name.get(name)
+    }
+
+    /// The listing of our `symbol`.
+    pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Arc<Listing>> {
+        self.by_symbol.get(symbol)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_symbol.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_symbol.is_empty()
+    }
+}
+
+impl Extend<Listing> for Listings {
+    fn extend<I: IntoIterator<Item = Listing>>(&mut self, listings: I) {
+        listings.into_iter().for_each(|listing| self.insert(listing));
+    }
+}
+
+/// What a venue's name says about its instrument; `None` where it names nothing that Bond serves.
+pub(super) type Spelling = fn(&str, MarketType) -> Option<Listing>;
+
+/// Spelled names kept at most; more are read anew each time.
+const MAX_SPELLED: usize = 10_000;
+
+/// The names that the frames of one connection use.
+pub(super) struct Names {
+    listings: Arc<Listings>,
+    market: MarketType,
+    spelling: Spelling,
+    spelled: HashMap<SmolStr, Arc<Listing>>,
+}
+
+impl Names {
+    pub(super) fn new(listings: Arc<Listings>, market: MarketType, spelling: Spelling) -> Self {
+        Self { listings, market, spelling, spelled: HashMap::new() }
+    }
+
+    /// The listing of the venue's `name`.
+    pub(super) fn find(&mut self, name: &str) -> Result<Arc<Listing>, Reject> {
+        match self.listings.by_name(name).or_else(|| self.spelled.get(name)) {
+            Some(listing) => Ok(Arc::clone(listing)),
+            None => self.spell(name).ok_or_else(|| Reject::Instrument(name.chars().take(40).collect())),
+        }
+    }
+
+    fn spell(&mut self, name: &str) -> Option<Arc<Listing>> {
+        let readable = self.listings.reads_spelling;
+        let listing = Arc::new(readable.then(|| (self.spelling)(name, self.market))??);
+        if self.spelled.len() < MAX_SPELLED {
+            self.spelled.insert(name.into(), Arc::clone(&listing));
+        }
+        Some(listing)
+    }
+
+    /// The venue's name for `instrument`; `None` where it is not listed.
+    pub(super) fn name_of(&self, instrument: &Instrument) -> Option<&SmolStr> {
+        self.listings.by_symbol(&instrument.symbol).map(|listing| &listing.name)
+    }
+}
