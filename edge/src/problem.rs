@@ -202,7 +202,9 @@ fn unnamed(status: StatusCode) -> Problem {
 fn log(response: &Response) {
     let status = response.status().as_u16();
     match response.extensions().get::<Problem>() {
-        Some(problem) => tracing::info!(status, code = problem.code.as_str(), detail = problem.detail, "refused"),
+        Some(problem) => {
+            tracing::info!(status, code = problem.code.as_str(), detail = problem.detail, "refused")
+        }
         None => tracing::debug!(status, "answered"),
     }
 }

@@ -36,10 +36,7 @@ fn set(levels: &mut Levels, changes: &Value) {
 
 impl Book {
     fn new(snapshot: &Value) -> Self {
-        let mut book = Self {
-            last: snapshot["lastUpdateId"].as_u64().unwrap(),
-            ..Self::default()
-        };
+        let mut book = Self { last: snapshot["lastUpdateId"].as_u64().unwrap(), ..Self::default() };
         set(&mut book.bids, &snapshot["bids"]);
         set(&mut book.asks, &snapshot["asks"]);
         book
@@ -52,42 +49,28 @@ impl Book {
     }
 
     fn top(&self) -> [(Decimal, Decimal); 2] {
-        let (bid, ask) = (
-            self.bids.last_key_value().unwrap(),
-            self.asks.first_key_value().unwrap(),
-        );
+        let (bid, ask) = (self.bids.last_key_value().unwrap(), self.asks.first_key_value().unwrap());
         [(*bid.0, *bid.1), (*ask.0, *ask.1)]
     }
 }
 
 fn top_of(quote: &Value) -> [(Decimal, Decimal); 2] {
-    [
-        (decimal(&quote["b"]), decimal(&quote["B"])),
-        (decimal(&quote["a"]), decimal(&quote["A"])),
-    ]
+    [(decimal(&quote["b"]), decimal(&quote["B"])), (decimal(&quote["a"]), decimal(&quote["A"]))]
 }
 
 #[tokio::test]
 async fn the_book_kept_from_deltas_agrees_with_best_prices_and_a_later_snapshot() {
     for (market, path, rest) in [
-        (
-            Market::Spot,
-            "/stream",
-            "/api/v3/depth?symbol=BTCUSDT&limit=1000",
-        ),
-        (
-            Market::Perpetual,
-            "/public/stream",
-            "/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
-        ),
+        (Market::Spot, "/stream", "/api/v3/depth?symbol=BTCUSDT&limit=1000"),
+        (Market::Perpetual, "/public/stream", "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"),
     ] {
         let simulator = start(Config::seeded(Venue::Binance, market, 11, 2_000.0)).await;
         let mut client = Client::connect(&simulator, path).await;
-        client.send(r#"{"method":"SUBSCRIBE","params":["btcusdt@depth@100ms","btcusdt@bookTicker"],"id":1}"#).await;
-        client.until(|message| message["id"] == 1).await;
-        let first = client
-            .until(|message| message["stream"] == "btcusdt@depth@100ms")
+        client
+            .send(r#"{"method":"SUBSCRIBE","params":["btcusdt@depth@100ms","btcusdt@bookTicker"],"id":1}"#)
             .await;
+        client.until(|message| message["id"] == 1).await;
+        let first = client.until(|message| message["stream"] == "btcusdt@depth@100ms").await;
         let (_, snapshot) = get(&simulator, rest).await;
         let mut book = Book::new(&snapshot);
         assert!(book.last >= first["data"]["U"].as_u64().unwrap());
@@ -108,10 +91,7 @@ async fn the_book_kept_from_deltas_agrees_with_best_prices_and_a_later_snapshot(
             last_u = u;
             if u > book.last {
                 book.apply(data);
-                let (_, quote) = quotes
-                    .range(..=u)
-                    .next_back()
-                    .expect("a best price before the delta");
+                let (_, quote) = quotes.range(..=u).next_back().expect("a best price before the delta");
                 assert_eq!(book.top(), top_of(quote));
                 checked += 1;
             }
@@ -119,9 +99,7 @@ async fn the_book_kept_from_deltas_agrees_with_best_prices_and_a_later_snapshot(
         let (_, later) = get(&simulator, rest).await;
         let later = Book::new(&later);
         while book.last < later.last {
-            let message = client
-                .until(|message| message["stream"] == "btcusdt@depth@100ms")
-                .await;
+            let message = client.until(|message| message["stream"] == "btcusdt@depth@100ms").await;
             if message["data"]["u"].as_u64().unwrap() > later.last {
                 break;
             }
@@ -138,33 +116,16 @@ async fn trades_are_numbered_without_gaps_and_print_inside_the_market() {
     for _ in 0..200 {
         let trade = client.json().await;
         assert_eq!(trade["t"].as_u64().unwrap(), last + 1);
-        assert_eq!(
-            trade["p"]
-                .as_str()
-                .unwrap()
-                .split_once('.')
-                .unwrap()
-                .1
-                .len(),
-            8
-        );
+        assert_eq!(trade["p"].as_str().unwrap().split_once('.').unwrap().1.len(), 8);
         last += 1;
     }
 }
 
 #[tokio::test]
 async fn a_futures_stream_on_the_wrong_path_is_silent() {
-    let simulator = start(Config::seeded(
-        Venue::Binance,
-        Market::Perpetual,
-        5,
-        1_000.0,
-    ))
-    .await;
+    let simulator = start(Config::seeded(Venue::Binance, Market::Perpetual, 5, 1_000.0)).await;
     let mut client = Client::connect(&simulator, "/public/stream").await;
-    client
-        .send(r#"{"method":"SUBSCRIBE","params":["btcusdt@aggTrade","btcusdt@bookTicker"],"id":1}"#)
-        .await;
+    client.send(r#"{"method":"SUBSCRIBE","params":["btcusdt@aggTrade","btcusdt@bookTicker"],"id":1}"#).await;
     assert!(client.json().await["result"].is_null());
     for _ in 0..100 {
         assert_eq!(client.json().await["stream"], "btcusdt@bookTicker");
@@ -181,13 +142,9 @@ async fn perpetuals_carry_mark_price_and_liquidations() {
         .collect();
     let params = liquidations.join(",");
     client
-        .send(&format!(
-            r#"{{"method":"SUBSCRIBE","params":["btcusdt@markPrice@1s",{params}],"id":1}}"#
-        ))
+        .send(&format!(r#"{{"method":"SUBSCRIBE","params":["btcusdt@markPrice@1s",{params}],"id":1}}"#))
         .await;
-    let mark = client
-        .until(|message| message["e"] == "markPriceUpdate")
-        .await;
+    let mark = client.until(|message| message["e"] == "markPriceUpdate").await;
     let due = mark["T"].as_u64().unwrap();
     assert!(due % 28_800_000 == 0 && due > mark["E"].as_u64().unwrap());
     let forced = client.until(|message| message["e"] == "forceOrder").await;
@@ -198,23 +155,13 @@ async fn perpetuals_carry_mark_price_and_liquidations() {
 async fn rest_answers_as_the_venue_does() {
     let simulator = start(Config::seeded(Venue::Binance, Market::Spot, 5, 10.0)).await;
     let (status, info) = get(&simulator, "/api/v3/exchangeInfo").await;
-    assert_eq!(
-        (status, info["symbols"].as_array().unwrap().len()),
-        (200, 5)
-    );
+    assert_eq!((status, info["symbols"].as_array().unwrap().len()), (200, 5));
     assert_eq!(info["simulated"], "bond-sim");
-    let (_, one) = get(
-        &simulator,
-        "/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22%5D",
-    )
-    .await;
+    let (_, one) = get(&simulator, "/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22%5D").await;
     assert_eq!(one["symbols"][0]["symbol"], "BTCUSDT");
     let (status, wrong) = get(&simulator, "/api/v3/depth?symbol=BTCEUR").await;
     assert_eq!((status, wrong["code"].as_i64()), (400, Some(-1121)));
-    assert_eq!(
-        get(&simulator, "/fapi/v1/depth?symbol=BTCUSDT").await.0,
-        404
-    );
+    assert_eq!(get(&simulator, "/fapi/v1/depth?symbol=BTCUSDT").await.0, 404);
 }
 
 #[tokio::test]
@@ -222,9 +169,7 @@ async fn six_messages_in_a_second_end_the_connection() {
     let simulator = start(Config::seeded(Venue::Binance, Market::Spot, 5, 1.0)).await;
     let mut client = Client::connect(&simulator, "/ws").await;
     for id in 0..6 {
-        client
-            .send(&format!(r#"{{"method":"LIST_SUBSCRIPTIONS","id":{id}}}"#))
-            .await;
+        client.send(&format!(r#"{{"method":"LIST_SUBSCRIPTIONS","id":{id}}}"#)).await;
     }
     assert_eq!(client.ended().await, Some(1008));
 }
@@ -234,18 +179,8 @@ async fn a_replay_delivers_every_trade_of_the_capture_once() {
     let Some(path) = capture("binance-spot-btcusdt-20240808.ndjson.gz") else {
         return;
     };
-    let simulator = start(Config::capture(
-        Venue::Binance,
-        Market::Spot,
-        path,
-        f64::INFINITY,
-    ))
-    .await;
-    let mut client = Client::connect(
-        &simulator,
-        "/stream?streams=btcusdt@trade/btcusdt@depth@100ms",
-    )
-    .await;
+    let simulator = start(Config::capture(Venue::Binance, Market::Spot, path, f64::INFINITY)).await;
+    let mut client = Client::connect(&simulator, "/stream?streams=btcusdt@trade/btcusdt@depth@100ms").await;
     let (mut trades, mut deltas) = (Vec::new(), 0);
     while trades.len() < 9_757 || deltas < 3_451 {
         let message = client.json().await;

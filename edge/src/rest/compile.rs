@@ -44,7 +44,10 @@ impl From<Compilation> for Compiled {
 /// A sentence to be compiled.
 #[derive(ToSchema)]
 #[schema(example = json!({"natural_language": "BTC price + tweets every 5s"}))]
-#[allow(dead_code, reason = "describes a body that is read field by field, for problems that say what to fix")]
+#[allow(
+    dead_code,
+    reason = "describes a body that is read field by field, for problems that say what to fix"
+)]
 pub(super) struct CompileRequest {
     /// The sentence, 1000 characters at most.
     natural_language: Option<String>,

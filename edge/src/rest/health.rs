@@ -65,7 +65,8 @@ pub(super) async fn health() -> Json<Health> {
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
     let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
     let log = state.log.head(&Topic::Stream(StreamId::from_bytes([0; 8]))).await;
-    let missing = [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
+    let missing =
+        [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
     let missing: Vec<&str> = missing.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect();
     match missing.is_empty() {
         true => Ok(Json(Health { status: "ok", service: None })),

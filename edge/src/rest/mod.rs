@@ -113,7 +113,11 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/v1/streams/{id}/metrics", get(metrics::stream))
 }
 
-async fn admit(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Result<Response, Problem> {
+async fn admit(
+    State(state): State<Arc<RestState>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     state.access.admit(&request)?;
     Ok(next.run(request).await)
 }

@@ -33,7 +33,10 @@ const HINT_PATIENCE: Duration = Duration::from_millis(500);
 /// A stream to be created: from a sentence, or from a spec.
 #[derive(ToSchema)]
 #[schema(example = json!({"natural_language": "BTC price + tweets every 5s", "ttl_sec": 3600}))]
-#[allow(dead_code, reason = "describes a body that is read field by field, for problems that say what to fix")]
+#[allow(
+    dead_code,
+    reason = "describes a body that is read field by field, for problems that say what to fix"
+)]
 pub(super) struct CreateRequest {
     /// The sentence, 1000 characters at most.
     natural_language: Option<String>,
@@ -112,7 +115,8 @@ fn read_ttl(body: &Map<String, Value>) -> Result<Option<u32>, Problem> {
     match ttl.filter(|ttl| (1..=MAX_TTL_SEC).contains(ttl)) {
         Some(ttl) => Ok(Some(ttl)),
         None => {
-            let detail = format!("ttl_sec must be a whole number of seconds from 1 to {MAX_TTL_SEC}, or left out");
+            let detail =
+                format!("ttl_sec must be a whole number of seconds from 1 to {MAX_TTL_SEC}, or left out");
             Err(Problem::new(Code::InvalidMessage, detail))
         }
     }
@@ -126,7 +130,8 @@ async fn claim(
 ) -> Result<(DesiredStream, bool), Problem> {
     let now = state.clock.now();
     let spec_json = serde_json::to_string(spec).map_err(|error| internal(&error))?;
-    let stream = DesiredStream { id: spec.id(), canonical: spec.canonical(), spec: spec_json, created_at: now };
+    let stream =
+        DesiredStream { id: spec.id(), canonical: spec.canonical(), spec: spec_json, created_at: now };
     let expires_at = ttl_sec.map(|ttl| now.plus(Duration::from_secs(ttl.into())));
     let claim = Claim { owner, expires_at };
     state.store.claim(stream, claim, state.settings.max_streams, now).await.map_err(store_problem)
@@ -205,7 +210,8 @@ pub(super) async fn list(
     let more = streams.len() > PAGE;
     streams.truncate(PAGE);
     let link = streams.last().filter(|_| more).and_then(|last| next_link(&last.id));
-    let streams = streams.into_iter().map(|stream| listed(&state, &headers, stream)).collect::<Result<_, _>>()?;
+    let streams =
+        streams.into_iter().map(|stream| listed(&state, &headers, stream)).collect::<Result<_, _>>()?;
     Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), Json(streams)))
 }
 

@@ -1,8 +1,8 @@
 //! Where a client finds a stream's WebSocket.
 
+use axum::http::HeaderMap;
 use axum::http::header;
 use axum::http::uri::Authority;
-use axum::http::HeaderMap;
 use bond_core::topic::StreamId;
 
 use super::RestSettings;

@@ -51,24 +51,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        client: Client,
-        queue: mpsc::Sender<Outgoing>,
-        kill: CancellationToken,
-    ) -> Self {
-        Self {
-            client,
-            queue,
-            kill,
-            withheld_acks: Vec::new(),
-        }
+    pub(super) fn new(client: Client, queue: mpsc::Sender<Outgoing>, kill: CancellationToken) -> Self {
+        Self { client, queue, kill, withheld_acks: Vec::new() }
     }
 
     fn take_ack(&mut self, stream: &str) -> Option<String> {
-        let index = self
-            .withheld_acks
-            .iter()
-            .position(|(streams, _)| streams.iter().any(|name| name == stream))?;
+        let index =
+            self.withheld_acks.iter().position(|(streams, _)| streams.iter().any(|name| name == stream))?;
         Some(self.withheld_acks.remove(index).1)
     }
 }
@@ -127,9 +116,7 @@ impl State {
     }
 
     pub(super) fn client(&mut self, connection: u64) -> Option<&mut Client> {
-        self.connections
-            .get_mut(&connection)
-            .map(|connection| &mut connection.client)
+        self.connections.get_mut(&connection).map(|connection| &mut connection.client)
     }
 
     pub(super) fn remove(&mut self, connection: u64, reason: &str) {
@@ -139,10 +126,7 @@ impl State {
         for stream in &removed.client.streams {
             self.interest.remove(stream, connection);
         }
-        self.journal.write(Entry::Disconnected {
-            connection,
-            reason: reason.to_owned(),
-        });
+        self.journal.write(Entry::Disconnected { connection, reason: reason.to_owned() });
     }
 
     /// Sends what is due until `now`; answers when something is due again.
@@ -150,10 +134,7 @@ impl State {
         self.now = now;
         self.send_later();
         let room = self.room();
-        let mut outlet = Outlet {
-            interest: &self.interest,
-            frames: Vec::new(),
-        };
+        let mut outlet = Outlet { interest: &self.interest, frames: Vec::new() };
         let progress = self.source.advance(now, room, &mut outlet);
         for frame in outlet.frames {
             let targets = self.interest.connections(&frame.stream).to_vec();
@@ -161,15 +142,10 @@ impl State {
         }
         self.note(&progress);
         let later = self.later.first_key_value().map(|((due, _), _)| *due);
-        [
-            later,
-            self.source
-                .due()
-                .map(|due| if room == 0 { now + MILLI } else { due }),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [later, self.source.due().map(|due| if room == 0 { now + MILLI } else { due })]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn note(&self, progress: &Progress) {
@@ -193,11 +169,7 @@ impl State {
         };
         if free / 2 > 0 {
             self.stalled_since = None;
-        } else if self
-            .now
-            .saturating_sub(*self.stalled_since.get_or_insert(self.now))
-            > PATIENCE
-        {
+        } else if self.now.saturating_sub(*self.stalled_since.get_or_insert(self.now)) > PATIENCE {
             self.kill(connection, "too slow");
         }
         free / 2
@@ -212,10 +184,7 @@ impl State {
             self.transmit(&frame, &targets, Form::Whole);
             return self.transmit(&first, &first_targets, Form::Whole);
         }
-        match self
-            .faults
-            .take(Moment::Frame, &frame.stream, frame.class, self.now)
-        {
+        match self.faults.take(Moment::Frame, &frame.stream, frame.class, self.now) {
             None => self.transmit(&frame, &targets, Form::Whole),
             Some((_, Effect::Silence(_))) => self.stats_of(&frame.stream).withheld += 1,
             Some((fault, effect)) => {
@@ -226,17 +195,8 @@ impl State {
     }
 
     fn note_frame(&self, fault: FaultId, frame: &Frame) {
-        let (stream, id, text) = (
-            frame.stream.to_string(),
-            frame.id.clone(),
-            frame.text.to_string(),
-        );
-        self.journal.write(Entry::Applied {
-            fault,
-            stream,
-            id,
-            text,
-        });
+        let (stream, id, text) = (frame.stream.to_string(), frame.id.clone(), frame.text.to_string());
+        self.journal.write(Entry::Applied { fault, stream, id, text });
     }
 
     fn distort(&mut self, effect: &Effect, frame: Frame, targets: Vec<u64>) {
@@ -256,22 +216,13 @@ impl State {
     }
 
     fn put_off(&mut self, time: Duration, later: Later) {
-        let time = if self.later.len() < MOST_DELAYED {
-            nanos(time)
-        } else {
-            0
-        };
+        let time = if self.later.len() < MOST_DELAYED { nanos(time) } else { 0 };
         self.later_count += 1;
-        self.later
-            .insert((self.now.saturating_add(time), self.later_count), later);
+        self.later.insert((self.now.saturating_add(time), self.later_count), later);
     }
 
     fn send_later(&mut self) {
-        while let Some(entry) = self
-            .later
-            .first_entry()
-            .filter(|entry| entry.key().0 <= self.now)
-        {
+        while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
                 Later::Frame(frame, targets) => self.transmit(&frame, &targets, Form::Whole),
                 Later::Reply(connection, text) => self.reply(connection, text),
@@ -300,10 +251,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(&target) else {
             return;
         };
-        let combined = frame
-            .combined
-            .as_ref()
-            .filter(|_| connection.client.opening.combined);
+        let combined = frame.combined.as_ref().filter(|_| connection.client.opening.combined);
         let text = combined.unwrap_or(&frame.text).clone();
         let ack = connection.take_ack(&frame.stream);
         self.push(
@@ -311,9 +259,7 @@ impl State {
             match form {
                 Form::Whole => Outgoing::Text(text),
                 Form::Split => Outgoing::Split(text),
-                Form::Cut => {
-                    Outgoing::Text(text.chars().take(text.len() / 2).collect::<String>().into())
-                }
+                Form::Cut => Outgoing::Text(text.chars().take(text.len() / 2).collect::<String>().into()),
             },
         );
         if let Some(ack) = ack {
@@ -357,13 +303,7 @@ impl State {
         self.push(connection, Outgoing::Text(text.into()));
     }
 
-    pub(super) fn reply_later(
-        &mut self,
-        connection: u64,
-        text: String,
-        now: UnixNanos,
-        time: Duration,
-    ) {
+    pub(super) fn reply_later(&mut self, connection: u64, text: String, now: UnixNanos, time: Duration) {
         self.now = now;
         self.put_off(time, Later::Reply(connection, text));
     }
@@ -376,13 +316,7 @@ impl State {
 
     /// Ends a connection with a close frame.
     pub(super) fn close(&mut self, connection: u64, code: u16, reason: &str) {
-        self.push(
-            connection,
-            Outgoing::Close {
-                code,
-                reason: reason.to_owned(),
-            },
-        );
+        self.push(connection, Outgoing::Close { code, reason: reason.to_owned() });
         self.remove(connection, reason);
     }
 
@@ -402,10 +336,7 @@ impl State {
         }
         self.interest.add(stream, connection);
         self.now = now;
-        let mut outlet = Outlet {
-            interest: &self.interest,
-            frames: Vec::new(),
-        };
+        let mut outlet = Outlet { interest: &self.interest, frames: Vec::new() };
         self.source.greet(stream, now, &mut outlet);
         for frame in outlet.frames {
             self.deliver(frame, vec![connection]);
@@ -423,12 +354,7 @@ impl State {
     }
 
     /// Carries out a fault that happens at once.
-    pub(super) fn strike(
-        &mut self,
-        id: FaultId,
-        fault: &Fault,
-        notice: impl Fn(&Client) -> Option<String>,
-    ) {
+    pub(super) fn strike(&mut self, id: FaultId, fault: &Fault, notice: impl Fn(&Client) -> Option<String>) {
         if let Effect::Jump(by) = fault.effect {
             self.source.jump(by, &fault.filter);
             return self.note_struck(id, String::new());
@@ -439,8 +365,7 @@ impl State {
                 Effect::Reset => self.kill(connection, "reset by a fault"),
                 _ => {
                     let text = self.client(connection).and_then(|client| notice(client));
-                    text.into_iter()
-                        .for_each(|text| self.reply(connection, text));
+                    text.into_iter().for_each(|text| self.reply(connection, text));
                 }
             }
             self.note_struck(id, connection.to_string());
@@ -448,36 +373,20 @@ impl State {
     }
 
     fn note_struck(&self, fault: FaultId, id: String) {
-        self.journal.write(Entry::Applied {
-            fault,
-            stream: String::new(),
-            id,
-            text: String::new(),
-        });
+        self.journal.write(Entry::Applied { fault, stream: String::new(), id, text: String::new() });
     }
 
     fn concerned(&self, fault: &Fault) -> Vec<u64> {
         let all = fault.filter == crate::fault::Filter::Any;
         let matches = |client: &Client| {
-            all || client
-                .streams
-                .iter()
-                .any(|stream| fault.filter.matches(stream, Class::of(stream)))
+            all || client.streams.iter().any(|stream| fault.filter.matches(stream, Class::of(stream)))
         };
-        self.connections
-            .values()
-            .filter(|c| matches(&c.client))
-            .map(|c| c.client.id)
-            .collect()
+        self.connections.values().filter(|c| matches(&c.client)).map(|c| c.client.id).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            streams: self
-                .streams
-                .iter()
-                .map(|(name, stats)| (name.to_string(), stats.clone()))
-                .collect(),
+            streams: self.streams.iter().map(|(name, stats)| (name.to_string(), stats.clone())).collect(),
             connections: self.connections.len(),
             finished: self.source.finished(),
         }

@@ -92,30 +92,15 @@ pub(crate) struct Instrument {
 }
 
 impl Instrument {
-    pub(crate) fn new(
-        seed: u64,
-        venue: Venue,
-        spec: Spec,
-        start: UnixNanos,
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
-        let stream = 1_000
-            + (venue as u64 * 2 + spec.market as u64) * ASSETS.len() as u64
-            + spec.asset as u64;
-        let latent =
-            LatentPrice::new(seed, spec.base()).expect("the asset is one of the market's own");
+    pub(crate) fn new(seed: u64, venue: Venue, spec: Spec, start: UnixNanos, rng: &mut ChaCha8Rng) -> Self {
+        let stream =
+            1_000 + (venue as u64 * 2 + spec.market as u64) * ASSETS.len() as u64 + spec.asset as u64;
+        let latent = LatentPrice::new(seed, spec.base()).expect("the asset is one of the market's own");
         let first_id = start / MILLI * IDS_PER_MS;
         let mut instrument = Self {
             unit: unit(&spec),
             book: Book::new(first_id),
-            last: Trade {
-                id: first_id,
-                ticks: 0,
-                lots: 0,
-                taker: Side::Bid,
-                sequence: first_id,
-                at: start,
-            },
+            last: Trade { id: first_id, ticks: 0, lots: 0, taker: Side::Bid, sequence: first_id, at: start },
             totals: Totals::default(),
             changes: Vec::new(),
             latent,
@@ -142,12 +127,7 @@ impl Instrument {
     }
 
     /// One event: a trade or a quote, after which the book lies around the fair price again.
-    pub(crate) fn act(
-        &mut self,
-        at: UnixNanos,
-        liquidation: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<Event> {
+    pub(crate) fn act(&mut self, at: UnixNanos, liquidation: bool, rng: &mut ChaCha8Rng) -> Vec<Event> {
         let before = self.touch();
         let (bid, ask) = self.targets(at);
         let mut events = self.follow(at, bid, ask, rng);
@@ -165,10 +145,7 @@ impl Instrument {
     /// The fair price in ticks (not yet whole).
     fn fair(&mut self, at: UnixNanos) -> f64 {
         let at_ms = at / MILLI;
-        let premium = self
-            .premium
-            .as_mut()
-            .map_or(0.0, |noise| PREMIUM + noise.at(at_ms));
+        let premium = self.premium.as_mut().map_or(0.0, |noise| PREMIUM + noise.at(at_ms));
         let relative = 1.0 + premium + self.venue_noise.at(at_ms);
         self.latent.at(at_ms) * relative * 10_f64.powi(self.spec.price_scale as i32)
     }
@@ -204,63 +181,31 @@ impl Instrument {
     }
 
     fn trade_at_touch(&mut self, at: UnixNanos, rng: &mut ChaCha8Rng) -> Trade {
-        let taker = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
-        let resting = self
-            .book
-            .best(opposite(taker))
-            .map_or(1, |level| level.lots);
+        let taker = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
+        let resting = self.book.best(opposite(taker)).map_or(1, |level| level.lots);
         let whole = self.book.len(opposite(taker)) > 1 && rng.random_bool(0.2);
-        let lots = if whole {
-            resting
-        } else {
-            rng.random_range(1..=resting).min(self.random_lots(rng))
-        };
+        let lots = if whole { resting } else { rng.random_range(1..=resting).min(self.random_lots(rng)) };
         self.trade(taker, lots.min(resting), at)
     }
 
     /// A trade against the best level, which it reduces.
     fn trade(&mut self, taker: Side, lots: i64, at: UnixNanos) -> Trade {
         let maker = opposite(taker);
-        let level = self.book.best(maker).unwrap_or(Level {
-            ticks: self.last.ticks,
-            lots,
-        });
+        let level = self.book.best(maker).unwrap_or(Level { ticks: self.last.ticks, lots });
         self.set(maker, level.ticks, level.lots - lots);
         let id = self.last.id + 1;
-        self.last = Trade {
-            id,
-            ticks: level.ticks,
-            lots,
-            taker,
-            sequence: self.book.sequence,
-            at,
-        };
-        self.totals.add(
-            &self.last,
-            self.spec.price(level.ticks) * self.spec.coins(lots),
-        );
+        self.last = Trade { id, ticks: level.ticks, lots, taker, sequence: self.book.sequence, at };
+        self.totals.add(&self.last, self.spec.price(level.ticks) * self.spec.coins(lots));
         self.last.clone()
     }
 
     /// A level near the touch appears, changes or is cancelled; the nearer the likelier.
     fn quote(&mut self, bid: i64, ask: i64, rng: &mut ChaCha8Rng) {
-        let side = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
+        let side = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
         let reach = 1_i64 << rng.random_range(0..10);
         let steps = rng.random_range(0..reach);
         let away = steps * self.level_gap(1);
-        let ticks = if side == Side::Bid {
-            bid - away
-        } else {
-            ask + away
-        };
+        let ticks = if side == Side::Bid { bid - away } else { ask + away };
         let lots = self.random_lots(rng);
         let cancel = self.book.quantity(side, ticks) > 0 && rng.random_bool(0.4);
         self.set(side, ticks, if cancel { 0 } else { lots });
@@ -289,22 +234,15 @@ impl Instrument {
             return false;
         };
         let gap = rng.random_range(1..=2 * self.level_gap(2));
-        let ticks = if side == Side::Bid {
-            worst.ticks - gap
-        } else {
-            worst.ticks + gap
-        };
+        let ticks = if side == Side::Bid { worst.ticks - gap } else { worst.ticks + gap };
         let lots = self.random_lots(rng);
         ticks > 0 && self.set(side, ticks, lots)
     }
 
     /// Mean gap in ticks between levels, divided.
     fn level_gap(&self, divisor: i64) -> i64 {
-        let reference = self
-            .book
-            .best(Side::Bid)
-            .or(self.book.best(Side::Ask))
-            .map_or(1, |level| level.ticks);
+        let reference =
+            self.book.best(Side::Bid).or(self.book.best(Side::Ask)).map_or(1, |level| level.ticks);
         ((reference as f64 * LEVEL_GAP) as i64 / divisor).max(1)
     }
 
@@ -317,10 +255,7 @@ impl Instrument {
     fn set(&mut self, side: Side, ticks: i64, lots: i64) -> bool {
         let changed = self.book.set(side, ticks, lots);
         if changed {
-            self.changes.push(Change {
-                side,
-                level: Level { ticks, lots },
-            });
+            self.changes.push(Change { side, level: Level { ticks, lots } });
         }
         changed
     }
@@ -333,21 +268,13 @@ impl Instrument {
     /// Best bid and ask.
     pub(crate) fn touch(&self) -> (Level, Level) {
         let nothing = Level { ticks: 0, lots: 0 };
-        (
-            self.book.best(Side::Bid).unwrap_or(nothing),
-            self.book.best(Side::Ask).unwrap_or(nothing),
-        )
+        (self.book.best(Side::Bid).unwrap_or(nothing), self.book.best(Side::Ask).unwrap_or(nothing))
     }
 
     fn add_top(&self, before: (Level, Level), at: UnixNanos, events: &mut Vec<Event>) {
         let (bid, ask) = self.touch();
         if (bid, ask) != before {
-            events.push(Event::Top {
-                at,
-                sequence: self.book.sequence,
-                bid,
-                ask,
-            });
+            events.push(Event::Top { at, sequence: self.book.sequence, bid, ask });
         }
     }
 
@@ -357,12 +284,7 @@ impl Instrument {
         };
         if wanted && self.spec.market == Market::Perpetual {
             let (order, ticks, lots, at) = (trade.taker, trade.ticks, trade.lots, trade.at);
-            events.push(Event::Liquidation(Liquidation {
-                order,
-                ticks,
-                lots,
-                at,
-            }));
+            events.push(Event::Liquidation(Liquidation { order, ticks, lots, at }));
         }
     }
 
@@ -386,10 +308,7 @@ impl Instrument {
         let period = at / MILLI / FUNDING_PERIOD_MS + 1;
         let noise = Noise::new(self.seed, 700 + self.spec.asset as u64, 1.0).at(period * 1_000);
         let parts_per_hundred_million = 10_000 + (noise * 1e6) as i64 % 30_000;
-        (
-            period * FUNDING_PERIOD_MS,
-            Decimal::new(parts_per_hundred_million, 8),
-        )
+        (period * FUNDING_PERIOD_MS, Decimal::new(parts_per_hundred_million, 8))
     }
 
     /// Moves the update id forward without a change, as if updates had been lost.
@@ -400,11 +319,7 @@ impl Instrument {
 
 impl Totals {
     fn add(&mut self, trade: &Trade, quote: Decimal) {
-        self.low = if self.trades == 0 {
-            trade.ticks
-        } else {
-            self.low.min(trade.ticks)
-        };
+        self.low = if self.trades == 0 { trade.ticks } else { self.low.min(trade.ticks) };
         self.high = self.high.max(trade.ticks);
         self.trades += 1;
         self.lots += trade.lots;

@@ -50,55 +50,28 @@ impl Channels {
 
 impl Okx {
     pub(super) fn new(instruments: &[Instrument]) -> Self {
-        Self {
-            channels: instruments.iter().map(Channels::new).collect(),
-        }
+        Self { channels: instruments.iter().map(Channels::new).collect() }
     }
 
     /// The finest channel first, so that a best price is known when the book that shows it comes.
-    fn books(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn books(&mut self, index: usize, instrument: &Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let (spec, channels) = (&instrument.spec, &mut self.channels[index]);
-        for (channel, view) in [
-            ("bbo-tbt", &mut channels.best),
-            ("books5", &mut channels.best_five),
-        ] {
+        for (channel, view) in [("bbo-tbt", &mut channels.best), ("books5", &mut channels.best_five)] {
             if view.publish(instrument, at).is_some() {
-                outlet.plain(&name(channel, spec), view.sequence, || {
-                    short_book(channel, spec, view)
-                });
+                outlet.plain(&name(channel, spec), view.sequence, || short_book(channel, spec, view));
             }
         }
         let view = &mut channels.book;
         if let Some(delta) = view.publish(instrument, at) {
-            outlet.plain(&name("books", spec), view.sequence, || {
-                update(spec, view, &delta)
-            });
+            outlet.plain(&name("books", spec), view.sequence, || update(spec, view, &delta));
         } else if at >= view.at + IDLE_UPDATE {
             view.at = at;
-            let nothing = Delta {
-                bids: Vec::new(),
-                asks: Vec::new(),
-                previous_sequence: view.sequence,
-            };
-            outlet.plain(&name("books", spec), view.sequence, || {
-                update(spec, view, &nothing)
-            });
+            let nothing = Delta { bids: Vec::new(), asks: Vec::new(), previous_sequence: view.sequence };
+            outlet.plain(&name("books", spec), view.sequence, || update(spec, view, &nothing));
         }
     }
 
-    fn ticker(
-        &mut self,
-        index: usize,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn ticker(&mut self, index: usize, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let last = &mut self.channels[index].ticker;
         if at.is_multiple_of(100 * MILLI) && *last != instrument.book.sequence {
             *last = instrument.book.sequence;
@@ -121,11 +94,7 @@ fn push(channel: &str, spec: &Spec, between: &str, datum: &str) -> String {
 }
 
 fn kind(spec: &Spec) -> &'static str {
-    if spec.market == Market::Spot {
-        "SPOT"
-    } else {
-        "SWAP"
-    }
+    if spec.market == Market::Spot { "SPOT" } else { "SWAP" }
 }
 
 fn snapshot(spec: &Spec, view: &View) -> String {
@@ -135,25 +104,11 @@ fn snapshot(spec: &Spec, view: &View) -> String {
 
 fn update(spec: &Spec, view: &View, delta: &Delta) -> String {
     let previous = delta.previous_sequence.to_string();
-    let datum = book_datum(
-        spec,
-        &delta.bids,
-        &delta.asks,
-        view.at,
-        &previous,
-        view.sequence,
-    );
+    let datum = book_datum(spec, &delta.bids, &delta.asks, view.at, &previous, view.sequence);
     push("books", spec, "\"action\":\"update\",", &datum)
 }
 
-fn book_datum(
-    spec: &Spec,
-    bids: &[Level],
-    asks: &[Level],
-    at: UnixNanos,
-    previous: &str,
-    id: u64,
-) -> String {
+fn book_datum(spec: &Spec, bids: &[Level], asks: &[Level], at: UnixNanos, previous: &str, id: u64) -> String {
     format!(
         "{{\"asks\":{},\"bids\":{},\"ts\":\"{}\",\"checksum\":0,\"prevSeqId\":{previous},\"seqId\":{id}}}",
         levels(spec, asks, LEVEL_REST),
@@ -164,16 +119,10 @@ fn book_datum(
 
 /// `books5` and `bbo-tbt`: always whole, without action and predecessor.
 fn short_book(channel: &str, spec: &Spec, view: &View) -> String {
-    let (asks, bids) = (
-        levels(spec, &view.asks, LEVEL_REST),
-        levels(spec, &view.bids, LEVEL_REST),
-    );
+    let (asks, bids) = (levels(spec, &view.asks, LEVEL_REST), levels(spec, &view.bids, LEVEL_REST));
     let (ms, id) = (view.at / MILLI, view.sequence);
-    let instrument = if channel == "books5" {
-        format!("\"instId\":\"{}\",", spec.symbol)
-    } else {
-        String::new()
-    };
+    let instrument =
+        if channel == "books5" { format!("\"instId\":\"{}\",", spec.symbol) } else { String::new() };
     push(
         channel,
         spec,
@@ -200,11 +149,7 @@ fn side(side: Side) -> &'static str {
 }
 
 fn liquidation_push(spec: &Spec, liquidation: &Liquidation) -> String {
-    let position = if liquidation.order == Side::Ask {
-        "long"
-    } else {
-        "short"
-    };
+    let position = if liquidation.order == Side::Ask { "long" } else { "short" };
     let family = format!("{}-USDT", spec.base());
     json!({
         "arg": {"channel": "liquidation-orders", "instType": "SWAP"},
@@ -224,9 +169,7 @@ fn put_ticker(instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_
     let stream = name("tickers", &instrument.spec);
     if outlet.interest.wanted(&stream).is_some() {
         let open = instrument.day_open_ticks(at);
-        outlet.plain(&stream, instrument.book.sequence, || {
-            ticker(instrument, open, at)
-        });
+        outlet.plain(&stream, instrument.book.sequence, || ticker(instrument, open, at));
     }
 }
 
@@ -271,35 +214,24 @@ fn put_mark_price(instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outle
     let spec = &instrument.spec;
     outlet.plain(&name("mark-price", spec), at / MILLI, || {
         let (price, ms) = (spec.price(mark).to_string(), (at / MILLI).to_string());
-        let datum =
-            json!({"instType": kind(spec), "instId": spec.symbol, "markPx": price, "ts": ms});
+        let datum = json!({"instType": kind(spec), "instId": spec.symbol, "markPx": price, "ts": ms});
         push("mark-price", spec, "", &datum.to_string())
     });
 }
 
 impl Wire for Okx {
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {
             Event::Trade(trade) => {
                 let count = 1 + trade.id % 3;
                 let id = &mut self.channels[index].trade_id;
                 *id += count;
-                outlet.plain(&name("trades", spec), *id, || {
-                    trade_push(spec, trade, *id, count)
-                });
+                outlet.plain(&name("trades", spec), *id, || trade_push(spec, trade, *id, count));
             }
             Event::Liquidation(liquidation) => {
                 let id = liquidation.at / MILLI;
-                outlet.plain("liquidation-orders/SWAP", id, || {
-                    liquidation_push(spec, liquidation)
-                });
+                outlet.plain("liquidation-orders/SWAP", id, || liquidation_push(spec, liquidation));
             }
             Event::Top { .. } => {}
         }
@@ -334,28 +266,21 @@ impl Wire for Okx {
         let Some((channel, symbol)) = stream.split_once('/') else {
             return;
         };
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == symbol)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == symbol) else {
             return;
         };
         let (instrument, channels) = (&mut instruments[index], &self.channels[index]);
         match channel {
-            "books" => outlet.plain(stream, channels.book.sequence, || {
-                snapshot(&instrument.spec, &channels.book)
-            }),
+            "books" => {
+                outlet.plain(stream, channels.book.sequence, || snapshot(&instrument.spec, &channels.book))
+            }
             "books5" => {
                 let view = &channels.best_five;
-                outlet.plain(stream, view.sequence, || {
-                    short_book(channel, &instrument.spec, view)
-                });
+                outlet.plain(stream, view.sequence, || short_book(channel, &instrument.spec, view));
             }
             "bbo-tbt" => {
                 let view = &channels.best;
-                outlet.plain(stream, view.sequence, || {
-                    short_book(channel, &instrument.spec, view)
-                });
+                outlet.plain(stream, view.sequence, || short_book(channel, &instrument.spec, view));
             }
             "tickers" => put_ticker(instrument, now, outlet),
             "funding-rate" if instrument.spec.market == Market::Perpetual => {
@@ -366,22 +291,14 @@ impl Wire for Okx {
         }
     }
 
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer {
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer {
         match request.path.as_str() {
             "/api/v5/public/time" => Answer::json(
                 200,
                 json!({"code": "0", "msg": "", "data": [{"ts": (now / MILLI).to_string()}]}),
             ),
             "/api/v5/public/instruments" => {
-                let listings = instruments
-                    .iter()
-                    .map(|instrument| Listing::of(&instrument.spec))
-                    .collect();
+                let listings = instruments.iter().map(|instrument| Listing::of(&instrument.spec)).collect();
                 okx_info(listings, request)
             }
             "/api/v5/market/books" => rest_book(instruments, request, now),
@@ -401,30 +318,15 @@ impl Wire for Okx {
 
 fn rest_book(instruments: &[Instrument], request: &Request, now: UnixNanos) -> Answer {
     let wanted = request.get("instId").unwrap_or_default();
-    let Some(instrument) = instruments
-        .iter()
-        .find(|instrument| instrument.spec.symbol == wanted)
-    else {
+    let Some(instrument) = instruments.iter().find(|instrument| instrument.spec.symbol == wanted) else {
         return okx_error("51001", "Instrument ID or Spread ID doesn't exist.");
     };
-    let Some(depth) = request
-        .number("sz", 1)
-        .filter(|depth| (1..=400).contains(depth))
-    else {
+    let Some(depth) = request.number("sz", 1).filter(|depth| (1..=400).contains(depth)) else {
         return okx_error("51000", "Parameter sz error");
     };
-    let side = |side| {
-        levels(
-            &instrument.spec,
-            &instrument.book.top(side, depth),
-            LEVEL_REST,
-        )
-    };
+    let side = |side| levels(&instrument.spec, &instrument.book.top(side, depth), LEVEL_REST);
     let (asks, bids) = (side(Side::Ask), side(Side::Bid));
     let (ms, id) = (now / MILLI, instrument.book.sequence);
     let datum = format!("{{\"asks\":{asks},\"bids\":{bids},\"ts\":\"{ms}\",\"seqId\":{id}}}");
-    Answer::new(
-        200,
-        format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{datum}]}}"),
-    )
+    Answer::new(200, format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{datum}]}}"))
 }
