@@ -124,7 +124,9 @@ pub fn spawn(
 ) -> SocialHandle {
     let (assets, wanted) = watch::channel(BTreeSet::new());
     let network = Network { seed, reports, clock, scripts: BTreeMap::new() };
-    let task = tokio::spawn(async move { drop(cancel.run_until_cancelled(network.run(wanted)).await) });
+    let task = tokio::spawn(async move {
+        cancel.run_until_cancelled(network.run(wanted)).await;
+    });
     SocialHandle { assets, task }
 }
 
