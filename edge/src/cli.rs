@@ -92,6 +92,9 @@ pub struct UpArgs {
     /// The seed of the simulated market.
     #[arg(long, default_value_t = 1)]
     pub sim_seed: u64,
+    /// Write the URLs to this file once everything is served, for scripts that wait.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
 }
 
 /// Which server to talk to.

@@ -1,7 +1,10 @@
 //! The seeded market in each venue's own words.
 
 mod binance;
+mod bybit;
 mod list;
+mod okx;
+mod view;
 
 use crate::clock::UnixNanos;
 use crate::config::{Market, Venue};
@@ -127,7 +130,9 @@ impl Seeded {
 
 fn wire(venue: Venue, market: Market, instruments: &[Instrument]) -> Box<dyn Wire> {
     match venue {
-        _ => Box::new(binance::Binance::new(market, instruments)),
+        Venue::Binance => Box::new(binance::Binance::new(market, instruments)),
+        Venue::Okx => Box::new(okx::Okx::new(instruments)),
+        Venue::Bybit => Box::new(bybit::Bybit::new(market, instruments)),
     }
 }
 

@@ -81,7 +81,9 @@ impl Socket {
             let message = timeout(patience, self.0.next()).await.context("nothing came")?;
             match message.context("the connection ended without a close frame")?? {
                 Message::Text(text) => return Ok(Came::Frame(serde_json::from_str(&text)?)),
-                Message::Close(Some(close)) => return Ok(Came::Closed(close.code.into(), close.reason.to_string())),
+                Message::Close(Some(close)) => {
+                    return Ok(Came::Closed(close.code.into(), close.reason.to_string()));
+                }
                 Message::Close(None) => return Ok(Came::Closed(1005, String::new())),
                 _ => {}
             }

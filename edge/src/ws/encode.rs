@@ -42,7 +42,8 @@ pub(crate) fn status_json(topic: &str, epoch: &Epoch, kept: &Kept) -> Vec<u8> {
 
 /// `topic` and `epoch` are names that need no escapes.
 fn write_origin(topic: &str, epoch: &Epoch, out: &mut Vec<u8>) {
-    for part in [&b"\"topic\":\""[..], topic.as_bytes(), b"\",\"epoch\":\"", epoch.as_str().as_bytes(), b"\""] {
+    for part in [&b"\"topic\":\""[..], topic.as_bytes(), b"\",\"epoch\":\"", epoch.as_str().as_bytes(), b"\""]
+    {
         out.extend_from_slice(part);
     }
 }

@@ -143,9 +143,7 @@ impl History {
         let is_new = self.epoch.as_ref() != Some(&run.epoch);
         let gap = match (&self.epoch, run.gap) {
             (None, _) => None,
-            (Some(_), _) if is_new => {
-                Some(Gap { from_seq: None, to_seq, reason: GapReason::EpochChanged })
-            }
+            (Some(_), _) if is_new => Some(Gap { from_seq: None, to_seq, reason: GapReason::EpochChanged }),
             (Some(_), Some(gap)) => Some(Gap { from_seq: Some(self.head + 1), to_seq, reason: gap.reason }),
             (Some(_), None) => None,
         };
@@ -325,11 +323,13 @@ impl History {
         into.slices.clear();
         let (from, limit) = self.span(cursor.offset, control);
         (into.from, into.to, into.events) = (from, Cursor { offset: from, ..cursor }, 0);
+        into.more = false;
         let first = self.index_after(from);
         let fitting = self.index_after(limit.min(from + budget)).max(first + 1);
         let Some(last) = self.places.get(fitting - 1).filter(|last| last.end <= limit) else { return Ok(()) };
         into.to = last.cursor();
         into.newest = last.at;
+        into.more = last.end < self.tape.end();
         into.events = (fitting - first - self.asides_between(from, last.end)) as u64;
         self.tape.slices(from, last.end, &mut into.slices);
         Ok(())
@@ -402,7 +402,9 @@ impl History {
             false => target.seq,
         };
         let gap = match cursor.generation == target.generation {
-            true => Gap { from_seq: Some(cursor.seq + 1), to_seq: target.seq, reason: GapReason::SlowConsumer },
+            true => {
+                Gap { from_seq: Some(cursor.seq + 1), to_seq: target.seq, reason: GapReason::SlowConsumer }
+            }
             false => Gap { from_seq: None, to_seq: target.seq, reason: GapReason::EpochChanged },
         };
         let gap = (dropped > 0).then_some(gap);

@@ -81,6 +81,15 @@ impl Hub {
         self.broadcast(|| Note::StreamEnded(id.clone()));
     }
 
+    /// Closes the connections of a stream that the registry does not know any more.
+    async fn check_stream(&self, topic: &Topic) {
+        let Topic::Stream(id) = topic else { return };
+        let Sources { store, clock, .. } = &self.sources;
+        if let Ok(None) = store.get(id, clock.now()).await {
+            self.end_stream(id);
+        }
+    }
+
     pub(crate) fn broadcast(&self, note: impl Fn() -> Note) {
         for mailbox in &self.mailboxes {
             mailbox.send(note());
@@ -145,6 +154,9 @@ impl Filler {
     }
 
     async fn begin(&mut self, ring: &Arc<Ring>) -> Result<(), LogError> {
+        if self.let_go(ring) {
+            return Ok(());
+        }
         let log = &self.hub.sources.log;
         let head = log.head(&ring.topic).await?;
         let kept = log.read(&ring.topic, None, 1).await?.is_some_and(|run| !run.items.is_empty());
@@ -177,7 +189,7 @@ impl Filler {
         self.hub.wake(workers);
         for topic in news.ended {
             self.hub.running.write().remove(&topic);
-            self.check_stream(&topic).await;
+            self.hub.check_stream(&topic).await;
         }
         for topic in news.began {
             self.hub.running.write().insert(topic.clone());
@@ -187,34 +199,25 @@ impl Filler {
         }
     }
 
-    /// Closes the connections of a stream that the registry does not know any more.
-    async fn check_stream(&self, topic: &Topic) {
-        let Topic::Stream(id) = topic else { return };
-        let Sources { store, clock, .. } = &self.hub.sources;
-        if let Ok(None) = store.get(id, clock.now()).await {
-            self.hub.end_stream(id);
-        }
-    }
-
     async fn keep_house(&mut self) {
         let now = self.hub.sources.clock.now();
         let rings: Vec<Arc<Ring>> = self.hub.rings.lock().values().cloned().collect();
         for ring in rings {
             ring.trim(now);
-            if ring.is_idle() {
-                self.let_go(&ring);
-            } else if !self.hub.running.read().contains(&ring.topic) {
-                self.check_stream(&ring.topic).await;
+            if !self.let_go(&ring) && !self.hub.running.read().contains(&ring.topic) {
+                self.hub.check_stream(&ring.topic).await;
             }
         }
     }
 
-    /// Stops following a topic, unless somebody came in the meantime.
-    fn let_go(&mut self, ring: &Ring) {
+    /// Stops following a topic that nobody follows any more. Returns whether that was so.
+    fn let_go(&mut self, ring: &Ring) -> bool {
         let mut rings = self.hub.rings.lock();
-        if ring.is_idle() {
+        let is_idle = ring.is_idle();
+        if is_idle {
             rings.remove(&ring.topic);
             self.tail.unfollow(&ring.topic);
         }
+        is_idle
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Frames {
     pub(crate) to: Cursor,
     /// The frames.
     pub(crate) slices: Vec<Bytes>,
+    /// Whether there is more behind them.
+    pub(crate) more: bool,
     /// How many of them are events.
     pub(crate) events: u64,
     /// When the newest of them was appended to the log.

@@ -268,10 +268,10 @@ proptest! {
         for ids in &deltas[..waiting] {
             prop_assert_eq!(offer(&mut book, *ids), Verdict::Buffered);
         }
-        let Verdict::Apply(run) = offer(&mut book, snapshot(start)) else { panic!("joins") };
+        let Verdict::Apply(run) = offer(&mut book, snapshot(start)) else { unreachable!("joins") };
         applied.extend(run.into_iter().skip(1));
         for ids in &deltas[waiting..lost] {
-            let Verdict::Apply(run) = offer(&mut book, *ids) else { panic!("follows") };
+            let Verdict::Apply(run) = offer(&mut book, *ids) else { unreachable!("follows") };
             applied.extend(run);
         }
         prop_assert_eq!(applied, deltas[..lost].iter().map(|ids| ids.last).collect::<Vec<_>>());

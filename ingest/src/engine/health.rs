@@ -1,12 +1,14 @@
 //! How sources fare: what sessions report, folded to what topics and the board need to know.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use bond_core::instrument::{MarketType, Venue};
+use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
 use smol_str::SmolStr;
 
+use super::plan::MarketNeed;
 use crate::venue::Subscription;
 
 /// A state, since when, and why.
@@ -75,9 +77,24 @@ impl Sources {
         }
     }
 
-    /// How several subscriptions fare together: as the worst of them.
-    pub(super) fn worst<'a>(&self, subscriptions: impl Iterator<Item = &'a Subscription>) -> Option<Health> {
-        subscriptions.filter_map(|subscription| self.of(subscription)).reduce(Health::worse)
+    /// How each venue fares for each symbol of a stream: as the worst of what is taken there. Nothing where nothing was reported.
+    pub(super) fn by_symbol(&self, needs: &BTreeSet<MarketNeed>) -> BySymbol {
+        let mut by_symbol = BySymbol::new();
+        for need in needs {
+            let instrument = Arc::new(need.instrument.clone());
+            let venue = instrument.venue;
+            if let Some(health) = self.of(&Subscription { instrument, channel: need.channel }) {
+                fold(&mut by_symbol, (need.symbol.clone(), venue), health);
+            }
+        }
+        by_symbol
+    }
+
+    /// The same by venue alone.
+    pub(super) fn by_venue(by_symbol: BySymbol) -> BTreeMap<Venue, Health> {
+        let mut venues = BTreeMap::new();
+        by_symbol.into_iter().for_each(|((_, venue), health)| fold(&mut venues, venue, health));
+        venues
     }
 
     /// How each venue fares as a whole.
@@ -85,15 +102,21 @@ impl Sources {
         let mut venues: BTreeMap<Venue, Health> = BTreeMap::new();
         let own = self.subscriptions.iter().map(|(s, health)| (s.instrument.venue, health));
         let markets = self.markets.iter().map(|((venue, _), health)| (*venue, health));
-        for (venue, health) in markets.chain(own) {
-            let folded = match venues.remove(&venue) {
-                Some(known) => known.worse(health.clone()),
-                None => health.clone(),
-            };
-            venues.insert(venue, folded);
-        }
+        markets.chain(own).for_each(|(venue, health)| fold(&mut venues, venue, health.clone()));
         venues
     }
+}
+
+/// How each venue fares for each symbol of a stream.
+pub(super) type BySymbol = BTreeMap<(Symbol, Venue), Health>;
+
+/// Makes `health` part of what stands at `key`.
+fn fold<K: Ord>(into: &mut BTreeMap<K, Health>, key: K, health: Health) {
+    let folded = match into.remove(&key) {
+        Some(known) => known.worse(health),
+        None => health,
+    };
+    into.insert(key, folded);
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::time::UnixNanos;
@@ -45,7 +44,7 @@ pub(super) struct Desired {
 /// Who wants what.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    streams: BTreeMap<StreamId, Arc<StreamPlan>>,
+    streams: BTreeMap<StreamId, (Arc<StreamPlan>, UnixNanos)>,
     feeds: BTreeMap<SmolStr, (FeedFilter, UnixNanos)>,
     /// Topics that run on though nobody wants them, and until when.
     lingering: BTreeMap<Topic, UnixNanos>,
@@ -53,25 +52,30 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    /// Takes over the registry's streams. Returns those that are new and those that are gone.
-    pub(super) fn set_streams(&mut self, plans: Vec<StreamPlan>) -> (Vec<Arc<StreamPlan>>, Vec<StreamId>) {
-        let next: BTreeMap<_, _> = plans.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
-        let gone: Vec<_> = self.streams.keys().filter(|id| !next.contains_key(*id)).cloned().collect();
+    /// Drops the streams that are not `wanted`, or were created anew since, and names them.
+    pub(super) fn retain_streams(&mut self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Vec<StreamId> {
+        let gone = |id: &StreamId, created_at: &UnixNanos| wanted.get(id) != Some(created_at);
+        let gone: Vec<_> =
+            self.streams.iter().filter(|(id, (_, at))| gone(id, at)).map(|(id, _)| id.clone()).collect();
         gone.iter().for_each(|id| drop(self.streams.remove(id)));
-        let mut new = Vec::new();
-        for (id, plan) in next {
-            if !self.streams.contains_key(&id) {
-                let plan = Arc::new(plan);
-                new.push(Arc::clone(&plan));
-                self.streams.insert(id, plan);
-            }
-        }
-        (new, gone)
+        gone
     }
 
-    /// Takes or renews a feed's lease.
-    pub(super) fn lease(&mut self, connection: SmolStr, filter: FeedFilter, until: UnixNanos) {
+    /// Whether the stream runs.
+    pub(super) fn has_stream(&self, id: &StreamId) -> bool {
+        self.streams.contains_key(id)
+    }
+
+    /// Adds a stream that was created at `created_at`.
+    pub(super) fn add_stream(&mut self, plan: Arc<StreamPlan>, created_at: UnixNanos) {
+        self.streams.insert(plan.id.clone(), (plan, created_at));
+    }
+
+    /// Takes or renews a feed's lease. Whether what is wanted may have changed by it.
+    pub(super) fn lease(&mut self, connection: SmolStr, filter: FeedFilter, until: UnixNanos) -> bool {
+        let known = self.feeds.get(&connection).is_some_and(|(known, _)| *known == filter);
         self.feeds.insert(connection, (filter, until));
+        !known
     }
 
     /// Drops a feed's lease.
@@ -79,9 +83,9 @@ impl Wants {
         self.feeds.remove(connection);
     }
 
-    /// The streams that run.
-    pub(super) fn streams(&self) -> impl Iterator<Item = &Arc<StreamPlan>> {
-        self.streams.values()
+    /// The topics that run, streams left out.
+    pub(super) const fn topics(&self) -> &BTreeSet<Topic> {
+        &self.running
     }
 
     /// What is wanted at `now`, lingering topics included, and the topics that have ended since the last call.
@@ -97,7 +101,7 @@ impl Wants {
 
     fn of_streams(&self) -> Desired {
         let mut desired = Desired::default();
-        for plan in self.streams.values() {
+        for (plan, _) in self.streams.values() {
             desired.assets.extend(plan.assets.iter().cloned());
             desired.subscriptions.extend(plan.market.iter().map(|need| Subscription {
                 instrument: Arc::new(need.instrument.clone()),
@@ -110,7 +114,7 @@ impl Wants {
     fn of_feeds(&self, scope: &Scope) -> BTreeSet<Topic> {
         let venues = scope.venues();
         let mut symbols = scope.feed_symbols.clone();
-        symbols.extend(self.streams.values().flat_map(|plan| plan.market.iter().map(|n| n.instrument.symbol.clone())));
+        symbols.extend(self.streams.values().flat_map(|(plan, _)| plan.market.iter().map(|n| n.instrument.symbol.clone())));
         symbols.extend(self.feeds.values().flat_map(|(filter, _)| filter.symbols.iter().cloned()));
         let mut topics = BTreeSet::new();
         for (filter, _) in self.feeds.values() {
@@ -152,15 +156,16 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
     }
 }
 
-/// The channels of `instrument` among `subscriptions`, for tests and logs.
-#[cfg(test)]
-fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
-    subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use bond_core::event::Channel;
+
     use super::*;
+
+
+    fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
+        subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
+    }
 
     fn scope() -> Scope {
         Scope {

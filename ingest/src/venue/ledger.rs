@@ -25,8 +25,12 @@ struct Topic {
 }
 
 impl Ledger {
-    /// Notes that `subscription` needs `topics`, and gives those that have to be asked for.
+    /// Notes that `subscription` needs `topics`, and gives those that have to be asked for. Without topics there is nothing that
+    /// the venue could accept.
     pub(super) fn want(&mut self, subscription: &Subscription, topics: Vec<SmolStr>) -> Vec<SmolStr> {
+        if topics.is_empty() {
+            return topics;
+        }
         let fresh = topics.iter().filter(|topic| self.hold(topic, subscription)).cloned().collect();
         self.wanted.insert(subscription.clone(), topics);
         if self.is_accepted(subscription) {

@@ -91,6 +91,8 @@ pub enum CloseCode {
     ProtocolError,
     /// Binary frames, which Bond does not take.
     Unsupported,
+    /// A text message that is no UTF-8.
+    InvalidText,
     /// A token that was refused.
     PolicyViolation,
     /// A message over the limit.
@@ -112,6 +114,7 @@ impl CloseCode {
             Self::Normal => 1000,
             Self::ProtocolError => 1002,
             Self::Unsupported => 1003,
+            Self::InvalidText => 1007,
             Self::PolicyViolation => 1008,
             Self::TooLarge => 1009,
             Self::GoingAway => 4000,

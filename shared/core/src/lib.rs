@@ -2,17 +2,22 @@
 //!
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
+pub mod api_key;
 pub mod assets;
 pub mod code;
 pub mod control;
 pub mod decimal;
+pub mod dedupe;
 pub mod event;
+pub mod event_clock;
 pub mod feed;
 pub mod instrument;
+pub mod language;
 pub mod log;
 pub mod memory;
 pub mod message;
 pub mod meter;
+pub mod order;
 pub mod position;
 pub mod source;
 pub mod spec;
@@ -20,5 +25,7 @@ pub mod store;
 #[cfg(any(test, feature = "suites"))]
 pub mod suites;
 pub mod time;
+pub mod token;
 pub mod topic;
+pub mod window;
 pub mod wire;

@@ -9,9 +9,28 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 const FIELDS: [&str; 22] = [
-    "type", "topic", "epoch", "seq", "ts", "window_start", "window_end", "symbol", "price_avg", "price_open",
-    "price_high", "price_low", "price_close", "vwap", "bid_avg", "ask_avg", "volume_sum", "tweets", "custom_count",
-    "late", "complete", "raw_data",
+    "type",
+    "topic",
+    "epoch",
+    "seq",
+    "ts",
+    "window_start",
+    "window_end",
+    "symbol",
+    "price_avg",
+    "price_open",
+    "price_high",
+    "price_low",
+    "price_close",
+    "vwap",
+    "bid_avg",
+    "ask_avg",
+    "volume_sum",
+    "tweets",
+    "custom_count",
+    "late",
+    "complete",
+    "raw_data",
 ];
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! Black-box tests of a whole `bond`: real processes, real sockets, simulated venues.
 
 mod first_stream;
+mod layering;
 mod to_the_digit;

@@ -63,7 +63,8 @@ fn windows(mut trades: Vec<Trade>) -> BTreeMap<i64, Window> {
     let mut windows: BTreeMap<i64, Window> = BTreeMap::new();
     for t in trades {
         let start = t.ms - t.ms.rem_euclid(WINDOW_MS);
-        let fresh = Window { open: t.price, high: t.price, low: t.price, close: t.price, volume: 0, trades: 0 };
+        let fresh =
+            Window { open: t.price, high: t.price, low: t.price, close: t.price, volume: 0, trades: 0 };
         let window = windows.entry(start).or_insert(fresh);
         window.high = window.high.max(t.price);
         window.low = window.low.min(t.price);
@@ -107,7 +108,8 @@ fn window_of(event: &Value) -> Result<(i64, Window)> {
 /// `2024-08-08T23:54:15.000Z` of this one day as Unix milliseconds, and of the next.
 fn millis(rfc3339: &str) -> Result<i64> {
     let days: i64 = if rfc3339.starts_with("2024-08-08T") { 19_943 } else { 19_944 };
-    let number = |range: std::ops::Range<usize>| -> Result<i64> { Ok(rfc3339.get(range).context("short")?.parse()?) };
+    let number =
+        |range: std::ops::Range<usize>| -> Result<i64> { Ok(rfc3339.get(range).context("short")?.parse()?) };
     let seconds = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
     Ok((days * 86_400 + seconds) * 1000)
 }

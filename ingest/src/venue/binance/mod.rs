@@ -10,12 +10,12 @@
 mod push;
 mod rest;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{BookUpdate, Channel, MarketEvent};
+use bond_core::event::{BookUpdate, Channel};
 use bond_core::instrument::{Instrument, MarketType, Venue};
 use bond_core::time::UnixNanos;
 use serde::Deserialize;
@@ -25,6 +25,7 @@ use smol_str::{SmolStr, format_smolstr};
 use self::push::{Kind, Push, Reading, Wrapped};
 use super::ledger::Ledger;
 use super::listing::Names;
+use super::sink::Sink;
 use super::wire;
 use super::{
     ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
@@ -74,19 +75,19 @@ impl Binance {
             .collect()
     }
 
-    fn read(&mut self, frame: &str, received: UnixNanos, out: &mut Vec<Decoded>) -> Result<(), Reject> {
+    fn read(&mut self, frame: &str, sink: &mut Sink<'_>) -> Result<(), Reject> {
         if let Some(stream) = wire::peek(frame, "\"stream\"") {
             return match Kind::of_stream(stream) {
-                Some(kind) => self.read_push(kind, frame, Some(stream), received, out),
-                None => ignore(frame, "a stream that Bond does not take", out),
+                Some(kind) => self.read_push(kind, frame, Some(stream), sink),
+                None => ignore(frame, "a stream that Bond does not take", sink),
             };
         }
         match wire::peek(frame, "\"e\"") {
             Some(event) => match Kind::of_event(event) {
-                Some(kind) => self.read_push(kind, frame, None, received, out),
-                None => ignore(frame, "an event that Bond does not take", out),
+                Some(kind) => self.read_push(kind, frame, None, sink),
+                None => ignore(frame, "an event that Bond does not take", sink),
             },
-            None => self.read_other(frame, received, out),
+            None => self.read_other(frame, sink),
         }
     }
 
@@ -95,60 +96,48 @@ impl Binance {
         kind: Kind,
         frame: &str,
         stream: Option<&str>,
-        received: UnixNanos,
-        out: &mut Vec<Decoded>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Reject> {
         let reading = match kind {
             Kind::Trade => payload::<push::TradePush<'_>>(frame, stream)?.read(),
             Kind::AggregateTrade => payload::<push::AggregateTradePush<'_>>(frame, stream)?.read(),
             Kind::BookTicker => payload::<push::BookTickerPush<'_>>(frame, stream)?.read(),
             Kind::MiniTicker => payload::<push::MiniTickerPush<'_>>(frame, stream)?.read(),
-            Kind::Depth => payload::<push::DepthPush<'_>>(frame, stream)?.read(),
+            Kind::Depth => payload::<push::DepthPush<'_>>(frame, stream)?.read_on(self.market),
             Kind::PartialDepth => {
                 payload::<push::PartialDepthPush<'_>>(frame, stream)?.read(stream.unwrap_or_default())
             }
             Kind::MarkPrice => payload::<push::MarkPricePush<'_>>(frame, stream)?.read(),
             Kind::ForceOrder => payload::<push::ForceOrderPush<'_>>(frame, stream)?.read(),
             Kind::ServerShutdown => {
-                out.push(push::shutdown());
+                wire::parse::<serde::de::IgnoredAny>(frame)?;
+                sink.push(Decoded::Reconnect { reason: "serverShutdown".to_owned() });
                 return Ok(());
             }
         };
-        self.emit(reading?, received, out)
+        self.emit(reading?, sink)
     }
 
-    fn emit(
-        &mut self,
-        reading: Reading<'_>,
-        received: UnixNanos,
-        out: &mut Vec<Decoded>,
-    ) -> Result<(), Reject> {
+    fn emit(&mut self, reading: Reading<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let listing = self.names.find(&reading.symbol)?;
-        out.extend(reading.data.into_iter().map(|data| {
-            Decoded::Event(MarketEvent {
-                instrument: Arc::clone(&listing.instrument),
-                ts_event: received,
-                ts_exchange: reading.time,
-                data,
-            })
-        }));
+        reading.data.into_iter().for_each(|data| sink.event(&listing, reading.time, data));
         Ok(())
     }
 
     /// Answers to our messages, and the two pushes that say nothing of their kind.
-    fn read_other(&mut self, frame: &str, received: UnixNanos, out: &mut Vec<Decoded>) -> Result<(), Reject> {
+    fn read_other(&mut self, frame: &str, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let other: push::Other<'_> = wire::parse(frame)?;
         let id = other.id.as_ref().and_then(serde_json::Value::as_u64);
         if let Some(reason) = other.complaint() {
             let subscriptions = id.map(|id| self.ledger.refuse_request(id)).unwrap_or_default();
-            out.push(Decoded::Refused { subscriptions, reason });
+            sink.push(Decoded::Refused { subscriptions, reason });
         } else if other.result.is_some() {
             let accepted = id.map(|id| self.ledger.accept_request(id)).unwrap_or_default();
-            out.push(Decoded::Acknowledged(accepted));
+            sink.push(Decoded::Acknowledged(accepted));
         } else if other.last_update_id.is_some() {
             return Err(Reject::Unattributed);
         } else if other.u.is_some() {
-            return self.read_push(Kind::BookTicker, frame, None, received, out);
+            return self.read_push(Kind::BookTicker, frame, None, sink);
         } else {
             return Err(Reject::Malformed("neither a push nor an answer".to_owned()));
         }
@@ -168,9 +157,9 @@ fn payload<'a, T: Deserialize<'a>>(frame: &'a str, stream: Option<&str>) -> Resu
 }
 
 /// What is passed over must at least be JSON.
-fn ignore(frame: &str, why: &'static str, out: &mut Vec<Decoded>) -> Result<(), Reject> {
+fn ignore(frame: &str, why: &'static str, sink: &mut Sink<'_>) -> Result<(), Reject> {
     wire::parse::<serde::de::IgnoredAny>(frame)?;
-    out.push(Decoded::Ignored(why));
+    sink.push(Decoded::Ignored(why));
     Ok(())
 }
 
@@ -242,9 +231,7 @@ impl Protocol for Binance {
         rejects: &mut Vec<Reject>,
     ) {
         self.ledger.settle(out);
-        if let Err(reject) = self.read(frame, received, out) {
-            rejects.push(reject);
-        }
+        Sink::new(received, out, rejects).frame(|sink| self.read(frame, sink));
     }
 
     /// "How to manage a local order book correctly", spot (as corrected on 2025-11-12, read 2026-11):

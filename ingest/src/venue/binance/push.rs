@@ -6,14 +6,15 @@ use bond_core::decimal::{Price, Quantity};
 use bond_core::event::{
     BookUpdate, BookUpdateKind, Funding, Level, Liquidation, MarketData, Side, Ticker, Trade,
 };
+use bond_core::instrument::MarketType;
 use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::ToSmolStr;
 
+use super::super::Reject;
 use super::super::listing::Unit;
 use super::super::wire::{self, LevelText};
-use super::super::{Decoded, Reject};
 
 /// What kind of push a frame is: by its stream's name where it is wrapped, else by its event type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,8 +217,12 @@ impl DepthPush<'_> {
     }
 }
 
-impl<'a> Push<'a> for DepthPush<'a> {
-    fn read(self) -> Result<Reading<'a>, Reject> {
+impl<'a> DepthPush<'a> {
+    /// Reads it as a change of the book. On USD-M it must name the event before it.
+    pub(super) fn read_on(self, market: MarketType) -> Result<Reading<'a>, Reject> {
+        if market == MarketType::Perpetual && self.pu.is_none() {
+            return Err(Reject::NoSequence(self.s.chars().take(40).collect()));
+        }
         let update = self.update(BookUpdateKind::Delta)?;
         Ok(Reading::new(self.s, self.time(), MarketData::Book(update)))
     }
@@ -367,9 +372,4 @@ impl Other<'_> {
             _ => None,
         }
     }
-}
-
-/// The announcement that this connection will be closed.
-pub(super) fn shutdown() -> Decoded {
-    Decoded::Reconnect { reason: SmolStr::new_static("serverShutdown").into() }
 }

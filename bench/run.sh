@@ -1,0 +1,30 @@
+#!/bin/sh
+# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [latency]`, all of them without a name.
+# Arguments after `--` go to each of them.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+BOND_CAPTURES=$(cd "$root" && realpath -m "${BOND_CAPTURES:-../shared/captures}")
+export BOND_CAPTURES
+cd "$root/bench"
+
+names=
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    names="$names $1"
+    shift
+done
+[ $# -gt 0 ] && shift
+names=${names:-decode fanout latency}
+
+# Not --locked: a dependency that Bond gained is added to the lock file here, and the peers stay as pinned.
+cargo build --release
+(cd .. && cargo build --release --locked --package bond-edge --bin bond)
+if command -v go >/dev/null; then
+    (cd peers/centrifuge && go build -o ../bin/centrifuge .)
+fi
+
+echo "$(uname -srm), $(nproc) cores, $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), load $(cut -d' ' -f1-3 /proc/loadavg)"
+failed=0
+for name in $names; do
+    "target/release/$name" "$@" || failed=1
+done
+exit $failed

@@ -1,0 +1,68 @@
+//! Who may open a WebSocket: for a stream whoever holds a token of it, for a feed whoever may call the REST interface.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bond_core::code::Code;
+use bond_core::topic::StreamId;
+
+use crate::problem::Problem;
+use crate::rest::RestState;
+use crate::ws::{Admission, Credentials, Grant, Refusal};
+
+/// Checks tokens of streams, and keys for feeds.
+pub struct Gate(Arc<RestState>);
+
+impl Gate {
+    /// Checks by the keys, tokens and registry that REST uses.
+    pub const fn new(state: Arc<RestState>) -> Self {
+        Self(state)
+    }
+
+    fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
+        let state = &self.0;
+        let verified = state.tokens.verify(token, id, state.clock.now());
+        // An open connection is not cut when its token expires.
+        let granted = verified.map(|_| Grant { expires_at: None });
+        granted.map_err(|error| Refusal { code: error.code(), message: error.to_string() })
+    }
+
+    fn key(&self, key: &str) -> Result<Grant, Refusal> {
+        self.0.access.holder(key).map(|_| Grant::default()).map_err(refusal)
+    }
+}
+
+#[async_trait]
+impl Admission for Gate {
+    async fn stream(&self, id: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
+        let missing = || Refusal {
+            code: Code::AuthRequired,
+            message: format!("no token: take ws_url from POST /v1/streams/{id}/token"),
+        };
+        let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
+        match self.0.store.get(id, self.0.clock.now()).await {
+            Ok(Some(_)) => Ok(grant),
+            Ok(None) => Err(Refusal { code: Code::NotFound, message: format!("stream {id} has ended: create it again") }),
+            Err(error) => Err(Refusal { code: Code::InternalError, message: error.to_string() }),
+        }
+    }
+
+    async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
+        match credentials.token {
+            Some(key) if !self.0.access.is_open() => self.key(key),
+            _ => self.0.access.caller(credentials.headers).map(|_| Grant::default()).map_err(refusal),
+        }
+    }
+
+    fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
+        match stream {
+            Some(id) => self.token(id, token),
+            None if self.0.access.is_open() => Ok(Grant::default()),
+            None => self.key(token),
+        }
+    }
+}
+
+fn refusal(problem: Problem) -> Refusal {
+    Refusal { code: problem.code(), message: problem.detail().to_owned() }
+}

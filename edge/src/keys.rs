@@ -1,0 +1,302 @@
+//! The file of API keys: read by the edge while it runs, edited by `bond key`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use bond_core::api_key::{ApiKey, KeyEntry, KeyFile, KeyFileError, Role};
+use bond_core::time::UnixNanos;
+use parking_lot::Mutex;
+
+/// The name of the file in the data directory.
+pub const FILE: &str = "keys.json";
+
+/// How often, at most, a running edge looks whether the file has changed.
+pub const RECHECK: Duration = Duration::from_secs(1);
+
+/// Why the file of keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file cannot be read or written.
+    #[error("cannot use {path}: {source}", path = .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file's content cannot be used, or what was to be added to it.
+    #[error("cannot use {path}: {source}", path = .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyFileError,
+    },
+    /// Another `bond key` edits the file, or died while it did.
+    #[error("{path} exists: another `bond key` is at work; remove it if none is", path = .0.display())]
+    Busy(PathBuf),
+}
+
+/// The keys that are good now. Rereads its file when it changes.
+///
+/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file, keys are required,
+/// even if it is removed.
+#[derive(Debug)]
+pub struct Keys {
+    path: PathBuf,
+    recheck: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Option<KeyFile>,
+    stamp: Option<Stamp>,
+    checked: Instant,
+}
+
+/// What tells one version of the file from another.
+type Stamp = (SystemTime, u64);
+
+impl Keys {
+    /// The keys in `{data_dir}/keys.json`, which need not exist, looked at again every `recheck` at most.
+    ///
+    /// # Errors
+    /// [`KeysError`] where the file is there but cannot be used.
+    pub fn open(data_dir: &Path, recheck: Duration) -> Result<Self, KeysError> {
+        let path = data_dir.join(FILE);
+        let stamp = stamp(&path);
+        let file = read(&path)?;
+        Ok(Self { path, recheck, state: Mutex::new(State { file, stamp, checked: Instant::now() }) })
+    }
+
+    /// Whether keys are required: there is, or was, a file of them.
+    pub fn are_required(&self) -> bool {
+        self.current(|file| file.is_some())
+    }
+
+    /// The entry of the key that `text` is.
+    pub fn find(&self, text: &str) -> Option<KeyEntry> {
+        self.current(|file| file?.find(text).cloned())
+    }
+
+    fn current<T>(&self, look: impl FnOnce(Option<&KeyFile>) -> T) -> T {
+        let mut state = self.state.lock();
+        if state.checked.elapsed() >= self.recheck {
+            state.checked = Instant::now();
+            self.reread(&mut state);
+        }
+        look(state.file.as_ref())
+    }
+
+    fn reread(&self, state: &mut State) {
+        let stamp = stamp(&self.path);
+        if stamp == state.stamp {
+            return;
+        }
+        match read(&self.path) {
+            Ok(Some(file)) => (state.file, state.stamp) = (Some(file), stamp),
+            Ok(None) => tracing::warn!("{} is gone; its keys stay good until a restart", self.path.display()),
+            Err(error) => tracing::error!("{error}; the keys read before stay good"),
+        }
+        state.stamp = stamp;
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn read(path: &Path) -> Result<Option<KeyFile>, KeysError> {
+    match fs::read_to_string(path) {
+        Ok(text) => KeyFile::from_json(&text).map(Some).map_err(|source| invalid(path, source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> KeysError {
+    |source| KeysError::Io { path: path.to_owned(), source }
+}
+
+fn invalid(path: &Path, source: KeyFileError) -> KeysError {
+    KeysError::File { path: path.to_owned(), source }
+}
+
+/// Randomness for a new key, and for the file if it is the first one.
+#[derive(Debug)]
+pub struct KeyRandom {
+    /// What the key is made of.
+    pub key: [u8; 32],
+    /// What the file's hashes are keyed with.
+    pub hash_key: [u8; 32],
+}
+
+/// Adds a key to the file in `data_dir`, and gives it: it is not to be had again.
+///
+/// # Errors
+/// [`KeysError`].
+pub fn create(
+    data_dir: &Path,
+    owner: &str,
+    roles: Vec<Role>,
+    random: &KeyRandom,
+    now: UnixNanos,
+) -> Result<ApiKey, KeysError> {
+    fs::create_dir_all(data_dir).map_err(failed(data_dir))?;
+    let path = data_dir.join(FILE);
+    let key = ApiKey::from_random(random.key);
+    edit(&path, |file| {
+        let file = file.get_or_insert_with(|| KeyFile::new(random.hash_key));
+        file.add(&key, owner, roles, now).map_err(|source| invalid(&path, source))
+    })?;
+    Ok(key)
+}
+
+/// The keys in the file in `data_dir`, oldest first.
+///
+/// # Errors
+/// [`KeysError`].
+pub fn list(data_dir: &Path) -> Result<Vec<KeyEntry>, KeysError> {
+    let file = read(&data_dir.join(FILE))?;
+    Ok(file.map(|file| file.keys().to_vec()).unwrap_or_default())
+}
+
+/// Removes the key of this id from the file in `data_dir`; `None` where there is none.
+///
+/// # Errors
+/// [`KeysError`].
+pub fn revoke(data_dir: &Path, id: &str) -> Result<Option<KeyEntry>, KeysError> {
+    if list(data_dir)?.iter().all(|key| key.id != id) {
+        return Ok(None);
+    }
+    edit(&data_dir.join(FILE), |file| Ok(file.as_mut().and_then(|file| file.revoke(id))))
+}
+
+/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written to first keeps
+/// other editors out.
+fn edit<T>(path: &Path, change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>) -> Result<T, KeysError> {
+    let draft = path.with_extension("json.new");
+    let mut writer = open_draft(&draft)?;
+    let edited = rewrite(path, &mut writer, change).and_then(|done| {
+        fs::rename(&draft, path).map_err(failed(path))?;
+        Ok(done)
+    });
+    if edited.is_err() {
+        drop(fs::remove_file(&draft));
+    }
+    edited
+}
+
+fn rewrite<T>(
+    path: &Path,
+    draft: &mut fs::File,
+    change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>,
+) -> Result<T, KeysError> {
+    let mut file = read(path)?;
+    let done = change(&mut file)?;
+    let text = file.as_ref().map(KeyFile::to_json).unwrap_or_default();
+    draft.write_all(text.as_bytes()).and_then(|()| draft.sync_all()).map_err(failed(path))?;
+    Ok(done)
+}
+
+fn open_draft(path: &Path) -> Result<fs::File, KeysError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => KeysError::Busy(path.to_owned()),
+        _ => failed(path)(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NOW: UnixNanos = UnixNanos::from_secs(1_700_000_000);
+
+    fn create_key(dir: &TempDir, n: u8, owner: &str) -> ApiKey {
+        let random = KeyRandom { key: [n; 32], hash_key: [n; 32] };
+        create(dir.path(), owner, vec![], &random, NOW).expect("a key")
+    }
+
+    fn open(dir: &TempDir) -> Keys {
+        Keys::open(dir.path(), Duration::ZERO).expect("keys")
+    }
+
+    fn owner(keys: &Keys, key: &ApiKey) -> Option<String> {
+        keys.find(key.expose()).map(|entry| entry.owner)
+    }
+
+    #[test]
+    fn a_running_edge_sees_what_the_command_does() {
+        let dir = TempDir::new().expect("directory");
+        let keys = open(&dir);
+        assert!(!keys.are_required(), "without a file none are required");
+        let ann = create_key(&dir, 1, "ann");
+        let bob = create_key(&dir, 2, "bob");
+        assert!(keys.are_required());
+        assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (Some("ann".into()), Some("bob".into())));
+        let id = list(dir.path()).expect("list")[0].id.clone();
+        assert_eq!(revoke(dir.path(), &id).expect("revoke").expect("an entry").owner, "ann");
+        assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (None, Some("bob".into())));
+        assert_eq!(revoke(dir.path(), &id).expect("revoke"), None, "a key is revoked once");
+    }
+
+    #[test]
+    fn a_file_is_looked_at_now_and_then_only() {
+        let dir = TempDir::new().expect("directory");
+        let keys = Keys::open(dir.path(), Duration::from_secs(3600)).expect("keys");
+        create_key(&dir, 1, "ann");
+        assert!(!keys.are_required());
+    }
+
+    #[test]
+    fn a_file_that_breaks_or_goes_opens_nothing() {
+        let dir = TempDir::new().expect("directory");
+        let ann = create_key(&dir, 1, "ann");
+        let keys = open(&dir);
+        fs::write(dir.path().join(FILE), "{").expect("write");
+        assert_eq!(owner(&keys, &ann).as_deref(), Some("ann"));
+        fs::remove_file(dir.path().join(FILE)).expect("remove");
+        assert!(keys.are_required());
+        assert_eq!(owner(&keys, &ann).as_deref(), Some("ann"));
+        fs::write(dir.path().join(FILE), "{").expect("write");
+        let refused = Keys::open(dir.path(), Duration::ZERO).expect_err("refused").to_string();
+        assert!(refused.contains(FILE) && refused.contains("not a key file"), "{refused}");
+    }
+
+    #[test]
+    fn the_last_key_revoked_still_requires_keys() {
+        let dir = TempDir::new().expect("directory");
+        create_key(&dir, 1, "ann");
+        let id = list(dir.path()).expect("list")[0].id.clone();
+        revoke(dir.path(), &id).expect("revoke");
+        assert!(open(&dir).are_required());
+    }
+
+    #[test]
+    fn only_its_owner_reads_the_file_and_one_edits_it() {
+        let dir = TempDir::new().expect("directory");
+        create_key(&dir, 1, "ann");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(dir.path().join(FILE)).expect("file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let refused = create(dir.path(), "a b", vec![], &KeyRandom { key: [2; 32], hash_key: [2; 32] }, NOW);
+        assert!(refused.is_err_and(|error| error.to_string().contains("an owner is")));
+        assert_eq!(fs::read_dir(dir.path()).expect("directory").count(), 1, "a refused edit leaves nothing behind");
+        fs::write(dir.path().join("keys.json.new"), "").expect("write");
+        let refused = create(dir.path(), "bob", vec![], &KeyRandom { key: [2; 32], hash_key: [2; 32] }, NOW);
+        assert!(matches!(refused, Err(KeysError::Busy(_))), "an edit in progress is not trampled");
+    }
+}

@@ -1,0 +1,193 @@
+//! Problem details (RFC 9457): how every refused request is answered.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bond_core::code::Code;
+use serde::Serialize;
+use smol_str::{SmolStr, format_smolstr};
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+/// The header that carries the request's id, both ways.
+pub const REQUEST_ID: &str = "x-request-id";
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why a request was refused, as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank",
+    "title": "Bad Request",
+    "status": 400,
+    "code": "INVALID_MESSAGE",
+    "detail": "sources[0].symbols[0]: not a symbol: BTC/; write one as BTC/USDT",
+    "retryable": false,
+    "request_id": "7f9c2ba4e88f827d",
+    "errors": [{"path": "sources[0].symbols[0]", "message": "not a symbol: BTC/; write one as BTC/USDT"}]
+}))]
+pub struct Problem {
+    /// `about:blank`: the code says which problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The HTTP status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// Which problem it is. Stable: match on this.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// What is wrong and what to fix.
+    detail: String,
+    /// Why a sentence was not understood, in one word. Stable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "unknown_asset")]
+    reason: Option<&'static str>,
+    /// Whether the same request may succeed later, unchanged.
+    retryable: bool,
+    /// Names the request in the server's logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    request_id: Option<SmolStr>,
+    /// Everything that is wrong with a spec, each with its path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldProblem>,
+    /// Sentences that would be understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suggestions: Vec<String>,
+}
+
+/// One thing that is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Where, such as `sources[0].symbols[2]`; empty for the whole.
+    pub path: String,
+    /// What is wrong and what to fix.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem of this code, with the status that goes with it.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::with_status(status, code, detail)
+    }
+
+    /// A problem of this code, with a status that says more than the code's own.
+    pub fn with_status(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code: code.as_str(),
+            detail: detail.into(),
+            reason: None,
+            retryable: code.is_retryable(),
+            request_id: None,
+            errors: Vec::new(),
+            suggestions: Vec::new(),
+        }
+    }
+
+    /// The same problem, with everything that is wrong, each with its path.
+    #[must_use]
+    pub fn with_errors(self, errors: Vec<FieldProblem>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// The same problem, with the reason why a sentence was not understood.
+    #[must_use]
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// The same problem, with sentences that would be understood.
+    #[must_use]
+    pub fn with_suggestions(self, suggestions: Vec<String>) -> Self {
+        Self { suggestions, ..self }
+    }
+
+    fn http_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn body(&self) -> Body {
+        Body::from(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The answer. It keeps the problem itself too, so that [`answer`] can put the request's id into it.
+    fn into_response(self) -> Response {
+        let mut response = (self.http_status(), self.body()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            let scheme = HeaderValue::from_static("Bearer realm=\"bond\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives each request an id, logs it, and answers every refusal with a problem that carries the id.
+pub async fn answer(request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        response = name_problem(response, &id);
+    }
+    span.in_scope(|| log(&response));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The caller's id for the request where it is a plain one, else a new one.
+fn request_id(request: &Request) -> SmolStr {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let given = given.filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(plain));
+    given.map_or_else(new_id, SmolStr::new)
+}
+
+fn new_id() -> SmolStr {
+    let random = getrandom::u64().unwrap_or_default();
+    format_smolstr!("{random:016x}")
+}
+
+/// Rewrites a refusal as a problem with the request's id. What did not come as a problem (an upgrade refused by the framework)
+/// becomes one.
+fn name_problem(mut response: Response, id: &SmolStr) -> Response {
+    let problem = response.extensions_mut().remove::<Problem>();
+    let problem = problem.unwrap_or_else(|| unnamed(response.status()));
+    let problem = Problem { request_id: Some(id.clone()), ..problem };
+    *response.body_mut() = problem.body();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    response.extensions_mut().insert(problem);
+    response
+}
+
+fn unnamed(status: StatusCode) -> Problem {
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        status if status.is_server_error() => Code::InternalError,
+        _ => Code::InvalidMessage,
+    };
+    Problem::with_status(status, code, status.canonical_reason().unwrap_or("refused").to_lowercase())
+}
+
+fn log(response: &Response) {
+    let status = response.status().as_u16();
+    match response.extensions().get::<Problem>() {
+        Some(problem) => tracing::info!(status, code = problem.code, detail = problem.detail, "refused"),
+        None => tracing::debug!(status, "answered"),
+    }
+}

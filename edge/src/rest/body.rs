@@ -1,0 +1,59 @@
+//! Reading request bodies.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use bond_core::code::Code;
+use serde_json::{Map, Value};
+
+use super::RestState;
+use crate::problem::Problem;
+
+/// The longest body taken, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// A request's body: a JSON object.
+pub(super) struct JsonObject(pub(super) Map<String, Value>);
+
+impl FromRequest<Arc<RestState>> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<RestState>) -> Result<Self, Problem> {
+        check_content_type(request.headers())?;
+        let bytes = read(request.headers().clone(), request.into_body()).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(_) => Err(Problem::new(Code::InvalidMessage, "the body must be a JSON object, such as {\"natural_language\": \"BTC price\"}")),
+            Err(error) => Err(Problem::new(Code::InvalidMessage, format!("the body is not JSON: {error}"))),
+        }
+    }
+}
+
+/// JSON, by any of its names, or nothing said.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let given = given.to_str().unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || essence.ends_with("+json") {
+        return Ok(());
+    }
+    let detail = format!("the body must be JSON: send `Content-Type: application/json`, not {given}");
+    Err(Problem::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, detail))
+}
+
+async fn read(headers: HeaderMap, body: Body) -> Result<axum::body::Bytes, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, MAX_BYTES).await.map_err(|error| {
+        let over_limit = std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if over_limit { too_large() } else { Problem::new(Code::InvalidMessage, "the body broke off") }
+    })
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::TooLarge, format!("the body is over {MAX_BYTES} bytes: make the sentence or spec shorter"))
+}

@@ -1,0 +1,74 @@
+//! Whether the server lives, and whether it can do its work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::State;
+use bond_core::code::Code;
+use bond_core::topic::{StreamId, Topic};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::RestState;
+use crate::auth::LOCAL_OWNER;
+use crate::problem::Problem;
+
+/// Whether ingest runs: set by who starts and stops it, read by `/ready`. A clone shows the same.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether ingest runs.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether ingest runs.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A server that lives.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+    /// `bond`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "bond")]
+    service: Option<&'static str>,
+}
+
+/// Name the service.
+#[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Health)))]
+pub(super) async fn root() -> Json<Health> {
+    Json(Health { status: "ok", service: Some("bond") })
+}
+
+/// Say that the process lives.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+pub(super) async fn health() -> Json<Health> {
+    Json(Health { status: "ok", service: None })
+}
+
+/// Say whether registry, log and ingest can do their work.
+#[utoipa::path(
+    get, path = "/ready", tag = "health",
+    responses(
+        (status = 200, description = "Ready", body = Health),
+        (status = 503, description = "Not ready; `detail` says what is missing", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
+    let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
+    let log = state.log.head(&Topic::Stream(StreamId::from_bytes([0; 8]))).await;
+    let missing = [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
+    let missing: Vec<&str> = missing.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect();
+    match missing.is_empty() {
+        true => Ok(Json(Health { status: "ok", service: None })),
+        false => Err(Problem::new(Code::ConnectionError, format!("not ready: {}", missing.join(", ")))),
+    }
+}

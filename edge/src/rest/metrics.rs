@@ -1,0 +1,126 @@
+//! Metrics: of one stream, and of the whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bond_core::instrument::Venue;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::RestState;
+use super::streams::owned;
+use crate::auth::Caller;
+use crate::problem::Problem;
+
+/// The format that Prometheus reads.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Counters of one stream.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StreamMetrics {
+    /// Since the stream was created, in seconds.
+    uptime_sec: f64,
+    /// When it was created, RFC 3339 in UTC.
+    #[schema(example = "2026-11-21T10:00:05.000Z")]
+    created_at: String,
+    /// Source events taken in.
+    msgs_in: u64,
+    /// Events written to clients, one for each event and client.
+    msgs_out: u64,
+    /// Events that slow clients missed.
+    dropped: u64,
+    /// Median time from the log to the client's socket, in milliseconds.
+    latency_p50_ms: f64,
+    /// Its 95th percentile, in milliseconds.
+    latency_p95_ms: f64,
+    /// Over how many events these were taken.
+    latency_samples: usize,
+}
+
+/// Get a stream's counters.
+#[utoipa::path(
+    get, path = "/v1/streams/{id}/metrics", tag = "streams", params(("id" = String, Path, description = "The stream's id")),
+    responses(
+        (status = 200, body = StreamMetrics),
+        (status = 404, description = "You have no such stream", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stream(
+    State(state): State<Arc<RestState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<StreamMetrics>, Problem> {
+    let stream = owned(&state, &caller, &id).await?;
+    let meter = state.meters.of(&stream.id);
+    let latency = meter.latency();
+    Ok(Json(StreamMetrics {
+        uptime_sec: seconds(state.clock.now().since(stream.created_at)),
+        created_at: stream.created_at.to_string(),
+        msgs_in: meter.msgs_in(),
+        msgs_out: meter.msgs_out(),
+        dropped: meter.dropped(),
+        latency_p50_ms: milliseconds(latency.p50),
+        latency_p95_ms: milliseconds(latency.p95),
+        latency_samples: latency.samples,
+    }))
+}
+
+/// What the whole server does.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ServerMetrics {
+    /// Subscriptions that are open.
+    active_subscriptions: u64,
+    /// Messages written to clients, a second.
+    messages_per_second: f64,
+    /// Since the server began to serve, in seconds.
+    uptime: f64,
+    /// The state of each venue that is in use.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"binance": "connected"}))]
+    exchange_status: BTreeMap<String, &'static str>,
+}
+
+/// Get the server's metrics: for Prometheus where `Accept` names `text/plain` or OpenMetrics, else as JSON.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, content((ServerMetrics = "application/json"), (String = "text/plain")))),
+)]
+pub(super) async fn all(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Response {
+    if wants_text(&headers) {
+        return ([(header::CONTENT_TYPE, PROMETHEUS)], state.prometheus.render()).into_response();
+    }
+    let now = state.clock.now();
+    let metrics = ServerMetrics {
+        active_subscriptions: state.traffic.active_subscriptions(),
+        messages_per_second: state.traffic.messages_per_second(state.started_at, now),
+        uptime: seconds(now.since(state.started_at)),
+        exchange_status: exchange_status(&state),
+    };
+    Json(metrics).into_response()
+}
+
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split([',', ';']));
+    types.any(|name| matches!(name.trim(), "text/plain" | "application/openmetrics-text"))
+}
+
+fn exchange_status(state: &RestState) -> BTreeMap<String, &'static str> {
+    let sources = state.board.snapshot().into_iter();
+    let venues = sources.filter(|(name, _)| name.parse::<Venue>().is_ok());
+    venues.map(|(name, status)| (name.to_string(), status.state.as_str())).collect()
+}
+
+/// Seconds, to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1e3
+}
+
+/// Milliseconds, to the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}

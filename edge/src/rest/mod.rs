@@ -1,0 +1,140 @@
+//! The REST interface: streams, tokens, metrics and health. One router, usable on any port.
+
+mod body;
+mod compile;
+mod health;
+mod metrics;
+mod openapi;
+mod streams;
+mod traffic;
+mod ws_url;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bond_core::code::Code;
+use bond_core::control::Control;
+use bond_core::instrument::Venue;
+use bond_core::log::EventLog;
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::store::StreamStore;
+use bond_core::time::{Clock, UnixNanos};
+use bond_core::token::TokenKeys;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::auth::{Access, Caller};
+use crate::problem::{self, Problem};
+
+pub use self::compile::Compiled;
+pub use self::health::Readiness;
+pub use self::openapi::document;
+pub use self::traffic::Traffic;
+
+/// What the handlers work with.
+pub struct RestState {
+    /// The registry.
+    pub store: Arc<dyn StreamStore>,
+    /// The way to ingest.
+    pub control: Arc<dyn Control>,
+    /// The log, asked whether it answers.
+    pub log: Arc<dyn EventLog>,
+    /// How sources fare.
+    pub board: SourceBoard,
+    /// The streams' counters.
+    pub meters: Meters,
+    /// What all connections together get.
+    pub traffic: Traffic,
+    /// Who may call.
+    pub access: Access,
+    /// What signs tokens.
+    pub tokens: TokenKeys,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// When this process began to serve.
+    pub started_at: UnixNanos,
+    /// Whether ingest runs.
+    pub readiness: Readiness,
+    /// What `/metrics` renders for Prometheus.
+    pub prometheus: PrometheusHandle,
+    /// The settings that concern REST.
+    pub settings: RestSettings,
+}
+
+/// The settings that concern REST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestSettings {
+    /// Streams that one owner may have.
+    pub max_streams: usize,
+    /// How long a token is good.
+    pub token_ttl: Duration,
+    /// The host in `ws_url` where it is not the request's: a name, `name:port`, or a whole base such as `wss://bond.example`.
+    pub ws_host: Option<String>,
+    /// The port in `ws_url` where `ws_host` names none.
+    pub ws_port: u16,
+    /// Whether custom sources may be on private addresses.
+    pub allow_private_sources: bool,
+    /// The configured venues, which a sentence may exclude some of.
+    pub venues: BTreeSet<Venue>,
+}
+
+/// The REST routes with `others` beside them (WebSocket paths and the like), all behind the same admission, request ids and
+/// problem details.
+pub fn router(state: Arc<RestState>, others: Router) -> Router {
+    routes()
+        .with_state(Arc::clone(&state))
+        .merge(others)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state, admit))
+        .layer(middleware::from_fn(problem::answer))
+}
+
+fn routes() -> Router<Arc<RestState>> {
+    Router::new()
+        .route("/", get(health::root))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(metrics::all))
+        .route("/openapi.json", get(openapi::serve))
+        .route("/v1/compile", post(compile::compile))
+        .route("/v1/streams", get(streams::list).post(streams::create))
+        .route("/v1/streams/{id}", get(streams::get).delete(streams::delete))
+        .route("/v1/streams/{id}/token", post(streams::token))
+        .route("/v1/streams/{id}/metrics", get(metrics::stream))
+}
+
+async fn admit(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Result<Response, Problem> {
+    state.access.admit(&request)?;
+    Ok(next.run(request).await)
+}
+
+async fn not_found(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::new(Code::NotFound, format!("there is no {path}; /openapi.json lists what there is"))
+}
+
+async fn method_not_allowed(method: Method, request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = format!("{path} does not take {method}; the `Allow` header says what it takes");
+    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidMessage, detail)
+}
+
+impl FromRequestParts<Arc<RestState>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Problem> {
+        state.access.caller(&parts.headers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Where a client finds a stream's WebSocket.
+
+use axum::http::header;
+use axum::http::uri::Authority;
+use axum::http::HeaderMap;
+use bond_core::topic::StreamId;
+
+use super::RestSettings;
+
+/// The URL of a stream's WebSocket, token included: on the host by which the client reached us, unless a setting names another.
+pub(super) fn ws_url(settings: &RestSettings, headers: &HeaderMap, stream: &StreamId, token: &str) -> String {
+    let base = match &settings.ws_host {
+        Some(base) if base.contains("://") => base.trim_end_matches('/').to_owned(),
+        Some(host) if has_port(host) => format!("ws://{host}"),
+        Some(host) => format!("ws://{host}:{}", settings.ws_port),
+        None => format!("ws://{}:{}", request_host(headers), settings.ws_port),
+    };
+    format!("{base}/ws/{stream}?token={token}")
+}
+
+fn has_port(host: &str) -> bool {
+    host.parse::<Authority>().is_ok_and(|authority| authority.port().is_some())
+}
+
+fn request_host(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    authority.map_or_else(|| "localhost".to_owned(), |authority| authority.host().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn url(ws_host: Option<&str>, host: Option<&str>) -> String {
+        let settings = RestSettings {
+            max_streams: 1,
+            token_ttl: Duration::ZERO,
+            ws_host: ws_host.map(str::to_owned),
+            ws_port: 8080,
+            allow_private_sources: false,
+            venues: [].into(),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(header::HOST, HeaderValue::from_str(host).expect("header"));
+        }
+        ws_url(&settings, &headers, &StreamId::from_bytes([0; 8]), "t")
+    }
+
+    #[test]
+    fn the_host_is_the_requests_unless_set() {
+        for (ws_host, host, base) in [
+            (None, Some("localhost:8000"), "ws://localhost:8080"),
+            (None, Some("[::1]:8000"), "ws://[::1]:8080"),
+            (None, Some("bond.example"), "ws://bond.example:8080"),
+            (None, None, "ws://localhost:8080"),
+            (None, Some("a b"), "ws://localhost:8080"),
+            (Some("feed.example"), Some("localhost"), "ws://feed.example:8080"),
+            (Some("feed.example:9000"), Some("localhost"), "ws://feed.example:9000"),
+            (Some("wss://feed.example/"), Some("localhost"), "wss://feed.example"),
+        ] {
+            assert_eq!(url(ws_host, host), format!("{base}/ws/0000000000000000?token=t"));
+        }
+    }
+}

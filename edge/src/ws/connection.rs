@@ -1,0 +1,299 @@
+//! One client's socket, and what the edge remembers of it.
+
+use std::io::{self, IoSlice, Write};
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bond_core::code::CloseCode;
+use bond_core::message::MessageError;
+use bond_core::position::Start;
+use bond_core::time::UnixNanos;
+use bond_core::topic::StreamId;
+use bytes::Bytes;
+use mio::net::TcpStream;
+
+use super::feed::{BatchSetup, Feed, Scope, Wish};
+use super::frame;
+use super::inbox::Inbox;
+use super::ring::{Cursor, Ring};
+
+/// The most slices that one write takes.
+const WRITE_SLICES: usize = 64;
+
+/// How long the other side may take to answer a close.
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Client messages are taken at this pace, after a burst.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(50);
+const MESSAGE_BURST: u32 = 100;
+
+/// A socket that was just upgraded.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) socket: std::net::TcpStream,
+    /// What the client sent behind its request.
+    pub(crate) leftover: Bytes,
+    pub(crate) purpose: Purpose,
+    /// Whether it takes statuses, gaps and the like from the first moment.
+    pub(crate) control: bool,
+    pub(crate) batch: Option<BatchSetup>,
+    /// What was wrong with its request.
+    pub(crate) errors: Vec<MessageError>,
+    pub(crate) expires_at: Option<UnixNanos>,
+}
+
+/// What a newcomer wants.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// The events of one stream.
+    Stream { id: StreamId, start: Start },
+    /// A feed, with what it wants where that is known already.
+    Feed { wish: Option<Wish> },
+    /// Nothing: it is told why not.
+    Refused { code: CloseCode, reason: String },
+}
+
+/// A ring that a connection follows, and how far it is.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
+    Waiting(Box<Start>),
+    At(Cursor),
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.ring.remove_follower();
+    }
+}
+
+/// What a connection carries.
+#[derive(Debug)]
+pub(crate) enum Carried {
+    /// One stream, every event in a frame of its own: written straight from the ring.
+    Stream {
+        id: StreamId,
+        follow: Follow,
+    },
+    /// Anything else: many topics, thinned, ordered or in batches.
+    Feed(Box<Feed>),
+    Nothing,
+}
+
+impl Carried {
+    /// The stream it carries, if it carries one.
+    pub(crate) fn stream(&self) -> Option<&StreamId> {
+        match self {
+            Self::Stream { id, .. } => Some(id),
+            Self::Feed(feed) => match &feed.scope {
+                Scope::Stream(id) => Some(id),
+                Scope::Filter { .. } => None,
+            },
+            Self::Nothing => None,
+        }
+    }
+
+    /// Whether it is a feed that takes messages about what it follows.
+    pub(crate) fn is_filtered(&self) -> bool {
+        matches!(self, Self::Feed(feed) if matches!(feed.scope, Scope::Filter { .. }))
+    }
+
+    /// The rings it follows.
+    pub(crate) fn rings(&self) -> Vec<u64> {
+        match self {
+            Self::Stream { follow, .. } => vec![follow.ring.id],
+            Self::Feed(feed) => feed.topics.iter().map(|topic| topic.follow.ring.id).collect(),
+            Self::Nothing => Vec::new(),
+        }
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    pub(crate) carried: Carried,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Inbox,
+    pub(crate) control: bool,
+    /// The socket took no more; it will say when it does.
+    pub(crate) blocked: bool,
+    /// Whether there may be unread bytes that will not be announced again.
+    pub(crate) unread: bool,
+    /// Since when it takes no bytes, while it is blocked.
+    pub(crate) blocked_since: Instant,
+    /// When it is dropped, once it was told to go.
+    pub(crate) closing: Option<Instant>,
+    pub(crate) heartbeat_at: Option<Instant>,
+    pub(crate) heartbeats: u64,
+    pub(crate) expires_at: Option<UnixNanos>,
+    pub(crate) pace: Pace,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: TcpStream, carried: Carried, now: Instant) -> Self {
+        Self {
+            socket,
+            carried,
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            control: false,
+            blocked: false,
+            unread: false,
+            blocked_since: now,
+            closing: None,
+            heartbeat_at: None,
+            heartbeats: 0,
+            expires_at: None,
+            pace: Pace { free_at: now },
+        }
+    }
+
+    /// Puts a message in line, after what was written so far.
+    pub(crate) fn say(&mut self, json: &[u8]) {
+        if self.closing.is_none() {
+            frame::text(json, self.outbox.end());
+        }
+    }
+
+    /// Puts a close frame in line. What follows is not sent.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        if self.closing.is_none() {
+            frame::close(code, reason, self.outbox.end());
+            self.closing = Some(now + CLOSE_PATIENCE);
+        }
+    }
+
+    /// Writes what is in line. Returns whether all of it went.
+    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        if self.outbox.is_empty() || self.blocked {
+            return Ok(self.outbox.is_empty());
+        }
+        let mut outbox = mem::take(&mut self.outbox);
+        let written = self.write(outbox.pending(), now);
+        outbox.advance(*written.as_ref().unwrap_or(&0));
+        self.outbox = outbox;
+        written.map(|_| self.outbox.is_empty())
+    }
+
+    /// Writes behind an empty outbox. Returns how many bytes went; fewer than given means blocked.
+    pub(crate) fn write(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
+        let written = attempt(|| self.socket.write(bytes))?;
+        self.note(written < bytes.len(), now);
+        Ok(written)
+    }
+
+    /// As [`Connection::write`], for bytes in several places.
+    pub(crate) fn write_slices(&mut self, slices: &[Bytes], now: Instant) -> io::Result<usize> {
+        if let [one] = slices {
+            return self.write(one, now);
+        }
+        let mut written = 0;
+        for group in slices.chunks(WRITE_SLICES) {
+            let mut parts = [IoSlice::new(&[]); WRITE_SLICES];
+            for (part, bytes) in parts.iter_mut().zip(group) {
+                *part = IoSlice::new(bytes);
+            }
+            let length: usize = group.iter().map(Bytes::len).sum();
+            let count = attempt(|| self.socket.write_vectored(&parts[..group.len()]))?;
+            written += count;
+            self.note(count < length, now);
+            if count < length {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Whether the socket took less than it was given.
+    fn note(&mut self, is_short: bool, now: Instant) {
+        if is_short {
+            self.blocked = true;
+            self.blocked_since = now;
+        }
+    }
+}
+
+/// A write that may find the socket full, which counts as nothing written.
+fn attempt(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Bytes that wait for the socket: answers, and the rest of a frame that went in part. No memory while empty.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Where to append whole frames.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.sent += written;
+        if self.sent == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// A limit on how often a client may speak.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    free_at: Instant,
+}
+
+impl Pace {
+    /// Whether a message is within the limit.
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
+        let free_at = self.free_at.max(now) + MESSAGE_INTERVAL;
+        let admitted = free_at.duration_since(now) <= MESSAGE_INTERVAL * MESSAGE_BURST;
+        if admitted {
+            self.free_at = free_at;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_taken_and_then_the_pace_holds() {
+        let now = Instant::now();
+        let mut pace = Pace { free_at: now };
+        let taken = (0..1_000).filter(|_| pace.admit(now)).count();
+        assert_eq!(taken, 100);
+        assert!(pace.admit(now + MESSAGE_INTERVAL));
+        assert!(!pace.admit(now + MESSAGE_INTERVAL));
+    }
+}

@@ -1,0 +1,248 @@
+//! How connections come, live on through quiet times, and go.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bond_core::code::{CloseCode, Code};
+use bond_core::feed::FeedFilter;
+use bond_core::message::{ServerMessage, to_json};
+use bond_core::position::Start;
+use bond_core::time::UnixNanos;
+use bond_core::topic::{StreamId, Topic};
+use metrics::counter;
+
+use super::connection::{Carried, Connection, Newcomer, Purpose};
+use super::feed::{BatchSetup, Feed, Scope, Wish};
+use super::worker::Worker;
+
+/// The span over which clients are asked to come back after a shutdown.
+const RECONNECT_SPREAD_MS: u64 = 5_000;
+
+impl Worker {
+    /// Takes over a socket that was just upgraded.
+    pub(super) fn adopt(&mut self, newcomer: Newcomer) {
+        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at } = newcomer;
+        let socket = mio::net::TcpStream::from_std(socket);
+        let mut connection = Connection::new(socket, Carried::Nothing, self.now);
+        connection.expires_at = expires_at;
+        let Ok(id) = self.register(connection) else { return self.shared.closed() };
+        match purpose {
+            Purpose::Refused { code, reason } => self.close(id, code, &reason),
+            Purpose::Stream { id: stream, start } => self.begin_stream(id, stream, start, batch),
+            Purpose::Feed { wish } => self.begin_feed(id, wish, batch),
+        }
+        if control {
+            self.turn_control_on(id);
+        }
+        let connection = &mut self.connections[id];
+        let listens = control || connection.carried.is_filtered();
+        for error in errors.iter().filter(|_| listens) {
+            connection.say(&to_json(&ServerMessage::error(error, None)));
+        }
+        self.ready.push(id);
+        if !leftover.is_empty() {
+            self.take_bytes(id, &mut leftover.to_vec());
+        }
+    }
+
+    fn begin_stream(&mut self, id: usize, stream: StreamId, start: Start, batch: Option<BatchSetup>) {
+        let follow = self.follow(id, &Topic::Stream(stream.clone()), start);
+        self.connections[id].carried = match batch {
+            None => Carried::Stream { id: stream, follow },
+            Some(_) => {
+                let mut feed = Feed::new(Scope::Stream(stream), batch);
+                feed.add(follow, self.now);
+                Carried::Feed(Box::new(feed))
+            }
+        };
+    }
+
+    fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<BatchSetup>) {
+        self.shared.feeds.fetch_add(1, Ordering::Relaxed);
+        let scope = Scope::Filter { name: self.shared.name_feed(), filter: None };
+        self.connections[id].carried = Carried::Feed(Box::new(Feed::new(scope, batch)));
+        self.heartbeat(id);
+        if let Some(wish) = wish {
+            self.wish(id, Some(wish));
+        }
+    }
+
+    /// Has a feed follow what it wants now, and nothing else. What it followed already goes on where it is.
+    pub(super) fn wish(&mut self, id: usize, wish: Option<Wish>) {
+        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        let Scope::Filter { name, filter } = &mut feed.scope else { return };
+        *filter = wish.as_ref().map(|wish| wish.filter.clone());
+        self.shared.leases.set(name, filter.clone());
+        if let Some(wish) = &wish {
+            (feed.speed, feed.book_changes) = (wish.speed, wish.book_changes);
+        }
+        self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
+        let Some(wish) = wish else { return };
+        for topic in self.shared.hub.running(|topic| wish.filter.matches(topic)) {
+            self.follow_more(id, &topic, Start::Live);
+        }
+    }
+
+    fn drop_unwanted(&mut self, id: usize, filter: Option<&FeedFilter>) {
+        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut feed.topics).into_iter().partition(|t| is_wanted(&t.follow.ring.topic));
+        feed.topics = kept;
+        for topic in dropped {
+            self.unfollow(id, topic.follow.ring.id);
+        }
+    }
+
+    fn follow_more(&mut self, id: usize, topic: &Topic, start: Start) {
+        let is_new = matches!(&self.connections[id].carried, Carried::Feed(feed) if feed.lacks(topic));
+        if is_new {
+            let follow = self.follow(id, topic, start);
+            if let Carried::Feed(feed) = &mut self.connections[id].carried {
+                feed.add(follow, self.now);
+            }
+            self.ready.push(id);
+        }
+    }
+
+    /// A topic began to run: whoever wants it gets it from its first event.
+    pub(super) fn on_began(&mut self, topic: &Topic) {
+        let lacks = |c: &Connection| matches!(&c.carried, Carried::Feed(feed) if feed.lacks(topic));
+        let ids: Vec<usize> = self.connections.iter().filter(|(_, c)| lacks(c)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.follow_more(id, topic, Start::At(UnixNanos::EPOCH));
+        }
+    }
+
+    pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
+        for id in self.ids(|connection| connection.carried.stream() == Some(stream)) {
+            self.turn(id);
+            if self.connections.contains(id) {
+                self.close(id, CloseCode::StreamEnded, "the stream has ended; create it again");
+            }
+        }
+    }
+
+    /// Says goodbye to everyone, spread over time so that not all come back at once.
+    pub(super) fn drain(&mut self) {
+        for id in self.ids(|connection| connection.closing.is_none()) {
+            let connection = &mut self.connections[id];
+            if connection.control {
+                let spread = (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                let after_ms = 100 + spread % RECONNECT_SPREAD_MS;
+                connection.say(&to_json(&ServerMessage::Reconnect { after_ms, reason: "shutdown" }));
+            }
+            self.close(id, CloseCode::GoingAway, "shutdown: connect again and resume");
+        }
+    }
+
+    fn ids(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<usize> {
+        self.connections.iter().filter(|(_, connection)| wanted(connection)).map(|(id, _)| id).collect()
+    }
+
+    /// Turns heartbeats, statuses, gaps and reconnects on.
+    pub(super) fn turn_control_on(&mut self, id: usize) {
+        if !std::mem::replace(&mut self.connections[id].control, true)
+            && self.connections[id].heartbeat_at.is_none()
+        {
+            self.heartbeat(id);
+        }
+    }
+
+    /// Sends a heartbeat now, and has the next one sent in its time.
+    fn heartbeat(&mut self, id: usize) {
+        let (clock, statuses) = (self.shared.clock.now(), self.shared.statuses());
+        let connection = &mut self.connections[id];
+        connection.heartbeats += 1;
+        connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
+        connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, statuses)));
+    }
+
+    /// Looks after everyone's deadlines.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.now = now;
+        let (stall, clock) = (self.shared.limits.stall, self.shared.clock.now());
+        for id in self.ids(|connection| connection.is_due(now, stall, clock)) {
+            self.see_to(id, now, stall, clock);
+        }
+    }
+
+    fn see_to(&mut self, id: usize, now: Instant, stall: Duration, clock: UnixNanos) {
+        let connection = &self.connections[id];
+        if connection.closing.is_some_and(|deadline| deadline <= now) {
+            self.remove(id);
+        } else if connection.is_stalled(now, stall) {
+            let advice = "too slow: connect again with a narrower filter or a coarser interval";
+            self.close(id, CloseCode::SlowConsumer, advice);
+        } else if connection.expires_at.is_some_and(|at| at <= clock) {
+            let reason =
+                format!("{}: the token has expired; connect again with a new one", Code::AuthExpired);
+            self.close(id, CloseCode::PolicyViolation, &reason);
+        } else {
+            self.heartbeat(id);
+            self.turn(id);
+        }
+    }
+
+    /// Sends a close and waits a little for the answer.
+    pub(super) fn close(&mut self, id: usize, code: CloseCode, reason: &str) {
+        if self.connections[id].closing.is_some() {
+            return;
+        }
+        counter!("bond_connections_closed_total", "code" => code.number().to_string()).increment(1);
+        self.let_go(id);
+        let connection = &mut self.connections[id];
+        connection.close(code, reason, self.now);
+        self.turn(id);
+    }
+
+    /// Has a connection follow nothing any more.
+    fn let_go(&mut self, id: usize) {
+        let carried = std::mem::replace(&mut self.connections[id].carried, Carried::Nothing);
+        for ring in carried.rings() {
+            self.unfollow(id, ring);
+        }
+        if let Carried::Feed(feed) = carried
+            && let Scope::Filter { name, filter } = &feed.scope
+        {
+            self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
+            if filter.is_some() {
+                self.shared.leases.set(name, None);
+            }
+        }
+    }
+
+    /// Drops a connection.
+    pub(super) fn remove(&mut self, id: usize) {
+        self.let_go(id);
+        let mut connection = self.connections.remove(id);
+        // Fails only for a socket that is gone already.
+        let _ = self.poll.registry().deregister(&mut connection.socket);
+        connection.abandon();
+        self.shared.closed();
+    }
+}
+
+impl Connection {
+    fn is_due(&self, now: Instant, stall: Duration, clock: UnixNanos) -> bool {
+        match self.closing {
+            Some(deadline) => deadline <= now,
+            None => {
+                self.is_stalled(now, stall)
+                    || self.heartbeat_at.is_some_and(|at| at <= now)
+                    || self.expires_at.is_some_and(|at| at <= clock)
+            }
+        }
+    }
+
+    fn is_stalled(&self, now: Instant, stall: Duration) -> bool {
+        self.blocked && now.duration_since(self.blocked_since) >= stall
+    }
+
+    /// Has the kernel forget what a client did not take, instead of keeping it for minutes.
+    fn abandon(&self) {
+        if self.blocked {
+            let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The WebSocket fan-out.
+//!
+//! One task fills a ring of ready frames for every followed topic from the log's tail. Worker threads own the clients' sockets: a client is
+//! a cursor into a ring, and a pass over the clients writes to each the run of frames after its cursor in one call. Under load the
+//! runs get longer by themselves; there is no queue for a client, and no task.
+
+mod admission;
+mod connection;
+mod encode;
+mod feed;
+mod frame;
+mod handshake;
+mod history;
+mod hub;
+mod inbox;
+mod leases;
+mod lifecycle;
+mod mailbox;
+mod pass;
+mod protocol;
+mod query;
+mod ring;
+mod shared;
+mod tape;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use bond_core::control::Control;
+use bond_core::log::EventLog;
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::store::StreamStore;
+use bond_core::time::Clock;
+use bond_core::topic::StreamId;
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+use tokio_util::sync::CancellationToken;
+
+pub use admission::{Admission, Credentials, Grant, Refusal};
+pub use shared::Limits;
+
+use hub::{Hub, Sources};
+use mailbox::{Mailbox, Note};
+use ring::Retention;
+use shared::Shared;
+use worker::{WAKE, Worker};
+
+/// How long clients may take to leave when the edge ends.
+const DRAIN: Duration = Duration::from_millis(1_500);
+
+/// What a fan-out works with.
+#[derive(Clone)]
+pub struct FanoutParts {
+    /// Where events come from.
+    pub log: Arc<dyn EventLog>,
+    /// Which streams exist.
+    pub store: Arc<dyn StreamStore>,
+    /// Where feeds' wishes go.
+    pub control: Arc<dyn Control>,
+    /// Who may connect.
+    pub admission: Arc<dyn Admission>,
+    /// The state of the sources, for heartbeats.
+    pub board: SourceBoard,
+    /// The streams' counters.
+    pub meters: Meters,
+    /// Our time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a fan-out works.
+#[derive(Clone, Debug)]
+pub struct FanoutConfig {
+    /// Threads that own connections, 64 at most; by default one a core.
+    pub workers: usize,
+    /// How long items are kept for replay.
+    pub ring: Duration,
+    /// The most bytes of frames that are kept for one topic.
+    pub ring_bytes: u64,
+    /// Deadlines and limits.
+    pub limits: Limits,
+    /// A name of this process, unique among all edges.
+    pub instance: SmolStr,
+}
+
+impl FanoutConfig {
+    /// The defaults, for a process of this name.
+    pub fn new(instance: impl Into<SmolStr>) -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            ring: Duration::from_secs(60),
+            ring_bytes: 64 * 1024 * 1024,
+            limits: Limits::default(),
+            instance: instance.into(),
+        }
+    }
+}
+
+/// What a fan-out is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutStats {
+    /// Connected clients.
+    pub connections: usize,
+    /// Those among them that carry a feed.
+    pub feeds: usize,
+    /// Events written since the start, one for each event and client.
+    pub delivered: u64,
+}
+
+/// A running fan-out. A clone is another handle on the same one.
+#[derive(Clone)]
+pub struct Fanout(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Fanout {
+    /// Starts the workers and the tasks that feed them. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Where the system gives no poller or thread.
+    pub fn start(config: FanoutConfig, parts: FanoutParts) -> io::Result<Self> {
+        let polls: Vec<Poll> =
+            (0..config.workers.clamp(1, 64)).map(|_| Poll::new()).collect::<io::Result<_>>()?;
+        let mailboxes: Vec<Arc<Mailbox>> = polls
+            .iter()
+            .map(|poll| Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKE)?))))
+            .collect::<io::Result<_>>()?;
+        let retention = Retention { window: config.ring, bytes: config.ring_bytes };
+        let FanoutParts { log, store, control, admission, board, meters, clock } = parts;
+        let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
+        let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
+        let FanoutConfig { limits, instance, .. } = config;
+        let shared = Arc::new(Shared::new(
+            hub,
+            mailboxes,
+            admission,
+            board,
+            meters,
+            Arc::clone(&clock),
+            limits,
+            instance,
+        ));
+        let stop = CancellationToken::new();
+        tokio::spawn(hub::fill(Arc::clone(&shared.hub), stop.clone()));
+        tokio::spawn(leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone()));
+        let threads = spawn(polls, &shared)?;
+        Ok(Self(Arc::new(Inner { shared, stop, threads: Mutex::new(threads) })))
+    }
+
+    /// The WebSocket paths: `/ws/{stream_id}`, `/stream` and `/raw`. They work under [`crate::server::serve`] alone, which leaves
+    /// the TCP socket to be taken over.
+    pub fn router(&self) -> Router {
+        handshake::router(Arc::clone(&self.0.shared))
+    }
+
+    /// Closes the connections of a stream that was deleted, without waiting until it is noticed.
+    pub fn end_stream(&self, id: &StreamId) {
+        self.0.shared.hub.end_stream(id);
+    }
+
+    /// What it is doing.
+    pub fn stats(&self) -> FanoutStats {
+        let shared = &self.0.shared;
+        FanoutStats {
+            connections: shared.connections(),
+            feeds: shared.feeds.load(Ordering::Relaxed),
+            delivered: shared.delivered(),
+        }
+    }
+
+    /// Takes no connection more, asks all clients to come back later, and ends when they have gone or 1.5 s have passed.
+    pub async fn drain(&self) {
+        let shared = &self.0.shared;
+        let emptied = shared.emptied.notified();
+        shared.draining.store(true, Ordering::Release);
+        shared.hub.broadcast(|| Note::Drain);
+        if shared.connections() > 0 {
+            // Whoever has not gone by then is dropped.
+            let _ = tokio::time::timeout(DRAIN, emptied).await;
+        }
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.shared.hub.broadcast(|| Note::Stop);
+        for thread in self.0.threads.lock().drain(..) {
+            // A worker that has panicked has nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(polls: Vec<Poll>, shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let workers = polls.into_iter().enumerate().map(|(index, poll)| {
+        Worker::new(index, Arc::clone(shared), Arc::clone(&shared.mailboxes[index]), poll)
+    });
+    workers
+        .map(|worker| {
+            std::thread::Builder::new().name(format!("fanout-{}", worker.index())).spawn(move || worker.run())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

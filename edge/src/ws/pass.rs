@@ -1,0 +1,192 @@
+//! The fast path: one stream's frames, straight from its ring to one socket after the other.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bond_core::log::Gap;
+use bond_core::message::{ServerMessage, to_json};
+use bond_core::position::Epoch;
+use bond_core::time::{Clock, UnixNanos};
+use bytes::Bytes;
+
+use super::connection::{Carried, Connection, Follow, Place};
+use super::ring::{Behind, Cursor, Frames, Ring};
+
+/// The most bytes that one connection gets in one turn, so that one that catches up does not hold up the others.
+const TURN_BYTES: u64 = 128 * 1024;
+
+/// After so many connections a run is looked up anew, so that the last of a long pass do not get what was new when it began.
+const RUN_USES: u32 = 64;
+
+/// How a turn of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has everything there is, or the socket is full.
+    Done,
+    /// It has had its share, and there is more.
+    More,
+    /// The socket is broken.
+    Broken,
+}
+
+/// What was delivered, and what was missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    /// When the newest delivered event was appended to its log.
+    pub(crate) newest: UnixNanos,
+}
+
+/// The run that the last connection got: the next one most likely stands at the same place.
+#[derive(Debug, Default)]
+pub(crate) struct RunCache {
+    ring: u64,
+    cursor: Cursor,
+    control: bool,
+    uses: u32,
+    frames: Frames,
+}
+
+impl RunCache {
+    /// The frames after `cursor`.
+    fn get(&mut self, ring: &Ring, cursor: Cursor, control: bool) -> Result<&Frames, Behind> {
+        let same = self.ring == ring.id && self.cursor == cursor && self.control == control;
+        if !same || self.uses == 0 {
+            self.uses = 0;
+            ring.frames(cursor, control, TURN_BYTES, &mut self.frames)?;
+            (self.ring, self.cursor, self.control, self.uses) = (ring.id, cursor, control, RUN_USES);
+        }
+        self.uses -= 1;
+        Ok(&self.frames)
+    }
+
+    /// Forgets the run: there may be more.
+    pub(crate) fn clear(&mut self) {
+        self.uses = 0;
+    }
+}
+
+/// Gives a connection to one stream its turn.
+pub(crate) fn deliver(
+    connection: &mut Connection,
+    cache: &mut RunCache,
+    clock: &dyn Clock,
+    now: Instant,
+    tally: &mut Tally,
+) -> Turn {
+    match connection.flush(now) {
+        Ok(true) => {}
+        Ok(false) => return Turn::Done,
+        Err(_) => return Turn::Broken,
+    }
+    let Carried::Stream { follow, .. } = &mut connection.carried else { return Turn::Done };
+    let Some(cursor) = settle(follow, connection.control, clock, connection.outbox.end()) else {
+        return Turn::Done;
+    };
+    let ring = Arc::clone(&follow.ring);
+    let Ok(frames) = cache.get(&ring, cursor, connection.control) else {
+        return skip(connection, &ring, cursor, tally);
+    };
+    if !connection.outbox.is_empty() {
+        return Turn::More;
+    }
+    if frames.slices.is_empty() {
+        set_cursor(connection, frames.to);
+        return Turn::Done;
+    }
+    write(connection, &ring, cursor, frames, now, tally)
+}
+
+/// The cursor of a follower, once its ring can tell where it begins; what it missed is put into `out`.
+pub(crate) fn settle(
+    follow: &mut Follow,
+    control: bool,
+    clock: &dyn Clock,
+    out: &mut Vec<u8>,
+) -> Option<Cursor> {
+    if let Place::Waiting(start) = &follow.place {
+        let joined = follow.ring.join(start, clock.now(), true)?;
+        if control && let Some((epoch, gap)) = joined.gap {
+            announce(&follow.ring, &epoch, gap, out);
+        }
+        follow.place = Place::At(joined.cursor);
+    }
+    match follow.place {
+        Place::At(cursor) => Some(cursor),
+        Place::Waiting(_) => None,
+    }
+}
+
+pub(crate) fn announce(ring: &Ring, epoch: &Epoch, gap: Gap, out: &mut Vec<u8>) {
+    super::frame::text(&to_json(&ServerMessage::gap(&ring.name, epoch, gap)), out);
+}
+
+fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> Turn {
+    let skip = ring.skip(cursor);
+    tally.dropped += skip.dropped;
+    if connection.control
+        && let Some((epoch, gap)) = skip.gap
+    {
+        announce(ring, &epoch, gap, connection.outbox.end());
+    }
+    set_cursor(connection, skip.cursor);
+    Turn::More
+}
+
+fn write(
+    connection: &mut Connection,
+    ring: &Ring,
+    cursor: Cursor,
+    frames: &Frames,
+    now: Instant,
+    tally: &mut Tally,
+) -> Turn {
+    let Ok(written) = connection.write_slices(&frames.slices, now) else { return Turn::Broken };
+    if written == frames.len() {
+        tally.delivered += frames.events;
+        tally.newest = frames.newest;
+        set_cursor(connection, frames.to);
+        return if frames.more { Turn::More } else { Turn::Done };
+    }
+    if written > 0 {
+        let reached = reach(ring, frames, written as u64);
+        let events = if reached.generation == cursor.generation {
+            reached.seq.saturating_sub(cursor.seq).min(frames.events)
+        } else {
+            frames.events
+        };
+        tally.delivered += events;
+        let rest = written..(reached.offset - frames.from) as usize;
+        keep_rest(&frames.slices, &rest, connection.outbox.end());
+        set_cursor(connection, reached);
+    }
+    Turn::Done
+}
+
+/// The end of the frame in which a write of `written` bytes ended.
+fn reach(ring: &Ring, frames: &Frames, written: u64) -> Cursor {
+    let inside = frames.from + written - 1;
+    match ring.frame_end(inside) {
+        Some(end) if end.offset <= frames.to.offset && end.offset > inside => end,
+        // The ring has moved on meanwhile: the rest of the run is kept instead.
+        _ => frames.to,
+    }
+}
+
+/// Keeps the part `rest` of slices that lie back to back.
+fn keep_rest(slices: &[Bytes], rest: &Range<usize>, out: &mut Vec<u8>) {
+    let mut start = 0;
+    for slice in slices {
+        let within = |at: usize| at.clamp(start, start + slice.len()) - start;
+        out.extend_from_slice(&slice[within(rest.start)..within(rest.end)]);
+        start += slice.len();
+    }
+}
+
+fn set_cursor(connection: &mut Connection, cursor: Cursor) {
+    if let Carried::Stream { follow, .. } = &mut connection.carried {
+        follow.place = Place::At(cursor);
+    }
+}

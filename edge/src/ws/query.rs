@@ -1,0 +1,120 @@
+//! What a connection's query says.
+
+use std::time::Duration;
+
+use bond_core::code::Code;
+use bond_core::message::{MessageError, Subscribe};
+use bond_core::position::Start;
+
+use super::feed::{BatchSetup, Wish};
+
+/// The events in a batch where the subprotocol asks for batches and no size is named.
+const BATCH_SIZE: usize = 100;
+
+/// The largest batch, in events.
+const BATCH_LIMIT: usize = 1_000;
+
+/// The longest that a batch may wait to fill.
+const WAIT_LIMIT_MS: u64 = 1_000;
+
+/// A query, in order; names may come again.
+#[derive(Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// The first value of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of these names, lists taken apart at commas.
+    fn list(&self, names: &[&str]) -> Vec<String> {
+        let values = self.0.iter().filter(|(key, _)| names.contains(&key.as_str()));
+        let items = values.flat_map(|(_, value)| value.split(',')).map(str::trim);
+        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+
+    fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| matches!(value, "true" | "1" | "yes" | ""))
+    }
+
+    /// Whether statuses, gaps and the like are asked for.
+    pub(crate) fn control(&self) -> bool {
+        self.is_true("control")
+    }
+
+    /// Where to begin. An unreadable `from` begins live, with an error.
+    pub(crate) fn start(&self) -> (Start, Vec<MessageError>) {
+        let Some(text) = self.get("from") else { return (Start::Live, Vec::new()) };
+        match Start::parse(text) {
+            Some(start) => (start, Vec::new()),
+            None => {
+                let advice =
+                    format!("unreadable from: {text:.40}; write now-60s, Unix seconds, or epoch:seq");
+                (Start::Live, vec![MessageError::new(Code::InvalidMessage, advice)])
+            }
+        }
+    }
+
+    /// Whether events are taken in batches, which the subprotocol does unless told otherwise.
+    pub(crate) fn batch(&self, has_subprotocol: bool) -> Option<BatchSetup> {
+        let named = self.number("batch").map(|size| usize::try_from(size).unwrap_or(BATCH_LIMIT));
+        let size = named.or(has_subprotocol.then_some(BATCH_SIZE)).filter(|size| *size > 0)?;
+        let wait = Duration::from_millis(self.number("wait_ms").unwrap_or(0).min(WAIT_LIMIT_MS));
+        Some(BatchSetup { size: size.min(BATCH_LIMIT), wait })
+    }
+
+    /// What a feed that begins without a message wants, and what of it is unknown.
+    pub(crate) fn wish(&self) -> (Option<Wish>, Vec<MessageError>) {
+        let message = Subscribe {
+            channels: self.list(&["channels", "channel"]),
+            symbols: self.list(&["symbols", "symbol"]),
+            exchanges: self.list(&["exchanges", "exchange"]),
+            depth: self.number("depth"),
+            raw: self.is_true("raw"),
+            speed: Duration::from_millis(self.number("speed_ms").unwrap_or(0)),
+            ..Subscribe::default()
+        };
+        let (filter, errors) = message.filter();
+        (filter.map(|filter| Wish::of(filter, &message)), errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(pairs: &[(&str, &str)]) -> Parameters {
+        Parameters::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn lists_are_repeated_or_comma_separated() {
+        let query = parameters(&[("symbol", "BTC/USDT,ETH/USDT"), ("symbol", "SOL/USDT"), ("mode", "old")]);
+        let (wish, errors) = query.wish();
+        assert_eq!(errors, []);
+        assert_eq!(wish.expect("wish").filter.symbols.len(), 3);
+    }
+
+    #[test]
+    fn an_unreadable_start_is_an_error_and_live() {
+        let (start, errors) = parameters(&[("from", "yesterday")]).start();
+        assert_eq!((start, errors.len()), (Start::Live, 1));
+    }
+
+    #[test]
+    fn batches_come_with_the_subprotocol_or_a_size() {
+        assert_eq!(parameters(&[]).batch(false), None);
+        assert_eq!(parameters(&[]).batch(true).map(|b| b.size), Some(100));
+        let asked = parameters(&[("batch", "5000"), ("wait_ms", "9999")]).batch(false).expect("batch");
+        assert_eq!((asked.size, asked.wait), (1_000, Duration::from_millis(1_000)));
+    }
+}

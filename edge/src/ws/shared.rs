@@ -1,0 +1,171 @@
+//! What all workers and handlers of one fan-out share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::time::Clock;
+use bond_core::topic::StreamId;
+use metrics::{Counter, Gauge, counter, gauge};
+use smol_str::{SmolStr, format_smolstr};
+use tokio::sync::Notify;
+
+use super::admission::Admission;
+use super::hub::Hub;
+use super::leases::Leases;
+use super::mailbox::{Mailbox, Note};
+use super::pass::Tally;
+
+/// Deadlines and limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most connections at once.
+    pub connections: usize,
+    /// How often a heartbeat is sent.
+    pub heartbeat: Duration,
+    /// How long a client may take no byte before it is disconnected.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 100_000, heartbeat: Duration::from_secs(30), stall: Duration::from_secs(30) }
+    }
+}
+
+/// The shared state.
+pub(crate) struct Shared {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) board: SourceBoard,
+    pub(crate) meters: Meters,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    /// Tells this process' connections from those of other edges.
+    pub(crate) instance: SmolStr,
+    pub(crate) draining: AtomicBool,
+    pub(crate) emptied: Notify,
+    pub(crate) feeds: AtomicUsize,
+    pub(crate) totals: Totals,
+    connections: AtomicUsize,
+    next_name: AtomicU64,
+}
+
+/// Counters of this process.
+pub(crate) struct Totals {
+    delivered_events: AtomicU64,
+    delivered: Counter,
+    dropped: Counter,
+    open: Gauge,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            delivered_events: AtomicU64::new(0),
+            delivered: counter!("bond_events_delivered_total"),
+            dropped: counter!("bond_events_dropped_total"),
+            open: gauge!("bond_connections"),
+        }
+    }
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments, reason = "each is another part of the process")]
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        mailboxes: Vec<Arc<Mailbox>>,
+        admission: Arc<dyn Admission>,
+        board: SourceBoard,
+        meters: Meters,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        instance: SmolStr,
+    ) -> Self {
+        Self {
+            hub,
+            mailboxes,
+            admission,
+            board,
+            meters,
+            leases: Arc::default(),
+            clock,
+            limits,
+            instance,
+            draining: AtomicBool::new(false),
+            emptied: Notify::new(),
+            feeds: AtomicUsize::new(0),
+            totals: Totals::default(),
+            connections: AtomicUsize::new(0),
+            next_name: AtomicU64::new(0),
+        }
+    }
+
+    /// How many clients are connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Events written to clients since the start.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.totals.delivered_events.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for one connection more, unless there are too many or the edge is about to end.
+    pub(crate) fn open(&self) -> bool {
+        let count = self.connections.fetch_add(1, Ordering::AcqRel);
+        if count >= self.limits.connections || self.draining.load(Ordering::Acquire) {
+            self.closed();
+            return false;
+        }
+        self.totals.open.set((count + 1) as f64);
+        true
+    }
+
+    /// Gives the place of a connection back.
+    pub(crate) fn closed(&self) {
+        let left = self.connections.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.totals.open.set(left as f64);
+        if left == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// A name for a feed connection, unique among all edges.
+    pub(crate) fn name_feed(&self) -> SmolStr {
+        format_smolstr!("{}-{}", self.instance, self.next_name.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands a connection to one worker after the other.
+    pub(crate) fn adopt(&self, note: Note) {
+        let turn = self.next_name.fetch_add(1, Ordering::Relaxed) as usize;
+        self.mailboxes[turn % self.mailboxes.len()].send(note);
+    }
+
+    /// Counts what a turn came to.
+    pub(crate) fn count(&self, stream: Option<&StreamId>, tally: &Tally) {
+        if tally.delivered == 0 && tally.dropped == 0 {
+            return;
+        }
+        self.totals.delivered_events.fetch_add(tally.delivered, Ordering::Relaxed);
+        self.totals.delivered.increment(tally.delivered);
+        self.totals.dropped.increment(tally.dropped);
+        let Some(stream) = stream else { return };
+        let meter = self.meters.of(stream);
+        meter.add_out(tally.delivered);
+        meter.add_dropped(tally.dropped);
+        if tally.delivered > 0 {
+            meter.add_latency(self.clock.now().since(tally.newest));
+        }
+    }
+
+    /// The state of every source, as heartbeats tell it.
+    pub(crate) fn statuses(&self) -> BTreeMap<SmolStr, &'static str> {
+        self.board.snapshot().into_iter().map(|(name, status)| (name, status.state.as_str())).collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! What clients are told beside events, and what they are answered.

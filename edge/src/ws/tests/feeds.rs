@@ -1,0 +1,1 @@
+//! Feeds: many topics by a filter.

@@ -1,0 +1,312 @@
+//! A fan-out on a free port, a writer for its log, and a client.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bond_core::code::Code;
+use bond_core::control::{Command, Control, ControlError};
+use bond_core::log::{EventKind, EventLog, Fence, Record};
+use bond_core::memory::{MemoryLog, Retention};
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::time::{Clock, UnixNanos};
+use bond_core::topic::{StreamId, Topic};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::CancellationToken;
+
+use crate::server;
+use crate::ws::{Admission, Credentials, Fanout, FanoutConfig, FanoutParts, Grant, Refusal};
+
+/// Long enough for anything that happens at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) const STREAM: &str = "0123456789abcdef";
+
+#[derive(Debug)]
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the tests' wall clock")]
+    fn now(&self) -> UnixNanos {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        UnixNanos::from_nanos(since.as_nanos() as i64)
+    }
+}
+
+/// Knows the streams it was told of.
+#[derive(Default)]
+pub(super) struct Registry(pub(super) Mutex<HashSet<String>>);
+
+#[async_trait]
+impl StreamStore for Registry {
+    async fn claim(
+        &self,
+        _: DesiredStream,
+        _: Claim,
+        _: usize,
+        _: UnixNanos,
+    ) -> Result<(DesiredStream, bool), StoreError> {
+        Err(StoreError::Unavailable("not in this test".into()))
+    }
+
+    async fn release(&self, _: &StreamId, _: &str, _: UnixNanos) -> Result<Option<bool>, StoreError> {
+        Ok(None)
+    }
+
+    async fn get(
+        &self,
+        id: &StreamId,
+        now: UnixNanos,
+    ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
+        let known = self.0.lock().contains(id.as_str());
+        let stream =
+            DesiredStream { id: id.clone(), canonical: String::new(), spec: String::new(), created_at: now };
+        Ok(known.then_some((stream, Vec::new())))
+    }
+
+    async fn list(
+        &self,
+        _: &str,
+        _: Option<&StreamId>,
+        _: usize,
+        _: UnixNanos,
+    ) -> Result<Vec<DesiredStream>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn desired(&self, _: UnixNanos) -> Result<Vec<DesiredStream>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Commands(mpsc::Sender<Command>);
+
+#[async_trait]
+impl Control for Commands {
+    async fn send(&self, command: Command) -> Result<(), ControlError> {
+        self.0.send(command).await.map_err(|error| ControlError(error.to_string()))
+    }
+}
+
+/// Takes every token but `bad`; `brief` expires a moment after it was shown.
+struct Door;
+
+impl Door {
+    fn judge(token: Option<&str>) -> Result<Grant, Refusal> {
+        match token {
+            Some("bad") => Err(Refusal { code: Code::AuthInvalid, message: "get a new token".into() }),
+            Some("brief") => {
+                Ok(Grant { expires_at: Some(SystemClock.now().plus(Duration::from_millis(200))) })
+            }
+            _ => Ok(Grant::default()),
+        }
+    }
+}
+
+#[async_trait]
+impl Admission for Door {
+    async fn stream(&self, _: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
+        Self::judge(credentials.token)
+    }
+
+    async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
+        Self::judge(credentials.token)
+    }
+
+    fn refresh(&self, _: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
+        Self::judge(Some(token))
+    }
+}
+
+/// A running edge with its log.
+pub(super) struct Host {
+    pub(super) fanout: Fanout,
+    pub(super) log: MemoryLog,
+    pub(super) registry: Arc<Registry>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) meters: Meters,
+    pub(super) shutdown: CancellationToken,
+    pub(super) served: JoinHandle<()>,
+    fence: Fence,
+    url: String,
+}
+
+impl Host {
+    pub(super) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(&mut FanoutConfig)) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let retention =
+            Retention { ring: Duration::from_secs(60), topic_bytes: 256 << 20, total_bytes: 256 << 20 };
+        let log = MemoryLog::new(retention, Arc::clone(&clock), 7);
+        let fence = log.acquire().await.expect("fence");
+        let registry = Arc::new(Registry::default());
+        registry.0.lock().insert(STREAM.into());
+        let (sender, commands) = mpsc::channel(64);
+        let meters = Meters::default();
+        let parts = FanoutParts {
+            log: Arc::new(log.clone()),
+            store: Arc::clone(&registry) as Arc<dyn StreamStore>,
+            control: Arc::new(Commands(sender)),
+            admission: Arc::new(Door),
+            board: SourceBoard::default(),
+            meters: meters.clone(),
+            clock,
+        };
+        let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };
+        change(&mut config);
+        let fanout = Fanout::start(config, parts).expect("start");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let url = format!("ws://{}", listener.local_addr().expect("address"));
+        let shutdown = CancellationToken::new();
+        let serving = server::serve(vec![listener], fanout.router(), fanout.clone(), shutdown.clone());
+        let served = tokio::spawn(serving);
+        Self { fanout, log, registry, commands, meters, shutdown, served, fence, url }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub(super) async fn connect(&self, path: &str) -> Client {
+        Client::connect(&self.url(path), None).await
+    }
+
+    /// A client of the stream, with this query.
+    pub(super) async fn stream(&self, query: &str) -> Client {
+        self.connect(&format!("/ws/{STREAM}?token=t{query}")).await
+    }
+
+    pub(super) async fn append(&self, topic: &str, kind: EventKind, bodies: Vec<String>) {
+        let now = SystemClock.now();
+        let records = bodies.into_iter().map(|body| record(kind, now, body)).collect();
+        self.append_records(topic, records).await;
+    }
+
+    pub(super) async fn append_records(&self, topic: &str, records: Vec<Record>) {
+        let topic: Topic = topic.parse().expect("topic");
+        self.log.append(self.fence, &topic, records).await.expect("append");
+    }
+
+    /// Appends `count` events to the stream.
+    pub(super) async fn publish(&self, count: u64) {
+        let bodies = (0..count).map(|n| format!("\"n\":{n}")).collect();
+        self.append(&stream_topic(), EventKind::Trade, bodies).await;
+    }
+
+    pub(super) async fn keep(&self, topic: &str, body: &str) {
+        let topic = topic.parse().expect("topic");
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.log.keep(self.fence, &topic, body).await.expect("keep");
+    }
+
+    pub(super) async fn end(&self, topic: &str) {
+        self.log.end(self.fence, &topic.parse().expect("topic")).await.expect("end");
+    }
+
+    /// The epoch of the stream.
+    pub(super) async fn epoch(&self) -> String {
+        let topic = stream_topic().parse().expect("topic");
+        self.log.head(&topic).await.expect("head").expect("history").epoch.to_string()
+    }
+
+    pub(super) async fn command(&mut self) -> Command {
+        timeout(PATIENCE, self.commands.recv()).await.expect("a command in time").expect("a command")
+    }
+}
+
+pub(super) fn stream_topic() -> String {
+    format!("streams.{STREAM}")
+}
+
+pub(super) fn record(kind: EventKind, ts: UnixNanos, body: String) -> Record {
+    Record { kind, ts, order: ts, body: body.into(), changes: None }
+}
+
+/// A WebSocket client.
+pub(super) struct Client {
+    pub(super) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(super) subprotocol: Option<String>,
+}
+
+impl Client {
+    pub(super) async fn connect(url: &str, subprotocol: Option<&'static str>) -> Self {
+        let mut request = url.into_client_request().expect("url");
+        if let Some(name) = subprotocol {
+            request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("header"));
+        }
+        let (socket, response) =
+            timeout(PATIENCE, connect_async(request)).await.expect("in time").expect("connect");
+        let agreed = response.headers().get("sec-websocket-protocol");
+        let subprotocol = agreed.map(|value| value.to_str().expect("text").to_owned());
+        Self { socket, subprotocol }
+    }
+
+    pub(super) async fn say(&mut self, json: &str) {
+        self.socket.send(Message::text(json)).await.expect("send");
+    }
+
+    pub(super) async fn frame(&mut self) -> Message {
+        let frame = timeout(PATIENCE, self.socket.next()).await.expect("a frame in time");
+        frame.expect("not the end").expect("a good frame")
+    }
+
+    /// The next message.
+    pub(super) async fn next(&mut self) -> Value {
+        match self.frame().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("json"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message of this type, whatever comes before it.
+    pub(super) async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// The numbers of the next `count` messages, which must be events.
+    pub(super) async fn seqs(&mut self, count: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while seqs.len() < count {
+            let message = self.next().await;
+            seqs.push(message["seq"].as_u64().unwrap_or_else(|| panic!("no event: {message}")));
+        }
+        seqs
+    }
+
+    /// Reads on until the close, and returns its code and reason.
+    pub(super) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            if let Message::Close(frame) = self.frame().await {
+                let CloseFrame { code, reason } = frame.expect("a code");
+                return (code.into(), reason.to_string());
+            }
+        }
+    }
+
+    /// Shows that everything the server had for this client has come: it answers a ping with nothing before it.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        self.socket.send(Message::Ping(Bytes::from_static(b"?"))).await.expect("send");
+        matches!(self.frame().await, Message::Pong(_))
+    }
+}

@@ -1,0 +1,7 @@
+//! The fan-out as clients see it: real sockets over a log in memory.
+
+mod control;
+mod delivery;
+mod feeds;
+mod host;
+mod lifecycle;

@@ -1,0 +1,287 @@
+//! A thread that owns a share of the connections: it waits for sockets, rings and timers, and passes over who has something due.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bond_core::position::Start;
+use bond_core::topic::Topic;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use super::connection::{Carried, Connection, Follow, Place};
+use super::feed::{self, Workbench};
+use super::mailbox::{Mailbox, Note};
+use super::pass::{self, RunCache, Tally, Turn};
+use super::ring::{Joined, Ring};
+use super::shared::Shared;
+
+/// The token of the mailbox's waker. Connections have the slab's indices, which stay below.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// How many sockets are taken in one look.
+const EVENTS: usize = 1024;
+
+/// How often heartbeats, stalled clients and expired tokens are looked after.
+const TICK: Duration = Duration::from_millis(500);
+
+/// After so many connections of a pass the time is read anew.
+const CLOCK_USES: usize = 64;
+
+/// A ring that connections of this worker follow.
+struct Followed {
+    ring: Arc<Ring>,
+    connections: Vec<usize>,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) poll: Poll,
+    pub(super) connections: Slab<Connection>,
+    pub(super) now: Instant,
+    /// Who gets a turn without further news.
+    pub(super) ready: Vec<usize>,
+    pub(super) scratch: Vec<u8>,
+    followed: HashMap<u64, Followed>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    next_tick: Instant,
+    cache: RunCache,
+    bench: Workbench,
+    stopped: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, mailbox: Arc<Mailbox>, poll: Poll) -> Self {
+        let now = Instant::now();
+        Self {
+            index,
+            shared,
+            mailbox,
+            poll,
+            connections: Slab::new(),
+            now,
+            ready: Vec::new(),
+            scratch: vec![0; 64 * 1024],
+            followed: HashMap::new(),
+            timers: BinaryHeap::new(),
+            next_tick: now + TICK,
+            cache: RunCache::default(),
+            bench: Workbench::default(),
+            stopped: false,
+        }
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let (mut notes, mut advanced) = (Vec::new(), Vec::new());
+        while !self.stopped {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    tracing::error!(%error, "a fan-out worker cannot wait for sockets");
+                    return;
+                }
+                _ => {}
+            }
+            self.now = Instant::now();
+            self.mailbox.take(&mut notes, &mut advanced);
+            events.iter().for_each(|event| self.on_socket(event));
+            notes.drain(..).for_each(|note| self.on_note(note));
+            advanced.drain(..).for_each(|ring| self.pass(ring));
+            self.give_turns();
+            self.on_time();
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let timer = self.timers.peek().map_or(self.next_tick, |Reverse((at, _))| self.next_tick.min(*at));
+        timer.saturating_duration_since(Instant::now())
+    }
+
+    fn on_socket(&mut self, event: &Event) {
+        let id = event.token().0;
+        if !self.connections.contains(id) {
+            return;
+        }
+        if event.is_writable() {
+            self.connections[id].blocked = false;
+            self.ready.push(id);
+        }
+        if event.is_readable() || event.is_read_closed() {
+            self.read(id);
+        }
+    }
+
+    fn on_note(&mut self, note: Note) {
+        match note {
+            Note::Adopt(newcomer) => self.adopt(*newcomer),
+            Note::Began(topic) => self.on_began(&topic),
+            Note::StreamEnded(id) => self.on_stream_ended(&id),
+            Note::Drain => self.drain(),
+            Note::Stop => self.stopped = true,
+        }
+    }
+
+    /// Gives every follower of a ring that has news its turn.
+    fn pass(&mut self, id: u64) {
+        let Some(followed) = self.followed.get_mut(&id) else { return };
+        followed.ring.look(self.index);
+        let (ring, connections) = (Arc::clone(&followed.ring), std::mem::take(&mut followed.connections));
+        self.cache.clear();
+        let mut tally = Tally::default();
+        for group in connections.chunks(CLOCK_USES) {
+            self.now = Instant::now();
+            group.iter().for_each(|connection| self.turn_on_news(*connection, id, &mut tally));
+        }
+        if let Some(followed) = self.followed.get_mut(&id) {
+            followed.connections = connections;
+        }
+        if let Topic::Stream(stream) = &ring.topic {
+            self.shared.count(Some(stream), &tally);
+        }
+    }
+
+    fn turn_on_news(&mut self, id: usize, ring: u64, tally: &mut Tally) {
+        let connection = &mut self.connections[id];
+        match &mut connection.carried {
+            Carried::Stream { .. } => {
+                if connection.blocked {
+                    return;
+                }
+                let turn = pass::deliver(connection, &mut self.cache, &*self.shared.clock, self.now, tally);
+                if turn != Turn::Done {
+                    self.ready.push(id);
+                }
+            }
+            Carried::Feed(feed) => {
+                feed.mark(ring);
+                if !std::mem::replace(&mut feed.queued, true) {
+                    self.ready.push(id);
+                }
+            }
+            Carried::Nothing => {}
+        }
+    }
+
+    fn give_turns(&mut self) {
+        self.cache.clear();
+        for id in std::mem::take(&mut self.ready) {
+            if self.connections.contains(id) {
+                self.turn(id);
+            }
+        }
+    }
+
+    /// One turn of one connection.
+    pub(super) fn turn(&mut self, id: usize) {
+        let mut tally = Tally::default();
+        let connection = &mut self.connections[id];
+        let clock = &*self.shared.clock;
+        let (turn, timer) = match &mut connection.carried {
+            Carried::Stream { .. } => {
+                (pass::deliver(connection, &mut self.cache, clock, self.now, &mut tally), None)
+            }
+            Carried::Feed(feed) => {
+                feed.queued = false;
+                feed::deliver(connection, &mut self.bench, clock, self.now, &mut tally)
+            }
+            Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
+        };
+        self.shared.count(self.connections[id].carried.stream(), &tally);
+        match turn {
+            Turn::Done => {}
+            Turn::More => self.queue(id),
+            Turn::Broken => return self.remove(id),
+        }
+        if let Some(at) = timer {
+            self.set_timer(id, at);
+        }
+        if self.connections[id].unread && self.connections[id].outbox.is_empty() {
+            self.read(id);
+        }
+    }
+
+    fn queue(&mut self, id: usize) {
+        if let Carried::Feed(feed) = &mut self.connections[id].carried {
+            feed.queued = true;
+        }
+        self.ready.push(id);
+    }
+
+    fn set_timer(&mut self, id: usize, at: Instant) {
+        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        if feed.timer.is_none_or(|timer| at < timer) {
+            feed.timer = Some(at);
+            self.timers.push(Reverse((at, id)));
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((_, id))) = self.timers.peek().filter(|Reverse((at, _))| *at <= now).copied() {
+            self.timers.pop();
+            if let Some(Carried::Feed(feed)) = self.connections.get_mut(id).map(|c| &mut c.carried) {
+                feed.timer = None;
+                if !std::mem::replace(&mut feed.queued, true) {
+                    self.ready.push(id);
+                }
+            }
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+    }
+
+    /// Has a connection follow a topic.
+    pub(super) fn follow(&mut self, id: usize, topic: &Topic, start: Start) -> Follow {
+        let ring = self.shared.hub.follow(topic);
+        let followed = self
+            .followed
+            .entry(ring.id)
+            .or_insert_with(|| Followed { ring: Arc::clone(&ring), connections: Vec::new() });
+        followed.connections.push(id);
+        ring.interest(self.index, true);
+        // A gap is announced with the connection's first turn.
+        let place = match ring.join(&start, self.shared.clock.now(), false) {
+            Some(Joined { cursor, gap: None }) => Place::At(cursor),
+            _ => Place::Waiting(Box::new(start)),
+        };
+        Follow { ring, place }
+    }
+
+    /// Undoes [`Worker::follow`].
+    pub(super) fn unfollow(&mut self, id: usize, ring: u64) {
+        let Some(followed) = self.followed.get_mut(&ring) else { return };
+        if let Some(place) = followed.connections.iter().position(|connection| *connection == id) {
+            followed.connections.swap_remove(place);
+        }
+        if followed.connections.is_empty() {
+            followed.ring.interest(self.index, false);
+            self.followed.remove(&ring);
+        }
+    }
+
+    pub(super) fn register(&mut self, mut connection: Connection) -> io::Result<usize> {
+        let entry = self.connections.vacant_entry();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut connection.socket, Token(entry.key()), interest)?;
+        let id = entry.key();
+        entry.insert(connection);
+        Ok(id)
+    }
+}

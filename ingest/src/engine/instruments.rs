@@ -1,0 +1,275 @@
+//! The state of each instrument: what its ticker and funding stand at, its book, the trades seen; and who wants what of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bond_core::decimal::Price;
+use bond_core::dedupe::Seen;
+use bond_core::event::{BookUpdate, Channel, Funding, MarketData, MarketEvent, Ticker};
+use bond_core::instrument::{Instrument, Venue};
+use bond_core::log::{EventKind, Record};
+use bond_core::time::UnixNanos;
+use bond_core::topic::{MarketTopic, Topic};
+use bond_core::wire::{self, Stamp};
+use bytes::Bytes;
+
+use super::depth::DepthView;
+use super::losses::{Losses, Range};
+use super::outbox::Outbox;
+use crate::book::Book;
+use crate::report::RawFrame;
+use crate::venue::numbers_trades;
+
+/// Trade ids remembered of each instrument, to tell repeats.
+const REMEMBERED: usize = 4096;
+
+/// A stream that takes one channel of an instrument.
+#[derive(Clone, Debug)]
+pub(super) struct Taker {
+    /// Which of the running streams.
+    pub(super) stream: usize,
+    /// Whether the stream passes events on as they are.
+    pub(super) passes: bool,
+    /// Levels a side, where it passes order books on.
+    pub(super) depth: Option<u16>,
+}
+
+/// One instrument.
+#[derive(Debug)]
+pub(super) struct InstrumentState {
+    topics: HashMap<(Channel, Option<u16>), Topic>,
+    raw: Option<Topic>,
+    takers: HashMap<Channel, Vec<Taker>>,
+    seen: Seen,
+    losses: Option<Losses>,
+    ticker: Ticker,
+    funding: Funding,
+    book: Book,
+    depths: Vec<DepthView>,
+}
+
+/// An event as streams get it: with the venue's whole ticker or funding, and encoded for those that pass it on.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// The event as it came.
+    pub(super) event: MarketEvent,
+    /// Its record, one for each depth where it is an order book.
+    pub(super) records: Vec<(Option<u16>, Record)>,
+    /// The book's best bid and ask after it, where it is an order book.
+    pub(super) top: (Option<Price>, Option<Price>),
+}
+
+impl InstrumentState {
+    fn new(venue: Venue) -> Self {
+        Self {
+            losses: numbers_trades(venue).then(Losses::default),
+            topics: HashMap::new(),
+            raw: None,
+            takers: HashMap::new(),
+            seen: Seen::new(REMEMBERED),
+            ticker: Ticker::default(),
+            funding: Funding::default(),
+            book: Book::default(),
+            depths: Vec::new(),
+        }
+    }
+
+    /// Forgets who wants what, before that is said anew.
+    pub(super) fn clear_wants(&mut self) {
+        self.topics.clear();
+        self.raw = None;
+        self.takers.clear();
+    }
+
+    /// Publishes `topic` from here on.
+    pub(super) fn want_topic(&mut self, topic: &MarketTopic) {
+        self.topics.insert((topic.channel, topic.depth), Topic::Market(topic.clone()));
+    }
+
+    /// Publishes the venue's own frames from here on.
+    pub(super) fn want_raw(&mut self, instrument: &Instrument) {
+        self.raw = Some(Topic::Raw(instrument.clone()));
+    }
+
+    /// Gives `channel` to a stream from here on.
+    pub(super) fn want_taker(&mut self, channel: Channel, taker: Taker) {
+        self.takers.entry(channel).or_default().push(taker);
+    }
+
+    /// Keeps a view of the book for each depth that is now wanted, and no other. A view that stays goes on where it was.
+    pub(super) fn settle_depths(&mut self) {
+        let topics = self.topics.keys().filter_map(|(_, depth)| *depth);
+        let takers = self.takers(Channel::OrderBook).iter().filter_map(|taker| taker.depth);
+        let wanted: BTreeSet<u16> = topics.chain(takers).collect();
+        self.depths.retain(|view| wanted.contains(&view.depth()));
+        for depth in wanted {
+            if !self.depths.iter().any(|view| view.depth() == depth) {
+                self.depths.push(DepthView::new(depth));
+            }
+        }
+    }
+
+    /// Whether anybody wants anything of it.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.topics.is_empty() || self.raw.is_some() || !self.takers.is_empty()
+    }
+
+    /// Who takes `channel`.
+    pub(super) fn takers(&self, channel: Channel) -> &[Taker] {
+        self.takers.get(&channel).map_or(&[], Vec::as_slice)
+    }
+
+    /// The book can be trusted no more until its next snapshot.
+    pub(super) fn distrust_book(&mut self) {
+        self.book = Book::default();
+        self.depths.iter_mut().for_each(DepthView::restart);
+    }
+
+    /// Takes an event in and publishes it. `None` for a trade that was seen before.
+    pub(super) fn take(&mut self, event: MarketEvent, outbox: &mut Outbox) -> Option<Taken> {
+        let channel = event.data.channel();
+        let mut top = (None, None);
+        let records = match &event.data {
+            MarketData::Trade(trade) => {
+                if !self.seen.insert(&trade.trade_id) {
+                    return None;
+                }
+                if let (Some(losses), Ok(number)) = (&mut self.losses, trade.trade_id.parse()) {
+                    losses.observe(number, event.ts_event);
+                }
+                self.record_of(channel, &event)
+            }
+            MarketData::Ticker(update) => {
+                self.ticker.merge(update);
+                self.record_of(channel, &event)
+            }
+            MarketData::Funding(update) => {
+                merge_funding(&mut self.funding, update);
+                self.record_of(channel, &event)
+            }
+            MarketData::Liquidation(_) => self.record_of(channel, &event),
+            MarketData::Book(update) => {
+                self.book.apply(update);
+                top = (self.book.best_bid().map(|l| l.price), self.book.best_ask().map(|l| l.price));
+                self.depth_records(update, &event)
+            }
+        };
+        self.publish(channel, &records, outbox);
+        Some(Taken { event, records, top })
+    }
+
+    /// The trades that the venue numbered and never sent, as far as that is certain by now.
+    fn lost(&mut self, now: UnixNanos) -> Vec<Range> {
+        self.losses.as_mut().map_or_else(Vec::new, |losses| losses.due(now))
+    }
+
+    /// Encodes an event where somebody will read it as it is.
+    fn record_of(&self, channel: Channel, event: &MarketEvent) -> Vec<(Option<u16>, Record)> {
+        if !self.topics.contains_key(&(channel, None)) && !self.takers(channel).iter().any(|taker| taker.passes) {
+            return Vec::new();
+        }
+        let stamp = Stamp::from(event);
+        let mut body = Vec::with_capacity(256);
+        let kind = match &event.data {
+            MarketData::Trade(trade) => {
+                wire::trade(&stamp, trade, &mut body);
+                EventKind::Trade
+            }
+            MarketData::Ticker(_) => {
+                wire::ticker(&stamp, &self.ticker, &mut body);
+                EventKind::Ticker
+            }
+            MarketData::Funding(_) => {
+                wire::funding(&stamp, &self.funding, &mut body);
+                EventKind::Funding
+            }
+            MarketData::Liquidation(liquidation) => {
+                wire::liquidation(&stamp, liquidation, &mut body);
+                EventKind::Liquidation
+            }
+            MarketData::Book(_) => return Vec::new(),
+        };
+        vec![(None, record(kind, event, body.into(), None))]
+    }
+
+    fn depth_records(&mut self, update: &BookUpdate, event: &MarketEvent) -> Vec<(Option<u16>, Record)> {
+        let mut records = Vec::with_capacity(self.depths.len());
+        for view in &mut self.depths {
+            let depth = usize::from(view.depth());
+            let (bids, asks) = (self.book.bids(depth), self.book.asks(depth));
+            if let Some(p) = view.publish(update.kind, update.last_id, bids, asks, &Stamp::from(event)) {
+                let record = record(EventKind::OrderBook, event, p.whole, Some(p.changes));
+                records.push((Some(view.depth()), record));
+            }
+        }
+        records
+    }
+
+    fn publish(&self, channel: Channel, records: &[(Option<u16>, Record)], outbox: &mut Outbox) {
+        for (depth, record) in records {
+            if let Some(topic) = self.topics.get(&(channel, *depth)) {
+                outbox.event(topic, record.clone());
+            }
+        }
+    }
+
+    /// Publishes a venue's own frame, where that is wanted.
+    pub(super) fn publish_raw(&self, frame: &RawFrame, outbox: &mut Outbox) {
+        let Some(topic) = &self.raw else { return };
+        let stamp = Stamp { instrument: &frame.instrument, ts_event: frame.received, ts_exchange: None };
+        let mut body = Vec::with_capacity(frame.data.len() + 160);
+        wire::raw(&stamp, &frame.channel, &frame.data, &mut body);
+        let (ts, body) = (frame.received, body.into());
+        outbox.event(topic, Record { kind: EventKind::Raw, ts, order: ts, body, changes: None });
+    }
+}
+
+fn record(kind: EventKind, event: &MarketEvent, body: Bytes, changes: Option<Bytes>) -> Record {
+    let order = event.ts_exchange.unwrap_or(event.ts_event);
+    Record { kind, ts: event.ts_event, order, body, changes }
+}
+
+fn merge_funding(into: &mut Funding, update: &Funding) {
+    into.rate = update.rate.or(into.rate);
+    into.next_time = update.next_time.or(into.next_time);
+    into.mark = update.mark.or(into.mark);
+    into.index = update.index.or(into.index);
+}
+
+/// All instruments by name.
+#[derive(Debug, Default)]
+pub(super) struct Instruments(HashMap<Arc<Instrument>, InstrumentState>);
+
+impl Instruments {
+    /// The state of `instrument`, made when it is first asked for.
+    pub(super) fn of(&mut self, instrument: &Instrument) -> &mut InstrumentState {
+        let venue = instrument.venue;
+        self.0.entry(Arc::new(instrument.clone())).or_insert_with(|| InstrumentState::new(venue))
+    }
+
+    /// The state of `instrument`, if anybody wants it.
+    pub(super) fn get_mut(&mut self, instrument: &Instrument) -> Option<&mut InstrumentState> {
+        self.0.get_mut(instrument)
+    }
+
+    /// The trades that venues numbered and never sent, as far as that is certain by now.
+    pub(super) fn lost(&mut self, now: UnixNanos) -> Vec<(Arc<Instrument>, Range)> {
+        let lost = |(instrument, state): (&Arc<Instrument>, &mut InstrumentState)| {
+            let ranges = state.lost(now).into_iter();
+            ranges.map(|range| (Arc::clone(instrument), range)).collect::<Vec<_>>()
+        };
+        self.0.iter_mut().flat_map(lost).collect()
+    }
+
+    /// Forgets who wants what.
+    pub(super) fn clear_wants(&mut self) {
+        self.0.values_mut().for_each(InstrumentState::clear_wants);
+    }
+
+    /// Drops the instruments that nobody wants, and keeps books at the depths that are.
+    pub(super) fn settle(&mut self) {
+        self.0.retain(|_, state| state.is_wanted());
+        self.0.values_mut().for_each(InstrumentState::settle_depths);
+    }
+}
+

@@ -1,0 +1,134 @@
+//! The engine: the single writer. It keeps what runs in line with what is wanted, and turns reports into appends to the log.
+
+mod board;
+mod depth;
+mod health;
+mod instruments;
+mod losses;
+mod outbox;
+mod plan;
+mod run;
+mod streams;
+mod wants;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bond_core::control::{Command, Control, ControlError};
+use bond_core::instrument::{MarketType, Symbol, Venue};
+use bond_core::log::{EventLog, LogError};
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::store::StreamStore;
+use bond_core::time::Clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::session::{Network, Timing};
+use crate::source::guard::Guard;
+
+/// Commands that may wait for the engine; an edge that finds the queue full is told so.
+const COMMANDS: usize = 1024;
+
+/// One market of one venue, and where it is reached.
+#[derive(Clone, Debug)]
+pub struct Market {
+    /// The venue.
+    pub venue: Venue,
+    /// Its market.
+    pub market: MarketType,
+    /// What WebSocket paths are appended to.
+    pub ws_base: Url,
+    /// What REST paths are appended to.
+    pub rest_base: Url,
+    /// Whether its data are made up by a simulator, which clients are told.
+    pub simulated: bool,
+}
+
+/// How an engine behaves.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The markets it serves.
+    pub markets: Vec<Market>,
+    /// The symbols that `*` makes run.
+    pub feed_symbols: BTreeSet<Symbol>,
+    /// How long history is kept, and how long a topic runs on when nobody wants it.
+    pub ring: Duration,
+    /// How long windows wait for late events.
+    pub max_lag: Duration,
+    /// How patient sessions are.
+    pub timing: Timing,
+    /// Which addresses users' own sockets may be on.
+    pub guard: Guard,
+    /// The seed of the simulated social source.
+    pub social_seed: u64,
+}
+
+/// What an engine reads, writes and reports to.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where events go.
+    pub log: Arc<dyn EventLog>,
+    /// Which streams are wanted.
+    pub store: Arc<dyn StreamStore>,
+    /// Where the statuses of sources go.
+    pub board: SourceBoard,
+    /// Counters of streams.
+    pub meters: Meters,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct EngineHandle {
+    control: Arc<Commands>,
+    task: JoinHandle<Result<(), LogError>>,
+}
+
+impl EngineHandle {
+    /// The way of commands to it.
+    pub fn control(&self) -> Arc<dyn Control> {
+        Arc::<Commands>::clone(&self.control)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`] where another writer has taken over; [`LogError::Unavailable`] where the log failed or the task did.
+    pub async fn stopped(self) -> Result<(), LogError> {
+        self.task.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
+    }
+}
+
+/// Takes the log's lease and starts. The engine runs until `cancel`.
+///
+/// # Errors
+/// [`LogError`] where the log cannot be had.
+pub async fn start(
+    config: EngineConfig,
+    ports: Ports,
+    network: Network,
+    cancel: CancellationToken,
+) -> Result<EngineHandle, LogError> {
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let fence = ports.log.acquire().await?;
+    let engine = run::Engine::new(config, ports, network, fence, cancel);
+    let task = tokio::spawn(engine.run(commands));
+    Ok(EngineHandle { control: Arc::new(Commands(sender)), task })
+}
+
+/// Commands within one process.
+#[derive(Debug)]
+struct Commands(mpsc::Sender<Command>);
+
+#[async_trait]
+impl Control for Commands {
+    async fn send(&self, command: Command) -> Result<(), ControlError> {
+        self.0.send(command).await.map_err(|_| ControlError("the engine has stopped".to_owned()))
+    }
+}

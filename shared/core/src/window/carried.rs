@@ -1,0 +1,96 @@
+//! What a new writer of a stream takes over from its log.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::tally::{Mark, Standing};
+use crate::decimal::{Price, Rate};
+use crate::instrument::Venue;
+use crate::log::Record;
+use crate::time::UnixNanos;
+
+/// Where an earlier writer left off with a symbol: its last window, and the figures that stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Carried {
+    /// The end of the last window that was given out.
+    pub window_end: UnixNanos,
+    /// The last price.
+    pub price: Option<Price>,
+    /// The last best bid.
+    pub bid: Option<Price>,
+    /// The last best ask.
+    pub ask: Option<Price>,
+    /// The last funding rate.
+    pub funding_rate: Option<Rate>,
+    /// The last mark price.
+    pub mark: Option<Price>,
+    /// The last index price.
+    pub index: Option<Price>,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    price_close: Option<&'a RawValue>,
+    #[serde(borrow)]
+    funding_rate: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mark: Option<&'a RawValue>,
+    #[serde(borrow)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow)]
+    raw_data: Option<RawData<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct RawData<'a> {
+    #[serde(borrow)]
+    bid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ask: Option<&'a RawValue>,
+}
+
+impl Carried {
+    /// What an aggregate in the log carries, and the symbol (or `*`) it is about. Figures that a projection left out are not known.
+    /// `None` where the record is no aggregate.
+    pub fn from_record(record: &Record) -> Option<(String, Self)> {
+        let text = [b"{", record.body.as_ref(), b"}"].concat();
+        let body: Body<'_> = serde_json::from_slice(&text).ok()?;
+        let raw = body.raw_data.unwrap_or_default();
+        let carried = Self {
+            window_end: record.ts,
+            price: price(body.price_close),
+            bid: price(raw.bid),
+            ask: price(raw.ask),
+            funding_rate: body.funding_rate.and_then(|rate| Rate::parse(rate.get()).ok()),
+            mark: price(body.mark),
+            index: price(body.index),
+        };
+        Some((body.symbol.into_owned(), carried))
+    }
+
+    /// What stands for the new writer: older than anything of the window to come.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            price: self.mark_at(self.price),
+            bid: self.mark_at(self.bid),
+            ask: self.mark_at(self.ask),
+            funding_rate: self.mark_at(self.funding_rate),
+            mark: self.mark_at(self.mark),
+            index: self.mark_at(self.index),
+        }
+    }
+
+    fn mark_at<T>(&self, value: Option<T>) -> Option<Mark<T>> {
+        let ts = UnixNanos::from_nanos(self.window_end.as_nanos().saturating_sub(1));
+        value.map(|value| Mark { ts, venue: Venue::Okx, value })
+    }
+}
+
+fn price(raw: Option<&RawValue>) -> Option<Price> {
+    Price::parse(raw?.get()).ok()
+}

@@ -1,0 +1,198 @@
+//! The windows of one subject of a stream: a symbol, or `*` where the stream has none.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::aggregate::{Aggregate, tally_of};
+use super::intake::Channels;
+use super::quotes::VenueQuotes;
+use super::sources::Sources;
+use super::tally::{Input, Standing, Tally};
+use super::{Moment, Outcome, Subject};
+use crate::instrument::{Symbol, Venue};
+use crate::time::UnixNanos;
+
+/// What does not change while the stream runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) interval: Duration,
+    /// Whether any subject has the channel `funding`.
+    pub(super) funding: bool,
+}
+
+/// The state of one subject.
+#[derive(Clone, Debug)]
+pub(super) struct SubjectWindows {
+    pub(super) symbol: Option<Symbol>,
+    pub(super) channels: Channels,
+    name: Arc<str>,
+    /// The start of the next window to close; `None` until windows open.
+    next: Option<UnixNanos>,
+    /// Windows that hold something, by start. Empty ones are made up when they close.
+    open: VecDeque<OpenWindow>,
+    /// What stands at the start of the next window to close.
+    pub(super) standing: Standing,
+    /// Late events since the last aggregate.
+    late: u64,
+    /// Whether windows were left out since the last one closed.
+    cut: bool,
+    pub(super) sources: Sources,
+    pub(super) quotes: VenueQuotes,
+}
+
+#[derive(Clone, Debug)]
+struct OpenWindow {
+    start: UnixNanos,
+    venues: Vec<(Venue, Tally)>,
+    tweets: u64,
+    custom: u64,
+    simulated: bool,
+}
+
+impl OpenWindow {
+    fn new(start: UnixNanos) -> Self {
+        Self { start, venues: Vec::new(), tweets: 0, custom: 0, simulated: false }
+    }
+}
+
+/// Something that happened, as a window counts it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening<'a> {
+    /// Data of a venue.
+    Market(Venue, &'a Input),
+    /// A tweet, and whether a simulation made it up.
+    Tweet { simulated: bool },
+    /// A custom event.
+    Custom,
+    /// A liquidation at a venue.
+    Liquidation(Venue),
+}
+
+impl SubjectWindows {
+    pub(super) fn new(subject: Subject, interval: Duration) -> Self {
+        let name = subject.symbol.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        Self {
+            symbol: subject.symbol,
+            channels: Channels::new(&subject.channels),
+            name: name.into(),
+            next: subject.carried.map(|carried| aligned_up(carried.window_end, interval)),
+            open: VecDeque::new(),
+            standing: subject.carried.map(|carried| carried.standing()).unwrap_or_default(),
+            late: 0,
+            cut: false,
+            sources: Sources::new(&subject.sources),
+            quotes: VenueQuotes::default(),
+        }
+    }
+
+    /// Opens windows, unless an earlier writer left them open: from that of the clock's first moment; where a price is needed, from that
+    /// of the watermark, since a window that ended before the clock began may still get one.
+    pub(super) fn begin(&mut self, clock_window: UnixNanos, watermark_window: UnixNanos) {
+        let needs_price = self.channels.have_a_price();
+        self.next.get_or_insert(if needs_price { watermark_window } else { clock_window });
+    }
+
+    /// The start of the next window to close.
+    pub(super) fn next(&self) -> UnixNanos {
+        self.next.unwrap_or(UnixNanos::from_nanos(i64::MAX))
+    }
+
+    /// Counts what happened in its window, or as late where that is closed.
+    pub(super) fn count(&mut self, happening: Happening<'_>, moment: Moment) -> Outcome {
+        let Moment { at, start, open_from } = moment;
+        if start < open_from.max(self.next()) {
+            return self.count_late(happening, at);
+        }
+        let window = self.window(start);
+        match happening {
+            Happening::Market(venue, input) => {
+                if tally_of(&mut window.venues, venue).add(input, at, venue).is_err() {
+                    return Outcome::TooLarge;
+                }
+            }
+            Happening::Tweet { simulated } => {
+                window.tweets += 1;
+                window.simulated |= simulated;
+            }
+            Happening::Custom => window.custom += 1,
+            Happening::Liquidation(venue) => {
+                tally_of(&mut window.venues, venue);
+                window.custom += 1;
+            }
+        }
+        Outcome::Counted
+    }
+
+    /// Too late to be part of its window, but what it says may still be the newest there is.
+    fn count_late(&mut self, happening: Happening<'_>, at: UnixNanos) -> Outcome {
+        self.late += 1;
+        if let Happening::Market(venue, input) = happening {
+            self.standing.update(&input.standing(at, venue));
+        }
+        Outcome::Late
+    }
+
+    fn window(&mut self, start: UnixNanos) -> &mut OpenWindow {
+        let after = self.open.iter().rev().take_while(|window| window.start >= start).count();
+        let at = self.open.len() - after;
+        if self.open.get(at).is_none_or(|window| window.start != start) {
+            self.open.insert(at, OpenWindow::new(start));
+        }
+        &mut self.open[at]
+    }
+
+    /// Leaves out empty windows before `earliest`.
+    pub(super) fn skip_empty_before(&mut self, earliest: UnixNanos) {
+        let filled = self.open.front().map_or(earliest, |window| window.start.min(earliest));
+        if let Some(next) = self.next.as_mut().filter(|next| **next < filled) {
+            *next = filled;
+            self.cut = true;
+        }
+    }
+
+    /// Closes the next window, which began late if it began before `steady_since`. `None` where there is no price yet and the stream
+    /// is to have one.
+    pub(super) fn close(&mut self, rules: &Rules, steady_since: UnixNanos) -> Option<Aggregate> {
+        let start = self.next();
+        let end = start.plus(rules.interval);
+        self.next = Some(end);
+        let filled = self.open.pop_front_if(|window| window.start == start);
+        let window = filled.unwrap_or_else(|| OpenWindow::new(start));
+        let total = sum(&window.venues);
+        self.standing.update(&total.standing());
+        if self.channels.have_a_price() && self.standing.price.is_none() {
+            return None;
+        }
+        let down = self.sources.lacking(start);
+        let whole = start >= steady_since && !std::mem::take(&mut self.cut);
+        Some(Aggregate {
+            start,
+            end,
+            symbol: Arc::clone(&self.name),
+            venues: window.venues,
+            total,
+            standing: self.standing,
+            tweets: window.tweets,
+            custom: window.custom,
+            late: std::mem::take(&mut self.late),
+            complete: whole && down.is_empty(),
+            simulated: window.simulated || self.sources.any_simulated(),
+            down,
+            funding: rules.funding,
+        })
+    }
+}
+
+/// The first window boundary at or after `time`.
+fn aligned_up(time: UnixNanos, interval: Duration) -> UnixNanos {
+    time.plus(interval.saturating_sub(Duration::from_nanos(1))).window_start(interval)
+}
+
+fn sum(venues: &[(Venue, Tally)]) -> Tally {
+    let mut total = Tally::default();
+    for (_, tally) in venues {
+        total.merge(tally);
+    }
+    total
+}

@@ -1,0 +1,68 @@
+//! Dependencies point down only, and the `bond` command stays quick to build.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Which crates of this workspace each may use, tests apart.
+const ALLOWED: [(&str, &[&str]); 5] = [
+    ("bond-core", &[]),
+    ("bond-sim", &[]),
+    ("bond-ingest", &["bond-core"]),
+    ("bond-edge", &["bond-core", "bond-ingest", "bond-sim"]),
+    ("bond-e2e", &[]),
+];
+
+/// What must not come into the `bond` command: an SDK, a columnar store, a C toolchain.
+const KEPT_OUT: [&str; 5] = ["aws-", "arrow", "openssl-sys", "cmake", "bindgen"];
+
+fn cargo(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn dependencies_point_down_only() -> Result<()> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])?)?;
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
+    for package in metadata["packages"].as_array().context("packages")? {
+        let name = package["name"].as_str().context("name")?;
+        let may = allowed.get(name).with_context(|| format!("{name} has no place in the layers yet: give it one"))?;
+        let uses: BTreeSet<&str> = package["dependencies"]
+            .as_array()
+            .context("dependencies")?
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .filter_map(|dependency| dependency["name"].as_str())
+            .filter(|dependency| dependency.starts_with("bond-"))
+            .collect();
+        let forbidden: Vec<_> = uses.iter().filter(|used| !may.contains(used)).collect();
+        ensure!(forbidden.is_empty(), "{name} must not depend on {forbidden:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_core_has_no_io_and_no_runtime() -> Result<()> {
+    let tree = cargo(&["tree", "-p", "bond-core", "-e", "normal,no-proc-macro", "--prefix", "none", "-f", "{p} {f}"])?;
+    for line in tree.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        ensure!(!["mio", "hyper", "reqwest", "axum", "redb", "fred"].contains(&name), "bond-core depends on {name}");
+        if name == "tokio" {
+            ensure!(!line.contains("rt") && !line.contains("net"), "bond-core wants more of tokio than its locks: {line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_command_stays_free_of_what_is_slow_to_build() -> Result<()> {
+    let tree = cargo(&["tree", "-p", "bond-edge", "-e", "normal,build", "--prefix", "none"])?;
+    for name in tree.lines().filter_map(|line| line.split_whitespace().next()) {
+        ensure!(!KEPT_OUT.iter().any(|out| name.starts_with(out)), "the bond command must not depend on {name}");
+    }
+    Ok(())
+}
