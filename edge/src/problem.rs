@@ -38,7 +38,7 @@ pub struct Problem {
     status: u16,
     /// Which problem it is. Stable: match on this.
     #[schema(value_type = String)]
-    code: &'static str,
+    code: Code,
     /// What is wrong and what to fix.
     detail: String,
     /// Why a sentence was not understood, in one word. Stable.
@@ -81,7 +81,7 @@ impl Problem {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            code: code.as_str(),
+            code,
             detail: detail.into(),
             reason: None,
             retryable: code.is_retryable(),
@@ -107,6 +107,21 @@ impl Problem {
     #[must_use]
     pub fn with_suggestions(self, suggestions: Vec<String>) -> Self {
         Self { suggestions, ..self }
+    }
+
+    /// Which problem it is.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong and what to fix.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Sentences that would be understood.
+    pub fn suggestions(&self) -> &[String] {
+        &self.suggestions
     }
 
     fn http_status(&self) -> StatusCode {
@@ -187,7 +202,7 @@ fn unnamed(status: StatusCode) -> Problem {
 fn log(response: &Response) {
     let status = response.status().as_u16();
     match response.extensions().get::<Problem>() {
-        Some(problem) => tracing::info!(status, code = problem.code, detail = problem.detail, "refused"),
+        Some(problem) => tracing::info!(status, code = problem.code.as_str(), detail = problem.detail, "refused"),
         None => tracing::debug!(status, "answered"),
     }
 }

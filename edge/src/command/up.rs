@@ -1,10 +1,12 @@
 //! `bond up`: ingest and the edge in one process.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::control::Control;
+use bond_core::instrument::Venue;
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
@@ -25,7 +27,7 @@ use crate::auth::Access;
 use crate::cli::{UpArgs, Venues};
 use crate::config::Settings;
 use crate::keys::Keys;
-use crate::rest::{self, Readiness, RestSettings, RestState, Traffic};
+use crate::rest::{self, Readiness, RestSettings, RestState, Totals, Traffic};
 use crate::store::RedbStore;
 use crate::venues::{self, Served};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts, Limits};
@@ -49,7 +51,8 @@ pub async fn run(args: &UpArgs, settings: Settings) -> Outcome {
     let readiness = Readiness::default();
     readiness.set(true);
     let ws_port = addresses[1].port();
-    let edge = Edge { args, settings: &settings, ports, engine: &engine, readiness, ws_port };
+    let venues = served.markets.iter().map(|market| market.venue).collect();
+    let edge = Edge { args, settings: &settings, ports, engine: &engine, readiness, venues, ws_port };
     let (fanout, router) = edge.start()?;
     let stop = cancel.clone();
     let serving = tokio::spawn(async move { server::serve(listeners, router, fanout, stop).await });
@@ -144,6 +147,7 @@ struct Edge<'a> {
     ports: Ports,
     engine: &'a EngineHandle,
     readiness: Readiness,
+    venues: BTreeSet<Venue>,
     ws_port: u16,
 }
 
@@ -156,7 +160,10 @@ impl Edge<'_> {
         let parts = FanoutParts { log, store, control, admission, board, meters, clock };
         let fanout = Fanout::start(self.fanout_config()?, parts)?;
         let counted = fanout.clone();
-        state.traffic.attach(move || counted.stats());
+        state.traffic.attach(move || {
+            let stats = counted.stats();
+            Totals { subscriptions: stats.connections as u64, messages: stats.delivered }
+        });
         let router = rest::router(state, fanout.router());
         Ok((fanout, router))
     }
@@ -200,6 +207,7 @@ impl Edge<'_> {
             ws_host: self.settings.ws_host.clone(),
             ws_port: self.ws_port,
             allow_private_sources: self.settings.allow_private_sources,
+            venues: self.venues.clone(),
         }
     }
 }

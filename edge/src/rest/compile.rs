@@ -1,10 +1,12 @@
 //! From a request to a spec: the boundary to the language and the spec's form.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use bond_core::code::Code;
+use bond_core::instrument::Venue;
 use bond_core::language::{self, Compilation, Defaults, Explanation, LanguageError};
 use bond_core::spec::{SpecError, StreamSpec};
 use serde::Serialize;
@@ -71,7 +73,7 @@ pub(super) async fn compile(
 pub(super) fn understand(body: &Map<String, Value>, settings: &RestSettings) -> Result<Compiled, Problem> {
     let example = "such as \"BTC price + tweets every 5s\"";
     let compiled = match (body.get("natural_language"), body.get("spec")) {
-        (Some(Value::String(sentence)), None) => read_sentence(sentence, settings)?,
+        (Some(Value::String(sentence)), None) => compile_sentence(sentence, &settings.venues)?,
         (None, Some(spec)) => read_spec(spec)?,
         (Some(_), Some(_)) => return Err(invalid("give natural_language or spec, not both")),
         (Some(_), None) => return Err(invalid(format!("natural_language must be a string, {example}"))),
@@ -81,8 +83,12 @@ pub(super) fn understand(body: &Map<String, Value>, settings: &RestSettings) -> 
     Ok(compiled)
 }
 
-fn read_sentence(sentence: &str, settings: &RestSettings) -> Result<Compiled, Problem> {
-    let defaults = Defaults { venues: settings.venues.clone() };
+/// What a sentence means where `venues` are configured. Its URLs are not guarded.
+///
+/// # Errors
+/// [`Problem`] that says what was not understood.
+pub fn compile_sentence(sentence: &str, venues: &BTreeSet<Venue>) -> Result<Compiled, Problem> {
+    let defaults = Defaults { venues: venues.clone() };
     language::compile(sentence, &defaults).map(Compiled::from).map_err(language_problem)
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn all(State(state): State<Arc<RestState>>, headers: HeaderMap)
     }
     let now = state.clock.now();
     let metrics = ServerMetrics {
-        active_subscriptions: state.traffic.active_subscriptions(),
+        active_subscriptions: state.traffic.totals().subscriptions,
         messages_per_second: state.traffic.messages_per_second(state.started_at, now),
         uptime: seconds(now.since(state.started_at)),
         exchange_status: exchange_status(&state),

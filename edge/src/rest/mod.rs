@@ -35,9 +35,10 @@ use crate::auth::{Access, Caller};
 use crate::problem::{self, Problem};
 
 pub use self::compile::Compiled;
+pub use self::compile::compile_sentence;
 pub use self::health::Readiness;
 pub use self::openapi::document;
-pub use self::traffic::Traffic;
+pub use self::traffic::{Totals, Traffic};
 
 /// What the handlers work with.
 pub struct RestState {

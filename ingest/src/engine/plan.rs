@@ -1,7 +1,6 @@
 //! What a stream needs of the outside, resolved against the markets this process serves.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bond_core::event::Channel;
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
@@ -11,34 +10,32 @@ use smol_str::SmolStr;
 
 /// A stream as the engine runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamPlan {
+pub(super) struct StreamPlan {
     /// The stream.
-    pub id: StreamId,
+    pub(super) id: StreamId,
     /// Its spec.
-    pub spec: StreamSpec,
-    /// The windows' length; `None` passes every source event through.
-    pub interval: Option<Duration>,
+    pub(super) spec: StreamSpec,
     /// What is taken of which instrument.
-    pub market: BTreeSet<MarketNeed>,
+    pub(super) market: BTreeSet<MarketNeed>,
     /// Named venues that this process does not serve, and the symbols they were named for.
-    pub unserved: BTreeSet<(Venue, Symbol)>,
+    pub(super) unserved: BTreeSet<(Venue, Symbol)>,
     /// Assets whose posts are taken.
-    pub assets: BTreeSet<SmolStr>,
+    pub(super) assets: BTreeSet<SmolStr>,
     /// Users' own sockets.
-    pub sockets: Vec<WebSocketSource>,
+    pub(super) sockets: Vec<WebSocketSource>,
 }
 
 /// One channel of one instrument that a stream takes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct MarketNeed {
+pub(super) struct MarketNeed {
     /// The instrument.
-    pub instrument: Instrument,
+    pub(super) instrument: Instrument,
     /// The channel.
-    pub channel: Channel,
+    pub(super) channel: Channel,
     /// The symbol of the stream that its events count for.
-    pub symbol: Symbol,
+    pub(super) symbol: Symbol,
     /// For order books that are passed through: levels a side.
-    pub depth: Option<u16>,
+    pub(super) depth: Option<u16>,
 }
 
 /// The markets that this process serves.
@@ -49,7 +46,6 @@ impl StreamPlan {
     pub(super) fn new(spec: StreamSpec, markets: &Markets) -> Self {
         let mut plan = Self {
             id: spec.id(),
-            interval: spec.interval().map(|interval| interval.as_duration()),
             market: BTreeSet::new(),
             unserved: BTreeSet::new(),
             assets: BTreeSet::new(),
@@ -65,11 +61,6 @@ impl StreamPlan {
             }
         }
         plan
-    }
-
-    /// Whether it has a source whose events carry a venue's time, so that its windows follow venue time.
-    pub(super) fn has_market(&self) -> bool {
-        !self.market.is_empty() || !self.unserved.is_empty()
     }
 
     fn add_market(&mut self, source: &MarketSource, markets: &Markets) {
@@ -158,6 +149,6 @@ mod tests {
     fn a_named_venue_without_a_market_here_is_kept_as_unserved() {
         let plan = plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["kraken"]}]}"#, &BOTH);
         assert_eq!(plan.unserved.len(), 1);
-        assert!(plan.market.is_empty() && plan.has_market());
+        assert!(plan.market.is_empty());
     }
 }

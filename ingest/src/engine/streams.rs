@@ -1,11 +1,9 @@
 //! One running stream: its windows and transforms, or every event as it comes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::event::{Channel, Custom, Tweet};
-use bond_core::event_clock::Pace;
 use bond_core::instrument::Symbol;
 use bond_core::log::{EventKind, Record};
 use bond_core::meter::StreamMeter;
@@ -44,11 +42,11 @@ impl StreamRun {
         (max_lag, ring): (Duration, Duration),
         now: UnixNanos,
     ) -> Self {
-        let mode = match plan.interval {
+        let mode = match Config::for_spec(&plan.spec, max_lag, ring) {
             None => Mode::PassOn,
-            Some(interval) => {
-                let windows = Windows::new(config(&plan, interval, max_lag, ring), now);
-                Mode::Windows(Box::new(windows), Pipeline::new(plan.spec.transforms().iter().map(Into::into)))
+            Some(mut config) => {
+                config.subjects.iter_mut().for_each(|subject| name_sources(subject, &plan));
+                Mode::Windows(Box::new(Windows::new(config, now)), Pipeline::new(plan.spec.transforms()))
             }
         };
         Self { topic: Topic::Stream(plan.id.clone()), plan, meter, mode }
@@ -154,19 +152,8 @@ fn record(kind: EventKind, ts: UnixNanos, ts_exchange: Option<UnixNanos>, body: 
     Record { kind, ts, order: ts_exchange.unwrap_or(ts), body: body.into(), changes: None }
 }
 
-fn config(plan: &StreamPlan, interval: Duration, max_lag: Duration, ring: Duration) -> Config {
-    let channels: BTreeSet<Channel> = plan.market.iter().map(|need| need.channel).collect();
-    let pace = if plan.has_market() { Pace::Venues } else { Pace::Ours };
-    let symbols = plan.spec.symbols();
-    let subjects = match symbols.is_empty() {
-        true => vec![Subject::default()],
-        false => symbols.iter().map(|symbol| subject(plan, symbol)).collect(),
-    };
-    Config { interval, max_lag, ring, channels, pace, subjects }
-}
-
-fn subject(plan: &StreamPlan, symbol: &Symbol) -> Subject {
-    let needs = plan.market.iter().filter(|need| need.symbol == *symbol);
-    let sources = needs.map(|need| SmolStr::new_static(need.instrument.venue.name())).collect();
-    Subject { symbol: Some(symbol.clone()), sources, carried: None }
+/// The venues that a symbol's windows lack while they are down.
+fn name_sources(subject: &mut Subject, plan: &StreamPlan) {
+    let needs = plan.market.iter().filter(|need| subject.symbol.as_ref() == Some(&need.symbol));
+    subject.sources = needs.map(|need| SmolStr::new_static(need.instrument.venue.name())).collect();
 }

@@ -139,7 +139,7 @@ impl Wants {
         self.lingering.retain(|topic, _| !wanted.contains(topic));
         let ended: Vec<_> =
             self.lingering.iter().filter(|(_, until)| **until <= now).map(|(topic, _)| topic.clone()).collect();
-        ended.iter().for_each(|topic| drop(self.lingering.remove(topic)));
+        ended.iter().for_each(|topic| { self.lingering.remove(topic); });
         wanted.extend(self.lingering.keys().cloned());
         self.running.clone_from(wanted);
         ended
