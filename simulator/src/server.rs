@@ -96,8 +96,12 @@ impl Simulator {
     }
 
     /// Puts a fault in force. On return it is: no matching frame passes it any more, and what happens at once has happened.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `inject(text.parse()?)`"
+    )]
     pub fn inject(&self, fault: Fault) -> FaultId {
-        self.hub.inject(fault)
+        self.hub.inject(&fault)
     }
 
     /// Ends all faults in force. What they did stays done.
