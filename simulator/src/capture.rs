@@ -11,7 +11,7 @@ use serde_json::json;
 
 use self::book::RecordedBook;
 use self::read::{Record, read};
-use self::shift::{Family, Shift};
+use self::shift::{Ids, Shift};
 use crate::clock::{MILLI, UnixNanos};
 use crate::config::{Market, Venue};
 use crate::frame::Outlet;
@@ -225,19 +225,14 @@ fn put(venue: Venue, stream: &str, id: &str, data: &str, outlet: &mut Outlet<'_>
 /// Times move by the recording's span, trade ids by their range, update ids by their range and a gap.
 fn round(records: &[Record]) -> Shift {
     let span = records.last().map_or(0, |record| record.offset);
-    let range = |family| {
-        let ids = || {
-            records
-                .iter()
-                .flat_map(|record| shift::values(&record.data, family))
-        };
-        let (low, high) = (ids().min(), ids().max());
-        low.zip(high).map_or(0, |(low, high)| high - low + 1)
-    };
+    let ids = records
+        .iter()
+        .fold(Ids::default(), |ids, record| ids.merge(&record.ids));
+    let count = |range: Option<(u64, u64)>| range.map_or(0, |(low, high)| high - low + 1);
     Shift::new(
         span / MILLI + 1,
-        range(Family::Trade),
-        range(Family::Book) + ROUND_GAP,
+        count(ids.trade),
+        count(ids.book) + ROUND_GAP,
     )
 }
 

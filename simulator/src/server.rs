@@ -33,7 +33,8 @@ pub struct Simulator {
 /// The capture cannot be read, or the address cannot be bound.
 pub async fn serve(config: Config) -> anyhow::Result<Simulator> {
     let clock = Clock::start();
-    let source = Source::open(&config, clock.now())?;
+    let (settings, now) = (config.clone(), clock.now());
+    let source = tokio::task::spawn_blocking(move || Source::open(&settings, now)).await??;
     let listener = TcpListener::bind(config.bind)
         .await
         .with_context(|| format!("bind {}", config.bind))?;
