@@ -288,3 +288,83 @@ fn unit(spec: &Spec) -> i64 {
     let lots = Decimal::from(20) / (lot_in_coins * price);
     i64::try_from(lots.trunc()).unwrap_or(1).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::config::Market;
+
+    type Levels = BTreeMap<(Side, i64), i64>;
+
+    fn best(levels: &Levels, side: Side) -> Option<i64> {
+        let mut ticks = levels
+            .keys()
+            .filter(|(of, _)| *of == side)
+            .map(|(_, ticks)| *ticks);
+        if side == Side::Bid {
+            ticks.next_back()
+        } else {
+            ticks.next()
+        }
+    }
+
+    fn opened(rng: &mut ChaCha8Rng) -> (Instrument, Levels) {
+        let spec = Spec::new(Venue::Binance, Market::Spot, 0);
+        let instrument = Instrument::new(4, Venue::Binance, spec, 1_795_000_000_000 * MILLI, rng);
+        let of = |side| {
+            instrument
+                .book
+                .top(side, usize::MAX)
+                .into_iter()
+                .map(move |level| ((side, level.ticks), level.lots))
+        };
+        let levels = of(Side::Bid).chain(of(Side::Ask)).collect();
+        (instrument, levels)
+    }
+
+    /// Applies changes to `levels`; each trade must be among them, in order, at what was then the best price.
+    fn check(levels: &mut Levels, changes: &[Change], mut trades: VecDeque<Trade>) {
+        for Change { side, level } in changes {
+            let before = levels.get(&(*side, level.ticks)).copied().unwrap_or(0);
+            let fits = |trade: &Trade| {
+                (trade.taker.opposite(), trade.ticks, before - trade.lots)
+                    == (*side, level.ticks, level.lots)
+            };
+            if trades.front().is_some_and(fits) {
+                trades.pop_front();
+                assert_eq!(best(levels, *side), Some(level.ticks), "not at the touch");
+            }
+            if level.lots == 0 {
+                levels.remove(&(*side, level.ticks));
+            } else {
+                levels.insert((*side, level.ticks), level.lots);
+            }
+        }
+        assert!(trades.is_empty(), "no level was reduced by {trades:?}");
+    }
+
+    #[test]
+    fn trades_print_at_the_touch_and_take_from_the_book_what_they_say() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let (mut instrument, mut levels) = opened(&mut rng);
+        let mut printed = 0;
+        for step in 0..2_000 {
+            let events = instrument.act((1_795_000_000_000 + step * 50) * MILLI, false, &mut rng);
+            let of = |event| {
+                if let Event::Trade(trade) = event {
+                    Some(trade)
+                } else {
+                    None
+                }
+            };
+            let trades: VecDeque<Trade> = events.into_iter().filter_map(of).collect();
+            printed += trades.len();
+            check(&mut levels, &instrument.take_changes(), trades);
+        }
+        assert!(printed > 500, "{printed} trades");
+    }
+}

@@ -76,3 +76,21 @@ pub(super) fn liquidation_datum(spec: &Spec, liquidation: &Liquidation) -> Value
         "p": spec.price(liquidation.ticks).to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Venue;
+
+    #[test]
+    fn a_long_that_is_liquidated_by_selling_is_a_buy() {
+        let spec = Spec::new(Venue::Bybit, Market::Perpetual, 0);
+        let liquidation = Liquidation {
+            order: Side::Ask,
+            ticks: 950_000,
+            lots: 1,
+            at: 0,
+        };
+        assert_eq!(liquidation_datum(&spec, &liquidation)["S"], "Buy");
+    }
+}
