@@ -42,7 +42,10 @@ impl Admission for Gate {
         let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
         match self.0.store.get(id, self.0.clock.now()).await {
             Ok(Some(_)) => Ok(grant),
-            Ok(None) => Err(Refusal { code: Code::NotFound, message: format!("stream {id} has ended: create it again") }),
+            Ok(None) => Err(Refusal {
+                code: Code::NotFound,
+                message: format!("stream {id} has ended: create it again"),
+            }),
             Err(error) => Err(Refusal { code: Code::InternalError, message: error.to_string() }),
         }
     }

@@ -94,7 +94,8 @@ fn at(venue: Venue, kind: MarketType, url: &str, simulated: bool) -> Result<Mark
 
 fn market(venue: Venue, kind: MarketType, ws: &str, rest: &str, simulated: bool) -> Result<Market, Failure> {
     let url = |text: &str| {
-        Url::parse(text).map_err(|error| Failure::new(Exit::NotUnderstood, format!("not a URL: {text}: {error}")))
+        Url::parse(text)
+            .map_err(|error| Failure::new(Exit::NotUnderstood, format!("not a URL: {text}: {error}")))
     };
     Ok(Market { venue, market: kind, ws_base: url(ws)?, rest_base: url(rest)?, simulated })
 }

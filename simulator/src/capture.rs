@@ -11,10 +11,11 @@ use serde_json::json;
 
 use self::book::RecordedBook;
 use self::read::{Record, read};
-use self::shift::{Family, Shift};
+use self::shift::{Ids, Shift};
 use crate::clock::{MILLI, UnixNanos};
 use crate::config::{Market, Venue};
 use crate::frame::Outlet;
+use crate::market::{ASSETS, Spec};
 use crate::rest::{Answer, Request};
 use crate::seeded::{Listing, binance_info, bybit_info, okx_info};
 use crate::source::Progress;
@@ -24,7 +25,7 @@ const ROUND_GAP: u64 = 1_000;
 /// Frames handed out before the caller looks at the clock again.
 const BATCH: usize = 8_192;
 
-/// A recording and the place reached in it.
+/// A recording and the place reached in it. Its book is that of the one instrument whose snapshot was recorded.
 #[derive(Debug)]
 pub(crate) struct Capture {
     venue: Venue,
@@ -174,7 +175,7 @@ impl Capture {
         let listings = || {
             self.symbols
                 .iter()
-                .map(|symbol| listing(self.venue, symbol))
+                .map(|symbol| listing(self.venue, self.market, symbol))
                 .collect()
         };
         match (self.venue, request.path.as_str()) {
@@ -188,7 +189,7 @@ impl Capture {
             }
             (Venue::Okx, "/api/v5/public/instruments") => okx_info(listings(), request),
             (Venue::Bybit, "/v5/market/instruments-info") => {
-                bybit_info(self.market, listings(), request, now)
+                bybit_info(self.market, &listings(), request, now)
             }
             _ => Answer::new(404, r#"{"msg":"Not Found"}"#),
         }
@@ -224,19 +225,14 @@ fn put(venue: Venue, stream: &str, id: &str, data: &str, outlet: &mut Outlet<'_>
 /// Times move by the recording's span, trade ids by their range, update ids by their range and a gap.
 fn round(records: &[Record]) -> Shift {
     let span = records.last().map_or(0, |record| record.offset);
-    let range = |family| {
-        let ids = || {
-            records
-                .iter()
-                .flat_map(|record| shift::values(&record.data, family))
-        };
-        let (low, high) = (ids().min(), ids().max());
-        low.zip(high).map_or(0, |(low, high)| high - low + 1)
-    };
+    let ids = records
+        .iter()
+        .fold(Ids::default(), |ids, record| ids.merge(&record.ids));
+    let count = |range: Option<(u64, u64)>| range.map_or(0, |(low, high)| high - low + 1);
     Shift::new(
         span / MILLI + 1,
-        range(Family::Trade),
-        range(Family::Book) + ROUND_GAP,
+        count(ids.trade),
+        count(ids.book) + ROUND_GAP,
     )
 }
 
@@ -253,20 +249,17 @@ fn symbol(venue: Venue, stream: &str) -> Option<String> {
     }
 }
 
-/// What can be said of an instrument that is known by name only: ticks and lots are the finest.
-fn listing(venue: Venue, symbol: &str) -> Listing {
+/// An instrument of the seeded market has its venue's ticks and lots there; of another only the name is known.
+fn listing(venue: Venue, market: Market, symbol: &str) -> Listing {
+    let mut specs = (0..ASSETS.len()).map(|asset| Spec::new(venue, market, asset));
+    let known = specs.find(|spec| spec.symbol == symbol);
+    known.map_or_else(|| listing_by_name(venue, symbol), |spec| Listing::of(&spec))
+}
+
+/// Ticks and lots are the finest: no number of the capture is finer.
+fn listing_by_name(venue: Venue, symbol: &str) -> Listing {
     let finest = "0.00000001".to_owned();
-    let mut parts = symbol.split('-');
-    let (base, quote) = match venue {
-        Venue::Okx => (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        ),
-        _ => ["USDT", "USDC", "BTC"]
-            .iter()
-            .find_map(|quote| symbol.strip_suffix(quote).map(|base| (base, *quote)))
-            .unwrap_or((symbol, "")),
-    };
+    let (base, quote) = split_name(venue, symbol);
     Listing {
         symbol: symbol.to_owned(),
         base: base.to_owned(),
@@ -275,4 +268,19 @@ fn listing(venue: Venue, symbol: &str) -> Listing {
         lot: finest,
         contract: "1".to_owned(),
     }
+}
+
+fn split_name(venue: Venue, symbol: &str) -> (&str, &str) {
+    if venue == Venue::Okx {
+        let mut parts = symbol.split('-');
+        return (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
+    }
+    let by_quote = |quote: &'static str| symbol.strip_suffix(quote).map(|base| (base, quote));
+    ["USDT", "USDC", "BTC"]
+        .into_iter()
+        .find_map(by_quote)
+        .unwrap_or((symbol, ""))
 }

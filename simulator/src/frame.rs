@@ -1,6 +1,7 @@
 //! A data frame on its way to the subscribers of one stream.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -146,7 +147,7 @@ impl Outlet<'_> {
     pub(crate) fn plain(
         &mut self,
         stream: &str,
-        id: impl ToString,
+        id: impl Display,
         encode: impl FnOnce() -> String,
     ) {
         if let Some(name) = self.interest.wanted(stream) {
@@ -159,7 +160,7 @@ impl Outlet<'_> {
     pub(crate) fn binance(
         &mut self,
         stream: &str,
-        id: impl ToString,
+        id: impl Display,
         encode: impl FnOnce() -> String,
     ) {
         if let Some(name) = self.interest.wanted(stream) {

@@ -111,7 +111,7 @@ impl Stats {
     }
 }
 
-/// The last [`KEPT`] entries.
+/// The last 20,000 entries.
 #[derive(Debug)]
 pub struct Journal {
     entries: Mutex<VecDeque<Entry>>,
@@ -121,10 +121,7 @@ pub struct Journal {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self {
-            entries: Mutex::default(),
-            written: watch::Sender::new(0),
-        }
+        Self { entries: Mutex::default(), written: watch::Sender::new(0) }
     }
 }
 
@@ -150,12 +147,7 @@ impl Journal {
         let mut written = self.written.subscribe();
         loop {
             written.mark_unchanged();
-            let found = self
-                .entries
-                .lock()
-                .iter()
-                .find(|entry| wanted(entry))
-                .cloned();
+            let found = self.entries.lock().iter().find(|entry| wanted(entry)).cloned();
             if let Some(entry) = found {
                 return entry;
             }

@@ -3,6 +3,8 @@
 //! Everything here happens at scheduled times drawn from the seed. How often the caller looks does not change what happens.
 
 mod book;
+mod event;
+mod fair;
 mod instrument;
 mod latent;
 mod spec;
@@ -11,7 +13,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub(crate) use book::{Change, Level, Side, difference};
-pub(crate) use instrument::{Event, Instrument, Liquidation, Trade};
+pub(crate) use event::{Event, Liquidation, Trade};
+pub(crate) use instrument::Instrument;
 pub use latent::LatentPrice;
 pub(crate) use spec::{ASSETS, Spec};
 
@@ -44,6 +47,7 @@ pub(crate) struct Exchange {
     mean_gap: f64,
     next_event: UnixNanos,
     next_boundary: UnixNanos,
+    next_liquidation: UnixNanos,
 }
 
 impl Exchange {
@@ -73,6 +77,7 @@ impl Exchange {
             rng,
             mean_gap: 1e9 / rate.clamp(0.01, 1e7),
             next_event: start,
+            next_liquidation: start + 1_000 * MILLI,
             next_boundary: (start / BOUNDARY + 1) * BOUNDARY,
         }
     }
@@ -100,7 +105,7 @@ impl Exchange {
         let at = self.next_event;
         self.next_event += self.gap();
         let instrument = self.pick();
-        let liquidation = self.rng.random_bool(self.liquidation_chance());
+        let liquidation = self.liquidates(instrument, at);
         let events = self.instruments[instrument].act(at, liquidation, &mut self.rng);
         Step::Events { instrument, events }
     }
@@ -127,9 +132,14 @@ impl Exchange {
         market * ASSETS.len() + asset.unwrap_or(0)
     }
 
-    /// One liquidation in four seconds on average, in whatever event comes then.
-    fn liquidation_chance(&self) -> f64 {
-        (self.mean_gap / 4e9).min(1.0)
+    /// Whether the event is a liquidation: on perpetuals one each 1 to 5 s.
+    fn liquidates(&mut self, instrument: usize, at: UnixNanos) -> bool {
+        let perpetual = self.instruments[instrument].spec.market == Market::Perpetual;
+        let due = perpetual && at >= self.next_liquidation;
+        if due {
+            self.next_liquidation = at + self.rng.random_range(1_000..5_000) * MILLI;
+        }
+        due
     }
 }
 
@@ -205,6 +215,6 @@ mod tests {
             .iter()
             .filter(|step| step.contains("Liquidation"))
             .count();
-        assert!((1..20).contains(&liquidations), "{liquidations} in 20 s");
+        assert!((4..20).contains(&liquidations), "{liquidations} in 20 s");
     }
 }

@@ -33,7 +33,8 @@ pub struct Simulator {
 /// The capture cannot be read, or the address cannot be bound.
 pub async fn serve(config: Config) -> anyhow::Result<Simulator> {
     let clock = Clock::start();
-    let source = Source::open(&config, clock.now())?;
+    let (settings, now) = (config.clone(), clock.now());
+    let source = tokio::task::spawn_blocking(move || Source::open(&settings, now)).await??;
     let listener = TcpListener::bind(config.bind)
         .await
         .with_context(|| format!("bind {}", config.bind))?;
@@ -96,8 +97,12 @@ impl Simulator {
     }
 
     /// Puts a fault in force. On return it is: no matching frame passes it any more, and what happens at once has happened.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `inject(text.parse()?)`"
+    )]
     pub fn inject(&self, fault: Fault) -> FaultId {
-        self.hub.inject(fault)
+        self.hub.inject(&fault)
     }
 
     /// Ends all faults in force. What they did stays done.

@@ -1,5 +1,11 @@
 //! Bybit as a client sees it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what went wrong by panicking"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -63,11 +69,10 @@ async fn deltas_follow_the_snapshot_one_by_one_and_agree_with_level_one() {
                 level.map(|(price, size)| (*price, *size)).unwrap()
             };
             let book = (top(bids.last_key_value()), top(asks.first_key_value()));
-            let quote = quotes
-                .range(..=seq)
-                .next_back()
-                .expect("level one comes first")
-                .1;
+            // The first snapshots may be of different moments.
+            let Some((_, quote)) = quotes.range(..=seq).next_back() else {
+                continue;
+            };
             assert_eq!(book, *quote);
             checked += 1;
         }

@@ -89,7 +89,10 @@ fn access(args: &UpArgs) -> Result<Access, Failure> {
 async fn listen(args: &UpArgs, port: u16) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(args.bind, port);
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot listen on {address}: {error}; choose with --rest-port and --ws-port"))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot listen on {address}: {error}; choose with --rest-port and --ws-port"),
+        )
     })
 }
 

@@ -73,7 +73,8 @@ impl Engine {
             linger: config.ring,
         };
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
-        let social = social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
+        let social =
+            social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
         let markets = open_markets(&config, &network, &sender, &ports, &cancel);
         Self {
             ports,
@@ -195,7 +196,8 @@ impl Engine {
         for id in self.wants.retain_streams(&wanted) {
             self.end_stream(&id).await?;
         }
-        let unknown: Vec<_> = desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
+        let unknown: Vec<_> =
+            desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
         unknown.into_iter().for_each(|stream| self.begin_stream(&stream));
         Ok(())
     }
@@ -296,7 +298,9 @@ impl Engine {
             }
             Report::Source { source, state, since, reason } => {
                 tracing::info!(%source, %state, %reason, "source changed state");
-                self.ports.board.put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
+                self.ports
+                    .board
+                    .put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
             }
         }
     }
@@ -329,7 +333,8 @@ impl Engine {
         show(&self.ports.board, &self.sources.venues(), &self.simulated);
         for topic in self.wants.topics() {
             let Topic::Market(market) = topic else { continue };
-            let own = Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
+            let own =
+                Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
             if let Some(health) = self.sources.of(&own) {
                 self.told.tell(topic, market.instrument.venue, &health, &mut self.outbox);
             }
@@ -392,7 +397,10 @@ fn open_markets(
             timing: config.timing,
         };
         let clock = Arc::clone(&ports.clock);
-        handles.insert((name, kind), market::spawn(session, network.clone(), reports.clone(), clock, cancel.clone()));
+        handles.insert(
+            (name, kind),
+            market::spawn(session, network.clone(), reports.clone(), clock, cancel.clone()),
+        );
     }
     handles
 }

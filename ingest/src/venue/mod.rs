@@ -94,7 +94,7 @@ pub enum Decoded {
         /// The venue's words.
         reason: String,
     },
-    /// A sign of life without data: a pong, an empty update.
+    /// A sign of life without data: a pong, a best price sent again.
     Alive,
     /// A well-formed frame that carries nothing we take, and why.
     Ignored(&'static str),

@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::shift::{self, Family};
+use super::shift::Ids;
 
 /// One recorded frame.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) alias: Option<Arc<str>>,
     /// The frame, at Binance without the combined wrapper.
     pub(super) data: String,
+    /// The ids in it.
+    pub(super) ids: Ids,
     /// The last trade id or update id that it carries.
     pub(super) id: String,
 }
@@ -106,9 +108,11 @@ fn record(offset: u64, frame: &str) -> Option<Record> {
         _ => return None,
     };
     let alias = stream.as_deref().and_then(alias).map(Arc::from);
+    let ids = Ids::of(data);
     Some(Record {
         offset,
-        id: last_id(data),
+        ids,
+        id: last_id(&ids),
         stream: stream.map(Arc::from),
         alias,
         data: data.to_owned(),
@@ -127,9 +131,8 @@ fn alias(stream: &str) -> Option<String> {
         .map(|symbol| format!("{symbol}@depth@100ms"))
 }
 
-fn last_id(data: &str) -> String {
-    let last = |family| shift::values(data, family).max();
-    last(Family::Trade)
-        .or_else(|| last(Family::Book))
-        .map_or_else(String::new, |id| id.to_string())
+fn last_id(ids: &Ids) -> String {
+    ids.trade
+        .or(ids.book)
+        .map_or_else(String::new, |(_, last)| last.to_string())
 }

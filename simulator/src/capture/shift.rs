@@ -91,11 +91,43 @@ impl Shift {
     }
 }
 
-/// Ids or times of one family in a frame.
-pub(super) fn values(frame: &str, family: Family) -> impl Iterator<Item = u64> + '_ {
-    numbers(frame)
-        .filter(move |number| number.family == family)
-        .map(|number| number.value)
+/// The lowest and highest ids of frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub(super) trade: Option<(u64, u64)>,
+    pub(super) book: Option<(u64, u64)>,
+}
+
+impl Ids {
+    pub(super) fn of(frame: &str) -> Self {
+        let mut ids = Self::default();
+        for number in numbers(frame) {
+            match number.family {
+                Family::Time => {}
+                Family::Trade => widen(&mut ids.trade, (number.value, number.value)),
+                Family::Book => widen(&mut ids.book, (number.value, number.value)),
+            }
+        }
+        ids
+    }
+
+    /// So that they span another frame's ids too.
+    pub(super) fn merge(mut self, other: &Self) -> Self {
+        other
+            .trade
+            .into_iter()
+            .for_each(|range| widen(&mut self.trade, range));
+        other
+            .book
+            .into_iter()
+            .for_each(|range| widen(&mut self.book, range));
+        self
+    }
+}
+
+fn widen(range: &mut Option<(u64, u64)>, (low, high): (u64, u64)) {
+    let before = range.unwrap_or((low, high));
+    *range = Some((before.0.min(low), before.1.max(high)));
 }
 
 /// A number that belongs to a key of [`KEYS`], and where its digits are.

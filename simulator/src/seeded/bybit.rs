@@ -2,10 +2,12 @@
 //!
 //! Source of shapes and periods: Bybit v5 WebSocket docs, read 2026-11.
 
+mod encode;
 mod ticker;
 
 use serde_json::{Value, json};
 
+use self::encode::{liquidation_datum, message, trade_id, trade_message};
 use self::ticker::Ticker;
 use super::list::{bybit_answer, bybit_category};
 use super::view::View;
@@ -13,7 +15,7 @@ use super::{Listing, Wire, bybit_info, levels};
 use crate::clock::{MILLI, UnixNanos};
 use crate::config::Market;
 use crate::frame::Outlet;
-use crate::market::{Event, Instrument, Level, Liquidation, Side, Spec, Trade};
+use crate::market::{Event, Instrument, Liquidation, Side, Spec};
 use crate::rest::{Answer, Request};
 
 /// Depths of `orderbook` and how often each is published.
@@ -114,75 +116,6 @@ impl Book {
     }
 }
 
-/// `ts` comes before `type` on spot and after it on derivatives: clients must not read by position.
-fn message(
-    topic: &str,
-    kind: &str,
-    spec: &Spec,
-    bids: &[Level],
-    asks: &[Level],
-    view: &View,
-) -> String {
-    let ms = view.at / MILLI;
-    let head = match spec.market {
-        Market::Spot => format!("\"ts\":{ms},\"type\":\"{kind}\""),
-        Market::Perpetual => format!("\"type\":\"{kind}\",\"ts\":{ms}"),
-    };
-    format!(
-        "{{\"topic\":\"{topic}\",{head},\"data\":{{\"s\":\"{}\",\"b\":{},\"a\":{},\"u\":{},\"seq\":{}}},\"cts\":{ms}}}",
-        spec.symbol,
-        levels(spec, bids, ""),
-        levels(spec, asks, ""),
-        view.updates,
-        view.sequence,
-    )
-}
-
-fn side(side: Side) -> &'static str {
-    if side == Side::Bid { "Buy" } else { "Sell" }
-}
-
-/// Spot ids are long decimals, those of derivatives UUIDs.
-fn trade_id(spec: &Spec, id: u64) -> String {
-    match spec.market {
-        Market::Spot => format!("22900000{id}"),
-        Market::Perpetual => format!("{:08x}-0000-5000-8000-{id:012x}", spec.asset),
-    }
-}
-
-fn trade_message(topic: &str, spec: &Spec, trade: &Trade) -> String {
-    let (ms, id) = (trade.at / MILLI, trade_id(spec, trade.id));
-    let direction = if spec.market == Market::Spot {
-        ""
-    } else {
-        "\"L\":\"ZeroPlusTick\","
-    };
-    format!(
-        "{{\"topic\":\"{topic}\",\"type\":\"snapshot\",\"ts\":{ms},\"data\":[{{\"T\":{ms},\"s\":\"{}\",\"S\":\"{}\",\"v\":\"{}\",\"p\":\"{}\",{direction}\"i\":\"{id}\",\"BT\":false,\"RPI\":false,\"seq\":{}}}]}}",
-        spec.symbol,
-        side(trade.taker),
-        spec.size(trade.lots),
-        spec.price(trade.ticks),
-        trade.sequence,
-    )
-}
-
-/// `S` is the side of the position: `Buy` when a long was liquidated, by an order to sell.
-fn liquidation_datum(spec: &Spec, liquidation: &Liquidation) -> Value {
-    let position = if liquidation.order == Side::Ask {
-        Side::Bid
-    } else {
-        Side::Ask
-    };
-    json!({
-        "T": liquidation.at / MILLI,
-        "s": spec.symbol,
-        "S": side(position),
-        "v": spec.size(liquidation.lots).to_string(),
-        "p": spec.price(liquidation.ticks).to_string(),
-    })
-}
-
 impl Wire for Bybit {
     fn event(
         &mut self,
@@ -200,7 +133,7 @@ impl Wire for Bybit {
                 });
             }
             Event::Liquidation(liquidation) => {
-                self.topics[index].liquidations.push(liquidation.clone())
+                self.topics[index].liquidations.push(liquidation.clone());
             }
             Event::Top { .. } => {}
         }
@@ -263,11 +196,11 @@ impl Wire for Bybit {
                 bybit_answer(0, "OK", seconds, now)
             }
             "/v5/market/instruments-info" => {
-                let listings = instruments
+                let listings: Vec<Listing> = instruments
                     .iter()
                     .map(|instrument| Listing::of(&instrument.spec))
                     .collect();
-                bybit_info(self.market, listings, request, now)
+                bybit_info(self.market, &listings, request, now)
             }
             "/v5/market/orderbook" => self.rest_book(instruments, request, now),
             _ => Answer::new(404, r#"{"msg":"Not Found"}"#),
