@@ -12,7 +12,8 @@ use hyper::header::{
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -65,16 +66,20 @@ async fn respond(
             None => Answer::new(404, r#"{"msg":"Not Found"}"#),
         }
     } else {
-        let query = request.uri().query().unwrap_or_default();
-        let answer = hub.answer(&rest::Request::new(request.uri().path(), query));
-        tokio::time::sleep(answer.wait).await;
-        answer
+        rest(&hub, request.uri()).await
     };
     hub.journal.write(Entry::Served {
         path,
         status: answer.status,
     });
     write(answer)
+}
+
+async fn rest(hub: &Hub, uri: &Uri) -> Answer {
+    let request = rest::Request::new(uri.path(), uri.query().unwrap_or_default());
+    let answer = hub.answer(&request);
+    tokio::time::sleep(answer.wait).await;
+    answer
 }
 
 fn is_upgrade(request: &Request<Incoming>) -> bool {
@@ -115,30 +120,21 @@ fn upgrade(
             r#"{"msg":"Sec-WebSocket-Key is missing"}"#,
         ));
     };
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let work = async {
-            let Ok(upgraded) = upgraded.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-                return;
-            };
-            let stream = parts.io.into_inner();
-            let socket = WebSocketStream::from_partially_read(
-                stream,
-                parts.read_buf.into(),
-                Role::Server,
-                None,
-            )
-            .await;
-            let ticket = hub.connect(opening, path);
-            session::run(hub, ticket, socket).await;
-        };
-        tokio::select! {
-            () = work => {}
-            () = stop.cancelled() => {}
-        }
-    });
+    let websocket = websocket(hub, hyper::upgrade::on(&mut request), opening, path);
+    tokio::spawn(stop.run_until_cancelled_owned(websocket));
     switch_protocols(&accept)
+}
+
+/// Takes the TCP stream back from hyper, so that a reset can be a reset.
+async fn websocket(hub: Arc<Hub>, upgraded: OnUpgrade, opening: Opening, path: String) {
+    let Ok(upgraded) = upgraded.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return;
+    };
+    let (stream, read) = (parts.io.into_inner(), parts.read_buf.into());
+    let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, None).await;
+    let ticket = hub.connect(opening, path);
+    session::run(hub, ticket, socket).await;
 }
 
 fn switch_protocols(accept: &str) -> Response<Full<Bytes>> {

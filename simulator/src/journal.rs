@@ -62,7 +62,8 @@ pub enum Entry {
         /// Its text form.
         text: String,
     },
-    /// A fault changed the fate of a frame, an answer or a connection.
+    /// A fault changed the fate of a frame, an answer or a connection. Frames that fall to [`crate::Effect::Silence`] are only
+    /// counted, in [`StreamStats::withheld`].
     Applied {
         /// The fault.
         fault: FaultId,

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::config::Venue;
 use crate::hub::{Hub, Outgoing, Ticket};
 
 /// Messages written before a flush.
@@ -155,7 +156,7 @@ impl Session {
             .idle_timeout
             .is_some_and(|idle| now >= self.last_traffic + idle)
         {
-            return Err(End::Close(4004, "No data received in 30s.".to_owned()));
+            return Err(idle(config.venue));
         }
         if self
             .open_ping
@@ -208,6 +209,14 @@ impl Session {
                 let _ = self.socket.get_ref().set_zero_linger();
             }
         }
+    }
+}
+
+/// OKX names its reason (seen live, 2026); Bybit ends idle connections without one.
+fn idle(venue: Venue) -> End {
+    match venue {
+        Venue::Okx => End::Close(4004, "No data received in 30s.".to_owned()),
+        _ => End::Close(1001, "idle".to_owned()),
     }
 }
 
