@@ -71,7 +71,7 @@ pub enum Entry {
         stream: String,
         /// The id that the frame carried: of the last trade in it, or the book's update id.
         id: String,
-        /// The frame as it would have been sent, without a combined wrapper.
+        /// The frame as it would have been sent, without a combined wrapper: its first 4,096 characters.
         text: String,
     },
     /// A capture began to replay, or began again.
