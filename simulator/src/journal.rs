@@ -62,7 +62,8 @@ pub enum Entry {
         /// Its text form.
         text: String,
     },
-    /// A fault changed the fate of a frame, an answer or a connection.
+    /// A fault changed the fate of a frame, an answer or a connection. Frames that fall to [`crate::Effect::Silence`] are only
+    /// counted, in [`StreamStats::withheld`].
     Applied {
         /// The fault.
         fault: FaultId,
@@ -70,7 +71,7 @@ pub enum Entry {
         stream: String,
         /// The id that the frame carried: of the last trade in it, or the book's update id.
         id: String,
-        /// The frame as it would have been sent, without a combined wrapper.
+        /// The frame as it would have been sent, without a combined wrapper: its first 4,096 characters.
         text: String,
     },
     /// A capture began to replay, or began again.

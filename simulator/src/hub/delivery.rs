@@ -11,6 +11,8 @@ use crate::fault::{Effect, FaultId, Moment};
 use crate::frame::Frame;
 use crate::journal::{Entry, StreamStats};
 
+/// Characters of a frame that the journal keeps.
+const MOST_NOTED: usize = 4_096;
 /// Messages held back for later by `delay` and `ack-late`; more are sent at once.
 const MOST_DELAYED: usize = 65_536;
 
@@ -56,7 +58,7 @@ impl State {
         let (stream, id, text) = (
             frame.stream.to_string(),
             frame.id.clone(),
-            frame.text.to_string(),
+            frame.text.chars().take(MOST_NOTED).collect(),
         );
         self.journal.write(Entry::Applied {
             fault,

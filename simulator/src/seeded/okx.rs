@@ -7,8 +7,8 @@ mod encode;
 use serde_json::json;
 
 use self::encode::{
-    LEVEL_REST, liquidation_push, name, put_funding, put_mark_price, put_ticker, short_book,
-    snapshot, trade_push, update,
+    LEVEL_REST, liquidation_push, name, put_funding, put_mark_price, put_open_interest,
+    put_short_book, put_snapshot, put_ticker, trade_push, update,
 };
 use super::list::okx_error;
 use super::view::{Delta, View};
@@ -72,9 +72,7 @@ impl Okx {
             ("books5", &mut channels.best_five),
         ] {
             if view.publish(instrument, at).is_some() {
-                outlet.plain(&name(channel, spec), view.sequence, || {
-                    short_book(channel, spec, view)
-                });
+                put_short_book(channel, spec, view, outlet);
             }
         }
         let view = &mut channels.book;
@@ -148,11 +146,8 @@ impl Wire for Okx {
         instrument.take_changes();
         self.books(index, instrument, at, outlet);
         self.ticker(index, instrument, at, outlet);
-        if instrument.spec.market == Market::Perpetual && at.is_multiple_of(1_000 * MILLI) {
-            put_mark_price(instrument, at, outlet);
-        }
-        if instrument.spec.market == Market::Perpetual && at.is_multiple_of(30_000 * MILLI) {
-            put_funding(instrument, at, outlet);
+        if instrument.spec.market == Market::Perpetual {
+            perpetual_boundary(instrument, at, outlet);
         }
     }
 
@@ -174,27 +169,15 @@ impl Wire for Okx {
             return;
         };
         let (instrument, channels) = (&mut instruments[index], &self.channels[index]);
+        let perpetual = instrument.spec.market == Market::Perpetual;
         match channel {
-            "books" => outlet.plain(stream, channels.book.sequence, || {
-                snapshot(&instrument.spec, &channels.book)
-            }),
-            "books5" => {
-                let view = &channels.best_five;
-                outlet.plain(stream, view.sequence, || {
-                    short_book(channel, &instrument.spec, view)
-                });
-            }
-            "bbo-tbt" => {
-                let view = &channels.best;
-                outlet.plain(stream, view.sequence, || {
-                    short_book(channel, &instrument.spec, view)
-                });
-            }
+            "books" => put_snapshot(&instrument.spec, &channels.book, outlet),
+            "books5" => put_short_book(channel, &instrument.spec, &channels.best_five, outlet),
+            "bbo-tbt" => put_short_book(channel, &instrument.spec, &channels.best, outlet),
             "tickers" => put_ticker(instrument, now, outlet),
-            "funding-rate" if instrument.spec.market == Market::Perpetual => {
-                put_funding(instrument, now, outlet);
-            }
-            "mark-price" => put_mark_price(instrument, now, outlet),
+            "funding-rate" if perpetual => put_funding(instrument, now, outlet),
+            "mark-price" if perpetual => put_mark_price(instrument, now, outlet),
+            "open-interest" if perpetual => put_open_interest(&instrument.spec, now, outlet),
             _ => {}
         }
     }
@@ -229,6 +212,19 @@ impl Wire for Okx {
 
     fn book_stream(&self, spec: &Spec) -> String {
         name("books", spec)
+    }
+}
+
+/// Mark price each second, open interest each 3 s, funding each 30 s.
+fn perpetual_boundary(instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
+    if at.is_multiple_of(1_000 * MILLI) {
+        put_mark_price(instrument, at, outlet);
+    }
+    if at.is_multiple_of(3_000 * MILLI) {
+        put_open_interest(&instrument.spec, at, outlet);
+    }
+    if at.is_multiple_of(30_000 * MILLI) {
+        put_funding(instrument, at, outlet);
     }
 }
 

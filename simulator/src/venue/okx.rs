@@ -14,7 +14,7 @@ const HOUR: u64 = 3_600_000_000_000;
 const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// Channels of the public address that name an instrument.
-const BY_INSTRUMENT: [&str; 9] = [
+const BY_INSTRUMENT: [&str; 8] = [
     "trades",
     "tickers",
     "books",
@@ -23,7 +23,6 @@ const BY_INSTRUMENT: [&str; 9] = [
     "funding-rate",
     "mark-price",
     "open-interest",
-    "price-limit",
 ];
 /// Channels that need a login.
 const WITH_LOGIN: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];

@@ -30,7 +30,7 @@ fn kind(spec: &Spec) -> &'static str {
     }
 }
 
-pub(super) fn snapshot(spec: &Spec, view: &View) -> String {
+fn snapshot(spec: &Spec, view: &View) -> String {
     let datum = book_datum(spec, &view.bids, &view.asks, view.at, "-1", view.sequence);
     push("books", spec, "\"action\":\"snapshot\",", &datum)
 }
@@ -65,7 +65,7 @@ fn book_datum(
 }
 
 /// `books5` and `bbo-tbt`: always whole, without action and predecessor.
-pub(super) fn short_book(channel: &str, spec: &Spec, view: &View) -> String {
+fn short_book(channel: &str, spec: &Spec, view: &View) -> String {
     let (asks, bids) = (
         levels(spec, &view.asks, LEVEL_REST),
         levels(spec, &view.bids, LEVEL_REST),
@@ -179,5 +179,28 @@ pub(super) fn put_mark_price(instrument: &mut Instrument, at: UnixNanos, outlet:
     });
 }
 
+/// Open interest in lots.
+const OPEN_INTEREST: i64 = 250_000_000;
 /// What follows price and size of a level: a field without meaning, and the number of orders.
 pub(super) const LEVEL_REST: &str = ",\"0\",\"1\"";
+
+pub(super) fn put_snapshot(spec: &Spec, view: &View, outlet: &mut Outlet<'_>) {
+    outlet.plain(&name("books", spec), view.sequence, || snapshot(spec, view));
+}
+
+pub(super) fn put_short_book(channel: &str, spec: &Spec, view: &View, outlet: &mut Outlet<'_>) {
+    outlet.plain(&name(channel, spec), view.sequence, || {
+        short_book(channel, spec, view)
+    });
+}
+
+/// Positions do not move in this market: the open interest is a constant number of contracts.
+pub(super) fn put_open_interest(spec: &Spec, at: UnixNanos, outlet: &mut Outlet<'_>) {
+    outlet.plain(&name("open-interest", spec), at / MILLI, || {
+        let lots = OPEN_INTEREST;
+        let (contracts, coins) = (spec.size(lots).to_string(), spec.coins(lots).normalize().to_string());
+        let ms = (at / MILLI).to_string();
+        let datum = json!({"instType": kind(spec), "instId": spec.symbol, "oi": contracts, "oiCcy": coins, "ts": ms});
+        push("open-interest", spec, "", &datum.to_string())
+    });
+}
