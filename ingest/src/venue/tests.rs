@@ -97,6 +97,21 @@ fn a_channel_without_a_route_is_not_asked_for() {
     }
 }
 
+#[test]
+fn a_push_of_nothing_is_a_sign_of_life() {
+    for (venue, frame) in [
+        (Venue::Okx, r#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[]}"#),
+        (Venue::Bybit, r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1,"data":[]}"#),
+        (
+            Venue::Bybit,
+            r#"{"topic":"tickers.BTCUSDT","type":"delta","ts":1,"data":{"symbol":"BTCUSDT","turnover24h":"1"}}"#,
+        ),
+    ] {
+        let mut protocol = connected(venue, MarketType::Spot, &[]);
+        assert_eq!(decoded(&mut *protocol, frame), [Decoded::Alive], "{frame}");
+    }
+}
+
 /// Frames of every kind, to be mutilated.
 fn samples() -> Vec<&'static str> {
     let files = [binance::tests::FRAMES, okx::tests::FRAMES, bybit::tests::FRAMES];
@@ -117,7 +132,33 @@ fn decodes_everywhere(frame: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A number without its needless zeros, by text alone.
+fn canonical(number: &str) -> String {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{}{point}{fraction}", if whole.is_empty() { "0" } else { whole })
+}
+
 proptest! {
+    #[test]
+    fn a_number_is_kept_to_the_last_digit_or_rejected(number in "[0-9]{1,20}(\\.[0-9]{1,20})?") {
+        let frame = format!(
+            r#"{{"topic":"publicTrade.BTCUSDT","data":[{{"T":1,"s":"BTCUSDT","S":"Buy","v":"{number}","p":"1","i":"1"}}]}}"#
+        );
+        let (lines, counts) = normalised(Venue::Bybit, MarketType::Spot, None, &[&frame]);
+        let kept = format!(r#""size":{},"#, canonical(&number));
+        let too_long = number.len() > 19;
+        prop_assert!(lines.iter().any(|line| line.contains(&kept)) || too_long && counts.rejects.len() == 1);
+    }
+
+    #[test]
+    fn any_number_is_read_or_rejected(number in "-?[0-9]{0,40}(\\.[0-9]{0,40})?([eE][-+]?[0-9]{0,20})?") {
+        for sample in samples() {
+            decodes_everywhere(&sample.replace("\"1", &format!("\"{number}")))?;
+        }
+    }
+
     #[test]
     fn any_text_is_decoded_or_rejected(frame in any::<String>()) {
         decodes_everywhere(&frame)?;
