@@ -121,15 +121,37 @@ fn samples() -> Vec<&'static str> {
 /// Decodes a frame as every venue; each must say something of it.
 fn decodes_everywhere(frame: &str) -> Result<(), TestCaseError> {
     for (venue, market) in SERVED {
-        let mut protocol = protocol(venue, market, Arc::new(Listings::by_spelling())).expect("served");
-        let (mut out, mut rejects) = (Vec::new(), Vec::new());
-        protocol.decode(frame, UnixNanos::EPOCH, &mut out, &mut rejects);
+        let (out, rejects) = meaning(venue, market, frame);
+        let protocol = protocol(venue, market, Arc::default()).expect("served");
         prop_assert!(out.len() + rejects.len() > 0, "{venue} {market} is silent about {frame}");
         let symbol = Symbol::new("BTC", "USDT", market).expect("symbol");
         let _ = protocol.decode_snapshot(&Instrument { venue, symbol }, frame.as_bytes());
         let _ = protocol.decode_listings(frame.as_bytes());
     }
     Ok(())
+}
+
+/// What a connection of this market makes of one frame.
+fn meaning(venue: Venue, market: MarketType, frame: &str) -> (Vec<Decoded>, Vec<Reject>) {
+    let mut protocol = protocol(venue, market, Arc::new(Listings::by_spelling())).expect("served");
+    let (mut out, mut rejects) = (Vec::new(), Vec::new());
+    protocol.decode(frame, UnixNanos::EPOCH, &mut out, &mut rejects);
+    (out, rejects)
+}
+
+#[test]
+fn neither_the_order_of_keys_nor_white_space_matters() {
+    for sample in samples() {
+        let Ok(sorted) = serde_json::from_str::<serde_json::Value>(sample) else { continue };
+        let spaced = serde_json::to_string_pretty(&sorted).expect("JSON");
+        for (venue, market) in SERVED {
+            assert_eq!(
+                meaning(venue, market, &spaced),
+                meaning(venue, market, sample),
+                "{venue} {market} {sample}"
+            );
+        }
+    }
 }
 
 /// A number without its needless zeros, by text alone.
