@@ -55,16 +55,12 @@ impl Access {
     /// # Errors
     /// `AUTH_INVALID` where it is none, or was revoked.
     pub fn holder(&self, key: &str) -> Result<Caller, Problem> {
-        let entry = self.keys.find(key).ok_or_else(|| {
-            Problem::new(
-                Code::AuthInvalid,
-                "not a key of this server, or revoked: make one with `bond key new --owner NAME`",
-            )
-        })?;
+        let entry = self.keys.find(key).ok_or_else(key_invalid)?;
         Ok(Caller { owner: entry.owner, roles: entry.roles })
     }
 
-    /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or `Origin` is not loopback.
+    /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or
+    /// `Origin` is not loopback.
     ///
     /// # Errors
     /// `FORBIDDEN`.
@@ -76,6 +72,11 @@ impl Access {
                       `bond key new --owner NAME`";
         Err(Problem::new(Code::Forbidden, detail))
     }
+}
+
+fn key_invalid() -> Problem {
+    let detail = "not a key of this server, or revoked: make one with `bond key new --owner NAME`";
+    Problem::new(Code::AuthInvalid, detail)
 }
 
 fn key_required() -> Problem {
@@ -109,8 +110,8 @@ fn is_loopback_url(url: &str) -> bool {
         && uri.authority().is_some_and(|authority| is_loopback_authority(authority.as_str()))
 }
 
-/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not: that is what DNS
-/// rebinding does.
+/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not:
+/// that is what DNS rebinding does.
 fn is_loopback_authority(text: &str) -> bool {
     let names = ["localhost", "127.0.0.1", "[::1]"];
     names.iter().any(|name| match text.get(..name.len()) {

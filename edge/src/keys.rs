@@ -41,8 +41,8 @@ pub enum KeysError {
 
 /// The keys that are good now. Rereads its file when it changes.
 ///
-/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file, keys are required,
-/// even if it is removed.
+/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file,
+/// keys are required, even if it is removed.
 #[derive(Debug)]
 pub struct Keys {
     path: PathBuf,
@@ -176,8 +176,8 @@ pub fn revoke(data_dir: &Path, id: &str) -> Result<Option<KeyEntry>, KeysError> 
     edit(&data_dir.join(FILE), |file| Ok(file.as_mut().and_then(|file| file.revoke(id))))
 }
 
-/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written to first keeps
-/// other editors out.
+/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written
+/// to first keeps other editors out.
 fn edit<T>(
     path: &Path,
     change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>,

@@ -1,5 +1,7 @@
 //! The middle of a simulator: one lock around feed, connections and faults, so that everything has a definite order.
 
+mod connection;
+mod delivery;
 mod state;
 
 use std::sync::Arc;
@@ -16,8 +18,9 @@ use crate::journal::{Entry, Journal, Stats};
 use crate::rest::{Answer, Request};
 use crate::source::Source;
 use crate::venue::{self, Client, Opening, Output, Protocol};
-pub(crate) use state::Outgoing;
-use state::{Connection, State};
+use connection::Connection;
+pub(crate) use connection::Outgoing;
+use state::State;
 
 /// A frame as it was sent, for tests that compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Hub {
             clock,
             journal,
         };
-        for fault in hub.config.faults.clone() {
+        for fault in &hub.config.faults {
             hub.inject(fault);
         }
         hub
@@ -220,13 +223,13 @@ impl Hub {
     }
 
     /// Puts a fault in force; what happens at once has happened on return.
-    pub(crate) fn inject(&self, fault: Fault) -> FaultId {
+    pub(crate) fn inject(&self, fault: &Fault) -> FaultId {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let id = state.faults.add(fault.clone(), now);
         self.journal.write(Entry::Injected { fault: id, text: fault.to_string() });
         if fault.effect.is_immediate() {
-            state.strike(id, &fault, |client| self.protocol.notice(client, now));
+            state.strike(id, fault, |client| self.protocol.notice(client, now));
         }
         id
     }

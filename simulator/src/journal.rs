@@ -111,7 +111,7 @@ impl Stats {
     }
 }
 
-/// The last [`KEPT`] entries.
+/// The last 20,000 entries.
 #[derive(Debug)]
 pub struct Journal {
     entries: Mutex<VecDeque<Entry>>,

@@ -17,6 +17,11 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(clippy::panic, reason = "a test says what went wrong by panicking")
+)]
+
 mod capture;
 mod clock;
 mod config;

@@ -21,6 +21,8 @@ use crate::hub::{Hub, Outgoing, Ticket};
 const BATCH: usize = 512;
 /// A client that takes nothing for so long is reset.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to answer a close frame.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Fragments that a split message is cut into.
 const FRAGMENTS: usize = 3;
 
@@ -147,6 +149,16 @@ impl Session {
         self.socket.send(Message::Ping(payload)).await.map_err(|error| End::Gone(error.to_string()))
     }
 
+    /// Reads what the client still says: dropping it unread would reset the connection, and the close frame with it.
+    async fn drain(&mut self) {
+        while self
+            .socket
+            .next()
+            .await
+            .is_some_and(|message| message.is_ok())
+        {}
+    }
+
     async fn finish(mut self, end: End) {
         match end {
             End::Gone(reason) => self.hub.disconnect(self.id, &reason),
@@ -154,6 +166,7 @@ impl Session {
                 self.hub.disconnect(self.id, &reason);
                 let frame = CloseFrame { code: code.into(), reason: reason.into() };
                 let _ = timeout(WRITE_TIMEOUT, self.socket.close(Some(frame))).await;
+                let _ = timeout(LAST_WORDS, self.drain()).await;
             }
             End::Reset => {
                 self.hub.disconnect(self.id, "reset");

@@ -1,5 +1,11 @@
 //! Faults as a client meets them, and what the journal says of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what went wrong by panicking"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! OKX as a client sees it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what went wrong by panicking"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

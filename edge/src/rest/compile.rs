@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::body::JsonObject;
+use super::openapi::{BodyTooLarge, KeyRefused, NotUnderstood};
 use super::{RestSettings, RestState};
 use crate::auth::Caller;
 use crate::problem::{FieldProblem, Problem};
@@ -61,7 +62,9 @@ pub(super) struct CompileRequest {
     post, path = "/v1/compile", tag = "streams", request_body = CompileRequest,
     responses(
         (status = 200, description = "What it means", body = Compiled),
-        (status = 400, description = "Not understood: `suggestions` or `errors` say more", body = Problem, content_type = "application/problem+json"),
+        (status = 400, response = NotUnderstood),
+        (status = 401, response = KeyRefused),
+        (status = 413, response = BodyTooLarge),
     ),
 )]
 pub(super) async fn compile(

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RestState;
+use super::openapi::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
@@ -59,7 +60,7 @@ pub(super) async fn health() -> Json<Health> {
     get, path = "/ready", tag = "health",
     responses(
         (status = 200, description = "Ready", body = Health),
-        (status = 503, description = "Not ready; `detail` says what is missing", body = Problem, content_type = "application/problem+json"),
+        (status = 503, response = NotReady),
     ),
 )]
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RestState;
+use super::openapi::{KeyRefused, UnknownStream};
 use super::streams::owned;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -44,10 +45,12 @@ pub(super) struct StreamMetrics {
 
 /// Get a stream's counters.
 #[utoipa::path(
-    get, path = "/v1/streams/{id}/metrics", tag = "streams", params(("id" = String, Path, description = "The stream's id")),
+    get, path = "/v1/streams/{id}/metrics", tag = "streams",
+    params(("id" = String, Path, description = "The stream's id")),
     responses(
         (status = 200, body = StreamMetrics),
-        (status = 404, description = "You have no such stream", body = Problem, content_type = "application/problem+json"),
+        (status = 401, response = KeyRefused),
+        (status = 404, response = UnknownStream),
     ),
 )]
 pub(super) async fn stream(

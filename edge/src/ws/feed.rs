@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
-use bond_core::time::Clock;
+use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::{StreamId, Topic};
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -59,6 +59,8 @@ pub(crate) enum Scope {
 pub(crate) struct Feed {
     pub(crate) scope: Scope,
     pub(crate) topics: Vec<FeedTopic>,
+    /// When it asked for what it wants: nothing older is sent.
+    pub(crate) since: UnixNanos,
     pub(crate) speed: Duration,
     pub(crate) is_background: bool,
     pub(crate) book_changes: bool,
@@ -111,6 +113,7 @@ impl Feed {
         Self {
             scope,
             topics: Vec::new(),
+            since: UnixNanos::EPOCH,
             speed: Duration::ZERO,
             is_background: false,
             book_changes: false,

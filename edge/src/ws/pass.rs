@@ -107,7 +107,7 @@ pub(crate) fn settle(
     out: &mut Vec<u8>,
 ) -> Option<Cursor> {
     if let Place::Waiting(start) = &follow.place {
-        let joined = follow.ring.join(start, clock.now(), true)?;
+        let joined = follow.ring.join(start, clock.now())?;
         if control && let Some((epoch, gap)) = joined.gap {
             announce(&follow.ring, &epoch, gap, out);
         }

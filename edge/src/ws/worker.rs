@@ -12,11 +12,11 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use super::connection::{Carried, Connection, Follow, Place};
+use super::connection::{Carried, Connection, Follow};
 use super::feed::{self, Workbench};
 use super::mailbox::{Mailbox, Note};
 use super::pass::{self, RunCache, Tally, Turn};
-use super::ring::{Joined, Ring};
+use super::ring::Ring;
 use super::shared::Shared;
 
 /// The token of the mailbox's waker. Connections have the slab's indices, which stay below.
@@ -250,21 +250,21 @@ impl Worker {
     /// Has a connection follow a topic.
     pub(super) fn follow(&mut self, id: usize, topic: &Topic, start: Start) -> Follow {
         let ring = self.shared.hub.follow(topic);
+        self.attend(id, &ring);
+        Follow::new(ring, start, self.shared.clock.now())
+    }
+
+    /// Has a connection's turn come when `ring` has news.
+    pub(super) fn attend(&mut self, id: usize, ring: &Arc<Ring>) {
         let followed = self
             .followed
             .entry(ring.id)
-            .or_insert_with(|| Followed { ring: Arc::clone(&ring), connections: Vec::new() });
+            .or_insert_with(|| Followed { ring: Arc::clone(ring), connections: Vec::new() });
         followed.connections.push(id);
         ring.interest(self.index, true);
-        // A gap is announced with the connection's first turn.
-        let place = match ring.join(&start, self.shared.clock.now(), false) {
-            Some(Joined { cursor, gap: None }) => Place::At(cursor),
-            _ => Place::Waiting(Box::new(start)),
-        };
-        Follow { ring, place }
     }
 
-    /// Undoes [`Worker::follow`].
+    /// Undoes [`Worker::attend`].
     pub(super) fn unfollow(&mut self, id: usize, ring: u64) {
         let Some(followed) = self.followed.get_mut(&ring) else { return };
         if let Some(place) = followed.connections.iter().position(|connection| *connection == id) {

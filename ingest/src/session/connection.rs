@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::Clock;
 use bytes::Bytes;
 use smol_str::SmolStr;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::books::BookOrder;
 use super::config::MarketConfig;
 use super::gate::Gate;
 use super::link::{Link, LinkPolicy, Lost};
@@ -31,6 +33,8 @@ const PLANNED_WAIT: Duration = Duration::from_secs(1);
 /// What the tasks of a market share.
 pub(super) struct Context<T> {
     pub(super) config: MarketConfig,
+    pub(super) venue: Venue,
+    pub(super) market: MarketType,
     pub(super) transport: T,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) clock: Arc<dyn Clock>,
@@ -39,6 +43,8 @@ pub(super) struct Context<T> {
     pub(super) connecting: Gate,
     /// REST requests.
     pub(super) rest: Gate,
+    /// What is asked of order books; each connection takes what concerns it.
+    pub(super) orders: broadcast::Sender<BookOrder>,
 }
 
 impl<T: Transport> Context<T> {
@@ -176,10 +182,9 @@ impl<T: Transport> Connection<T> {
     }
 
     fn log(&self, lost: &Lost, backoff: &Backoff, wait: Duration) {
-        let protocol = (self.context.config.protocol)(Arc::default());
         tracing::warn!(
-            venue = %protocol.venue(),
-            market = %protocol.market(),
+            venue = %self.context.venue,
+            market = %self.context.market,
             route = self.route.name,
             reason = %lost,
             failures = backoff.failures(),

@@ -1,47 +1,49 @@
-//! A gate that lets through one at a time, and no faster than a venue allows.
+//! A gate that lets through one at a time, and no more in a while than a venue allows.
 
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-/// Passes in the order of arrival, spaced by an interval.
+/// Passes in the order of arrival: a few in a burst, then spaced by an interval (the generic cell rate algorithm).
 #[derive(Debug)]
 pub(super) struct Gate {
-    opens: Mutex<Instant>,
+    /// When all that has passed would have passed had it come evenly.
+    even: Mutex<Instant>,
     interval: Duration,
+    slack: Duration,
 }
 
-/// The right to act; the next one waits for its end, and then for the interval.
+/// The right to act; the next one waits for its end.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
-    opens: MutexGuard<'a, Instant>,
+    even: MutexGuard<'a, Instant>,
     interval: Duration,
+    slack: Duration,
 }
 
 impl Gate {
-    pub(super) fn new(interval: Duration) -> Self {
-        Self { opens: Mutex::new(Instant::now()), interval }
+    /// Lets `burst` pass at once after a pause, at least one, and one each `interval` in the long run.
+    pub(super) fn new(interval: Duration, burst: u32) -> Self {
+        let slack = interval.saturating_mul(burst.saturating_sub(1));
+        Self { even: Mutex::new(Instant::now()), interval, slack }
     }
 
     /// Waits for one's turn. Whoever gives up waiting changes nothing.
     pub(super) async fn pass(&self) -> Pass<'_> {
-        let opens = self.opens.lock().await;
-        sleep_until(*opens).await;
-        Pass { opens, interval: self.interval }
+        let mut even = self.even.lock().await;
+        if let Some(opens) = even.checked_sub(self.slack) {
+            sleep_until(opens).await;
+        }
+        *even = (*even).max(Instant::now()) + self.interval;
+        Pass { even, interval: self.interval, slack: self.slack }
     }
 }
 
 impl Pass<'_> {
-    /// Keeps the gate shut for at least `pause` after this pass.
+    /// Keeps the gate shut for at least `pause` from now on.
     pub(super) fn hold(&mut self, pause: Duration) {
-        self.interval = self.interval.max(pause);
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        *self.opens = Instant::now() + self.interval;
+        *self.even = (*self.even).max(Instant::now() + pause.max(self.interval) + self.slack);
     }
 }
 
@@ -50,15 +52,32 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn passes_are_spaced_and_a_hold_delays_the_next() {
-        let gate = Gate::new(Duration::from_secs(1));
+    async fn a_burst_passes_at_once_and_the_rest_is_spaced() {
+        let gate = Gate::new(Duration::from_secs(3), 2);
         let start = Instant::now();
-        drop(gate.pass().await);
-        let mut second = gate.pass().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
-        second.hold(Duration::from_secs(60));
-        drop(second);
-        drop(gate.pass().await);
-        assert_eq!(start.elapsed(), Duration::from_secs(61));
+        let mut passed = Vec::new();
+        for _ in 0..4 {
+            drop(gate.pass().await);
+            passed.push(start.elapsed().as_secs());
+        }
+        assert_eq!(passed, [0, 0, 3, 6]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_delays_the_next_and_nobody_passes_during_a_pass() {
+        let gate = Gate::new(Duration::from_secs(1), 5);
+        let start = Instant::now();
+        let mut first = gate.pass().await;
+        let other = async {
+            drop(gate.pass().await);
+            start.elapsed()
+        };
+        let holder = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            first.hold(Duration::from_secs(60));
+            drop(first);
+        };
+        let (passed, ()) = tokio::join!(other, holder);
+        assert_eq!(passed, Duration::from_secs(70));
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Lost {
     Stuck,
     #[error("{} {}: {reason}", subscription.instrument, subscription.channel.name())]
     Starved { subscription: Subscription, reason: String },
+    #[error("{}: no proven order book after many attempts", .0.instrument)]
+    Unproven(Subscription),
     #[error("the venue asks to connect anew: {0}")]
     Asked(String),
     #[error("end of the connection's planned life")]

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::Clock;
 use smol_str::SmolStr;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::books::BookOrder;
 use super::config::MarketConfig;
 use super::connection::{Connection, Context, Note};
 use super::gate::Gate;
@@ -25,6 +25,9 @@ use crate::venue::{Listings, Protocol, Route, Subscription};
 /// Notes that connections may send before the market reads them.
 const NOTES: usize = 64;
 
+/// Orders about books that may wait. The oldest are dropped beyond that: whoever doubts a book will doubt it again.
+const ORDERS: usize = 256;
+
 /// Why an instrument cannot be had until the list changes.
 const NOT_LISTED: &str = "not listed by the venue";
 
@@ -33,6 +36,7 @@ const NOT_LISTED: &str = "not listed by the venue";
 pub struct MarketHandle {
     wanted: watch::Sender<BTreeSet<Subscription>>,
     raw: watch::Sender<bool>,
+    orders: broadcast::Sender<BookOrder>,
     task: JoinHandle<()>,
 }
 
@@ -49,6 +53,12 @@ impl MarketHandle {
     /// Whether events shall carry their venue's frame.
     pub fn set_raw(&self, on: bool) {
         self.raw.send_if_modified(|current| std::mem::replace(current, on) != on);
+    }
+
+    /// Asks something of an order book. Ignored where the book is not subscribed to.
+    pub fn order(&self, order: BookOrder) {
+        // Without a connection there is nobody to take it, and nothing to be done.
+        drop(self.orders.send(order));
     }
 
     /// Waits until the market has closed its connections, after it was cancelled.
@@ -72,15 +82,22 @@ pub fn spawn<T: Transport>(
 ) -> MarketHandle {
     let (wanted, wanted_rx) = watch::channel(BTreeSet::new());
     let (raw, raw_rx) = watch::channel(false);
-    let supervisor = Supervisor::new(config, transport, reports, clock, cancel, wanted_rx, raw_rx);
-    MarketHandle { wanted, raw, task: tokio::spawn(supervisor.run()) }
+    let orders = broadcast::Sender::new(ORDERS);
+    let wishes = Wishes { wanted: wanted_rx, raw: raw_rx, orders: orders.clone() };
+    let supervisor = Supervisor::new(config, transport, reports, clock, cancel, wishes);
+    MarketHandle { wanted, raw, orders, task: tokio::spawn(supervisor.run()) }
+}
+
+/// What the handle's holder wants.
+struct Wishes {
+    wanted: watch::Receiver<BTreeSet<Subscription>>,
+    raw: watch::Receiver<bool>,
+    orders: broadcast::Sender<BookOrder>,
 }
 
 struct Supervisor<T> {
     context: Arc<Context<T>>,
     protocol: Box<dyn Protocol>,
-    venue: Venue,
-    market: MarketType,
     cancel: CancellationToken,
     wanted: watch::Receiver<BTreeSet<Subscription>>,
     raw: watch::Receiver<bool>,
@@ -112,23 +129,23 @@ impl<T: Transport> Supervisor<T> {
         reports: mpsc::Sender<Report>,
         clock: Arc<dyn Clock>,
         cancel: CancellationToken,
-        wanted: watch::Receiver<BTreeSet<Subscription>>,
-        raw: watch::Receiver<bool>,
+        Wishes { wanted, raw, orders }: Wishes,
     ) -> Self {
         let protocol = (config.protocol)(Arc::default());
         let timing = config.timing;
         Self {
-            venue: protocol.venue(),
-            market: protocol.market(),
             reader: ListingsReader::new(timing),
             listings: watch::Sender::new(Arc::default()),
             context: Arc::new(Context {
+                venue: protocol.venue(),
+                market: protocol.market(),
+                orders,
                 transport,
                 reports,
                 statuses: Arc::new(Statuses::new(Arc::clone(&clock))),
                 clock,
-                connecting: Gate::new(protocol.limits().connect_interval),
-                rest: Gate::new(timing.rest_interval),
+                connecting: Gate::new(protocol.limits().connect_interval, 1),
+                rest: Gate::new(timing.rest_interval, timing.rest_burst),
                 config,
             }),
             protocol,
@@ -193,8 +210,8 @@ impl<T: Transport> Supervisor<T> {
         match read {
             Read::Listings(listings) => drop(self.listings.send_replace(listings)),
             Read::Failed { reason, wait } => tracing::warn!(
-                venue = %self.venue,
-                market = %self.market,
+                venue = %self.context.venue,
+                market = %self.context.market,
                 reason,
                 wait_ms = wait.as_millis(),
                 "list of instruments not read, trying again after a wait"
@@ -226,7 +243,7 @@ impl<T: Transport> Supervisor<T> {
     /// Which route carries a subscription, or how it fares without one.
     fn route(&mut self, subscription: &Subscription) -> Result<Route, (SourceState, &'static str)> {
         let instrument = &subscription.instrument;
-        if instrument.venue != self.venue || instrument.symbol.market() != self.market {
+        if instrument.venue != self.context.venue || instrument.symbol.market() != self.context.market {
             return Err((SourceState::Unavailable, "another market"));
         }
         let Some(route) = self.protocol.route(subscription.channel) else {
@@ -297,7 +314,8 @@ impl<T: Transport> Supervisor<T> {
             return Ok(());
         }
         let Some((state, reason)) = whole else { return Ok(()) };
-        let (venue, market, since) = (self.venue, self.market, self.context.clock.now());
+        let Context { venue, market, .. } = *self.context;
+        let since = self.context.clock.now();
         self.context.reports.send(Report::Market { venue, market, state, since, reason }).await
     }
 

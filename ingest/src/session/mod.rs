@@ -6,11 +6,12 @@
 //!
 //! [`Protocol`]: crate::venue::Protocol
 
+mod books;
 mod config;
 mod connection;
 mod conversation;
 mod gate;
-mod link;
+pub(crate) mod link;
 mod listing;
 mod liveness;
 pub mod market;
@@ -23,6 +24,7 @@ mod testing;
 mod tests;
 mod transport;
 
+pub use books::BookOrder;
 pub use config::{MarketConfig, ProtocolFactory, Timing};
 pub use market::MarketHandle;
 pub use transport::{Heard, MAX_MESSAGE_BYTES, Network, Socket, SocketError, Transport};

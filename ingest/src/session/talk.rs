@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::source::SourceState;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{Connection, Stopped};
+use super::books::BookOrder;
+use super::connection::{Connection, Stopped, join};
 use super::conversation::Conversation;
 use super::link::{Link, Lost};
 use super::liveness::Liveness;
 use super::transport::{Heard, Transport};
 use crate::backoff::Backoff;
-use crate::venue::{Listings, Protocol};
+use crate::rest::RestError;
+use crate::venue::{Listings, Protocol, Subscription};
 
 /// An open connection at work.
 pub(super) struct Talk<'a, T: Transport> {
@@ -20,6 +25,8 @@ pub(super) struct Talk<'a, T: Transport> {
     link: Link<T::Socket>,
     conversation: Conversation<'a>,
     listings: Arc<Listings>,
+    snapshots: JoinSet<(Subscription, Result<Bytes, RestError>)>,
+    orders: broadcast::Receiver<BookOrder>,
     answered: bool,
 }
 
@@ -32,8 +39,9 @@ impl<'a, T: Transport> Talk<'a, T> {
         liveness: &'a mut Liveness,
     ) -> Self {
         let statuses = Arc::clone(&connection.context.statuses);
-        let conversation = Conversation::new(protocol, statuses, liveness);
-        Self { connection, link, conversation, listings, answered: false }
+        let orders = connection.context.orders.subscribe();
+        let conversation = Conversation::new(protocol, statuses, liveness, connection.context.config.timing);
+        Self { connection, link, conversation, listings, snapshots: JoinSet::new(), orders, answered: false }
     }
 
     /// Talks until the connection is lost, then closes it. Data reset `backoff`.
@@ -58,7 +66,7 @@ impl<'a, T: Transport> Talk<'a, T> {
         }
     }
 
-    /// Waits for whatever comes first, then does what is due, however busy the connection is.
+    /// Waits for whatever comes first, then does what is due. Frames, of which there is no end on a busy connection, come last.
     async fn step(&mut self) -> Result<Result<(), Lost>, Stopped> {
         let deadline = self.link.next_deadline();
         let deadline = self.conversation.next_deadline().map_or(deadline, |at| at.min(deadline));
@@ -72,6 +80,13 @@ impl<'a, T: Transport> Talk<'a, T> {
             changed = self.connection.raw.changed() => {
                 changed.map_err(|_| Stopped)?;
                 self.take_raw();
+            }
+            Ok(order) = self.orders.recv() => self.conversation.order(order, Instant::now()),
+            Some(done) = self.snapshots.join_next() => {
+                if let Ok((subscription, answer)) = done {
+                    let received = self.connection.context.clock.now();
+                    self.conversation.snapshot(&subscription, answer, received, Instant::now());
+                }
             }
             heard = self.link.hear() => match heard {
                 Ok(Heard::Text(text)) => {
@@ -102,12 +117,19 @@ impl<'a, T: Transport> Talk<'a, T> {
         }
     }
 
+    fn fetch(&mut self, subscription: Subscription, path: &str) {
+        let context = Arc::clone(&self.connection.context);
+        let url = join(&context.config.rest_base, path);
+        self.snapshots.spawn(async move { (subscription, context.get(url).await) });
+    }
+
     async fn carry_out(&mut self, backoff: &mut Backoff) -> Result<Option<Lost>, Stopped> {
         let effects = self.conversation.take_effects();
         if effects.data {
             backoff.reset();
         }
         self.link.queue(effects.texts);
+        effects.snapshots.into_iter().for_each(|(subscription, path)| self.fetch(subscription, &path));
         let mut blocked = Duration::ZERO;
         for report in effects.reports {
             blocked += self.connection.report(report).await?;

@@ -191,10 +191,10 @@ impl Mouth {
         self.0.send(Ok(Heard::Text(frame.into()))).await.unwrap();
     }
 
-    /// Says the same every five seconds, for ever.
+    /// Says the same every five seconds, for ever, heard or not.
     pub(super) async fn repeat(&self, frame: &str) {
         loop {
-            self.say(frame).await;
+            drop(self.0.send(Ok(Heard::Text(frame.into()))).await);
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }

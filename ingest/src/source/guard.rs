@@ -3,78 +3,13 @@
 //! The name is resolved here and the very address that was checked is connected to, so that a name cannot point elsewhere
 //! between check and connection. Every connection is checked anew. Nothing follows redirects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use bond_core::spec::is_public;
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
 use crate::session::SocketError;
-
-/// What is not the public internet, by the IANA IPv4 special-purpose address registry (read 2026-11), and everything from
-/// multicast up. The metadata addresses of clouds (169.254.169.254, 100.100.100.200) lie inside.
-const RESERVED_V4: [Ipv4Net; 14] = [
-    v4([0, 0, 0, 0], 8),
-    v4([10, 0, 0, 0], 8),
-    v4([100, 64, 0, 0], 10),
-    v4([127, 0, 0, 0], 8),
-    v4([169, 254, 0, 0], 16),
-    v4([172, 16, 0, 0], 12),
-    v4([192, 0, 0, 0], 24),
-    v4([192, 0, 2, 0], 24),
-    v4([192, 88, 99, 0], 24),
-    v4([192, 168, 0, 0], 16),
-    v4([198, 18, 0, 0], 15),
-    v4([198, 51, 100, 0], 24),
-    v4([203, 0, 113, 0], 24),
-    v4([224, 0, 0, 0], 3),
-];
-
-/// The only block of IPv6 that is routed on the public internet.
-const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
-
-/// What is reserved inside it: IETF protocols (Teredo and ORCHID too), and documentation.
-const RESERVED_V6: [Ipv6Net; 3] = [v6([0x2001, 0], 23), v6([0x2001, 0xdb8], 32), v6([0x3fff, 0], 20)];
-
-/// Addresses that carry an IPv4 address: NAT64 in its last four bytes (RFC 6052), 6to4 after its first two (RFC 3056).
-const NAT64: Ipv6Net = v6([0x64, 0xff9b], 96);
-const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0], 16);
-
-const fn v4(octets: [u8; 4], length: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]), length)
-}
-
-const fn v6(head: [u16; 2], length: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(head[0], head[1], 0, 0, 0, 0, 0, 0), length)
-}
-
-/// Whether an address belongs to the public internet: not private, loopback, link-local, shared (CGNAT), multicast,
-/// documentation or otherwise reserved, nor an IPv6 form that leads to such an IPv4 address.
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !RESERVED_V4.iter().any(|net| net.contains(&address)),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(carried) = carried_v4(address) {
-        return is_public(IpAddr::V4(carried));
-    }
-    GLOBAL_V6.contains(&address) && !RESERVED_V6.iter().any(|net| net.contains(&address))
-}
-
-fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    let at = |from: usize| Ipv4Addr::new(octets[from], octets[from + 1], octets[from + 2], octets[from + 3]);
-    if NAT64.contains(&address) {
-        Some(at(12))
-    } else if SIX_TO_FOUR.contains(&address) {
-        Some(at(2))
-    } else {
-        address.to_ipv4_mapped()
-    }
-}
 
 /// Why an address is not connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_public_internet_is_public() {
+    fn the_public_internet_is_allowed() {
         let public = [
             "8.8.8.8",
             "1.1.1.1",
@@ -170,12 +105,12 @@ mod tests {
             "2002:808:808::1",
         ];
         for text in public {
-            assert!(is_public(text.parse().unwrap()), "{text} is public");
+            assert!(Guard::PublicOnly.allows(text.parse().unwrap()), "{text} is public");
         }
     }
 
     #[test]
-    fn nothing_inside_is_public() {
+    fn nothing_inside_is_allowed() {
         let inside = [
             "0.0.0.0",
             "10.1.2.3",
@@ -217,7 +152,7 @@ mod tests {
             "5f00::1",
         ];
         for text in inside.into_iter().chain(inside_v6) {
-            assert!(!is_public(text.parse().unwrap()), "{text} is inside");
+            assert!(!Guard::PublicOnly.allows(text.parse().unwrap()), "{text} is inside");
         }
     }
 

@@ -9,6 +9,16 @@ pub(crate) enum Side {
     Ask,
 }
 
+impl Side {
+    /// Whom an order of this side trades with.
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Side::Bid => Side::Ask,
+            Side::Ask => Side::Bid,
+        }
+    }
+}
+
 /// A price in ticks and the quantity resting there in lots; 0 lots means that the level is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Level {

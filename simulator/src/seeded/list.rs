@@ -145,7 +145,7 @@ fn okx_instrument(kind: &str, listing: &Listing) -> Value {
 /// Bybit's answer to `instruments-info`.
 pub(crate) fn bybit_info(
     market: Market,
-    listings: Vec<Listing>,
+    listings: &[Listing],
     request: &Request,
     now: UnixNanos,
 ) -> Answer {

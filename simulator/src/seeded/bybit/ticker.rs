@@ -77,7 +77,7 @@ fn changed(before: &Map<String, Value>, now: &Map<String, Value>) -> Map<String,
 }
 
 fn fields(instrument: &mut Instrument, at: UnixNanos) -> Map<String, Value> {
-    let open = instrument.day_open_ticks(at);
+    let open = instrument.fair.day_open(at);
     let mut fields = common_fields(instrument, open);
     if instrument.spec.market == Market::Perpetual {
         fields.extend(perpetual_fields(instrument, at));
@@ -101,8 +101,8 @@ fn common_fields(instrument: &Instrument, open: i64) -> Map<String, Value> {
 }
 
 fn perpetual_fields(instrument: &mut Instrument, at: UnixNanos) -> Map<String, Value> {
-    let (mark, index) = (instrument.mark_ticks(at), instrument.index_ticks(at));
-    let (next, rate) = instrument.funding(at);
+    let (mark, index) = (instrument.fair.mark(at), instrument.fair.index(at));
+    let (next, rate) = instrument.fair.funding(at);
     let (bid, ask) = instrument.touch();
     let spec = &instrument.spec;
     let texts = [

@@ -1,0 +1,308 @@
+//! A user's own WebSocket as a source: its messages, mapped, become custom events.
+//!
+//! What is bounded: a message at [`MAX_MESSAGE_BYTES`], beyond which the connection is lost and made anew after a backoff; the rate
+//! at [`MAX_PER_SECOND`], beyond which reading pauses until the second is over, so that the sender is held up and nothing is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::event::Custom;
+use bond_core::source::SourceState;
+use bond_core::spec::FieldMap;
+use bond_core::time::Clock;
+use smol_str::SmolStr;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::guard::Guard;
+use super::mapping::map;
+use crate::backoff::{Backoff, BackoffPolicy};
+use crate::report::Report;
+use crate::session::link::{Link, LinkPolicy, Lost};
+use crate::session::{Heard, Network, SocketError, Transport};
+
+/// The longest message taken.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// How many messages are taken in a second.
+pub const MAX_PER_SECOND: u32 = 1_000;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A user's source.
+#[derive(Debug, Clone)]
+pub struct CustomConfig {
+    /// Where to connect to.
+    pub url: Url,
+    /// Where in a message its figures stand; all of it is the value where this is left out.
+    pub map: FieldMap,
+    /// Whether the operator allows addresses outside the public internet.
+    pub allow_private: bool,
+    /// Waits between attempts to connect.
+    pub backoff: BackoffPolicy,
+}
+
+/// The name of a source: its URL without query, fragment and user information, which may hold secrets.
+pub fn source_name(url: &Url) -> SmolStr {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    SmolStr::new(format!("{}://{host}{port}{}", url.scheme(), url.path()))
+}
+
+/// Starts a source, which reports until `cancel`. Every address is checked before it is connected to, at every attempt.
+pub fn spawn(
+    config: CustomConfig,
+    network: &Network,
+    reports: mpsc::Sender<Report>,
+    clock: Arc<dyn Clock>,
+    cancel: CancellationToken,
+) -> JoinHandle<()> {
+    let guard = if config.allow_private { Guard::AllowAll } else { Guard::PublicOnly };
+    spawn_over(config, network.guarded(guard, MAX_MESSAGE_BYTES), reports, clock, cancel)
+}
+
+fn spawn_over<T: Transport>(
+    config: CustomConfig,
+    transport: T,
+    reports: mpsc::Sender<Report>,
+    clock: Arc<dyn Clock>,
+    cancel: CancellationToken,
+) -> JoinHandle<()> {
+    let name = source_name(&config.url);
+    let source = Source { name, config, transport, reports, clock, state: None };
+    tokio::spawn(async move {
+        cancel.run_until_cancelled(source.run()).await;
+    })
+}
+
+/// Nobody listens to the reports any more.
+#[derive(Debug)]
+struct Unheard;
+
+struct Source<T> {
+    name: SmolStr,
+    config: CustomConfig,
+    transport: T,
+    reports: mpsc::Sender<Report>,
+    clock: Arc<dyn Clock>,
+    state: Option<SourceState>,
+}
+
+impl<T: Transport> Source<T> {
+    async fn run(mut self) {
+        drop(self.try_run().await);
+    }
+
+    /// Goes on for ever, unless nobody listens.
+    async fn try_run(&mut self) -> Result<(), Unheard> {
+        let mut backoff = Backoff::new(self.config.backoff);
+        self.tell(SourceState::Connecting, "first attempt").await?;
+        loop {
+            let lost = match self.connect().await {
+                Ok(link) => self.listen(link, &mut backoff).await?,
+                Err(lost) => lost,
+            };
+            let wait = backoff.fail(rand::random());
+            tracing::warn!(source = %self.name, reason = %lost, failures = backoff.failures(), wait_ms = wait.as_millis(),
+                "custom source lost, connecting again after a wait");
+            let hopeless = backoff.has_failed() || matches!(lost, Lost::Socket(SocketError::Forbidden(_)));
+            let state = if hopeless { SourceState::Failed } else { SourceState::Reconnecting };
+            self.tell(state, &lost.to_string()).await?;
+            sleep(wait).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Link<T::Socket>, Lost> {
+        let connecting = timeout(CONNECT_TIMEOUT, self.transport.connect(&self.config.url)).await;
+        let socket = connecting.map_err(|_| Lost::ConnectTimeout(CONNECT_TIMEOUT))??;
+        let policy = LinkPolicy {
+            heartbeat: HEARTBEAT,
+            message_interval: Duration::ZERO,
+            keepalive: None,
+            lifetime: None,
+        };
+        Ok(Link::new(socket, policy, Instant::now()))
+    }
+
+    async fn listen(&mut self, mut link: Link<T::Socket>, backoff: &mut Backoff) -> Result<Lost, Unheard> {
+        let mut rate = Rate::new(Instant::now());
+        loop {
+            let deadline = link.next_deadline();
+            tokio::select! {
+                heard = link.hear() => match heard {
+                    Ok(Heard::Text(text)) => {
+                        let heard = Instant::now();
+                        self.take(&text, backoff).await?;
+                        rate.take(Instant::now()).await;
+                        link.excuse(heard.elapsed());
+                    }
+                    Ok(Heard::Control) => {}
+                    Err(lost) => return Ok(lost),
+                },
+                () = sleep_until(deadline) => {}
+            }
+            if let Err(lost) = link.due(Instant::now()).await {
+                return Ok(lost);
+            }
+        }
+    }
+
+    async fn take(&mut self, text: &str, backoff: &mut Backoff) -> Result<(), Unheard> {
+        let Some(mapped) = map(text, &self.config.map) else {
+            let at = self.config.map.value.as_deref().unwrap_or_default();
+            return self.tell(SourceState::Stale, &format!("a message without a value at '{at}'")).await;
+        };
+        backoff.reset();
+        self.tell(SourceState::Connected, "data flow").await?;
+        self.report(Report::Custom(Custom {
+            source: self.name.clone(),
+            symbol: None,
+            value: mapped.value,
+            ts_event: self.clock.now(),
+            ts_exchange: mapped.time,
+        }))
+        .await
+    }
+
+    async fn tell(&mut self, state: SourceState, reason: &str) -> Result<(), Unheard> {
+        if self.state.replace(state) == Some(state) {
+            return Ok(());
+        }
+        let (source, since, reason) = (self.name.clone(), self.clock.now(), reason.into());
+        self.report(Report::Source { source, state, since, reason }).await
+    }
+
+    async fn report(&self, report: Report) -> Result<(), Unheard> {
+        self.reports.send(report).await.map_err(|_| Unheard)
+    }
+}
+
+/// Messages taken in the running second.
+struct Rate {
+    ends: Instant,
+    taken: u32,
+}
+
+impl Rate {
+    fn new(now: Instant) -> Self {
+        Self { ends: now + Duration::from_secs(1), taken: 0 }
+    }
+
+    /// Counts a message, and waits for the second to end where it was the last one allowed.
+    async fn take(&mut self, now: Instant) {
+        if now >= self.ends {
+            *self = Self::new(now);
+        }
+        self.taken += 1;
+        if self.taken == MAX_PER_SECOND {
+            sleep_until(self.ends).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bond_core::time::{ManualClock, UnixNanos};
+    use futures_util::SinkExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::{WebSocketStream, accept_async};
+
+    use super::*;
+
+    const SOON: BackoffPolicy =
+        BackoffPolicy { first: Duration::from_millis(1), most: Duration::from_millis(5), failed_after: 10 };
+
+    struct Server {
+        listener: TcpListener,
+        reports: mpsc::Receiver<Report>,
+        _cancel: tokio_util::sync::DropGuard,
+    }
+
+    async fn server(allow_private: bool) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("ws://{}/feed?key=secret", listener.local_addr().unwrap())).unwrap();
+        let map = FieldMap { value: Some("/p".into()), ts: Some("/T".into()) };
+        let (reports_tx, reports) = mpsc::channel(8);
+        let cancel = CancellationToken::new();
+        let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(9)));
+        let config = CustomConfig { url, map, allow_private, backoff: SOON };
+        spawn(config, &Network::new().unwrap(), reports_tx, clock, cancel.clone());
+        Server { listener, reports, _cancel: cancel.drop_guard() }
+    }
+
+    impl Server {
+        async fn accept(&self) -> WebSocketStream<TcpStream> {
+            accept_async(self.listener.accept().await.unwrap().0).await.unwrap()
+        }
+
+        async fn until(&mut self, wanted: SourceState) -> String {
+            loop {
+                match self.reports.recv().await.unwrap() {
+                    Report::Source { state, reason, source, .. } if state == wanted => {
+                        assert!(!source.contains("secret"), "{source}");
+                        return reason.to_string();
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        async fn event(&mut self) -> Custom {
+            loop {
+                if let Report::Custom(event) = self.reports.recv().await.unwrap() {
+                    return event;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_become_events_and_a_lost_source_comes_back() {
+        let mut server = server(true).await;
+        let mut socket = server.accept().await;
+        socket.send(Message::text(r#"{"p": 1.50, "T": 1700000000000}"#)).await.unwrap();
+        server.until(SourceState::Connected).await;
+        let event = server.event().await;
+        assert_eq!((event.value.as_str(), event.ts_event), ("1.50", UnixNanos::from_secs(9)));
+        assert_eq!(event.ts_exchange, Some(UnixNanos::from_secs(1_700_000_000)));
+        drop(socket);
+        server.until(SourceState::Reconnecting).await;
+        let mut socket = server.accept().await;
+        socket.send(Message::text(r#"{"q": 2}"#)).await.unwrap();
+        assert_eq!(server.until(SourceState::Stale).await, "a message without a value at '/p'");
+        socket.send(Message::text(r#"{"p": "up"}"#)).await.unwrap();
+        server.until(SourceState::Connected).await;
+        assert_eq!(server.event().await.value, "\"up\"");
+    }
+
+    #[tokio::test]
+    async fn a_message_beyond_the_bound_costs_the_connection() {
+        let mut server = server(true).await;
+        let mut socket = server.accept().await;
+        drop(socket.send(Message::text(" ".repeat(MAX_MESSAGE_BYTES + 1))).await);
+        let reason = server.until(SourceState::Reconnecting).await;
+        assert!(reason.starts_with("unacceptable message"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn loopback_is_not_connected_to_unless_allowed() {
+        let mut server = server(false).await;
+        let reason = server.until(SourceState::Failed).await;
+        assert!(reason.contains("not on the public internet"), "{reason}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_pauses_when_a_second_is_full() {
+        let start = Instant::now();
+        let mut rate = Rate::new(start);
+        for _ in 0..MAX_PER_SECOND * 2 + 1 {
+            rate.take(Instant::now()).await;
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+}
