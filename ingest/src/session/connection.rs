@@ -123,7 +123,7 @@ impl<T: Transport> Connection<T> {
     async fn connect(&self) -> Result<T::Socket, Lost> {
         let limit = self.context.config.timing.connect_timeout;
         let url = join(&self.context.config.ws_base, self.route.path);
-        let _pass = self.context.connecting.pass().await;
+        drop(self.context.connecting.pass().await);
         let connecting = timeout(limit, self.context.transport.connect(&url)).await;
         Ok(connecting.map_err(|_| Lost::ConnectTimeout(limit))??)
     }

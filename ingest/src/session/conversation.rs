@@ -1,31 +1,31 @@
 //! One connection's talk with its venue, as a state machine: frames, deadlines and wishes go in, effects come out.
 
+mod deadlines;
+mod proof;
+mod rejections;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{Channel, MarketData, MarketEvent};
+use bond_core::event::{Channel, MarketEvent};
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
-use bytes::Bytes;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::books::{BookOrder, Books, Outcome};
+use self::rejections::Rejections;
+use super::books::Books;
 use super::config::Timing;
 use super::link::Lost;
-use super::liveness::{Due, Liveness};
+use super::liveness::Liveness;
 use super::statuses::Statuses;
 use crate::report::{RawFrame, Report};
-use crate::rest::RestError;
 use crate::venue::{Decoded, Protocol, Reject, Subscription};
 
 /// A channel that may be silent for so long says too little by its data: there, being accepted counts as connected.
 const RARE: Duration = Duration::from_secs(600);
-
-/// How often frames that could not be understood are reported.
-const REJECTS_EVERY: Duration = Duration::from_secs(10);
 
 /// What has to be done on behalf of the conversation, in this order.
 #[derive(Debug, Default)]
@@ -56,14 +56,7 @@ pub(super) struct Conversation<'a> {
     effects: Effects,
     decoded: Vec<Decoded>,
     rejects: Vec<Reject>,
-    rejected: Rejected,
-}
-
-#[derive(Debug, Default)]
-struct Rejected {
-    count: u64,
-    reason: SmolStr,
-    report_at: Option<Instant>,
+    rejected: Rejections,
 }
 
 impl<'a> Conversation<'a> {
@@ -86,7 +79,7 @@ impl<'a> Conversation<'a> {
             effects: Effects::default(),
             decoded: Vec::new(),
             rejects: Vec::new(),
-            rejected: Rejected::default(),
+            rejected: Rejections::default(),
         }
     }
 
@@ -107,12 +100,29 @@ impl<'a> Conversation<'a> {
         self.wanted.clone_from(wanted);
         if !removed.is_empty() {
             self.effects.texts.extend(self.protocol.unsubscribe(&removed));
-            for subscription in &removed {
-                self.liveness.forget(subscription);
-                self.books.forget(subscription);
+            removed.iter().for_each(|subscription| self.forget(subscription));
+        }
+        self.tell_untold();
+        self.ask(&added, now);
+    }
+
+    fn forget(&mut self, subscription: &Subscription) {
+        self.liveness.forget(subscription);
+        self.books.forget(subscription);
+        self.statuses.forget(subscription);
+    }
+
+    /// Tells the state of what has none: of what is new, and of what was unwanted and wanted again before we looked.
+    fn tell_untold(&mut self) {
+        let is_untold = |subscription: &&Subscription| self.statuses.of(subscription).is_none();
+        let untold: Vec<_> = self.wanted.iter().filter(is_untold).cloned().collect();
+        for subscription in untold {
+            self.books.doubt(&subscription);
+            match subscription.channel != Channel::OrderBook && self.liveness.is_flowing(&subscription) {
+                true => self.change(&subscription, SourceState::Connected, "data flow"),
+                false => self.change(&subscription, SourceState::Connecting, "subscribing"),
             }
         }
-        self.ask(&added, now);
     }
 
     /// Gives the connection up.
@@ -130,12 +140,7 @@ impl<'a> Conversation<'a> {
         for subscription in subscriptions {
             let budget = self.protocol.silence_budget(subscription.channel);
             self.liveness.asked(subscription, budget, sent);
-            if subscription.channel == Channel::OrderBook {
-                self.books.asked(subscription, sent, sent + self.ack_timeout);
-            }
-            if self.statuses.of(subscription).is_none() {
-                self.change(subscription, SourceState::Connecting, "subscribing");
-            }
+            self.await_book(subscription, sent);
         }
     }
 
@@ -149,7 +154,7 @@ impl<'a> Conversation<'a> {
             self.item(item, now, &mut events);
         }
         self.decoded = decoded;
-        self.count_rejects(now);
+        self.rejected.count(&mut self.rejects, now);
         self.deliver(events, raw);
     }
 
@@ -184,56 +189,6 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn book(&mut self, subscription: &Subscription, outcome: Outcome, events: &mut Vec<MarketEvent>) {
-        match outcome {
-            Outcome::Nothing => {}
-            Outcome::Good { events: good, recovered } => {
-                events.extend(good);
-                if recovered {
-                    self.change(subscription, SourceState::Connected, "the book is live");
-                }
-            }
-            Outcome::Suspect { reason } => self.change(subscription, SourceState::Suspect, &reason),
-        }
-    }
-
-    /// Takes an order about a book in.
-    pub(super) fn order(&mut self, order: BookOrder, now: Instant) {
-        let (subscription, outcome) = self.books.order(order, now, rand::random());
-        self.book(&subscription, outcome, &mut Vec::new());
-    }
-
-    /// Takes the answer to a request for a snapshot in.
-    pub(super) fn snapshot(
-        &mut self,
-        subscription: &Subscription,
-        answer: Result<Bytes, RestError>,
-        received: UnixNanos,
-        now: Instant,
-    ) {
-        let pause = answer.as_ref().err().and_then(RestError::retry_after).unwrap_or_default();
-        let outcome = match self.read_snapshot(subscription, answer, received) {
-            Ok(event) => self.books.offer(subscription, event, now, rand::random()),
-            Err(reason) => self.books.failed(subscription, &reason, pause, now, rand::random()),
-        };
-        let mut events = Vec::new();
-        self.book(subscription, outcome, &mut events);
-        self.deliver(events, None);
-    }
-
-    fn read_snapshot(
-        &self,
-        subscription: &Subscription,
-        answer: Result<Bytes, RestError>,
-        received: UnixNanos,
-    ) -> Result<MarketEvent, String> {
-        let body = answer.map_err(|error| error.to_string())?;
-        let instrument = Arc::clone(&subscription.instrument);
-        let update =
-            self.protocol.decode_snapshot(&instrument, &body).map_err(|reject| reject.to_string())?;
-        Ok(MarketEvent { instrument, ts_event: received, ts_exchange: None, data: MarketData::Book(update) })
-    }
-
     fn acknowledged(&mut self, subscriptions: &[Subscription]) {
         self.effects.answered = true;
         for subscription in subscriptions {
@@ -250,6 +205,7 @@ impl<'a> Conversation<'a> {
         tracing::warn!(venue = %self.protocol.venue(), ?subscriptions, reason, "subscription refused");
         for subscription in subscriptions.iter().chain(&unnamed) {
             if self.liveness.refused(subscription, now) {
+                self.books.forget(subscription);
                 self.change(subscription, SourceState::Unavailable, reason);
             }
         }
@@ -260,98 +216,6 @@ impl<'a> Conversation<'a> {
         if !events.is_empty() || raw.is_some() {
             self.effects.reports.insert(0, Report::Events { events, raw });
         }
-    }
-
-    fn count_rejects(&mut self, now: Instant) {
-        let Some(last) = self.rejects.last() else { return };
-        self.rejected.count += self.rejects.len() as u64;
-        self.rejected.reason = format_smolstr!("{last}");
-        self.rejected.report_at.get_or_insert(now + REJECTS_EVERY);
-        self.rejects.clear();
-    }
-
-    /// When to call [`Self::due`] next, at the latest.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.liveness.next_deadline(), self.books.next_deadline(), self.rejected.report_at];
-        deadlines.into_iter().flatten().min()
-    }
-
-    /// Does what is due.
-    pub(super) fn due(&mut self, now: Instant) {
-        if self.rejected.report_at.is_some_and(|at| at <= now) {
-            self.report_rejects();
-        }
-        let mut again = self.silent(now);
-        again.extend(self.unproven(now));
-        again.dedup();
-        self.ask_again(&again);
-    }
-
-    /// Deals with what is silent; gives what is to be asked for again.
-    fn silent(&mut self, now: Instant) -> Vec<Subscription> {
-        let mut again = Vec::new();
-        for due in self.liveness.due(now) {
-            match due {
-                Due::AskRefused { subscription } => {
-                    self.effects.texts.extend(self.protocol.subscribe(&[subscription]));
-                }
-                Due::AskAgain { subscription, reason } => {
-                    self.change(&subscription, SourceState::Stale, &reason);
-                    again.push(subscription);
-                }
-                Due::Reconnect { subscription, reason } => {
-                    self.change(&subscription, SourceState::Stale, &reason);
-                    self.give_up(Lost::Starved { subscription, reason });
-                }
-            }
-        }
-        again
-    }
-
-    /// Sees to snapshots that are due; gives the books whose snapshot comes with a new subscription.
-    fn unproven(&mut self, now: Instant) -> Vec<Subscription> {
-        let due = self.books.due(now);
-        if self.books.is_over_rest() {
-            due.into_iter().for_each(|subscription| self.request_snapshot(subscription, now));
-            return Vec::new();
-        }
-        for subscription in &due {
-            if !self.books.awaits(subscription, now + self.ack_timeout, rand::random()) {
-                self.give_up(Lost::Unproven(subscription.clone()));
-            }
-        }
-        due
-    }
-
-    fn request_snapshot(&mut self, subscription: Subscription, now: Instant) {
-        match self.protocol.snapshot_request(&subscription.instrument) {
-            Some(path) => self.effects.snapshots.push((subscription, path)),
-            None => {
-                let missed =
-                    self.books.failed(&subscription, "not listed", Duration::ZERO, now, rand::random());
-                self.book(&subscription, missed, &mut Vec::new());
-            }
-        }
-    }
-
-    fn ask_again(&mut self, subscriptions: &[Subscription]) {
-        if !subscriptions.is_empty() {
-            self.effects.texts.extend(self.protocol.unsubscribe(subscriptions));
-            self.effects.texts.extend(self.protocol.subscribe(subscriptions));
-        }
-    }
-
-    fn report_rejects(&mut self) {
-        let Rejected { count, reason, .. } = std::mem::take(&mut self.rejected);
-        let (venue, market) = (self.protocol.venue(), self.protocol.market());
-        tracing::warn!(%venue, %market, count, %reason, "frames not understood");
-        self.effects.reports.push(Report::Rejected { venue, market, count, reason });
-    }
-
-    /// We could not listen for so long.
-    pub(super) fn excuse(&mut self, blocked: Duration) {
-        self.liveness.excuse(blocked);
-        self.books.excuse(blocked);
     }
 
     fn change(&mut self, subscription: &Subscription, state: SourceState, reason: &str) {

@@ -44,7 +44,7 @@ struct ReadError {
 }
 
 impl ReadError {
-    fn unreadable(reason: impl ToString) -> Self {
+    fn unreadable(reason: &impl ToString) -> Self {
         Self { reason: reason.to_string(), retry_after: None }
     }
 }
@@ -101,7 +101,7 @@ impl ListingsReader {
     pub(super) async fn next(&mut self) -> Read {
         let result = match self.reading.join_next().await {
             Some(Ok(result)) => result,
-            Some(Err(error)) => Err(ReadError::unreadable(error)),
+            Some(Err(error)) => Err(ReadError::unreadable(&error)),
             None => std::future::pending().await,
         };
         let now = Instant::now();
@@ -134,8 +134,11 @@ async fn read<T: Transport>(context: Arc<Context<T>>) -> Result<Listings, ReadEr
         let protocol = (context.config.protocol)(Arc::default());
         protocol.decode_listings(&body)
     });
-    let decoded = decoding.await.map_err(ReadError::unreadable)?.map_err(ReadError::unreadable)?;
+    let decoded = decoding
+        .await
+        .map_err(|error| ReadError::unreadable(&error))?
+        .map_err(|error| ReadError::unreadable(&error))?;
     let mut listings = Listings::default();
     listings.extend(decoded);
-    if listings.is_empty() { Err(ReadError::unreadable("an empty list")) } else { Ok(listings) }
+    if listings.is_empty() { Err(ReadError::unreadable(&"an empty list")) } else { Ok(listings) }
 }

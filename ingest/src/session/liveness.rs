@@ -69,7 +69,7 @@ impl Liveness {
 
     /// A subscription is being asked for; the message is sent by `sent`. Data may be absent for `budget`.
     pub(super) fn asked(&mut self, subscription: &Subscription, budget: Duration, sent: Instant) {
-        let deadline = sent.checked_add(self.ack_timeout);
+        let deadline = sent.checked_add(patient(self.ack_timeout, self.patience_of(subscription)));
         let track = Track { asked: sent, budget, stage: Stage::Asked, again: false, deadline };
         self.tracks.insert(subscription.clone(), track);
         self.watch(deadline);
@@ -114,6 +114,11 @@ impl Liveness {
         Some(first)
     }
 
+    /// Whether its data came since it was asked for.
+    pub(super) fn is_flowing(&self, subscription: &Subscription) -> bool {
+        self.tracks.get(subscription).is_some_and(|track| track.stage == Stage::Flowing)
+    }
+
     /// No longer wanted.
     pub(super) fn forget(&mut self, subscription: &Subscription) {
         self.tracks.remove(subscription);
@@ -154,25 +159,20 @@ impl Liveness {
 
     fn miss(&mut self, subscription: Subscription, now: Instant) -> Option<Due> {
         let track = self.tracks.get_mut(&subscription)?;
-        let (was, again) = (track.stage, track.again);
-        let silence = now.saturating_duration_since(track.asked);
-        *track = Track {
-            asked: now,
-            stage: Stage::Asked,
-            again: was != Stage::Refused,
-            deadline: now.checked_add(self.ack_timeout),
-            budget: track.budget,
-        };
+        let Track { stage: was, again, asked, budget, .. } = *track;
+        let patience = self.patience.entry(subscription.clone()).or_default();
+        let allowed = patient(budget, *patience);
+        *patience = (*patience + u32::from(was != Stage::Refused)).min(MOST_PATIENCE);
+        let deadline = now.checked_add(patient(self.ack_timeout, *patience));
+        *track = Track { asked: now, budget, stage: Stage::Asked, again: was != Stage::Refused, deadline };
         if was == Stage::Refused {
             return Some(Due::AskRefused { subscription });
         }
-        let patience = self.patience.entry(subscription.clone()).or_default();
-        let budget = patient(track.budget, *patience);
-        *patience = (*patience + 1).min(MOST_PATIENCE);
+        let silence = now.saturating_duration_since(asked);
         let reason = match was {
             Stage::Asked => format!("neither acknowledged nor delivered within {silence:.0?}"),
             Stage::Acknowledged => format!("acknowledged, but no data within {silence:.0?}"),
-            Stage::Flowing | Stage::Refused => format!("no data for {budget:.0?}"),
+            Stage::Flowing | Stage::Refused => format!("no data for {allowed:.0?}"),
         };
         Some(match again {
             false => Due::AskAgain { subscription, reason },

@@ -17,6 +17,7 @@ mod liveness;
 pub mod market;
 mod plan;
 mod statuses;
+mod supervisor;
 mod talk;
 #[cfg(test)]
 mod testing;

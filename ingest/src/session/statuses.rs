@@ -44,6 +44,11 @@ impl Statuses {
         self.known.lock().get(subscription).copied()
     }
 
+    /// Forgets a subscription that ended.
+    pub(super) fn forget(&self, subscription: &Subscription) {
+        self.known.lock().remove(subscription);
+    }
+
     /// Forgets what is no longer wanted.
     pub(super) fn retain(&self, wanted: &BTreeSet<Subscription>) {
         self.known.lock().retain(|subscription, _| wanted.contains(subscription));

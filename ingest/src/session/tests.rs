@@ -1,17 +1,16 @@
 //! The loop's behaviour, over a venue in memory and under paused time.
 
-use std::sync::Arc;
+mod books;
+
 use std::time::Duration;
 
-use bond_core::event::BookUpdateKind::{Delta, Snapshot};
-use bond_core::event::{BookUpdateKind, Channel, MarketData, MarketEvent};
+use bond_core::event::{Channel, MarketData, MarketEvent};
 use bond_core::source::SourceState;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Timing;
 use super::testing::{BUDGET, Bench, subscription, trades};
-use super::{BookOrder, Timing};
 use crate::report::Report;
 use crate::rest::RestError;
 use crate::venue::ContinuityRule;
@@ -295,7 +294,7 @@ async fn a_full_channel_holds_up_reading_and_loses_nothing() {
     let mut prices = Vec::new();
     while prices.len() < 500 {
         match bench.report().await {
-            Report::Events { events, .. } => prices.extend(events.into_iter().map(price)),
+            Report::Events { events, .. } => prices.extend(events.into_iter().filter_map(price)),
             Report::Subscription { state, .. } => assert!(state <= SourceState::Connected, "{state}"),
             _ => {}
         }
@@ -303,10 +302,10 @@ async fn a_full_channel_holds_up_reading_and_loses_nothing() {
     assert_eq!(prices, (1..=500).map(|price| price.to_string()).collect::<Vec<_>>());
 }
 
-fn price(event: MarketEvent) -> String {
+fn price(event: MarketEvent) -> Option<String> {
     match event.data {
-        MarketData::Trade(trade) => trade.price.to_string(),
-        other => panic!("not a trade: {other:?}"),
+        MarketData::Trade(trade) => Some(trade.price.to_string()),
+        _ => None,
     }
 }
 
@@ -341,134 +340,83 @@ async fn raw_frames_come_only_while_asked_for() {
     assert_eq!(bench.raw().await, None);
 }
 
-const BOOK: Channel = Channel::OrderBook;
-
-/// The kinds and ids of the next `count` book updates, in whichever reports.
-async fn updates(bench: &mut Bench, count: usize) -> Vec<(BookUpdateKind, u64)> {
-    let ids = |event: MarketEvent| match event.data {
-        MarketData::Book(update) => (update.kind, update.last_id),
-        other => panic!("not a book: {other:?}"),
-    };
-    let mut updates = Vec::new();
-    while updates.len() < count {
-        updates.extend(bench.events().await.into_iter().map(ids));
-    }
-    updates
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_book_is_joined_proven_doubted_and_rebuilt_over_rest() {
-    let mut snapshots = ["12", "25"].into_iter();
-    let mut bench = Bench::new(ContinuityRule::Range, move || {
-        Ok(Bytes::from_static(snapshots.next().unwrap().as_bytes()))
-    });
-    let book = subscription(BTC, BOOK);
-    bench.want(std::slice::from_ref(&book));
-    let peer = bench.accept().await;
-    for frame in ["delta BTC/USDT 8 10", "delta BTC/USDT 11 13", "delta BTC/USDT 14 14"] {
-        peer.say(frame).await;
-    }
-    // The snapshot at 12 lies within 11..13: what ends before it is dropped.
-    let joined = updates(&mut bench, 3).await;
-    assert_eq!(joined, [(Snapshot, 12), (Delta, 13), (Delta, 14)]);
-    assert_eq!(bench.until(&book, SourceState::Connected).await, "the book is live");
-    peer.say("delta BTC/USDT 15 15").await;
-    assert_eq!(updates(&mut bench, 1).await, [(Delta, 15)]);
-    peer.say("delta BTC/USDT 20 20").await;
-    let reason = bench.until(&book, SourceState::Suspect).await;
-    assert_eq!(reason, "updates are missing: 16 should have followed, 20 came");
-    bench.until(&book, SourceState::Connected).await;
-    peer.say("delta BTC/USDT 21 26").await;
-    assert_eq!(updates(&mut bench, 1).await, [(Delta, 26)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn whoever_keeps_a_book_may_have_it_rebuilt_or_reseeded() {
-    let mut snapshots = ["10", "12", "13"].into_iter();
-    let snapshot = move || Ok(Bytes::from_static(snapshots.next().unwrap().as_bytes()));
-    let mut bench = Bench::new(ContinuityRule::Range, snapshot);
-    let book = subscription(BTC, BOOK);
-    bench.want(std::slice::from_ref(&book));
-    let peer = bench.accept().await;
-    peer.say("delta BTC/USDT 10 11").await;
-    assert_eq!(updates(&mut bench, 2).await, [(Snapshot, 10), (Delta, 11)]);
-    bench.until(&book, SourceState::Connected).await;
-    let reason = "best bid differs".to_owned();
-    bench.market.order(BookOrder::Rebuild { subscription: book.clone(), reason });
-    assert_eq!(bench.until(&book, SourceState::Suspect).await, "best bid differs");
-    assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 12)]);
-    bench.until(&book, SourceState::Connected).await;
-    peer.say("delta BTC/USDT 12 13").await;
-    assert_eq!(updates(&mut bench, 1).await, [(Delta, 13)]);
-    bench.market.order(BookOrder::Reseed { subscription: book.clone() });
-    assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 13)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_snapshot_is_asked_for_when_the_venue_allows() {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let times = Arc::clone(&asked);
-    let mut bench = Bench::new(ContinuityRule::Range, move || {
-        times.lock().push(Instant::now());
-        match times.lock().len() {
-            1 => Err(RestError::Status { status: 429, retry_after: Some(Duration::from_secs(15)) }),
-            _ => Ok(Bytes::from_static(b"1000")),
-        }
-    });
-    let book = subscription(BTC, BOOK);
-    bench.want(std::slice::from_ref(&book));
-    let peer = bench.accept().await;
-    let chatter = peer.mouth.clone();
-    let story = async {
-        assert_eq!(bench.until(&book, SourceState::Suspect).await, "no snapshot: http status 429");
-        bench.until(&book, SourceState::Connected).await;
-    };
-    tokio::select! {
-        () = story => {}
-        () = chatter.repeat("delta BTC/USDT 999 1000") => unreachable!(),
-    }
-    let asked = asked.lock();
-    assert_eq!(asked.len(), 2);
-    assert!(asked[1] - asked[0] >= Duration::from_secs(15), "{:?}", asked[1] - asked[0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_book_with_snapshots_on_the_socket_is_subscribed_to_anew_after_a_gap() {
+async fn our_messages_keep_the_venues_pace() {
     let mut bench = Bench::trades_only();
-    let book = subscription(BTC, BOOK);
-    bench.want(std::slice::from_ref(&book));
+    bench.want(&[trades(BTC)]);
     let mut peer = bench.accept().await;
-    assert_eq!(peer.heard().await.as_deref(), Some("sub orderbook BTC/USDT"));
-    peer.say("whole BTC/USDT 5").await;
-    assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 5)]);
-    peer.say("delta BTC/USDT 9 9").await;
-    bench.until(&book, SourceState::Suspect).await;
-    assert_eq!(peer.heard().await.as_deref(), Some("unsub orderbook BTC/USDT"));
-    assert_eq!(peer.heard().await.as_deref(), Some("sub orderbook BTC/USDT"));
-    peer.say("delta BTC/USDT 10 10").await;
-    peer.say("whole BTC/USDT 20").await;
-    peer.say("delta BTC/USDT 21 21").await;
-    assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 20)], "nothing between the break and the snapshot");
-    bench.until(&book, SourceState::Connected).await;
+    peer.heard().await;
+    let mut sent = Vec::new();
+    for wanted in [vec![], vec![trades(BTC)], vec![]] {
+        bench.want(&wanted);
+        tokio::task::yield_now().await;
+    }
+    bench.want(&[trades(BTC), trades("ETH/USDT")]);
+    for _ in 0..2 {
+        peer.heard().await;
+        sent.push(Instant::now());
+    }
+    assert!(sent[1] - sent[0] >= Duration::from_millis(200), "{:?}", sent[1] - sent[0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_book_whose_snapshot_never_comes_costs_the_connection_in_the_end() {
+async fn a_connection_is_replaced_before_the_venue_ends_it() {
     let mut bench = Bench::trades_only();
-    bench.want(&[subscription(BTC, BOOK)]);
-    let mut peer = bench.accept().await;
-    let chatter = peer.mouth.clone();
-    let venue = async {
-        let mut asked = 0;
-        while let Some(text) = peer.heard().await {
-            asked += usize::from(text.starts_with("sub"));
-        }
-        asked
+    let btc = trades(BTC);
+    bench.want(&[btc.clone()]);
+    let peer = bench.accept().await;
+    let begun = Instant::now();
+    let reason = tokio::select! {
+        reason = bench.until(&btc, SourceState::Reconnecting) => reason,
+        () = peer.mouth.repeat("trade BTC/USDT 1") => unreachable!(),
     };
-    let asked = tokio::select! {
-        asked = venue => asked,
-        () = chatter.repeat("delta BTC/USDT 1 2") => unreachable!(),
-    };
-    assert_eq!(asked, 6);
+    assert_eq!(reason, "end of the connection's planned life");
+    let lived = begun.elapsed().as_secs();
+    assert!((77_760..=86_400).contains(&lived), "{lived}");
     bench.accept().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_instrument_costs_its_neighbours_ever_less() {
+    let mut bench = Bench::trades_only();
+    let btc = trades(BTC);
+    bench.want(&[btc.clone(), trades("ETH/USDT")]);
+    let begun = Instant::now();
+    // ETH never trades. Its neighbour does, on every connection.
+    while begun.elapsed() < Duration::from_secs(4 * 3_600) {
+        let peer = bench.accept().await;
+        tokio::select! {
+            _ = bench.until(&btc, SourceState::Reconnecting) => {}
+            () = peer.mouth.repeat("trade BTC/USDT 1") => unreachable!(),
+        }
+    }
+    assert!((3..20).contains(&bench.attempts()), "{} connections", bench.attempts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unwanted_and_wanted_again_is_told_again() {
+    let mut bench = Bench::trades_only();
+    let btc = trades(BTC);
+    bench.want(&[btc.clone()]);
+    let peer = bench.accept().await;
+    peer.say("trade BTC/USDT 1").await;
+    bench.until(&btc, SourceState::Connected).await;
+    bench.want(&[]);
+    tokio::task::yield_now().await;
+    bench.want(&[btc.clone()]);
+    tokio::select! {
+        _ = bench.until(&btc, SourceState::Connected) => {}
+        () = peer.mouth.repeat("trade BTC/USDT 1") => unreachable!(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_dies_of_a_fault_of_ours_is_replaced() {
+    let mut bench = Bench::trades_only();
+    bench.want(&[trades(BTC)]);
+    let peer = bench.accept().await;
+    peer.say("panic").await;
+    let peer = bench.accept().await;
+    peer.say("trade BTC/USDT 1").await;
+    bench.until(&trades(BTC), SourceState::Connected).await;
 }

@@ -1,0 +1,75 @@
+//! What the conversation does when time passes.
+
+use std::time::Duration;
+
+use bond_core::source::SourceState;
+use smol_str::SmolStr;
+use tokio::time::Instant;
+
+use super::Conversation;
+use crate::report::Report;
+use crate::session::link::Lost;
+use crate::session::liveness::Due;
+use crate::venue::Subscription;
+
+impl Conversation<'_> {
+    /// When to call [`Self::due`] next, at the latest.
+    pub(in crate::session) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.liveness.next_deadline(), self.books.next_deadline(), self.rejected.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(in crate::session) fn due(&mut self, now: Instant) {
+        if let Some((count, reason)) = self.rejected.due(now) {
+            self.report_rejections(count, reason);
+        }
+        let mut again = self.silent(now);
+        let unproven = self.unproven(now);
+        again.extend(unproven);
+        again.sort_unstable();
+        again.dedup();
+        self.ask_again(&again);
+    }
+
+    /// Deals with what is silent; gives what is to be asked for again.
+    fn silent(&mut self, now: Instant) -> Vec<Subscription> {
+        let mut again = Vec::new();
+        for due in self.liveness.due(now) {
+            match due {
+                Due::AskRefused { subscription } => {
+                    self.await_book(&subscription, now);
+                    self.effects.texts.extend(self.protocol.subscribe(&[subscription]));
+                }
+                Due::AskAgain { subscription, reason } => {
+                    self.change(&subscription, SourceState::Stale, &reason);
+                    again.push(subscription);
+                }
+                Due::Reconnect { subscription, reason } => {
+                    self.change(&subscription, SourceState::Stale, &reason);
+                    self.give_up(Lost::Starved { subscription, reason });
+                }
+            }
+        }
+        again
+    }
+
+    fn ask_again(&mut self, subscriptions: &[Subscription]) {
+        if !subscriptions.is_empty() {
+            self.effects.texts.extend(self.protocol.unsubscribe(subscriptions));
+            self.effects.texts.extend(self.protocol.subscribe(subscriptions));
+        }
+    }
+
+    fn report_rejections(&mut self, count: u64, reason: SmolStr) {
+        let (venue, market) = (self.protocol.venue(), self.protocol.market());
+        tracing::warn!(%venue, %market, count, %reason, "frames not understood");
+        self.effects.reports.push(Report::Rejected { venue, market, count, reason });
+    }
+
+    /// We could not listen for so long.
+    pub(in crate::session) fn excuse(&mut self, blocked: Duration) {
+        self.liveness.excuse(blocked);
+        self.books.excuse(blocked);
+    }
+}
