@@ -1,6 +1,7 @@
 //! What a ring holds: the items' places, numbers and times beside the tape of their frames.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bond_core::event::Channel;
 use bond_core::log::{Entry, EventKind, Gap, GapReason, Item, Kept, Run};
@@ -14,6 +15,9 @@ use super::encode::{event_json, status_json};
 use super::frame;
 use super::ring::{Behind, Cursor, Frames, Joined, Pick, Retention, Skip};
 use super::tape::Tape;
+
+/// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a slow client is sent on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub(crate) struct History {
     phase: Phase,
     /// Where the current epoch begins, after the gap that announces it.
     epoch_start: u64,
+    /// Whether the topic has ended, and no epoch has followed yet.
+    has_ended: bool,
 }
 
 /// Whether the ring holds what the log held when the ring began.
@@ -105,6 +111,7 @@ impl History {
             extra_bytes: 0,
             phase: Phase::Unknown,
             epoch_start: 0,
+            has_ended: false,
         }
     }
 
@@ -117,6 +124,13 @@ impl History {
             }
             None => Phase::Ready,
         };
+    }
+
+    /// The topic has ended. Its followers may still take what is here; whoever joins from here on gets nothing of it.
+    pub(crate) fn end(&mut self) {
+        self.generation += 1;
+        self.epoch_start = self.tape.end();
+        self.has_ended = true;
     }
 
     /// Takes a run. What is there already (tails deliver at least once) is left out.
@@ -147,6 +161,7 @@ impl History {
         if is_new {
             self.generation += u32::from(self.epoch.is_some());
             self.epoch = Some(run.epoch.clone());
+            self.has_ended = false;
             self.head = to_seq;
         }
         if let Some(gap) = gap {
@@ -221,7 +236,7 @@ impl History {
     }
 
     pub(crate) fn trim(&mut self, now: UnixNanos) {
-        let oldest = now.minus(self.retention.window);
+        let oldest = now.minus(self.retention.window).minus(GRACE);
         while let Some(place) = self.places.front() {
             let bytes = self.tape.end() - self.start + self.extra_bytes;
             if place.at >= oldest && bytes <= self.retention.bytes {
@@ -244,13 +259,13 @@ impl History {
         let at = |cursor| Some(Joined { cursor, gap: None });
         match (start, start.time(now)) {
             (Start::After(position), _) => self.resume(position),
-            (_, Some(time)) => at(self.at_time(time)),
+            (_, Some(time)) => at(self.at_time(time.max(now.minus(self.retention.window)))),
             _ => at(self.cursor_before(self.places.len())),
         }
     }
 
     fn resume(&self, after: &Position) -> Option<Joined> {
-        let epoch = self.epoch.as_ref()?;
+        let epoch = self.epoch.as_ref().filter(|_| !self.has_ended)?;
         let oldest = self.at_time(UnixNanos::EPOCH);
         let missed = |gap: Gap| Some(Joined { cursor: oldest, gap: Some((epoch.clone(), gap)) });
         if after.epoch != *epoch || after.seq > self.head {

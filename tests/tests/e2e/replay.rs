@@ -60,8 +60,7 @@ enum From {
     Position,
 }
 
-const FROMS: [From; 5] =
-    [From::Everything, From::Seconds(5), From::Position, From::Unix, From::Seconds(1)];
+const FROMS: [From; 5] = [From::Everything, From::Seconds(5), From::Position, From::Unix, From::Seconds(1)];
 
 /// Connects, and reads from the past until well past the moment of the join.
 async fn join(url: String, from: From, watched: watch::Receiver<Numbers>) -> Result<()> {
@@ -143,12 +142,31 @@ async fn a_resume_message_goes_back_and_on_without_a_seam() -> Result<()> {
     for _ in 0..200 {
         numbers.take(&socket.head().await?)?;
     }
-    let (topic, epoch) = (format!("streams.{}", created["stream_id"].as_str().unwrap_or_default()), &numbers.epoch);
-    socket.send(&json!({"type": "resume", "topic": topic, "epoch": epoch, "seq": 20, "correlation_id": 7})).await?;
+    let (topic, epoch) =
+        (format!("streams.{}", created["stream_id"].as_str().unwrap_or_default()), &numbers.epoch);
+    socket
+        .send(&json!({"type": "resume", "topic": topic, "epoch": epoch, "seq": 20, "correlation_id": 7}))
+        .await?;
     while socket.head().await?.seq != Some(21) {}
     numbers.last = 21;
     for _ in 0..600 {
         numbers.take(&next(&mut socket).await?)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_ring_is_replayed_from_its_very_beginning() -> Result<()> {
+    let bond = Bond::up(&["--sim-rate", RATE], &[("BOND_RING_SECONDS", "2")]).await?;
+    let created = bond.stream(SENTENCE).await?;
+    let mut watched = watch(&created).await?;
+    reached(&mut watched, 5_000).await?;
+    for attempt in 0..40 {
+        let mut socket = Socket::open(&ws_url(&created, "&control=true&from=now-60s")).await?;
+        let mut numbers = Numbers::default();
+        for _ in 0..20 {
+            numbers.take(&next(&mut socket).await.with_context(|| format!("attempt {attempt}"))?)?;
+        }
     }
     Ok(())
 }
