@@ -1,7 +1,6 @@
 //! How the conversation keeps order books proven.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bond_core::event::{Channel, MarketData, MarketEvent};
 use bond_core::source::SourceState;
@@ -58,10 +57,9 @@ impl Conversation<'_> {
         received: UnixNanos,
         now: Instant,
     ) {
-        let pause = answer.as_ref().err().and_then(RestError::retry_after).unwrap_or_default();
         let outcome = match self.read_snapshot(subscription, answer, received) {
             Ok(event) => self.books.offer(subscription, event, now, rand::random()),
-            Err(reason) => self.books.failed(subscription, &reason, pause, now, rand::random()),
+            Err(reason) => self.books.failed(subscription, &reason, now, rand::random()),
         };
         let mut events = Vec::new();
         self.book(subscription, outcome, &mut events);
@@ -100,8 +98,7 @@ impl Conversation<'_> {
         match self.protocol.snapshot_request(&subscription.instrument) {
             Some(path) => self.effects.snapshots.push((subscription, path)),
             None => {
-                let missed =
-                    self.books.failed(&subscription, "not listed", Duration::ZERO, now, rand::random());
+                let missed = self.books.failed(&subscription, "not listed", now, rand::random());
                 self.book(&subscription, missed, &mut Vec::new());
             }
         }
