@@ -72,10 +72,9 @@ impl Worker {
         let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
         let Scope::Filter { name, filter } = &mut feed.scope else { return };
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
-        feed.since = self.shared.clock.now();
         self.shared.leases.set(name, filter.clone());
         if let Some(wish) = &wish {
-            (feed.speed, feed.book_changes) = (wish.speed, wish.book_changes);
+            feed.adjust(wish, self.shared.clock.now());
         }
         self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
         let Some(wish) = wish else { return };

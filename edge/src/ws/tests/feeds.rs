@@ -7,7 +7,7 @@ use bond_core::control::Command;
 use bond_core::log::{EventKind, Record};
 use bond_core::time::Clock;
 
-use super::host::{Host, SystemClock};
+use super::host::{Host, SystemClock, record};
 
 const BTC: &str = "trades.okx.BTC-USDT";
 const ETH: &str = "trades.okx.ETH-USDT";
@@ -163,4 +163,28 @@ async fn the_six_types_alone_unless_control_is_asked_for() {
     trade(&host, BTC, 2).await;
     assert_eq!(plain.next().await["type"], "trade");
     assert_eq!(told.next().await["type"], "status");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_may_lag_is_ordered_by_venue_time() {
+    let host = Host::start().await;
+    trade(&host, BTC, 0).await;
+    trade(&host, ETH, 0).await;
+    let mut client = host.connect("/stream").await;
+    client.say(r#"{"type":"subscribe","channels":["trades"],"max_lag_ms":300,"correlation_id":1}"#).await;
+    client.next_of("ack").await;
+    assert!(client.is_quiet().await);
+    let now = SystemClock.now();
+    for (topic, price) in [(BTC, 40), (ETH, 20), (BTC, 50), (ETH, 10), (BTC, 60), (ETH, 30)] {
+        let mut record = record(EventKind::Trade, now, format!("\"price\":{price}"));
+        record.order = now.minus(Duration::from_millis(1_000 - price));
+        host.append_records(topic, vec![record]).await;
+    }
+    let mut prices = Vec::new();
+    while prices.len() < 6 {
+        prices.extend(client.next_of("trade").await["price"].as_u64());
+    }
+    assert_eq!(prices, [10, 20, 30, 40, 50, 60]);
+    trade(&host, BTC, 70).await;
+    assert_eq!(client.next_of("trade").await["price"], 70, "the hold ends by itself");
 }
