@@ -28,7 +28,7 @@ impl Gate {
     }
 
     fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        self.0.access.holder(key).map(|_| Grant::default()).map_err(refusal)
+        self.0.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
     }
 }
 
@@ -42,7 +42,10 @@ impl Admission for Gate {
         let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
         match self.0.store.get(id, self.0.clock.now()).await {
             Ok(Some(_)) => Ok(grant),
-            Ok(None) => Err(Refusal { code: Code::NotFound, message: format!("stream {id} has ended: create it again") }),
+            Ok(None) => Err(Refusal {
+                code: Code::NotFound,
+                message: format!("stream {id} has ended: create it again"),
+            }),
             Err(error) => Err(Refusal { code: Code::InternalError, message: error.to_string() }),
         }
     }
@@ -50,7 +53,7 @@ impl Admission for Gate {
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
             Some(key) if !self.0.access.is_open() => self.key(key),
-            _ => self.0.access.caller(credentials.headers).map(|_| Grant::default()).map_err(refusal),
+            _ => self.0.access.caller(credentials.headers).map(|_| Grant::default()).map_err(|problem| refusal(&problem)),
         }
     }
 
@@ -63,6 +66,6 @@ impl Admission for Gate {
     }
 }
 
-fn refusal(problem: Problem) -> Refusal {
+fn refusal(problem: &Problem) -> Refusal {
     Refusal { code: problem.code(), message: problem.detail().to_owned() }
 }

@@ -55,13 +55,12 @@ impl Access {
     /// # Errors
     /// `AUTH_INVALID` where it is none, or was revoked.
     pub fn holder(&self, key: &str) -> Result<Caller, Problem> {
-        let entry = self.keys.find(key).ok_or_else(|| {
-            Problem::new(Code::AuthInvalid, "not a key of this server, or revoked: make one with `bond key new --owner NAME`")
-        })?;
+        let entry = self.keys.find(key).ok_or_else(key_invalid)?;
         Ok(Caller { owner: entry.owner, roles: entry.roles })
     }
 
-    /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or `Origin` is not loopback.
+    /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or
+    /// `Origin` is not loopback.
     ///
     /// # Errors
     /// `FORBIDDEN`.
@@ -75,8 +74,14 @@ impl Access {
     }
 }
 
+fn key_invalid() -> Problem {
+    let detail = "not a key of this server, or revoked: make one with `bond key new --owner NAME`";
+    Problem::new(Code::AuthInvalid, detail)
+}
+
 fn key_required() -> Problem {
-    let detail = "an API key is needed: send `Authorization: Bearer bond_…`; `bond key new --owner NAME` makes one";
+    let detail =
+        "an API key is needed: send `Authorization: Bearer bond_…`; `bond key new --owner NAME` makes one";
     Problem::new(Code::AuthRequired, detail)
 }
 
@@ -87,7 +92,8 @@ fn bearer(authorization: &str) -> Option<&str> {
 }
 
 fn is_loopback_host(request: &Request) -> bool {
-    let hosts = request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let hosts =
+        request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
     let target = request.uri().authority().map(|authority| authority.as_str());
     let mut names = hosts.chain(target).peekable();
     names.peek().is_some() && names.all(is_loopback_authority)
@@ -100,11 +106,12 @@ fn has_loopback_origin(headers: &HeaderMap) -> bool {
 
 fn is_loopback_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
-    uri.scheme().is_some() && uri.authority().is_some_and(|authority| is_loopback_authority(authority.as_str()))
+    uri.scheme().is_some()
+        && uri.authority().is_some_and(|authority| is_loopback_authority(authority.as_str()))
 }
 
-/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not: that is what DNS
-/// rebinding does.
+/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not:
+/// that is what DNS rebinding does.
 fn is_loopback_authority(text: &str) -> bool {
     let names = ["localhost", "127.0.0.1", "[::1]"];
     names.iter().any(|name| match text.get(..name.len()) {
@@ -149,7 +156,9 @@ mod tests {
         for url in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:8000"] {
             assert!(is_loopback_url(url), "{url}");
         }
-        for url in ["null", "", "https://evil.example", "http://localhost.evil.example", "file://", "localhost"] {
+        for url in
+            ["null", "", "https://evil.example", "http://localhost.evil.example", "file://", "localhost"]
+        {
             assert!(!is_loopback_url(url), "{url}");
         }
     }

@@ -151,7 +151,13 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         (self.get)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, name: &str, default: T, least: T, most: T) -> T {
+    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
+        &mut self,
+        name: &str,
+        default: T,
+        least: T,
+        most: T,
+    ) -> T {
         let Some(text) = self.text(name) else { return default };
         match text.parse::<T>() {
             Ok(value) if value >= least && value <= most => value,
@@ -185,7 +191,8 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     fn secret(&mut self, name: &str) -> Option<Secret> {
         let secret = self.text(name)?;
         if secret.len() < SECRET_BYTES {
-            self.problems.push(format!("{name} is shorter than {SECRET_BYTES} bytes: use `openssl rand -hex 32`"));
+            self.problems
+                .push(format!("{name} is shorter than {SECRET_BYTES} bytes: use `openssl rand -hex 32`"));
         }
         Some(Secret::new(secret))
     }
@@ -204,9 +211,8 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn refuse_redis(&mut self) {
         if self.text("REDIS_URL").is_some() {
-            self.problems.push(
-                "REDIS_URL is set, but this version keeps its log in memory only: unset it".to_owned(),
-            );
+            self.problems
+                .push("REDIS_URL is set, but this version keeps its log in memory only: unset it".to_owned());
         }
     }
 }
@@ -216,7 +222,9 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        Settings::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+        Settings::read(|name| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -229,9 +237,10 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let problems = read(&[("BOND_MAX_STREAMS", "many"), ("BOND_SECRET", "short"), ("BOND_LOG_FORMAT", "xml")])
-            .expect_err("three problems")
-            .0;
+        let problems =
+            read(&[("BOND_MAX_STREAMS", "many"), ("BOND_SECRET", "short"), ("BOND_LOG_FORMAT", "xml")])
+                .expect_err("three problems")
+                .0;
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems.iter().all(|problem| problem.contains("BOND_")));
     }

@@ -41,8 +41,8 @@ pub enum KeysError {
 
 /// The keys that are good now. Rereads its file when it changes.
 ///
-/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file, keys are required,
-/// even if it is removed.
+/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file,
+/// keys are required, even if it is removed.
 #[derive(Debug)]
 pub struct Keys {
     path: PathBuf,
@@ -176,9 +176,12 @@ pub fn revoke(data_dir: &Path, id: &str) -> Result<Option<KeyEntry>, KeysError> 
     edit(&data_dir.join(FILE), |file| Ok(file.as_mut().and_then(|file| file.revoke(id))))
 }
 
-/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written to first keeps
-/// other editors out.
-fn edit<T>(path: &Path, change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>) -> Result<T, KeysError> {
+/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written
+/// to first keeps other editors out.
+fn edit<T>(
+    path: &Path,
+    change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>,
+) -> Result<T, KeysError> {
     let draft = path.with_extension("json.new");
     let mut writer = open_draft(&draft)?;
     let edited = rewrite(path, &mut writer, change).and_then(|done| {
@@ -294,7 +297,11 @@ mod tests {
         }
         let refused = create(dir.path(), "a b", vec![], &KeyRandom { key: [2; 32], hash_key: [2; 32] }, NOW);
         assert!(refused.is_err_and(|error| error.to_string().contains("an owner is")));
-        assert_eq!(fs::read_dir(dir.path()).expect("directory").count(), 1, "a refused edit leaves nothing behind");
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("directory").count(),
+            1,
+            "a refused edit leaves nothing behind"
+        );
         fs::write(dir.path().join("keys.json.new"), "").expect("write");
         let refused = create(dir.path(), "bob", vec![], &KeyRandom { key: [2; 32], hash_key: [2; 32] }, NOW);
         assert!(matches!(refused, Err(KeysError::Busy(_))), "an edit in progress is not trampled");

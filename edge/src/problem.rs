@@ -16,9 +16,13 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// Why a request was refused. Boxed, since it is the rare outcome of what mostly succeeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem(Box<ProblemDetails>);
+
 /// Why a request was refused, as clients see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = Problem, example = json!({
     "type": "about:blank",
     "title": "Bad Request",
     "status": 400,
@@ -28,7 +32,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
     "request_id": "7f9c2ba4e88f827d",
     "errors": [{"path": "sources[0].symbols[0]", "message": "not a symbol: BTC/; write one as BTC/USDT"}]
 }))]
-pub struct Problem {
+pub struct ProblemDetails {
     /// `about:blank`: the code says which problem it is.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -77,7 +81,7 @@ impl Problem {
 
     /// A problem of this code, with a status that says more than the code's own.
     pub fn with_status(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemDetails {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -88,48 +92,51 @@ impl Problem {
             request_id: None,
             errors: Vec::new(),
             suggestions: Vec::new(),
-        }
+        }))
     }
 
     /// The same problem, with everything that is wrong, each with its path.
     #[must_use]
-    pub fn with_errors(self, errors: Vec<FieldProblem>) -> Self {
-        Self { errors, ..self }
+    pub fn with_errors(mut self, errors: Vec<FieldProblem>) -> Self {
+        self.0.errors = errors;
+        self
     }
 
     /// The same problem, with the reason why a sentence was not understood.
     #[must_use]
-    pub fn with_reason(self, reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..self }
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.0.reason = Some(reason);
+        self
     }
 
     /// The same problem, with sentences that would be understood.
     #[must_use]
-    pub fn with_suggestions(self, suggestions: Vec<String>) -> Self {
-        Self { suggestions, ..self }
+    pub fn with_suggestions(mut self, suggestions: Vec<String>) -> Self {
+        self.0.suggestions = suggestions;
+        self
     }
 
     /// Which problem it is.
-    pub const fn code(&self) -> Code {
-        self.code
+    pub fn code(&self) -> Code {
+        self.0.code
     }
 
     /// What is wrong and what to fix.
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// Sentences that would be understood.
     pub fn suggestions(&self) -> &[String] {
-        &self.suggestions
+        &self.0.suggestions
     }
 
     fn http_status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn body(&self) -> Body {
-        Body::from(serde_json::to_vec(self).unwrap_or_default())
+        Body::from(serde_json::to_vec(&self.0).unwrap_or_default())
     }
 }
 
@@ -138,7 +145,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.http_status(), self.body()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+        if self.http_status() == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"bond\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
@@ -150,7 +157,8 @@ impl IntoResponse for Problem {
 /// Gives each request an id, logs it, and answers every refusal with a problem that carries the id.
 pub async fn answer(request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let span = tracing::info_span!("request", request_id = %id, %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
@@ -176,12 +184,12 @@ fn new_id() -> SmolStr {
     format_smolstr!("{random:016x}")
 }
 
-/// Rewrites a refusal as a problem with the request's id. What did not come as a problem (an upgrade refused by the framework)
-/// becomes one.
+/// Rewrites a refusal as a problem with the request's id. What did not come as a problem (an upgrade refused
+/// by the framework) becomes one.
 fn name_problem(mut response: Response, id: &SmolStr) -> Response {
     let problem = response.extensions_mut().remove::<Problem>();
-    let problem = problem.unwrap_or_else(|| unnamed(response.status()));
-    let problem = Problem { request_id: Some(id.clone()), ..problem };
+    let mut problem = problem.unwrap_or_else(|| unnamed(response.status()));
+    problem.0.request_id = Some(id.clone());
     *response.body_mut() = problem.body();
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
@@ -202,7 +210,9 @@ fn unnamed(status: StatusCode) -> Problem {
 fn log(response: &Response) {
     let status = response.status().as_u16();
     match response.extensions().get::<Problem>() {
-        Some(problem) => tracing::info!(status, code = problem.code.as_str(), detail = problem.detail, "refused"),
+        Some(problem) => {
+            tracing::info!(status, code = problem.code().as_str(), detail = problem.detail(), "refused");
+        }
         None => tracing::debug!(status, "answered"),
     }
 }

@@ -30,6 +30,14 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// How long to wait when the system has no file descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// Raises the limit of open files as far as the system allows: every client is one, and the usual limit is 1024.
+pub fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => debug!(limit, "open files"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
 /// Serves `router` on every listener until `shutdown`, then lets requests under way finish and clients of `fanout` go. Returns within
 /// two seconds of it.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, fanout: Fanout, shutdown: CancellationToken) {

@@ -36,7 +36,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process has the file open.
-    #[error("another bond process uses {path}: stop it, or give this one a data directory of its own", path = .0.display())]
+    #[error("another bond process uses {path}: stop it, or give this one another data directory", path = .0.display())]
     Locked(PathBuf),
     /// The file is damaged, or the system refuses it.
     #[error("cannot open the stream registry {path}: {source}", path = .path.display())]
@@ -48,7 +48,8 @@ pub enum OpenError {
     },
 }
 
-/// A [`StreamStore`] on redb. In a file it survives a restart and a crash; in memory it does not. A clone is another handle.
+/// A [`StreamStore`] on redb. In a file it survives a restart and a crash; in memory it does not. A clone is
+/// another handle.
 #[derive(Clone)]
 pub struct RedbStore(Arc<Database>);
 

@@ -11,10 +11,11 @@ use serde_json::json;
 
 use self::book::RecordedBook;
 use self::read::{Record, read};
-use self::shift::{Family, Shift};
+use self::shift::{Ids, Shift};
 use crate::clock::{MILLI, UnixNanos};
 use crate::config::{Market, Venue};
 use crate::frame::Outlet;
+use crate::market::{ASSETS, Spec};
 use crate::rest::{Answer, Request};
 use crate::seeded::{Listing, binance_info, bybit_info, okx_info};
 use crate::source::Progress;
@@ -24,7 +25,7 @@ const ROUND_GAP: u64 = 1_000;
 /// Frames handed out before the caller looks at the clock again.
 const BATCH: usize = 8_192;
 
-/// A recording and the place reached in it.
+/// A recording and the place reached in it. Its book is that of the one instrument whose snapshot was recorded.
 #[derive(Debug)]
 pub(crate) struct Capture {
     venue: Venue,
@@ -54,10 +55,7 @@ impl Capture {
         looped: bool,
     ) -> anyhow::Result<Self> {
         let records = read(path)?;
-        let symbols = records
-            .iter()
-            .filter_map(|record| symbol(venue, record.stream.as_deref()?))
-            .collect();
+        let symbols = records.iter().filter_map(|record| symbol(venue, record.stream.as_deref()?)).collect();
         let round = round(&records);
         let book = records
             .iter()
@@ -86,20 +84,12 @@ impl Capture {
 
     pub(crate) fn due(&self) -> Option<UnixNanos> {
         let origin = self.origin.filter(|_| !self.finished)?;
-        let offset = self
-            .records
-            .get(self.next)
-            .map_or(0, |record| record.offset);
+        let offset = self.records.get(self.next).map_or(0, |record| record.offset);
         Some(origin.saturating_add((offset as f64 / self.speed) as u64))
     }
 
     /// Hands out what is due until `now`, at most `room` frames.
-    pub(crate) fn advance(
-        &mut self,
-        now: UnixNanos,
-        room: usize,
-        outlet: &mut Outlet<'_>,
-    ) -> Progress {
+    pub(crate) fn advance(&mut self, now: UnixNanos, room: usize, outlet: &mut Outlet<'_>) -> Progress {
         let mut progress = Progress::default();
         for _ in 0..room.min(BATCH) {
             if self.due().is_none_or(|due| due > now) {
@@ -148,10 +138,7 @@ impl Capture {
 
     fn due_after_last(&self, now: UnixNanos) -> UnixNanos {
         let span = self.records.last().map_or(0, |record| record.offset);
-        let planned = self
-            .origin
-            .unwrap_or(now)
-            .saturating_add((span as f64 / self.speed) as u64);
+        let planned = self.origin.unwrap_or(now).saturating_add((span as f64 / self.speed) as u64);
         planned.max(now.saturating_sub(1_000 * MILLI))
     }
 
@@ -171,12 +158,8 @@ impl Capture {
     }
 
     pub(crate) fn answer(&self, request: &Request, now: UnixNanos) -> Answer {
-        let listings = || {
-            self.symbols
-                .iter()
-                .map(|symbol| listing(self.venue, symbol))
-                .collect()
-        };
+        let listings =
+            || self.symbols.iter().map(|symbol| listing(self.venue, self.market, symbol)).collect();
         match (self.venue, request.path.as_str()) {
             (Venue::Binance, "/api/v3/ping" | "/fapi/v1/ping") => Answer::new(200, "{}"),
             (Venue::Binance, "/api/v3/time" | "/fapi/v1/time") => {
@@ -188,16 +171,14 @@ impl Capture {
             }
             (Venue::Okx, "/api/v5/public/instruments") => okx_info(listings(), request),
             (Venue::Bybit, "/v5/market/instruments-info") => {
-                bybit_info(self.market, listings(), request, now)
+                bybit_info(self.market, &listings(), request, now)
             }
             _ => Answer::new(404, r#"{"msg":"Not Found"}"#),
         }
     }
 
     fn depth(&self, request: &Request) -> Answer {
-        let known = request
-            .get("symbol")
-            .is_some_and(|symbol| self.lists(symbol));
+        let known = request.get("symbol").is_some_and(|symbol| self.lists(symbol));
         let limit = request.number("limit", 100);
         match (&self.book, limit) {
             _ if !known => Answer::json(400, json!({"code": -1121, "msg": "Invalid symbol."})),
@@ -206,10 +187,9 @@ impl Capture {
                 400,
                 json!({"code": -1130, "msg": "Data sent for parameter 'limit' is not valid."}),
             ),
-            (None, _) => Answer::json(
-                503,
-                json!({"code": -1008, "msg": "The capture holds no depth snapshot."}),
-            ),
+            (None, _) => {
+                Answer::json(503, json!({"code": -1008, "msg": "The capture holds no depth snapshot."}))
+            }
         }
     }
 }
@@ -224,49 +204,31 @@ fn put(venue: Venue, stream: &str, id: &str, data: &str, outlet: &mut Outlet<'_>
 /// Times move by the recording's span, trade ids by their range, update ids by their range and a gap.
 fn round(records: &[Record]) -> Shift {
     let span = records.last().map_or(0, |record| record.offset);
-    let range = |family| {
-        let ids = || {
-            records
-                .iter()
-                .flat_map(|record| shift::values(&record.data, family))
-        };
-        let (low, high) = (ids().min(), ids().max());
-        low.zip(high).map_or(0, |(low, high)| high - low + 1)
-    };
-    Shift::new(
-        span / MILLI + 1,
-        range(Family::Trade),
-        range(Family::Book) + ROUND_GAP,
-    )
+    let ids = records.iter().fold(Ids::default(), |ids, record| ids.merge(&record.ids));
+    let count = |range: Option<(u64, u64)>| range.map_or(0, |(low, high)| high - low + 1);
+    Shift::new(span / MILLI + 1, count(ids.trade), count(ids.book) + ROUND_GAP)
 }
 
 /// The instrument that a stream is about.
 fn symbol(venue: Venue, stream: &str) -> Option<String> {
     match venue {
-        Venue::Binance => stream
-            .split_once('@')
-            .map(|(symbol, _)| symbol.to_uppercase()),
-        Venue::Okx => stream
-            .split_once('/')
-            .map(|(_, instrument)| instrument.to_owned()),
+        Venue::Binance => stream.split_once('@').map(|(symbol, _)| symbol.to_uppercase()),
+        Venue::Okx => stream.split_once('/').map(|(_, instrument)| instrument.to_owned()),
         Venue::Bybit => stream.rsplit_once('.').map(|(_, symbol)| symbol.to_owned()),
     }
 }
 
-/// What can be said of an instrument that is known by name only: ticks and lots are the finest.
-fn listing(venue: Venue, symbol: &str) -> Listing {
+/// An instrument of the seeded market has its venue's ticks and lots there; of another only the name is known.
+fn listing(venue: Venue, market: Market, symbol: &str) -> Listing {
+    let mut specs = (0..ASSETS.len()).map(|asset| Spec::new(venue, market, asset));
+    let known = specs.find(|spec| spec.symbol == symbol);
+    known.map_or_else(|| listing_by_name(venue, symbol), |spec| Listing::of(&spec))
+}
+
+/// Ticks and lots are the finest: no number of the capture is finer.
+fn listing_by_name(venue: Venue, symbol: &str) -> Listing {
     let finest = "0.00000001".to_owned();
-    let mut parts = symbol.split('-');
-    let (base, quote) = match venue {
-        Venue::Okx => (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        ),
-        _ => ["USDT", "USDC", "BTC"]
-            .iter()
-            .find_map(|quote| symbol.strip_suffix(quote).map(|base| (base, *quote)))
-            .unwrap_or((symbol, "")),
-    };
+    let (base, quote) = split_name(venue, symbol);
     Listing {
         symbol: symbol.to_owned(),
         base: base.to_owned(),
@@ -275,4 +237,13 @@ fn listing(venue: Venue, symbol: &str) -> Listing {
         lot: finest,
         contract: "1".to_owned(),
     }
+}
+
+fn split_name(venue: Venue, symbol: &str) -> (&str, &str) {
+    if venue == Venue::Okx {
+        let mut parts = symbol.split('-');
+        return (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    }
+    let by_quote = |quote: &'static str| symbol.strip_suffix(quote).map(|base| (base, quote));
+    ["USDT", "USDC", "BTC"].into_iter().find_map(by_quote).unwrap_or((symbol, ""))
 }

@@ -20,18 +20,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the simulator's one reading of the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the simulator's one reading of the wall clock")]
     pub(crate) fn start() -> Self {
-        let epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            epoch: nanos(epoch),
-        }
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), epoch: nanos(epoch) }
     }
 
     pub(crate) fn now(&self) -> UnixNanos {

@@ -113,14 +113,6 @@ impl Config {
     /// A capture replayed once.
     #[must_use]
     pub fn capture(venue: Venue, market: Market, path: impl Into<PathBuf>, speed: f64) -> Self {
-        Self::new(
-            venue,
-            market,
-            Feed::Capture {
-                path: path.into(),
-                speed,
-                looped: false,
-            },
-        )
+        Self::new(venue, market, Feed::Capture { path: path.into(), speed, looped: false })
     }
 }

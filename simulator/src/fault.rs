@@ -98,16 +98,8 @@ impl Fault {
     /// The effect once, on any stream; lasting effects last until cleared.
     #[must_use]
     pub fn new(effect: Effect) -> Self {
-        let count = if effect.lasts() {
-            Count::All
-        } else {
-            Count::Next(1)
-        };
-        Self {
-            effect,
-            filter: Filter::Any,
-            count,
-        }
+        let count = if effect.lasts() { Count::All } else { Count::Next(1) };
+        Self { effect, filter: Filter::Any, count }
     }
 
     /// Only on streams of this class.
@@ -134,10 +126,7 @@ impl Fault {
 
 impl Effect {
     fn lasts(&self) -> bool {
-        matches!(
-            self,
-            Effect::Silence(_) | Effect::Refuse(_) | Effect::Unavailable(_)
-        )
+        matches!(self, Effect::Silence(_) | Effect::Refuse(_) | Effect::Unavailable(_))
     }
 
     /// For how long, where the effect has an end of its own.
@@ -150,10 +139,7 @@ impl Effect {
 
     /// Effects that happen when injected and leave nothing behind.
     pub(crate) fn is_immediate(&self) -> bool {
-        matches!(
-            self,
-            Effect::Close(_) | Effect::Reset | Effect::Jump(_) | Effect::Notice
-        )
+        matches!(self, Effect::Close(_) | Effect::Reset | Effect::Jump(_) | Effect::Notice)
     }
 }
 

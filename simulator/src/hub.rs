@@ -1,5 +1,7 @@
 //! The middle of a simulator: one lock around feed, connections and faults, so that everything has a definite order.
 
+mod connection;
+mod delivery;
 mod state;
 
 use std::sync::Arc;
@@ -16,8 +18,9 @@ use crate::journal::{Entry, Journal, Stats};
 use crate::rest::{Answer, Request};
 use crate::source::Source;
 use crate::venue::{self, Client, Opening, Output, Protocol};
-pub(crate) use state::Outgoing;
-use state::{Connection, State};
+use connection::Connection;
+pub(crate) use connection::Outgoing;
+use state::State;
 
 /// A frame as it was sent, for tests that compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Hub {
             clock,
             journal,
         };
-        for fault in hub.config.faults.clone() {
+        for fault in &hub.config.faults {
             hub.inject(fault);
         }
         hub
@@ -86,10 +89,7 @@ impl Hub {
         let mut state = self.state.lock();
         let streams = opening.streams.clone();
         let id = state.add(|id| Connection::new(Client::new(id, opening), queue, kill.clone()));
-        self.journal.write(Entry::Connected {
-            connection: id,
-            path,
-        });
+        self.journal.write(Entry::Connected { connection: id, path });
         if !streams.is_empty() {
             self.subscribe(&mut state, id, streams, now);
         }
@@ -107,9 +107,7 @@ impl Hub {
         };
         let now = self.clock.now();
         let mut state = self.state.lock();
-        state
-            .client(connection)
-            .is_some_and(|client| client.exceeds(limit, 1_000_000_000, now))
+        state.client(connection).is_some_and(|client| client.exceeds(limit, 1_000_000_000, now))
     }
 
     /// Does what a text message asks for.
@@ -122,27 +120,12 @@ impl Hub {
         }
     }
 
-    fn outputs(
-        &self,
-        state: &mut State,
-        connection: u64,
-        text: &str,
-        now: UnixNanos,
-    ) -> Vec<Output> {
-        let State {
-            source,
-            connections,
-            ..
-        } = state;
+    fn outputs(&self, state: &mut State, connection: u64, text: &str, now: UnixNanos) -> Vec<Output> {
+        let State { source, connections, .. } = state;
         let Some(connection) = connections.get_mut(&connection) else {
             return Vec::new();
         };
-        self.protocol.receive(
-            &mut connection.client,
-            text,
-            &|name| source.lists(name),
-            now,
-        )
+        self.protocol.receive(&mut connection.client, text, &|name| source.lists(name), now)
     }
 
     fn carry_out(&self, state: &mut State, connection: u64, output: Output, now: UnixNanos) {
@@ -152,27 +135,17 @@ impl Hub {
             Output::Close { code, reason } => state.close(connection, code, reason),
             Output::Unsubscribe { streams, ack } => {
                 state.unsubscribe(connection, &streams);
-                self.journal.write(Entry::Unsubscribed {
-                    connection,
-                    streams,
-                });
+                self.journal.write(Entry::Unsubscribed { connection, streams });
                 state.reply(connection, ack);
             }
-            Output::Subscribe {
-                streams,
-                ack,
-                refusal,
-            } => {
+            Output::Subscribe { streams, ack, refusal } => {
                 self.acknowledge(state, connection, streams, ack, refusal, now);
             }
         }
     }
 
     fn reject(&self, state: &mut State, connection: u64, reply: String) {
-        self.journal.write(Entry::Rejected {
-            connection,
-            reply: reply.clone(),
-        });
+        self.journal.write(Entry::Rejected { connection, reply: reply.clone() });
         state.reply(connection, reply);
     }
 
@@ -195,40 +168,21 @@ impl Hub {
         self.subscribe(state, connection, streams, now);
     }
 
-    fn acknowledgement_fault(
-        &self,
-        state: &mut State,
-        streams: &[String],
-        now: UnixNanos,
-    ) -> Option<Effect> {
+    fn acknowledgement_fault(&self, state: &mut State, streams: &[String], now: UnixNanos) -> Option<Effect> {
         let (fault, stream, effect) = streams.iter().find_map(|stream| {
-            let taken = state
-                .faults
-                .take(Moment::Acknowledgement, stream, Class::of(stream), now);
+            let taken = state.faults.take(Moment::Acknowledgement, stream, Class::of(stream), now);
             taken.map(|(fault, effect)| (fault, stream.clone(), effect))
         })?;
-        self.journal.write(Entry::Applied {
-            fault,
-            stream,
-            id: String::new(),
-            text: String::new(),
-        });
+        self.journal.write(Entry::Applied { fault, stream, id: String::new(), text: String::new() });
         Some(effect)
     }
 
     fn subscribe(&self, state: &mut State, connection: u64, streams: Vec<String>, now: UnixNanos) {
-        state
-            .source
-            .start(now.saturating_add(crate::clock::nanos(self.config.start_after)));
+        state.source.start(now.saturating_add(crate::clock::nanos(self.config.start_after)));
         for stream in &streams {
-            state.subscribe(connection, stream, now, |opening| {
-                self.protocol.carries(opening, stream)
-            });
+            state.subscribe(connection, stream, now, |opening| self.protocol.carries(opening, stream));
         }
-        self.journal.write(Entry::Subscribed {
-            connection,
-            streams,
-        });
+        self.journal.write(Entry::Subscribed { connection, streams });
         self.wake.notify_one();
     }
 
@@ -237,10 +191,7 @@ impl Hub {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.advance(now);
-        match state
-            .faults
-            .take(Moment::Rest, &request.path, Class::Other, now)
-        {
+        match state.faults.take(Moment::Rest, &request.path, Class::Other, now) {
             Some((fault, Effect::TooManyRequests(after))) => {
                 self.note_request(fault, &request.path);
                 Answer {
@@ -250,10 +201,7 @@ impl Hub {
             }
             Some((fault, Effect::SlowRest(wait))) => {
                 self.note_request(fault, &request.path);
-                Answer {
-                    wait,
-                    ..state.source.answer(request, now)
-                }
+                Answer { wait, ..state.source.answer(request, now) }
             }
             _ => state.source.answer(request, now),
         }
@@ -262,11 +210,7 @@ impl Hub {
     /// Whether a connection or request is turned away now.
     pub(crate) fn turns_away(&self, moment: Moment, path: &str) -> bool {
         let now = self.clock.now();
-        let taken = self
-            .state
-            .lock()
-            .faults
-            .take(moment, path, Class::Other, now);
+        let taken = self.state.lock().faults.take(moment, path, Class::Other, now);
         if let Some((fault, _)) = &taken {
             self.note_request(*fault, path);
         }
@@ -274,26 +218,18 @@ impl Hub {
     }
 
     fn note_request(&self, fault: FaultId, path: &str) {
-        let entry = Entry::Applied {
-            fault,
-            stream: path.to_owned(),
-            id: String::new(),
-            text: String::new(),
-        };
+        let entry = Entry::Applied { fault, stream: path.to_owned(), id: String::new(), text: String::new() };
         self.journal.write(entry);
     }
 
     /// Puts a fault in force; what happens at once has happened on return.
-    pub(crate) fn inject(&self, fault: Fault) -> FaultId {
+    pub(crate) fn inject(&self, fault: &Fault) -> FaultId {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let id = state.faults.add(fault.clone(), now);
-        self.journal.write(Entry::Injected {
-            fault: id,
-            text: fault.to_string(),
-        });
+        self.journal.write(Entry::Injected { fault: id, text: fault.to_string() });
         if fault.effect.is_immediate() {
-            state.strike(id, &fault, |client| self.protocol.notice(client, now));
+            state.strike(id, fault, |client| self.protocol.notice(client, now));
         }
         id
     }

@@ -62,7 +62,8 @@ pub enum Entry {
         /// Its text form.
         text: String,
     },
-    /// A fault changed the fate of a frame, an answer or a connection.
+    /// A fault changed the fate of a frame, an answer or a connection. Frames that fall to [`crate::Effect::Silence`] are only
+    /// counted, in [`StreamStats::withheld`].
     Applied {
         /// The fault.
         fault: FaultId,
@@ -70,7 +71,7 @@ pub enum Entry {
         stream: String,
         /// The id that the frame carried: of the last trade in it, or the book's update id.
         id: String,
-        /// The frame as it would have been sent, without a combined wrapper.
+        /// The frame as it would have been sent, without a combined wrapper: its first 4,096 characters.
         text: String,
     },
     /// A capture began to replay, or began again.
@@ -111,7 +112,7 @@ impl Stats {
     }
 }
 
-/// The last [`KEPT`] entries.
+/// The last 20,000 entries.
 #[derive(Debug)]
 pub struct Journal {
     entries: Mutex<VecDeque<Entry>>,
@@ -121,10 +122,7 @@ pub struct Journal {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self {
-            entries: Mutex::default(),
-            written: watch::Sender::new(0),
-        }
+        Self { entries: Mutex::default(), written: watch::Sender::new(0) }
     }
 }
 
@@ -150,12 +148,7 @@ impl Journal {
         let mut written = self.written.subscribe();
         loop {
             written.mark_unchanged();
-            let found = self
-                .entries
-                .lock()
-                .iter()
-                .find(|entry| wanted(entry))
-                .cloned();
+            let found = self.entries.lock().iter().find(|entry| wanted(entry)).cloned();
             if let Some(entry) = found {
                 return entry;
             }

@@ -3,6 +3,8 @@
 //! Everything here happens at scheduled times drawn from the seed. How often the caller looks does not change what happens.
 
 mod book;
+mod event;
+mod fair;
 mod instrument;
 mod latent;
 mod spec;
@@ -11,7 +13,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub(crate) use book::{Change, Level, Side, difference};
-pub(crate) use instrument::{Event, Instrument, Liquidation, Trade};
+pub(crate) use event::{Event, Liquidation, Trade};
+pub(crate) use instrument::Instrument;
 pub use latent::LatentPrice;
 pub(crate) use spec::{ASSETS, Spec};
 
@@ -27,10 +30,7 @@ const LONGEST_CATCH_UP: u64 = 5_000 * MILLI;
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Something happened in one instrument.
-    Events {
-        instrument: usize,
-        events: Vec<Event>,
-    },
+    Events { instrument: usize, events: Vec<Event> },
     /// A multiple of [`BOUNDARY`] was reached: periodic channels look at what changed.
     Boundary { at: UnixNanos },
 }
@@ -44,35 +44,24 @@ pub(crate) struct Exchange {
     mean_gap: f64,
     next_event: UnixNanos,
     next_boundary: UnixNanos,
+    next_liquidation: UnixNanos,
 }
 
 impl Exchange {
     /// A venue's instruments at `start`; OKX has spot and swaps behind one address.
-    pub(crate) fn new(
-        seed: u64,
-        venue: Venue,
-        market: Market,
-        rate: f64,
-        start: UnixNanos,
-    ) -> Self {
-        let markets = if venue == Venue::Okx {
-            vec![Market::Spot, Market::Perpetual]
-        } else {
-            vec![market]
-        };
-        let specs = markets
-            .iter()
-            .flat_map(|market| (0..ASSETS.len()).map(|asset| Spec::new(venue, *market, asset)));
+    pub(crate) fn new(seed: u64, venue: Venue, market: Market, rate: f64, start: UnixNanos) -> Self {
+        let markets = if venue == Venue::Okx { vec![Market::Spot, Market::Perpetual] } else { vec![market] };
+        let specs =
+            markets.iter().flat_map(|market| (0..ASSETS.len()).map(|asset| Spec::new(venue, *market, asset)));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(10_000 + venue as u64 * 10 + market as u64);
-        let instruments = specs
-            .map(|spec| Instrument::new(seed, venue, spec, start, &mut rng))
-            .collect();
+        let instruments = specs.map(|spec| Instrument::new(seed, venue, spec, start, &mut rng)).collect();
         Self {
             instruments,
             rng,
             mean_gap: 1e9 / rate.clamp(0.01, 1e7),
             next_event: start,
+            next_liquidation: start + 1_000 * MILLI,
             next_boundary: (start / BOUNDARY + 1) * BOUNDARY,
         }
     }
@@ -100,7 +89,7 @@ impl Exchange {
         let at = self.next_event;
         self.next_event += self.gap();
         let instrument = self.pick();
-        let liquidation = self.rng.random_bool(self.liquidation_chance());
+        let liquidation = self.liquidates(instrument, at);
         let events = self.instruments[instrument].act(at, liquidation, &mut self.rng);
         Step::Events { instrument, events }
     }
@@ -119,17 +108,18 @@ impl Exchange {
             drawn < sum
         });
         let markets = self.instruments.len() / ASSETS.len();
-        let market = if markets > 1 {
-            self.rng.random_range(0..markets)
-        } else {
-            0
-        };
+        let market = if markets > 1 { self.rng.random_range(0..markets) } else { 0 };
         market * ASSETS.len() + asset.unwrap_or(0)
     }
 
-    /// One liquidation in four seconds on average, in whatever event comes then.
-    fn liquidation_chance(&self) -> f64 {
-        (self.mean_gap / 4e9).min(1.0)
+    /// Whether the event is a liquidation: on perpetuals one each 1 to 5 s.
+    fn liquidates(&mut self, instrument: usize, at: UnixNanos) -> bool {
+        let perpetual = self.instruments[instrument].spec.market == Market::Perpetual;
+        let due = perpetual && at >= self.next_liquidation;
+        if due {
+            self.next_liquidation = at + self.rng.random_range(1_000..5_000) * MILLI;
+        }
+        due
     }
 }
 
@@ -152,9 +142,8 @@ mod tests {
         let mut once = Exchange::new(5, Venue::Okx, Market::Spot, 200.0, START);
         let mut often = Exchange::new(5, Venue::Okx, Market::Spot, 200.0, START);
         let all = run(&mut once, START + 2_000 * MILLI);
-        let parts: Vec<String> = (1..=200)
-            .flat_map(|part| run(&mut often, START + part * 10 * MILLI))
-            .collect();
+        let parts: Vec<String> =
+            (1..=200).flat_map(|part| run(&mut often, START + part * 10 * MILLI)).collect();
         assert_eq!(all, parts);
         let mut other = Exchange::new(6, Venue::Okx, Market::Spot, 200.0, START);
         assert_ne!(all, run(&mut other, START + 2_000 * MILLI));
@@ -163,14 +152,10 @@ mod tests {
     #[test]
     fn venues_of_one_seed_agree_on_the_price() {
         let venues = [Venue::Binance, Venue::Okx, Venue::Bybit];
-        let mids: Vec<Vec<f64>> = venues
-            .iter()
-            .map(|venue| mids(*venue, Market::Spot))
-            .collect();
+        let mids: Vec<Vec<f64>> = venues.iter().map(|venue| mids(*venue, Market::Spot)).collect();
         for asset in 0..ASSETS.len() {
-            let latent = LatentPrice::new(9, ASSETS[asset].name)
-                .unwrap()
-                .at((START + 20_000 * MILLI) / MILLI);
+            let latent =
+                LatentPrice::new(9, ASSETS[asset].name).unwrap().at((START + 20_000 * MILLI) / MILLI);
             for mid in &mids {
                 let off = (mid[asset] / latent - 1.0).abs();
                 assert!(off < 6e-4, "{} is {off} off", ASSETS[asset].name);
@@ -196,15 +181,9 @@ mod tests {
     fn the_rate_is_kept() {
         let mut market = Exchange::new(1, Venue::Bybit, Market::Perpetual, 2_000.0, START);
         let steps = run(&mut market, START + 20_000 * MILLI);
-        let events = steps
-            .iter()
-            .filter(|step| step.starts_with("Events"))
-            .count();
+        let events = steps.iter().filter(|step| step.starts_with("Events")).count();
         assert!((38_000..42_000).contains(&events), "{events} in 20 s");
-        let liquidations = steps
-            .iter()
-            .filter(|step| step.contains("Liquidation"))
-            .count();
-        assert!((1..20).contains(&liquidations), "{liquidations} in 20 s");
+        let liquidations = steps.iter().filter(|step| step.contains("Liquidation")).count();
+        assert!((4..20).contains(&liquidations), "{liquidations} in 20 s");
     }
 }

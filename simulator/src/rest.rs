@@ -14,26 +14,17 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(path: &str, query: &str) -> Self {
-        let query = form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        Self {
-            path: path.to_owned(),
-            query,
-        }
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self { path: path.to_owned(), query }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A whole number, or the default where it is absent.
     pub(crate) fn number(&self, name: &str, default: usize) -> Option<usize> {
-        self.get(name)
-            .map_or(Some(default), |text| text.parse().ok())
+        self.get(name).map_or(Some(default), |text| text.parse().ok())
     }
 }
 
@@ -48,12 +39,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            body: body.into(),
-            retry_after: None,
-            wait: Duration::ZERO,
-        }
+        Self { status, body: body.into(), retry_after: None, wait: Duration::ZERO }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "called with a literal")]

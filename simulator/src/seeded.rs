@@ -18,22 +18,10 @@ pub(crate) use list::{Listing, binance_info, bybit_info, okx_info};
 /// How a venue publishes what happens in its market.
 trait Wire: std::fmt::Debug + Send {
     /// Something happened in `instruments[index]`.
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    );
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>);
 
     /// A multiple of [`crate::market::BOUNDARY`]: periodic channels publish what changed.
-    fn boundary(
-        &mut self,
-        index: usize,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    );
+    fn boundary(&mut self, index: usize, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>);
 
     /// What a new subscriber to `stream` gets first.
     fn greet(
@@ -45,12 +33,7 @@ trait Wire: std::fmt::Debug + Send {
     );
 
     /// A REST answer.
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer;
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer;
 
     /// The ids of a book jump ahead; its next delta does not follow the last.
     fn jump(&mut self, index: usize, instrument: &mut Instrument, by: u64);
@@ -85,10 +68,7 @@ impl Seeded {
 
     fn step(&mut self, outlet: &mut Outlet<'_>) {
         match self.exchange.step() {
-            Step::Events {
-                instrument: index,
-                events,
-            } => {
+            Step::Events { instrument: index, events } => {
                 let instrument = &self.exchange.instruments[index];
                 for event in &events {
                     self.wire.event(index, instrument, event, outlet);
@@ -103,20 +83,15 @@ impl Seeded {
     }
 
     pub(crate) fn greet(&mut self, stream: &str, now: UnixNanos, outlet: &mut Outlet<'_>) {
-        self.wire
-            .greet(&mut self.exchange.instruments, stream, now, outlet);
+        self.wire.greet(&mut self.exchange.instruments, stream, now, outlet);
     }
 
     pub(crate) fn lists(&self, symbol: &str) -> bool {
-        self.exchange
-            .instruments
-            .iter()
-            .any(|instrument| instrument.spec.symbol == symbol)
+        self.exchange.instruments.iter().any(|instrument| instrument.spec.symbol == symbol)
     }
 
     pub(crate) fn answer(&mut self, request: &Request, now: UnixNanos) -> Answer {
-        self.wire
-            .answer(&mut self.exchange.instruments, request, now)
+        self.wire.answer(&mut self.exchange.instruments, request, now)
     }
 
     pub(crate) fn jump(&mut self, by: u64, filter: &Filter) {
@@ -138,12 +113,7 @@ fn wire(venue: Venue, market: Market, instruments: &[Instrument]) -> Box<dyn Wir
 
 /// Levels as `[["price","size"],…]`, each followed by `rest` inside its brackets.
 fn levels(spec: &Spec, levels: &[Level], rest: &str) -> String {
-    let one = |level: &Level| {
-        format!(
-            "[\"{}\",\"{}\"{rest}]",
-            spec.price(level.ticks),
-            spec.size(level.lots)
-        )
-    };
+    let one =
+        |level: &Level| format!("[\"{}\",\"{}\"{rest}]", spec.price(level.ticks), spec.size(level.lots));
     format!("[{}]", levels.iter().map(one).collect::<Vec<_>>().join(","))
 }

@@ -15,12 +15,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::config::Venue;
 use crate::hub::{Hub, Outgoing, Ticket};
 
 /// Messages written before a flush.
 const BATCH: usize = 512;
 /// A client that takes nothing for so long is reset.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to answer a close frame.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Fragments that a split message is cut into.
 const FRAGMENTS: usize = 3;
 
@@ -51,14 +54,7 @@ pub(crate) async fn run(hub: Arc<Hub>, ticket: Ticket, socket: Socket) {
     let Ticket { id, outgoing, kill } = ticket;
     let now = Instant::now();
     let next_ping = hub.config.ping_every.map(|every| now + every);
-    let mut session = Session {
-        hub,
-        id,
-        socket,
-        last_traffic: now,
-        next_ping,
-        open_ping: None,
-    };
+    let mut session = Session { hub, id, socket, last_traffic: now, next_ping, open_ping: None };
     let end = {
         let work = pin!(session.work(outgoing));
         tokio::select! {
@@ -98,11 +94,7 @@ impl Session {
         }
         match message {
             Message::Text(text) => self.hub.receive(self.id, &text),
-            Message::Ping(_) => self
-                .socket
-                .flush()
-                .await
-                .map_err(|error| End::Gone(error.to_string()))?,
+            Message::Ping(_) => self.socket.flush().await.map_err(|error| End::Gone(error.to_string()))?,
             Message::Close(frame) => return Err(End::Gone(closed_by_client(frame))),
             Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
@@ -129,37 +121,19 @@ impl Session {
     }
 
     fn next_timer(&self) -> Instant {
-        let idle = self
-            .hub
-            .config
-            .idle_timeout
-            .map(|idle| self.last_traffic + idle);
-        let pong = self
-            .open_ping
-            .as_ref()
-            .map(|(_, sent)| *sent + self.hub.config.pong_timeout);
+        let idle = self.hub.config.idle_timeout.map(|idle| self.last_traffic + idle);
+        let pong = self.open_ping.as_ref().map(|(_, sent)| *sent + self.hub.config.pong_timeout);
         let far = Instant::now() + Duration::from_secs(3_600);
-        [idle, pong, self.next_ping]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(far)
+        [idle, pong, self.next_ping].into_iter().flatten().min().unwrap_or(far)
     }
 
     async fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
         let config = &self.hub.config;
-        if config
-            .idle_timeout
-            .is_some_and(|idle| now >= self.last_traffic + idle)
-        {
-            return Err(End::Close(4004, "No data received in 30s.".to_owned()));
+        if config.idle_timeout.is_some_and(|idle| now >= self.last_traffic + idle) {
+            return Err(idle(config.venue));
         }
-        if self
-            .open_ping
-            .as_ref()
-            .is_some_and(|(_, sent)| now >= *sent + config.pong_timeout)
-        {
+        if self.open_ping.as_ref().is_some_and(|(_, sent)| now >= *sent + config.pong_timeout) {
             return Err(End::Close(1008, "Pong timeout".to_owned()));
         }
         if self.next_ping.is_some_and(|at| now >= at) {
@@ -173,10 +147,12 @@ impl Session {
         let payload = Bytes::from((self.hub.clock.now() / crate::clock::MILLI).to_string());
         self.next_ping = self.hub.config.ping_every.map(|every| now + every);
         self.open_ping.get_or_insert((payload.clone(), now)).0 = payload.clone();
-        self.socket
-            .send(Message::Ping(payload))
-            .await
-            .map_err(|error| End::Gone(error.to_string()))
+        self.socket.send(Message::Ping(payload)).await.map_err(|error| End::Gone(error.to_string()))
+    }
+
+    /// Reads what the client still says: dropping it unread would reset the connection, and the close frame with it.
+    async fn drain(&mut self) {
+        while self.socket.next().await.is_some_and(|message| message.is_ok()) {}
     }
 
     async fn finish(mut self, end: End) {
@@ -184,17 +160,23 @@ impl Session {
             End::Gone(reason) => self.hub.disconnect(self.id, &reason),
             End::Close(code, reason) => {
                 self.hub.disconnect(self.id, &reason);
-                let frame = CloseFrame {
-                    code: code.into(),
-                    reason: reason.into(),
-                };
+                let frame = CloseFrame { code: code.into(), reason: reason.into() };
                 let _ = timeout(WRITE_TIMEOUT, self.socket.close(Some(frame))).await;
+                let _ = timeout(LAST_WORDS, self.drain()).await;
             }
             End::Reset => {
                 self.hub.disconnect(self.id, "reset");
                 let _ = self.socket.get_ref().set_zero_linger();
             }
         }
+    }
+}
+
+/// OKX names its reason (seen live, 2026); Bybit ends idle connections without one.
+fn idle(venue: Venue) -> End {
+    match venue {
+        Venue::Okx => End::Close(4004, "No data received in 30s.".to_owned()),
+        _ => End::Close(1001, "idle".to_owned()),
     }
 }
 
@@ -224,16 +206,8 @@ async fn feed_split(socket: &mut Socket, whole: &Bytes) -> Result<(), Error> {
     let size = whole.len().div_ceil(FRAGMENTS).max(1);
     for start in (0..whole.len()).step_by(size) {
         let end = (start + size).min(whole.len());
-        let kind = if start == 0 {
-            Data::Text
-        } else {
-            Data::Continue
-        };
-        let frame = Frame::message(
-            whole.slice(start..end),
-            OpCode::Data(kind),
-            end == whole.len(),
-        );
+        let kind = if start == 0 { Data::Text } else { Data::Continue };
+        let frame = Frame::message(whole.slice(start..end), OpCode::Data(kind), end == whole.len());
         socket.feed(Message::Frame(frame)).await?;
     }
     Ok(())

@@ -25,24 +25,12 @@ impl Source {
     /// Opens the feed; a capture is read from its file.
     pub(crate) fn open(config: &Config, now: UnixNanos) -> anyhow::Result<Self> {
         Ok(match &config.feed {
-            Feed::Capture {
-                path,
-                speed,
-                looped,
-            } => Self::Capture(Box::new(Capture::open(
-                path,
-                config.venue,
-                config.market,
-                *speed,
-                *looped,
-            )?)),
-            Feed::Seeded { seed, rate } => Self::Seeded(Box::new(Seeded::new(
-                config.venue,
-                config.market,
-                *seed,
-                *rate,
-                now,
-            ))),
+            Feed::Capture { path, speed, looped } => {
+                Self::Capture(Box::new(Capture::open(path, config.venue, config.market, *speed, *looped)?))
+            }
+            Feed::Seeded { seed, rate } => {
+                Self::Seeded(Box::new(Seeded::new(config.venue, config.market, *seed, *rate, now)))
+            }
         })
     }
 
@@ -55,12 +43,7 @@ impl Source {
     }
 
     /// Puts what is due until `now` into the outlet. A replay stops after `room` frames; a market does not wait.
-    pub(crate) fn advance(
-        &mut self,
-        now: UnixNanos,
-        room: usize,
-        outlet: &mut Outlet<'_>,
-    ) -> Progress {
+    pub(crate) fn advance(&mut self, now: UnixNanos, room: usize, outlet: &mut Outlet<'_>) -> Progress {
         match self {
             Self::Capture(capture) => capture.advance(now, room, outlet),
             Self::Seeded(seeded) => {

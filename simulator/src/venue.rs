@@ -32,12 +32,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(id: u64, opening: Opening) -> Self {
-        Self {
-            id,
-            opening,
-            streams: BTreeSet::new(),
-            recent: VecDeque::new(),
-        }
+        Self { id, opening, streams: BTreeSet::new(), recent: VecDeque::new() }
     }
 
     /// Counts one more event; answers whether more than `limit` fell into the last `window` nanoseconds.
@@ -61,11 +56,7 @@ pub(crate) enum Output {
     /// Answers with an error.
     Reject(String),
     /// Subscribes and acknowledges; `refusal` is the error it would give instead.
-    Subscribe {
-        streams: Vec<String>,
-        ack: String,
-        refusal: String,
-    },
+    Subscribe { streams: Vec<String>, ack: String, refusal: String },
     /// Ends subscriptions and acknowledges.
     Unsubscribe { streams: Vec<String>, ack: String },
     /// Closes the connection.
@@ -102,12 +93,8 @@ pub(crate) trait Protocol: Send + Sync {
 
 pub(crate) fn protocol(config: &Config) -> Box<dyn Protocol> {
     match config.venue {
-        Venue::Binance => Box::new(binance::Binance {
-            market: config.market,
-        }),
+        Venue::Binance => Box::new(binance::Binance { market: config.market }),
         Venue::Okx => Box::new(okx::Okx),
-        Venue::Bybit => Box::new(bybit::Bybit {
-            market: config.market,
-        }),
+        Venue::Bybit => Box::new(bybit::Bybit { market: config.market }),
     }
 }

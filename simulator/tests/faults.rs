@@ -1,5 +1,7 @@
 //! Faults as a client meets them, and what the journal says of them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
 mod support;
 
 use std::time::Duration;
@@ -80,11 +82,7 @@ async fn frames_are_repeated_swapped_and_delayed() {
             seen.extend(ids(&mut client, 1).await);
         }
         let at = seen.iter().position(|id| *id == named).unwrap();
-        let expected = if moved == 0 {
-            [named, named, named + 1]
-        } else {
-            [named + 1, named, named + 2]
-        };
+        let expected = if moved == 0 { [named, named, named + 1] } else { [named + 1, named, named + 2] };
         let from = at - moved;
         assert_eq!(seen[from..from + 3], expected, "{text}");
     }
@@ -104,10 +102,7 @@ async fn a_split_message_arrives_whole_and_a_malformed_one_does_not_parse() {
     let before = ids(&mut client, 1).await[0];
     let split = simulator.inject(fault("split:trade"));
     simulator.journal().applied(split, 1).await;
-    assert_eq!(
-        ids(&mut client, 20).await,
-        (before + 1..=before + 20).collect::<Vec<_>>()
-    );
+    assert_eq!(ids(&mut client, 20).await, (before + 1..=before + 20).collect::<Vec<_>>());
     simulator.inject(fault("malformed:trade"));
     while serde_json::from_str::<Value>(&client.text().await.unwrap()).is_ok() {}
 }
@@ -129,9 +124,7 @@ async fn acknowledgements_come_late_after_data_or_never() {
     client.send(subscribe).await;
     ids(&mut client, 50).await;
     simulator.inject(fault("refuse-subscription"));
-    client
-        .send(r#"{"method":"SUBSCRIBE","params":["ethusdt@trade"],"id":2}"#)
-        .await;
+    client.send(r#"{"method":"SUBSCRIBE","params":["ethusdt@trade"],"id":2}"#).await;
     assert_eq!(client.until(|message| message["id"] == 2).await["code"], 2);
 }
 
@@ -161,8 +154,7 @@ async fn silence_stops_data_and_leaves_pings() {
 async fn silence_of_one_channel_leaves_the_others() {
     let simulator = spot(500.0).await;
     simulator.inject(Fault::new(Effect::Silence(None)).on_stream("btcusdt@trade"));
-    let mut client =
-        Client::connect(&simulator, "/stream?streams=btcusdt@trade/ethusdt@trade").await;
+    let mut client = Client::connect(&simulator, "/stream?streams=btcusdt@trade/ethusdt@trade").await;
     for _ in 0..50 {
         assert_eq!(client.json().await["stream"], "ethusdt@trade");
     }
@@ -189,10 +181,7 @@ async fn connections_are_closed_with_a_code_or_reset() {
     assert_eq!(trades.ended().await, Some(1012));
     simulator.inject(fault("reset"));
     assert_eq!(quotes.ended().await, None);
-    simulator
-        .journal()
-        .wait(|entry| matches!(entry, Entry::Disconnected { connection: 2, .. }))
-        .await;
+    simulator.journal().wait(|entry| matches!(entry, Entry::Disconnected { connection: 2, .. })).await;
     assert_eq!(simulator.stats().connections, 0);
 }
 
@@ -217,19 +206,9 @@ async fn a_jump_is_seen_in_the_next_delta() {
 async fn rest_is_slow_or_says_to_come_again() {
     let simulator = spot(10.0).await;
     let limited = simulator.inject(fault("rest-429=5s"));
-    let response = reqwest::get(format!(
-        "{}/api/v3/depth?symbol=BTCUSDT",
-        simulator.base_url()
-    ))
-    .await
-    .unwrap();
-    assert_eq!(
-        (
-            response.status().as_u16(),
-            response.headers()["retry-after"].to_str().unwrap()
-        ),
-        (429, "5")
-    );
+    let response =
+        reqwest::get(format!("{}/api/v3/depth?symbol=BTCUSDT", simulator.base_url())).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (429, "5"));
     simulator.journal().applied(limited, 1).await;
     simulator.inject(fault("slow-rest=300ms"));
     let asked = tokio::time::Instant::now();
@@ -242,15 +221,11 @@ async fn venues_that_announce_a_shutdown_do_so() {
     let simulator = spot(10.0).await;
     let mut client = Client::connect(&simulator, "/stream?streams=btcusdt@trade").await;
     simulator.inject(fault("notice"));
-    let notice = client
-        .until(|message| message["stream"] == "!serverShutdown")
-        .await;
+    let notice = client.until(|message| message["stream"] == "!serverShutdown").await;
     assert_eq!(notice["data"]["e"], "serverShutdown");
     let okx = start(Config::seeded(Venue::Okx, Market::Spot, 1, 10.0)).await;
     let mut client = Client::connect(&okx, "/ws/v5/public").await;
-    okx.journal()
-        .wait(|entry| matches!(entry, Entry::Connected { .. }))
-        .await;
+    okx.journal().wait(|entry| matches!(entry, Entry::Connected { .. })).await;
     okx.inject(fault("notice"));
     assert_eq!(client.json().await["code"], "64008");
 }
@@ -262,20 +237,13 @@ async fn what_was_sent_is_on_record() {
     config.faults = vec![Fault::new(Effect::Drop).on(Class::Trade)];
     let simulator = start(config).await;
     let mut client = Client::connect(&simulator, "/v5/public/spot").await;
-    client
-        .send(r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#)
-        .await;
+    client.send(r#"{"op":"subscribe","args":["publicTrade.BTCUSDT"]}"#).await;
     let mut seen = Vec::new();
     while seen.len() < 10 {
         seen.push(client.until(|message| message["topic"].is_string()).await);
     }
     let sent = simulator.sent();
-    assert!(
-        sent.len() == 5
-            && sent
-                .iter()
-                .all(|frame| frame.stream == "publicTrade.BTCUSDT")
-    );
+    assert!(sent.len() == 5 && sent.iter().all(|frame| frame.stream == "publicTrade.BTCUSDT"));
     let first: Value = serde_json::from_str(&sent[0].text).unwrap();
     assert_eq!(first["data"][0]["i"].as_str().unwrap(), sent[0].id);
 }
@@ -285,14 +253,8 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let mut config = Config::seeded(Venue::Binance, Market::Spot, 21, 20_000.0);
     config.queue = 256;
     let simulator = start(config).await;
-    let _client = Client::connect(
-        &simulator,
-        "/ws/btcusdt@trade/btcusdt@bookTicker/ethusdt@bookTicker",
-    )
-    .await;
-    let slow =
-        |entry: &Entry| matches!(entry, Entry::Disconnected { reason, .. } if reason == "too slow");
-    tokio::time::timeout(support::LIMIT, simulator.journal().wait(slow))
-        .await
-        .expect("disconnected");
+    let _client =
+        Client::connect(&simulator, "/ws/btcusdt@trade/btcusdt@bookTicker/ethusdt@bookTicker").await;
+    let slow = |entry: &Entry| matches!(entry, Entry::Disconnected { reason, .. } if reason == "too slow");
+    tokio::time::timeout(support::LIMIT, simulator.journal().wait(slow)).await.expect("disconnected");
 }

@@ -20,8 +20,8 @@ pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 /// What came.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Came {
-    /// A text frame, as JSON.
-    Frame(Value),
+    /// A text frame, as it came.
+    Frame(String),
     /// The server closed with this code and reason.
     Closed(u16, String),
 }
@@ -80,7 +80,7 @@ impl Socket {
         loop {
             let message = timeout(patience, self.0.next()).await.context("nothing came")?;
             match message.context("the connection ended without a close frame")?? {
-                Message::Text(text) => return Ok(Came::Frame(serde_json::from_str(&text)?)),
+                Message::Text(text) => return Ok(Came::Frame(text.to_string())),
                 Message::Close(Some(close)) => {
                     return Ok(Came::Closed(close.code.into(), close.reason.to_string()));
                 }
@@ -90,15 +90,23 @@ impl Socket {
         }
     }
 
-    /// The next text frame.
+    /// The next text frame, to the letter.
     ///
     /// # Errors
     /// As [`Socket::next`], or where the server closes instead.
-    pub async fn event(&mut self) -> Result<Value> {
+    pub async fn text(&mut self) -> Result<String> {
         match self.next().await? {
-            Came::Frame(event) => Ok(event),
+            Came::Frame(text) => Ok(text),
             Came::Closed(code, reason) => bail!("closed with {code} {reason}"),
         }
+    }
+
+    /// The next text frame, as JSON. Its numbers are binary floating point.
+    ///
+    /// # Errors
+    /// As [`Socket::text`], or where it is no JSON.
+    pub async fn event(&mut self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.text().await?)?)
     }
 
     /// The next text frame of this `type`; others are passed over.

@@ -57,7 +57,8 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let message = format!("no answer from {}: {error}; is it running? start it with `bond up`", self.base);
+        let message =
+            format!("no answer from {}: {error}; is it running? start it with `bond up`", self.base);
         Failure::new(Exit::Unreachable, message)
     }
 }

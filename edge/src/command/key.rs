@@ -21,8 +21,9 @@ pub fn run(args: &KeyArgs) -> Outcome {
         }
         KeyAction::List => keys::list(&args.data_dir)?.iter().for_each(|key| println!("{}", line(key))),
         KeyAction::Revoke { id } => {
-            keys::revoke(&args.data_dir, id)?
-                .ok_or_else(|| Failure::new(Exit::Failed, format!("no key {id}; `bond key list` shows them")))?;
+            keys::revoke(&args.data_dir, id)?.ok_or_else(|| {
+                Failure::new(Exit::Failed, format!("no key {id}; `bond key list` shows them"))
+            })?;
         }
     }
     Ok(())

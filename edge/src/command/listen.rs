@@ -66,7 +66,11 @@ impl Listener {
 
     fn introduce(&self, created: &Value) {
         if !self.json {
-            eprintln!("stream {}  {}", text(created, "stream_id"), created.get("spec").unwrap_or(&Value::Null));
+            eprintln!(
+                "stream {}  {}",
+                text(created, "stream_id"),
+                created.get("spec").unwrap_or(&Value::Null)
+            );
         }
     }
 
@@ -117,7 +121,9 @@ impl Listener {
 
 fn closed(code: u16, reason: &str) -> Ended {
     match code {
-        1008 | 4500..=4999 => Ended::Final(Failure::new(Exit::Refused, format!("closed by the server: {code} {reason}"))),
+        1008 | 4500..=4999 => {
+            Ended::Final(Failure::new(Exit::Refused, format!("closed by the server: {code} {reason}")))
+        }
         _ => Ended::Lost(format!("{code} {reason}")),
     }
 }
@@ -142,7 +148,9 @@ fn readable(event: &Value, color: bool) -> String {
         _ => event.to_string(),
     };
     match color {
-        true => format!("\x1b[2m{clock}\x1b[0m \x1b[1m{symbol:<10}\x1b[0m {:<9} {detail}", text(event, "type")),
+        true => {
+            format!("\x1b[2m{clock}\x1b[0m \x1b[1m{symbol:<10}\x1b[0m {:<9} {detail}", text(event, "type"))
+        }
         false => format!("{clock} {symbol:<10} {:<9} {detail}", text(event, "type")),
     }
 }
@@ -150,7 +158,16 @@ fn readable(event: &Value, color: bool) -> String {
 fn aggregate(event: &Value) -> String {
     let shown = fields(
         event,
-        &["price_avg", "price_open", "price_high", "price_low", "price_close", "volume_sum", "tweets", "custom_count"],
+        &[
+            "price_avg",
+            "price_open",
+            "price_high",
+            "price_low",
+            "price_close",
+            "volume_sum",
+            "tweets",
+            "custom_count",
+        ],
     );
     let incomplete = if event["complete"] == json!(false) { "  incomplete" } else { "" };
     let simulated = if event["raw_data"]["simulated"] == json!(true) { "  simulated" } else { "" };

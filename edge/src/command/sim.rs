@@ -16,7 +16,12 @@ use crate::signal;
 pub async fn run(args: &SimArgs) -> Outcome {
     let simulator = bond_sim::serve(config(args)?).await?;
     println!("{} {} at {}  (simulated)", args.venue, name(args.market), simulator.base_url());
-    println!("use it with: bond up --venue-url {}:{}={}", args.venue, name(args.market), simulator.base_url());
+    println!(
+        "use it with: bond up --venue-url {}:{}={}",
+        args.venue,
+        name(args.market),
+        simulator.base_url()
+    );
     signal::stop_requested().await;
     simulator.shutdown();
     Ok(())
@@ -42,7 +47,10 @@ fn venue(name: &str) -> Result<Venue, Failure> {
         "binance" => Ok(Venue::Binance),
         "okx" => Ok(Venue::Okx),
         "bybit" => Ok(Venue::Bybit),
-        _ => Err(Failure::new(Exit::NotUnderstood, format!("no simulator of {name}; there are binance, okx, bybit"))),
+        _ => Err(Failure::new(
+            Exit::NotUnderstood,
+            format!("no simulator of {name}; there are binance, okx, bybit"),
+        )),
     }
 }
 

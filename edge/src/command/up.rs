@@ -16,7 +16,6 @@ use bond_ingest::backoff::BackoffPolicy;
 use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Ports};
 use bond_ingest::session::{Network, Timing};
-use bond_ingest::source::guard::Guard;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +88,10 @@ fn access(args: &UpArgs) -> Result<Access, Failure> {
 async fn listen(args: &UpArgs, port: u16) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(args.bind, port);
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot listen on {address}: {error}; choose with --rest-port and --ws-port"))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot listen on {address}: {error}; choose with --rest-port and --ws-port"),
+        )
     })
 }
 
@@ -133,7 +135,7 @@ async fn start_engine(
         ring: settings.ring,
         max_lag: settings.max_lag,
         timing: Timing { backoff, ..Timing::default() },
-        guard: if settings.allow_private_sources { Guard::AllowAll } else { Guard::PublicOnly },
+        allow_private_sources: settings.allow_private_sources,
         social_seed: u64::from(random()?),
     };
     let network = Network::new().map_err(|error| failed(error.to_string()))?;

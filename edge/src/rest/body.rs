@@ -25,7 +25,10 @@ impl FromRequest<Arc<RestState>> for JsonObject {
         let bytes = read(request.headers().clone(), request.into_body()).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(object)) => Ok(Self(object)),
-            Ok(_) => Err(Problem::new(Code::InvalidMessage, "the body must be a JSON object, such as {\"natural_language\": \"BTC price\"}")),
+            Ok(_) => Err(Problem::new(
+                Code::InvalidMessage,
+                "the body must be a JSON object, such as {\"natural_language\": \"BTC price\"}",
+            )),
             Err(error) => Err(Problem::new(Code::InvalidMessage, format!("the body is not JSON: {error}"))),
         }
     }
@@ -44,16 +47,21 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn read(headers: HeaderMap, body: Body) -> Result<axum::body::Bytes, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(too_large());
     }
     to_bytes(body, MAX_BYTES).await.map_err(|error| {
-        let over_limit = std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let over_limit = std::error::Error::source(&error)
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if over_limit { too_large() } else { Problem::new(Code::InvalidMessage, "the body broke off") }
     })
 }
 
 fn too_large() -> Problem {
-    Problem::new(Code::TooLarge, format!("the body is over {MAX_BYTES} bytes: make the sentence or spec shorter"))
+    Problem::new(
+        Code::TooLarge,
+        format!("the body is over {MAX_BYTES} bytes: make the sentence or spec shorter"),
+    )
 }

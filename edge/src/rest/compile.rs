@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::body::JsonObject;
+use super::openapi::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood};
 use super::{RestSettings, RestState};
 use crate::auth::Caller;
 use crate::problem::{FieldProblem, Problem};
@@ -44,7 +45,10 @@ impl From<Compilation> for Compiled {
 /// A sentence to be compiled.
 #[derive(ToSchema)]
 #[schema(example = json!({"natural_language": "BTC price + tweets every 5s"}))]
-#[allow(dead_code, reason = "describes a body that is read field by field, for problems that say what to fix")]
+#[allow(
+    dead_code,
+    reason = "describes a body that is read field by field, for problems that say what to fix"
+)]
 pub(super) struct CompileRequest {
     /// The sentence, 1000 characters at most.
     natural_language: Option<String>,
@@ -55,10 +59,13 @@ pub(super) struct CompileRequest {
 
 /// Say what a sentence or spec means. Nothing is created.
 #[utoipa::path(
-    post, path = "/v1/compile", tag = "streams", request_body = CompileRequest,
+    post, path = "/v1/compile", operation_id = "compile", tag = "streams", request_body = CompileRequest,
     responses(
         (status = 200, description = "What it means", body = Compiled),
-        (status = 400, description = "Not understood: `suggestions` or `errors` say more", body = Problem, content_type = "application/problem+json"),
+        (status = 400, response = NotUnderstood),
+        (status = 401, response = KeyRefused),
+        (status = 413, response = BodyTooLarge),
+        (status = 415, response = NotJson),
     ),
 )]
 pub(super) async fn compile(

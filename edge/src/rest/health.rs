@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RestState;
+use super::openapi::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
@@ -43,29 +44,30 @@ pub(super) struct Health {
 }
 
 /// Name the service.
-#[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/", operation_id = "get_service", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn root() -> Json<Health> {
     Json(Health { status: "ok", service: Some("bond") })
 }
 
 /// Say that the process lives.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok", service: None })
 }
 
 /// Say whether registry, log and ingest can do their work.
 #[utoipa::path(
-    get, path = "/ready", tag = "health",
+    get, path = "/ready", operation_id = "get_readiness", tag = "health",
     responses(
         (status = 200, description = "Ready", body = Health),
-        (status = 503, description = "Not ready; `detail` says what is missing", body = Problem, content_type = "application/problem+json"),
+        (status = 503, response = NotReady),
     ),
 )]
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
     let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
     let log = state.log.head(&Topic::Stream(StreamId::from_bytes([0; 8]))).await;
-    let missing = [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
+    let missing =
+        [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
     let missing: Vec<&str> = missing.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect();
     match missing.is_empty() {
         true => Ok(Json(Health { status: "ok", service: None })),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RestState;
+use super::openapi::{KeyRefused, UnknownStream};
 use super::streams::owned;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -22,11 +23,14 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters of one stream.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "uptime_sec": 90.5, "created_at": "2026-11-21T10:00:05.000Z", "msgs_in": 4210, "msgs_out": 18, "dropped": 0,
+    "latency_p50_ms": 0.4, "latency_p95_ms": 1.2, "latency_samples": 18
+}))]
 pub(super) struct StreamMetrics {
     /// Since the stream was created, in seconds.
     uptime_sec: f64,
     /// When it was created, RFC 3339 in UTC.
-    #[schema(example = "2026-11-21T10:00:05.000Z")]
     created_at: String,
     /// Source events taken in.
     msgs_in: u64,
@@ -44,10 +48,12 @@ pub(super) struct StreamMetrics {
 
 /// Get a stream's counters.
 #[utoipa::path(
-    get, path = "/v1/streams/{id}/metrics", tag = "streams", params(("id" = String, Path, description = "The stream's id")),
+    get, path = "/v1/streams/{id}/metrics", operation_id = "get_stream_metrics", tag = "streams",
+    params(("id" = String, Path, description = "The stream's id")),
     responses(
         (status = 200, body = StreamMetrics),
-        (status = 404, description = "You have no such stream", body = Problem, content_type = "application/problem+json"),
+        (status = 401, response = KeyRefused),
+        (status = 404, response = UnknownStream),
     ),
 )]
 pub(super) async fn stream(
@@ -72,6 +78,10 @@ pub(super) async fn stream(
 
 /// What the whole server does.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "active_subscriptions": 3, "messages_per_second": 12.5, "uptime": 90.5,
+    "exchange_status": {"binance": "connected", "okx": "reconnecting"}
+}))]
 pub(super) struct ServerMetrics {
     /// Subscriptions that are open.
     active_subscriptions: u64,
@@ -80,13 +90,13 @@ pub(super) struct ServerMetrics {
     /// Since the server began to serve, in seconds.
     uptime: f64,
     /// The state of each venue that is in use.
-    #[schema(value_type = BTreeMap<String, String>, example = json!({"binance": "connected"}))]
+    #[schema(value_type = BTreeMap<String, String>)]
     exchange_status: BTreeMap<String, &'static str>,
 }
 
 /// Get the server's metrics: for Prometheus where `Accept` names `text/plain` or OpenMetrics, else as JSON.
 #[utoipa::path(
-    get, path = "/metrics", tag = "health",
+    get, path = "/metrics", operation_id = "get_metrics", tag = "health",
     responses((status = 200, content((ServerMetrics = "application/json"), (String = "text/plain")))),
 )]
 pub(super) async fn all(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Response {

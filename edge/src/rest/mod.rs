@@ -2,12 +2,13 @@
 
 mod body;
 mod compile;
+mod create;
+mod grant;
 mod health;
 mod metrics;
 mod openapi;
 mod streams;
 mod traffic;
-mod ws_url;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ pub struct RestSettings {
     pub max_streams: usize,
     /// How long a token is good.
     pub token_ttl: Duration,
-    /// The host in `ws_url` where it is not the request's: a name, `name:port`, or a whole base such as `wss://bond.example`.
+    /// The host in `ws_url` where it is not the request's: a name, `name:port`, or a whole base such as
+    /// `wss://bond.example`.
     pub ws_host: Option<String>,
     /// The port in `ws_url` where `ws_host` names none.
     pub ws_port: u16,
@@ -87,8 +89,8 @@ pub struct RestSettings {
     pub venues: BTreeSet<Venue>,
 }
 
-/// The REST routes with `others` beside them (WebSocket paths and the like), all behind the same admission, request ids and
-/// problem details.
+/// The REST routes with `others` beside them (WebSocket paths and the like), all behind the same admission,
+/// request ids and problem details.
 pub fn router(state: Arc<RestState>, others: Router) -> Router {
     routes()
         .with_state(Arc::clone(&state))
@@ -107,13 +109,17 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/metrics", get(metrics::all))
         .route("/openapi.json", get(openapi::serve))
         .route("/v1/compile", post(compile::compile))
-        .route("/v1/streams", get(streams::list).post(streams::create))
+        .route("/v1/streams", get(streams::list).post(create::create))
         .route("/v1/streams/{id}", get(streams::get).delete(streams::delete))
         .route("/v1/streams/{id}/token", post(streams::token))
         .route("/v1/streams/{id}/metrics", get(metrics::stream))
 }
 
-async fn admit(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Result<Response, Problem> {
+async fn admit(
+    State(state): State<Arc<RestState>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     state.access.admit(&request)?;
     Ok(next.run(request).await)
 }

@@ -3,10 +3,10 @@
 use axum::Json;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::{Modify, OpenApi, ToResponse};
 
-use super::{compile, health, metrics, streams};
-use crate::problem::{FieldProblem, Problem};
+use super::{compile, create, health, metrics, streams};
+use crate::problem::{FieldProblem, ProblemDetails};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,7 +16,7 @@ use crate::problem::{FieldProblem, Problem};
             Every error is a problem document (RFC 9457) with a stable `code`.",
     ),
     paths(
-        streams::create,
+        create::create,
         streams::list,
         streams::get,
         streams::delete,
@@ -28,7 +28,10 @@ use crate::problem::{FieldProblem, Problem};
         health::ready,
         metrics::all,
     ),
-    components(schemas(Problem, FieldProblem)),
+    components(
+        schemas(ProblemDetails, FieldProblem),
+        responses(NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, NotJson, QuotaReached, NotReady),
+    ),
     security((), ("api_key" = [])),
     modifiers(&ApiKeyScheme),
     tags(
@@ -37,6 +40,60 @@ use crate::problem::{FieldProblem, Problem};
     ),
 )]
 struct Api;
+
+/// The request is not understood: `errors` or `suggestions` say more.
+#[derive(ToResponse)]
+#[response(
+    description = "The request is not understood: `errors` or `suggestions` say more",
+    content_type = "application/problem+json"
+)]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct NotUnderstood(ProblemDetails);
+
+/// An API key is needed, or the one given is not good.
+#[derive(ToResponse)]
+#[response(
+    description = "An API key is needed, or the one given is not good",
+    content_type = "application/problem+json"
+)]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct KeyRefused(ProblemDetails);
+
+/// You have no such stream.
+#[derive(ToResponse)]
+#[response(description = "You have no such stream", content_type = "application/problem+json")]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct UnknownStream(ProblemDetails);
+
+/// The body is over 64 KB.
+#[derive(ToResponse)]
+#[response(description = "The body is over 64 KB", content_type = "application/problem+json")]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct BodyTooLarge(ProblemDetails);
+
+/// The body is of another content type than JSON.
+#[derive(ToResponse)]
+#[response(
+    description = "The body is of another content type than JSON",
+    content_type = "application/problem+json"
+)]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct NotJson(ProblemDetails);
+
+/// Your quota of streams is used up.
+#[derive(ToResponse)]
+#[response(description = "Your quota of streams is used up", content_type = "application/problem+json")]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct QuotaReached(ProblemDetails);
+
+/// Something is missing; `detail` says what.
+#[derive(ToResponse)]
+#[response(
+    description = "Something is missing; `detail` says what",
+    content_type = "application/problem+json"
+)]
+#[allow(dead_code, reason = "describes a response")]
+pub(super) struct NotReady(ProblemDetails);
 
 /// How an API key is sent. Not needed on loopback where no keys are configured.
 struct ApiKeyScheme;

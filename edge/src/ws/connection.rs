@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use super::feed::{BatchSetup, Feed, Scope, Wish};
 use super::frame;
 use super::inbox::Inbox;
-use super::ring::{Cursor, Ring};
+use super::ring::{Cursor, Joined, Ring};
 
 /// The most slices that one write takes.
 const WRITE_SLICES: usize = 64;
@@ -47,7 +47,7 @@ pub(crate) struct Newcomer {
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// The events of one stream.
-    Stream { id: StreamId, start: Start },
+    Stream { id: StreamId, follow: Follow },
     /// A feed, with what it wants where that is known already.
     Feed { wish: Option<Wish> },
     /// Nothing: it is told why not.
@@ -66,6 +66,18 @@ pub(crate) enum Place {
     /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
     Waiting(Box<Start>),
     At(Cursor),
+}
+
+impl Follow {
+    /// Follows `ring`, which counts this follower already, from where `start` says at `now`. A gap is announced with the connection's
+    /// first turn.
+    pub(crate) fn new(ring: Arc<Ring>, start: Start, now: UnixNanos) -> Self {
+        let place = match ring.join(&start, now) {
+            Some(Joined { cursor, gap: None }) => Place::At(cursor),
+            _ => Place::Waiting(Box::new(start.fixed(now))),
+        };
+        Self { ring, place }
+    }
 }
 
 impl Drop for Follow {

@@ -16,7 +16,7 @@ use axum::routing::get;
 use bond_core::code::{CloseCode, Code};
 use bond_core::message::MessageError;
 use bond_core::position::{Position, Start};
-use bond_core::topic::StreamId;
+use bond_core::topic::{StreamId, Topic};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admission::{Credentials, Grant, Refusal};
-use super::connection::{Newcomer, Purpose};
+use super::connection::{Follow, Newcomer, Purpose};
 use super::mailbox::Note;
 use super::query::Parameters;
 use super::shared::Shared;
@@ -61,7 +61,12 @@ async fn stream(
     let (start, errors) = parameters.start();
     let resumes = matches!(start, Start::After(Position { .. }));
     let plan = match admitted {
-        Ok((id, grant)) => Plan { purpose: Purpose::Stream { id, start }, errors, grant },
+        Ok((id, grant)) => {
+            // Before the client is answered, so that whatever is appended after that reaches it.
+            let ring = shared.hub.follow(&Topic::Stream(id.clone()));
+            let follow = Follow::new(ring, start, shared.clock.now());
+            Plan { purpose: Purpose::Stream { id, follow }, errors, grant }
+        }
         Err(refusal) => Plan::refused(&refusal),
     };
     let control = parameters.control() || resumes;

@@ -79,8 +79,6 @@ pub(crate) struct History {
     phase: Phase,
     /// Where the current epoch begins, after the gap that announces it.
     epoch_start: u64,
-    /// The offset at which the log ended when the ring began.
-    live_from: u64,
 }
 
 /// Whether the ring holds what the log held when the ring began.
@@ -98,7 +96,7 @@ impl History {
             conflation: Conflation::of(topic),
             retention,
             epoch: None,
-            generation: 0,
+            generation: 1,
             head: 0,
             places: VecDeque::new(),
             asides: VecDeque::new(),
@@ -107,7 +105,6 @@ impl History {
             extra_bytes: 0,
             phase: Phase::Unknown,
             epoch_start: 0,
-            live_from: 0,
         }
     }
 
@@ -115,7 +112,7 @@ impl History {
         self.phase = match head {
             Some(head) if kept => Phase::Filling(head),
             Some(head) => {
-                (self.epoch, self.generation, self.head) = (Some(head.epoch), 1, head.seq);
+                (self.epoch, self.head) = (Some(head.epoch), head.seq);
                 Phase::Ready
             }
             None => Phase::Ready,
@@ -148,8 +145,8 @@ impl History {
             (Some(_), None) => None,
         };
         if is_new {
+            self.generation += u32::from(self.epoch.is_some());
             self.epoch = Some(run.epoch.clone());
-            self.generation += 1;
             self.head = to_seq;
         }
         if let Some(gap) = gap {
@@ -168,7 +165,6 @@ impl History {
         let encode = |body: &[u8], out: &mut Vec<u8>| {
             frame::text(&event_json(&self.name, epoch, entry, body), out);
         };
-        let before = self.tape.end() + block.len() as u64;
         encode(&record.body, block);
         let changes = record.changes.as_ref().map(|body| {
             let mut changes = Vec::with_capacity(body.len() + 256);
@@ -189,15 +185,14 @@ impl History {
             arrival: next(arrival),
             changes,
         });
-        self.note_fill(epoch, entry.seq, before, end);
+        self.note_fill(epoch, entry.seq);
     }
 
-    /// Remembers where the log's history ended when the ring began, once the ring holds it.
-    fn note_fill(&mut self, epoch: &Epoch, seq: u64, before: u64, end: u64) {
-        let Phase::Filling(target) = &self.phase else { return };
-        let reached = target.epoch != *epoch || seq >= target.seq;
-        if reached {
-            self.live_from = if target.epoch == *epoch && seq == target.seq { end } else { before };
+    /// Takes note once the ring holds what the log held when the ring began.
+    fn note_fill(&mut self, epoch: &Epoch, seq: u64) {
+        if let Phase::Filling(target) = &self.phase
+            && (target.epoch != *epoch || seq >= target.seq)
+        {
             self.phase = Phase::Ready;
         }
     }
@@ -242,7 +237,7 @@ impl History {
         self.tape.trim(self.start);
     }
 
-    pub(crate) fn join(&self, start: &Start, now: UnixNanos, waited: bool) -> Option<Joined> {
+    pub(crate) fn join(&self, start: &Start, now: UnixNanos) -> Option<Joined> {
         if self.phase != Phase::Ready {
             return None;
         }
@@ -250,8 +245,7 @@ impl History {
         match (start, start.time(now)) {
             (Start::After(position), _) => self.resume(position),
             (_, Some(time)) => at(self.at_time(time)),
-            _ if waited => at(self.cursor_at(self.live_from)),
-            _ => at(self.cursor_at(self.tape.end())),
+            _ => at(self.cursor_before(self.places.len())),
         }
     }
 
@@ -287,10 +281,6 @@ impl History {
 
     fn epoch_first(&self) -> usize {
         self.index_after(self.epoch_start)
-    }
-
-    fn cursor_at(&self, offset: u64) -> Cursor {
-        self.cursor_before(self.index_after(offset))
     }
 
     fn cursor_before(&self, index: usize) -> Cursor {

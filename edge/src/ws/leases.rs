@@ -10,6 +10,7 @@ use bond_core::time::Clock;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -63,7 +64,7 @@ pub(crate) async fn keep(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
-    let mut renewal = tokio::time::interval(RENEWAL);
+    let mut renewal = tokio::time::interval_at(Instant::now() + RENEWAL, RENEWAL);
     loop {
         let wishes = tokio::select! {
             () = stop.cancelled() => return tell(&*control, &*clock, given_up(&leases)).await,

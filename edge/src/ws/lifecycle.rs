@@ -11,7 +11,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
 
-use super::connection::{Carried, Connection, Newcomer, Purpose};
+use super::connection::{Carried, Connection, Follow, Newcomer, Purpose};
 use super::feed::{BatchSetup, Feed, Scope, Wish};
 use super::worker::Worker;
 
@@ -28,7 +28,7 @@ impl Worker {
         let Ok(id) = self.register(connection) else { return self.shared.closed() };
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
-            Purpose::Stream { id: stream, start } => self.begin_stream(id, stream, start, batch),
+            Purpose::Stream { id: stream, follow } => self.begin_stream(id, stream, follow, batch),
             Purpose::Feed { wish } => self.begin_feed(id, wish, batch),
         }
         if control {
@@ -45,8 +45,8 @@ impl Worker {
         }
     }
 
-    fn begin_stream(&mut self, id: usize, stream: StreamId, start: Start, batch: Option<BatchSetup>) {
-        let follow = self.follow(id, &Topic::Stream(stream.clone()), start);
+    fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<BatchSetup>) {
+        self.attend(id, &follow.ring);
         self.connections[id].carried = match batch {
             None => Carried::Stream { id: stream, follow },
             Some(_) => {
@@ -74,12 +74,12 @@ impl Worker {
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
         self.shared.leases.set(name, filter.clone());
         if let Some(wish) = &wish {
-            (feed.speed, feed.book_changes) = (wish.speed, wish.book_changes);
+            feed.adjust(wish, self.shared.clock.now());
         }
         self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
         let Some(wish) = wish else { return };
         for topic in self.shared.hub.running(|topic| wish.filter.matches(topic)) {
-            self.follow_more(id, &topic, Start::Live);
+            self.follow_more(id, &topic);
         }
     }
 
@@ -94,15 +94,16 @@ impl Worker {
         }
     }
 
-    fn follow_more(&mut self, id: usize, topic: &Topic, start: Start) {
-        let is_new = matches!(&self.connections[id].carried, Carried::Feed(feed) if feed.lacks(topic));
-        if is_new {
-            let follow = self.follow(id, topic, start);
-            if let Carried::Feed(feed) = &mut self.connections[id].carried {
-                feed.add(follow, self.now);
-            }
-            self.ready.push(id);
+    fn follow_more(&mut self, id: usize, topic: &Topic) {
+        let Carried::Feed(feed) = &self.connections[id].carried else { return };
+        if !feed.lacks(topic) {
+            return;
         }
+        let follow = self.follow(id, topic, Start::At(feed.since));
+        if let Carried::Feed(feed) = &mut self.connections[id].carried {
+            feed.add(follow, self.now);
+        }
+        self.ready.push(id);
     }
 
     /// A topic began to run: whoever wants it gets it from its first event.
@@ -110,7 +111,7 @@ impl Worker {
         let lacks = |c: &Connection| matches!(&c.carried, Carried::Feed(feed) if feed.lacks(topic));
         let ids: Vec<usize> = self.connections.iter().filter(|(_, c)| lacks(c)).map(|(id, _)| id).collect();
         for id in ids {
-            self.follow_more(id, topic, Start::At(UnixNanos::EPOCH));
+            self.follow_more(id, topic);
         }
     }
 

@@ -194,9 +194,7 @@ impl Worker {
             Carried::Stream { follow, .. } if is_named(&follow.ring) => follow.place = place,
             Carried::Feed(feed) => {
                 let resumed = feed.topic_mut(topic).ok_or_else(|| unknown(topic))?;
-                resumed.follow.place = place;
-                resumed.needs_whole = true;
-                resumed.fresh = true;
+                resumed.move_to(place);
             }
             _ => return Err(unknown(topic)),
         }

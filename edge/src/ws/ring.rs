@@ -140,9 +140,9 @@ impl Ring {
         self.history.write().trim(now);
     }
 
-    /// Where a connection begins. `None`: not known before there is more in the ring. `waited` says that it was so before.
-    pub(crate) fn join(&self, start: &Start, now: UnixNanos, waited: bool) -> Option<Joined> {
-        self.history.read().join(start, now, waited)
+    /// Where a connection begins. `None`: not known before there is more in the ring.
+    pub(crate) fn join(&self, start: &Start, now: UnixNanos) -> Option<Joined> {
+        self.history.read().join(start, now)
     }
 
     /// The frames after `cursor`, at most `budget` bytes unless the first alone is longer. Only with `control` are statuses and gaps
@@ -187,6 +187,7 @@ impl Ring {
     pub(crate) fn interest(&self, index: usize, interested: bool) {
         let bit = 1 << index;
         if interested {
+            self.look(index);
             self.interested.fetch_or(bit, Ordering::AcqRel);
         } else {
             self.interested.fetch_and(!bit, Ordering::AcqRel);

@@ -12,11 +12,11 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use super::connection::{Carried, Connection, Follow, Place};
+use super::connection::{Carried, Connection, Follow};
 use super::feed::{self, Workbench};
 use super::mailbox::{Mailbox, Note};
-use super::pass::{self, RunCache, Tally, Turn};
-use super::ring::{Joined, Ring};
+use super::pass::{self, Moment, RunCache, Tally, Turn};
+use super::ring::Ring;
 use super::shared::Shared;
 
 /// The token of the mailbox's waker. Connections have the slab's indices, which stay below.
@@ -162,8 +162,8 @@ impl Worker {
                 if connection.blocked {
                     return;
                 }
-                let turn = pass::deliver(connection, &mut self.cache, &*self.shared.clock, self.now, tally);
-                if turn != Turn::Done {
+                let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally };
+                if pass::deliver(connection, &mut self.cache, &mut moment) != Turn::Done {
                     self.ready.push(id);
                 }
             }
@@ -190,14 +190,12 @@ impl Worker {
     pub(super) fn turn(&mut self, id: usize) {
         let mut tally = Tally::default();
         let connection = &mut self.connections[id];
-        let clock = &*self.shared.clock;
+        let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally: &mut tally };
         let (turn, timer) = match &mut connection.carried {
-            Carried::Stream { .. } => {
-                (pass::deliver(connection, &mut self.cache, clock, self.now, &mut tally), None)
-            }
+            Carried::Stream { .. } => (pass::deliver(connection, &mut self.cache, &mut moment), None),
             Carried::Feed(feed) => {
                 feed.queued = false;
-                feed::deliver(connection, &mut self.bench, clock, self.now, &mut tally)
+                feed::deliver(connection, &mut self.bench, &mut moment)
             }
             Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
         };
@@ -250,21 +248,21 @@ impl Worker {
     /// Has a connection follow a topic.
     pub(super) fn follow(&mut self, id: usize, topic: &Topic, start: Start) -> Follow {
         let ring = self.shared.hub.follow(topic);
+        self.attend(id, &ring);
+        Follow::new(ring, start, self.shared.clock.now())
+    }
+
+    /// Has a connection's turn come when `ring` has news.
+    pub(super) fn attend(&mut self, id: usize, ring: &Arc<Ring>) {
         let followed = self
             .followed
             .entry(ring.id)
-            .or_insert_with(|| Followed { ring: Arc::clone(&ring), connections: Vec::new() });
+            .or_insert_with(|| Followed { ring: Arc::clone(ring), connections: Vec::new() });
         followed.connections.push(id);
         ring.interest(self.index, true);
-        // A gap is announced with the connection's first turn.
-        let place = match ring.join(&start, self.shared.clock.now(), false) {
-            Some(Joined { cursor, gap: None }) => Place::At(cursor),
-            _ => Place::Waiting(Box::new(start)),
-        };
-        Follow { ring, place }
     }
 
-    /// Undoes [`Worker::follow`].
+    /// Undoes [`Worker::attend`].
     pub(super) fn unfollow(&mut self, id: usize, ring: u64) {
         let Some(followed) = self.followed.get_mut(&ring) else { return };
         if let Some(place) = followed.connections.iter().position(|connection| *connection == id) {

@@ -1,4 +1,3 @@
-use bond_core::decimal::Quantity;
 use proptest::prelude::*;
 
 use super::*;

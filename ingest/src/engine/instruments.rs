@@ -165,7 +165,9 @@ impl InstrumentState {
 
     /// Encodes an event where somebody will read it as it is.
     fn record_of(&self, channel: Channel, event: &MarketEvent) -> Vec<(Option<u16>, Record)> {
-        if !self.topics.contains_key(&(channel, None)) && !self.takers(channel).iter().any(|taker| taker.passes) {
+        if !self.topics.contains_key(&(channel, None))
+            && !self.takers(channel).iter().any(|taker| taker.passes)
+        {
             return Vec::new();
         }
         let stamp = Stamp::from(event);
@@ -272,4 +274,3 @@ impl Instruments {
         self.0.values_mut().for_each(InstrumentState::settle_depths);
     }
 }
-

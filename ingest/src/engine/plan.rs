@@ -66,7 +66,8 @@ impl StreamPlan {
     fn add_market(&mut self, source: &MarketSource, markets: &Markets) {
         for symbol in &source.symbols {
             for channel in &source.channels {
-                let market = if channel.needs_perpetual() { MarketType::Perpetual } else { source.market_type };
+                let market =
+                    if channel.needs_perpetual() { MarketType::Perpetual } else { source.market_type };
                 let depth = source.depth.filter(|_| *channel == Channel::OrderBook);
                 self.add(&source.exchanges, &symbol.on(market), *channel, depth, markets);
             }
@@ -129,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_source_without_venues_takes_every_market_there_is() {
-        let plan = plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"channels":["trades"]}]}"#, &BOTH);
+        let plan =
+            plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"channels":["trades"]}]}"#, &BOTH);
         let needs: Vec<String> = plan.market.iter().map(|need| need.instrument.to_string()).collect();
         assert_eq!(needs, ["binance:BTC/USDT", "okx:BTC/USDT"]);
         assert!(plan.unserved.is_empty());
@@ -141,13 +143,18 @@ mod tests {
             r#"{"sources":[{"type":"market","symbols":["BTC/USDT"]},{"type":"liquidations","symbols":["BTC/USDT"]}]}"#,
             &BOTH,
         );
-        let need = plan.market.iter().find(|need| need.channel == Channel::Liquidations).expect("liquidations");
-        assert_eq!((need.instrument.to_string().as_str(), need.symbol.to_string().as_str()), ("binance:BTC/USDT:USDT", "BTC/USDT"));
+        let need =
+            plan.market.iter().find(|need| need.channel == Channel::Liquidations).expect("liquidations");
+        assert_eq!(
+            (need.instrument.to_string().as_str(), need.symbol.to_string().as_str()),
+            ("binance:BTC/USDT:USDT", "BTC/USDT")
+        );
     }
 
     #[test]
     fn a_named_venue_without_a_market_here_is_kept_as_unserved() {
-        let plan = plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["kraken"]}]}"#, &BOTH);
+        let plan =
+            plan(r#"{"sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["kraken"]}]}"#, &BOTH);
         assert_eq!(plan.unserved.len(), 1);
         assert!(plan.market.is_empty());
     }

@@ -22,6 +22,7 @@ use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
+use super::sockets::Sockets;
 use super::streams::StreamRun;
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
@@ -53,6 +54,7 @@ pub(super) struct Engine {
     told: Told,
     markets: BTreeMap<(Venue, MarketType), MarketHandle>,
     social: SocialHandle,
+    sockets: Sockets,
     instruments: Instruments,
     streams: Vec<StreamRun>,
     outbox: Outbox,
@@ -60,9 +62,9 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(
-        config: EngineConfig,
+        config: &EngineConfig,
         ports: Ports,
-        network: Network,
+        network: &Network,
         fence: Fence,
         cancel: CancellationToken,
     ) -> Self {
@@ -73,8 +75,10 @@ impl Engine {
             linger: config.ring,
         };
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
-        let social = social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
-        let markets = open_markets(&config, &network, &sender, &ports, &cancel);
+        let social =
+            social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
+        let sockets = Sockets::new(config, network, &sender, &ports, &cancel);
+        let markets = open_markets(config, network, &sender, &ports, &cancel);
         Self {
             ports,
             fence,
@@ -88,6 +92,7 @@ impl Engine {
             told: Told::default(),
             markets,
             social,
+            sockets,
             instruments: Instruments::default(),
             streams: Vec::new(),
             outbox: Outbox::default(),
@@ -125,6 +130,7 @@ impl Engine {
             market.stopped().await;
         }
         self.social.stopped().await;
+        self.sockets.stopped().await;
     }
 
     fn now(&self) -> UnixNanos {
@@ -195,7 +201,8 @@ impl Engine {
         for id in self.wants.retain_streams(&wanted) {
             self.end_stream(&id).await?;
         }
-        let unknown: Vec<_> = desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
+        let unknown: Vec<_> =
+            desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
         unknown.into_iter().for_each(|stream| self.begin_stream(&stream));
         Ok(())
     }
@@ -234,6 +241,7 @@ impl Engine {
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
         self.social.set(desired.assets);
+        self.sockets.set(self.streams.iter().flat_map(|stream| &stream.plan().sockets));
         for (market, handle) in &self.markets {
             let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
             handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
@@ -290,13 +298,16 @@ impl Engine {
             Report::Tweet(tweet) => {
                 self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
             }
-            Report::Custom(custom) => {
-                let takers = self.streams.iter_mut();
-                takers.for_each(|stream| stream.custom(&custom, now, &mut self.outbox));
+            Report::Custom { socket, event } => {
+                let Some(source) = self.sockets.source(socket) else { return };
+                let takers = self.streams.iter_mut().filter(|stream| stream.plan().sockets.contains(source));
+                takers.for_each(|stream| stream.custom(&event, now, &mut self.outbox));
             }
             Report::Source { source, state, since, reason } => {
                 tracing::info!(%source, %state, %reason, "source changed state");
-                self.ports.board.put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
+                self.ports
+                    .board
+                    .put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
             }
         }
     }
@@ -329,7 +340,8 @@ impl Engine {
         show(&self.ports.board, &self.sources.venues(), &self.simulated);
         for topic in self.wants.topics() {
             let Topic::Market(market) = topic else { continue };
-            let own = Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
+            let own =
+                Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
             if let Some(health) = self.sources.of(&own) {
                 self.told.tell(topic, market.instrument.venue, &health, &mut self.outbox);
             }
@@ -392,7 +404,10 @@ fn open_markets(
             timing: config.timing,
         };
         let clock = Arc::clone(&ports.clock);
-        handles.insert((name, kind), market::spawn(session, network.clone(), reports.clone(), clock, cancel.clone()));
+        handles.insert(
+            (name, kind),
+            market::spawn(session, network.clone(), reports.clone(), clock, cancel.clone()),
+        );
     }
     handles
 }

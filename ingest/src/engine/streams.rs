@@ -118,7 +118,8 @@ impl StreamRun {
             Mode::PassOn => {
                 let mut body = Vec::with_capacity(256);
                 wire::custom(custom, &mut body);
-                outbox.event(&self.topic, record(EventKind::Custom, custom.ts_event, custom.ts_exchange, body));
+                outbox
+                    .event(&self.topic, record(EventKind::Custom, custom.ts_event, custom.ts_exchange, body));
             }
         }
     }

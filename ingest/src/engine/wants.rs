@@ -95,7 +95,9 @@ impl Wants {
         desired.topics = self.of_feeds(scope);
         let ended = self.linger(&mut desired.topics, scope.linger, now);
         desired.subscriptions.extend(desired.topics.iter().filter_map(subscription));
-        desired.subscriptions.retain(|s| scope.markets.contains(&(s.instrument.venue, s.instrument.symbol.market())));
+        desired
+            .subscriptions
+            .retain(|s| scope.markets.contains(&(s.instrument.venue, s.instrument.symbol.market())));
         (desired, ended)
     }
 
@@ -114,7 +116,11 @@ impl Wants {
     fn of_feeds(&self, scope: &Scope) -> BTreeSet<Topic> {
         let venues = scope.venues();
         let mut symbols = scope.feed_symbols.clone();
-        symbols.extend(self.streams.values().flat_map(|(plan, _)| plan.market.iter().map(|n| n.instrument.symbol.clone())));
+        symbols.extend(
+            self.streams
+                .values()
+                .flat_map(|(plan, _)| plan.market.iter().map(|n| n.instrument.symbol.clone())),
+        );
         symbols.extend(self.feeds.values().flat_map(|(filter, _)| filter.symbols.iter().cloned()));
         let mut topics = BTreeSet::new();
         for (filter, _) in self.feeds.values() {
@@ -137,9 +143,15 @@ impl Wants {
             self.lingering.entry(topic.clone()).or_insert_with(|| now.plus(linger));
         }
         self.lingering.retain(|topic, _| !wanted.contains(topic));
-        let ended: Vec<_> =
-            self.lingering.iter().filter(|(_, until)| **until <= now).map(|(topic, _)| topic.clone()).collect();
-        ended.iter().for_each(|topic| { self.lingering.remove(topic); });
+        let ended: Vec<_> = self
+            .lingering
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(topic, _)| topic.clone())
+            .collect();
+        ended.iter().for_each(|topic| {
+            self.lingering.remove(topic);
+        });
         wanted.extend(self.lingering.keys().cloned());
         self.running.clone_from(wanted);
         ended
@@ -161,7 +173,6 @@ mod tests {
     use bond_core::event::Channel;
 
     use super::*;
-
 
     fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
         subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()

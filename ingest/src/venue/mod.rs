@@ -94,7 +94,7 @@ pub enum Decoded {
         /// The venue's words.
         reason: String,
     },
-    /// A sign of life without data: a pong, an empty update.
+    /// A sign of life without data: a pong, a best price sent again.
     Alive,
     /// A well-formed frame that carries nothing we take, and why.
     Ignored(&'static str),
@@ -167,6 +167,8 @@ pub trait Protocol: Send {
     fn silence_budget(&self, channel: Channel) -> Duration;
 
     /// The messages that ask for these subscriptions. Each becomes acknowledged, refused, or neither, where a venue stays silent.
+    /// What is not listed, or has no route, is not asked for; what another subscription receives already needs no message, and is
+    /// acknowledged with the next frame.
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
 
     /// The messages that end these subscriptions.

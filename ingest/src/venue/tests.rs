@@ -97,6 +97,21 @@ fn a_channel_without_a_route_is_not_asked_for() {
     }
 }
 
+#[test]
+fn a_push_of_nothing_is_a_sign_of_life() {
+    for (venue, frame) in [
+        (Venue::Okx, r#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[]}"#),
+        (Venue::Bybit, r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1,"data":[]}"#),
+        (
+            Venue::Bybit,
+            r#"{"topic":"tickers.BTCUSDT","type":"delta","ts":1,"data":{"symbol":"BTCUSDT","turnover24h":"1"}}"#,
+        ),
+    ] {
+        let mut protocol = connected(venue, MarketType::Spot, &[]);
+        assert_eq!(decoded(&mut *protocol, frame), [Decoded::Alive], "{frame}");
+    }
+}
+
 /// Frames of every kind, to be mutilated.
 fn samples() -> Vec<&'static str> {
     let files = [binance::tests::FRAMES, okx::tests::FRAMES, bybit::tests::FRAMES];
@@ -106,9 +121,8 @@ fn samples() -> Vec<&'static str> {
 /// Decodes a frame as every venue; each must say something of it.
 fn decodes_everywhere(frame: &str) -> Result<(), TestCaseError> {
     for (venue, market) in SERVED {
-        let mut protocol = protocol(venue, market, Arc::new(Listings::by_spelling())).expect("served");
-        let (mut out, mut rejects) = (Vec::new(), Vec::new());
-        protocol.decode(frame, UnixNanos::EPOCH, &mut out, &mut rejects);
+        let (out, rejects) = meaning(venue, market, frame);
+        let protocol = protocol(venue, market, Arc::default()).expect("served");
         prop_assert!(out.len() + rejects.len() > 0, "{venue} {market} is silent about {frame}");
         let symbol = Symbol::new("BTC", "USDT", market).expect("symbol");
         let _ = protocol.decode_snapshot(&Instrument { venue, symbol }, frame.as_bytes());
@@ -117,7 +131,56 @@ fn decodes_everywhere(frame: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What a connection of this market makes of one frame.
+fn meaning(venue: Venue, market: MarketType, frame: &str) -> (Vec<Decoded>, Vec<Reject>) {
+    let mut protocol = protocol(venue, market, Arc::new(Listings::by_spelling())).expect("served");
+    let (mut out, mut rejects) = (Vec::new(), Vec::new());
+    protocol.decode(frame, UnixNanos::EPOCH, &mut out, &mut rejects);
+    (out, rejects)
+}
+
+#[test]
+fn neither_the_order_of_keys_nor_white_space_matters() {
+    for sample in samples() {
+        let Ok(sorted) = serde_json::from_str::<serde_json::Value>(sample) else { continue };
+        let spaced = serde_json::to_string_pretty(&sorted).expect("JSON");
+        for (venue, market) in SERVED {
+            assert_eq!(
+                meaning(venue, market, &spaced),
+                meaning(venue, market, sample),
+                "{venue} {market} {sample}"
+            );
+        }
+    }
+}
+
+/// A number without its needless zeros, by text alone.
+fn canonical(number: &str) -> String {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{}{point}{fraction}", if whole.is_empty() { "0" } else { whole })
+}
+
 proptest! {
+    #[test]
+    fn a_number_is_kept_to_the_last_digit_or_rejected(number in "[0-9]{1,20}(\\.[0-9]{1,20})?") {
+        let frame = format!(
+            r#"{{"topic":"publicTrade.BTCUSDT","data":[{{"T":1,"s":"BTCUSDT","S":"Buy","v":"{number}","p":"1","i":"1"}}]}}"#
+        );
+        let (lines, counts) = normalised(Venue::Bybit, MarketType::Spot, None, &[&frame]);
+        let kept = format!(r#""size":{},"#, canonical(&number));
+        let too_long = number.len() > 19;
+        prop_assert!(lines.iter().any(|line| line.contains(&kept)) || too_long && counts.rejects.len() == 1);
+    }
+
+    #[test]
+    fn any_number_is_read_or_rejected(number in "-?[0-9]{0,40}(\\.[0-9]{0,40})?([eE][-+]?[0-9]{0,20})?") {
+        for sample in samples() {
+            decodes_everywhere(&sample.replace("\"1", &format!("\"{number}")))?;
+        }
+    }
+
     #[test]
     fn any_text_is_decoded_or_rejected(frame in any::<String>()) {
         decodes_everywhere(&frame)?;

@@ -35,11 +35,11 @@ fn parse_short(text: &[u8]) -> Option<Decimal> {
     if text.is_empty() || text.len() > 19 {
         return None;
     }
-    let (mut mantissa, mut scale, mut point) = (0_i64, 0_u32, false);
+    let (mut mantissa, mut scale, mut point) = (0_u64, 0_u32, false);
     for &byte in text {
         match byte {
             b'0'..=b'9' => {
-                mantissa = mantissa * 10 + i64::from(byte - b'0');
+                mantissa = mantissa * 10 + u64::from(byte - b'0');
                 scale += u32::from(point);
             }
             b'.' if !point => point = true,
@@ -47,7 +47,8 @@ fn parse_short(text: &[u8]) -> Option<Decimal> {
         }
     }
     let digits = text.len() - usize::from(point);
-    (digits > 0 && digits <= 18).then(|| Decimal::new(mantissa, scale))
+    let mantissa = i64::try_from(mantissa).ok().filter(|_| digits > 0 && digits <= 18)?;
+    Some(Decimal::new(mantissa, scale))
 }
 
 fn parse_any(text: &str) -> Result<Decimal, DecimalError> {
@@ -211,6 +212,7 @@ mod tests {
             ("0", "0"),
             ("0.000", "0"),
             ("123456789012345678.123456789", "123456789012345678.123456789"),
+            ("9999999999999999999", "9999999999999999999"),
             ("1e-8", "0.00000001"),
             (".5", "0.5"),
         ] {

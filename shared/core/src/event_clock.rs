@@ -41,14 +41,26 @@ struct Reading {
     shown: UnixNanos,
     /// When, by our clock, it last had a reason to stand still.
     heard: UnixNanos,
+    /// The most that a trusted time was ahead of our clock, in nanoseconds; below zero where all were behind.
+    lead: i64,
     /// Since which event time it has run without a leap.
     steady_since: UnixNanos,
+}
+
+impl Reading {
+    fn first(ts: UnixNanos, now: UnixNanos) -> Self {
+        Self { shown: ts, heard: now, lead: lead(ts, now), steady_since: ts }
+    }
+}
+
+fn lead(ts: UnixNanos, now: UnixNanos) -> i64 {
+    ts.as_nanos().saturating_sub(now.as_nanos())
 }
 
 impl EventClock {
     /// A clock for a stream that begins at `now` and waits `max_lag` for what is late.
     pub fn new(pace: Pace, max_lag: Duration, now: UnixNanos) -> Self {
-        let reading = (pace == Pace::Ours).then_some(Reading { shown: now, heard: now, steady_since: now });
+        let reading = (pace == Pace::Ours).then(|| Reading::first(now, now));
         Self { pace, max_lag, reading }
     }
 
@@ -64,12 +76,13 @@ impl EventClock {
     }
 
     fn hear(&mut self, ts: UnixNanos, now: UnixNanos) {
-        let first = Reading { shown: ts, heard: now, steady_since: ts };
-        let reading = self.reading.get_or_insert(first);
-        let leap = ts.since(reading.shown);
-        if leap > now.since(reading.heard) + self.max_lag {
+        let patience = i64::try_from(self.max_lag.as_nanos()).unwrap_or(i64::MAX);
+        let reading = self.reading.get_or_insert_with(|| Reading::first(ts, now));
+        let lead = lead(ts, now);
+        if lead > reading.lead.saturating_add(patience) {
             reading.steady_since = ts;
         }
+        reading.lead = reading.lead.max(lead);
         reading.shown = reading.shown.max(ts);
         reading.heard = now;
     }
@@ -95,8 +108,9 @@ impl EventClock {
         Some(self.now(now)?.minus(self.max_lag))
     }
 
-    /// The event time since which the clock has kept pace with the wall: its first, or the end of its last leap. A leap further than
-    /// the greatest lag beyond the time that went by, as after a first event that was stale, spans times that nobody watched.
+    /// The event time since which the clock has kept pace with the wall: its first, or the end of its last leap. It leaps when a time is
+    /// further ahead of our clock than any before, by more than the greatest lag. So it does after a first event that was stale: what
+    /// lies between, nobody watched.
     pub fn steady_since(&self) -> Option<UnixNanos> {
         Some(self.reading?.steady_since)
     }
@@ -214,5 +228,14 @@ mod tests {
         clock.observe(Some(ms(12_000)), ms(12_050));
         clock.observe(Some(ms(12_200)), ms(12_060));
         assert_eq!(clock.steady_since(), Some(ms(9_000)), "silence and jitter are no leap");
+        clock.observe(Some(ms(14_000)), ms(13_000));
+        assert_eq!(clock.steady_since(), Some(ms(14_000)));
+        clock.observe(Some(ms(15_000)), ms(15_000));
+        clock.observe(Some(ms(16_100)), ms(15_100));
+        assert_eq!(
+            clock.steady_since(),
+            Some(ms(14_000)),
+            "one venue's clock is always ahead of the other's"
+        );
     }
 }

@@ -21,6 +21,7 @@ pub mod order;
 pub mod position;
 pub mod source;
 pub mod spec;
+mod spelling;
 pub mod store;
 #[cfg(any(test, feature = "suites"))]
 pub mod suites;

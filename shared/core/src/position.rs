@@ -83,6 +83,15 @@ impl Start {
         }
     }
 
+    /// What it means when it is looked up later than `now`, at which it was said: what is not a position becomes a time.
+    #[must_use]
+    pub fn fixed(self, now: UnixNanos) -> Self {
+        match self {
+            Self::After(position) => Self::After(position),
+            other => Self::At(other.time(now).unwrap_or(now)),
+        }
+    }
+
     /// The time it names, seen from `now`; `None` for a position or for live.
     pub fn time(&self, now: UnixNanos) -> Option<UnixNanos> {
         match self {

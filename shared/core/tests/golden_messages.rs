@@ -1,13 +1,19 @@
 //! The flat events that clients are promised, byte for byte. The SDKs read the same file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bond_core::decimal::{Price, Quantity, Rate, parse_decimal};
-use bond_core::event::{BookUpdateKind, Custom, Funding, Level, Liquidation, Side, Ticker, Trade, Tweet};
+use bond_core::event::{
+    BookUpdateKind, Channel, Custom, Funding, Level, Liquidation, MarketData, MarketEvent, Side, Ticker,
+    Trade, Tweet,
+};
+use bond_core::event_clock::Pace;
 use bond_core::instrument::{Instrument, Symbol, Venue};
 use bond_core::log::EventKind;
 use bond_core::position::Epoch;
 use bond_core::time::UnixNanos;
+use bond_core::window::{Config, Subject, Windows};
 use bond_core::wire::{self, BookView, Stamp};
 use serde_json::value::RawValue;
 
@@ -31,11 +37,16 @@ fn level(at: &str, amount: &str) -> Level {
 /// The golden message of this name is `body` in its frame.
 #[track_caller]
 fn assert_golden(name: &str, topic: &str, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-    let golden: BTreeMap<String, Box<RawValue>> = serde_json::from_str(GOLDEN).expect("golden messages");
-    let (topic, epoch) = (topic.parse().expect("topic"), Epoch::new("18f5a1x0").expect("epoch"));
     let mut body = Vec::new();
     write(&mut body);
-    let frame = wire::frame(&topic, &epoch, 42, RECEIVED, kind, &body);
+    assert_golden_at(RECEIVED, name, topic, kind, &body);
+}
+
+#[track_caller]
+fn assert_golden_at(ts: UnixNanos, name: &str, topic: &str, kind: EventKind, body: &[u8]) {
+    let golden: BTreeMap<String, Box<RawValue>> = serde_json::from_str(GOLDEN).expect("golden messages");
+    let (topic, epoch) = (topic.parse().expect("topic"), Epoch::new("18f5a1x0").expect("epoch"));
+    let frame = wire::frame(&topic, &epoch, 42, ts, kind, body);
     assert_eq!(String::from_utf8(frame).expect("UTF-8"), golden[name].get());
 }
 
@@ -176,4 +187,43 @@ fn raw() {
     assert_golden("raw", "raw.binance.BTC-USDT", EventKind::Raw, write);
     let write = |out: &mut Vec<u8>| wire::raw_truncated(&stamp, "depth", 2_000_000, out);
     assert_golden("raw_truncated", "raw.binance.BTC-USDT", EventKind::Raw, write);
+}
+
+/// A window of 5 s that began late and lacked Bybit, of a stream with the channels trades, ticker and funding.
+#[test]
+fn aggregate() {
+    let symbol = Symbol::parse("BTC/USDT").expect("symbol");
+    let subject = Subject {
+        symbol: Some(symbol.clone()),
+        channels: [Channel::Trades, Channel::Ticker, Channel::Funding].into(),
+        sources: ["bybit".into()].into(),
+        carried: None,
+    };
+    let config = Config {
+        interval: Duration::from_secs(5),
+        max_lag: Duration::from_millis(250),
+        ring: Duration::from_secs(60),
+        pace: Pace::Venues,
+        subjects: vec![subject],
+    };
+    let begin = UnixNanos::from_millis(1_732_186_795_600);
+    let mut windows = Windows::new(config, begin);
+    let trade = |at: &str, amount: &str| {
+        let (price, size) = (price(at), size(amount));
+        MarketData::Trade(Trade { price, size, side: Side::Buy, trade_id: "1".into() })
+    };
+    let quote = Ticker { bid: Some(price("61837.63")), ask: Some(price("61837.64")), ..Ticker::default() };
+    for (venue, data) in [
+        (Venue::Binance, trade("61837.63000000", "0.02")),
+        (Venue::Okx, trade("61838.1", "0.013")),
+        (Venue::Binance, trade("61837.64", "0.00007")),
+        (Venue::Binance, MarketData::Ticker(quote)),
+    ] {
+        let instrument = Instrument::shared(venue, symbol.clone());
+        let event = MarketEvent { instrument, ts_event: begin, ts_exchange: Some(begin), data };
+        windows.push_market(&event, begin);
+    }
+    let closed = windows.close_due(begin.plus(Duration::from_secs(6)));
+    let record = closed[0].to_record();
+    assert_golden_at(record.ts, "aggregate", "streams.8f2a1c9d4b3e7a10", record.kind, &record.body);
 }

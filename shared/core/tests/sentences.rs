@@ -3,9 +3,9 @@
 //! Each wish lists the ways to say it, all of which give the same spec, or the same error. The ids are digests by Python's
 //! `hashlib.blake2b(…, digest_size=8)` over sorted, compact JSON: an implementation other than the one tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bond_core::language::{Compilation, Defaults, LanguageError, compile};
+use bond_core::language::{Compilation, Defaults, LanguageCode, LanguageError, compile};
 use bond_core::spec::StreamSpec;
 use serde::Deserialize;
 use serde_json::Value;
@@ -99,7 +99,7 @@ fn wishes_have_one_id_exactly_where_they_carry_the_same() {
         let known = carried.entry(id).or_insert_with(|| spec.clone());
         assert_eq!(*known, spec, "{}", wish.wish);
     }
-    let distinct: std::collections::BTreeSet<String> = carried.values().map(Value::to_string).collect();
+    let distinct: BTreeSet<String> = carried.values().map(Value::to_string).collect();
     assert_eq!(distinct.len(), carried.len(), "one spec has two ids");
 }
 
@@ -112,5 +112,36 @@ fn every_written_spec_is_accepted_back_as_it_is() {
         assert!(unserved, "{}: {warnings:?}", wish.wish);
         assert_eq!(serde_json::to_value(&read).expect("JSON"), spec, "{}", wish.wish);
         assert_eq!(Some(read.id().to_string()), wish.id, "{}", wish.wish);
+    }
+}
+
+const GUIDE: &str = include_str!("../../../docs/language.md");
+
+#[test]
+fn the_examples_of_the_guide_are_understood() {
+    let examples: Vec<&str> =
+        GUIDE.split("```").nth(1).expect("a block of examples").trim().lines().collect();
+    assert!(examples.len() >= 3);
+    for example in examples {
+        let result = compile(example, &Defaults::default());
+        assert!(result.is_ok(), "{example:?}: {:?}", result.err());
+    }
+}
+
+#[test]
+fn the_guide_names_every_error_and_the_golden_file_shows_it() {
+    let shown: BTreeSet<String> = wishes().into_iter().filter_map(|wish| wish.error).collect();
+    for code in LanguageCode::ALL {
+        assert!(GUIDE.contains(&format!("`{code}`")), "{code} is not in the guide");
+        assert!(shown.contains(code.as_str()), "no sentence shows {code}");
+    }
+}
+
+#[test]
+fn what_is_suggested_is_understood() {
+    let error = compile("hello", &Defaults::default()).expect_err("no wish");
+    for suggestion in error.suggestions {
+        let result = compile(&suggestion, &Defaults::default()).map(|result| result.warnings);
+        assert_eq!(result, Ok(Vec::new()), "{suggestion:?}");
     }
 }

@@ -36,12 +36,7 @@ pub(super) struct RecordedBook {
 impl RecordedBook {
     pub(super) fn new(answer: &str) -> Option<Self> {
         let recorded: Snapshot = serde_json::from_str(answer).ok()?;
-        let mut book = Self {
-            recorded,
-            last_update_id: 0,
-            bids: Levels::new(),
-            asks: Levels::new(),
-        };
+        let mut book = Self { recorded, last_update_id: 0, bids: Levels::new(), asks: Levels::new() };
         book.reset(&Shift::default());
         Some(book)
     }
@@ -66,24 +61,15 @@ impl RecordedBook {
             return;
         }
         self.last_update_id = difference.u;
-        difference
-            .b
-            .iter()
-            .for_each(|level| set(&mut self.bids, level));
-        difference
-            .a
-            .iter()
-            .for_each(|level| set(&mut self.asks, level));
+        difference.b.iter().for_each(|level| set(&mut self.bids, level));
+        difference.a.iter().for_each(|level| set(&mut self.asks, level));
     }
 
     /// The answer of `/depth` with at most `limit` levels a side.
     pub(super) fn encode(&self, limit: usize) -> String {
         let bids = encode(self.bids.iter().rev().take(limit));
         let asks = encode(self.asks.iter().take(limit));
-        format!(
-            "{{\"lastUpdateId\":{},\"bids\":[{bids}],\"asks\":[{asks}]}}",
-            self.last_update_id
-        )
+        format!("{{\"lastUpdateId\":{},\"bids\":[{bids}],\"asks\":[{asks}]}}", self.last_update_id)
     }
 }
 
@@ -106,8 +92,5 @@ fn set(levels: &mut Levels, (price, quantity): &(String, String)) {
 }
 
 fn encode<'a>(levels: impl Iterator<Item = (&'a Decimal, &'a String)>) -> String {
-    levels
-        .map(|(price, quantity)| format!("[\"{price}\",\"{quantity}\"]"))
-        .collect::<Vec<_>>()
-        .join(",")
+    levels.map(|(price, quantity)| format!("[\"{price}\",\"{quantity}\"]")).collect::<Vec<_>>().join(",")
 }

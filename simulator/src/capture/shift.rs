@@ -75,13 +75,7 @@ impl Shift {
         }
         let mut out = String::with_capacity(frame.len() + 16);
         let mut copied = 0;
-        for Number {
-            start,
-            end,
-            value,
-            family,
-        } in numbers(frame)
-        {
+        for Number { start, end, value, family } in numbers(frame) {
             out.push_str(&frame[copied..start]);
             out.push_str(&(value + self.of(family)).to_string());
             copied = end;
@@ -91,11 +85,37 @@ impl Shift {
     }
 }
 
-/// Ids or times of one family in a frame.
-pub(super) fn values(frame: &str, family: Family) -> impl Iterator<Item = u64> + '_ {
-    numbers(frame)
-        .filter(move |number| number.family == family)
-        .map(|number| number.value)
+/// The lowest and highest ids of frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub(super) trade: Option<(u64, u64)>,
+    pub(super) book: Option<(u64, u64)>,
+}
+
+impl Ids {
+    pub(super) fn of(frame: &str) -> Self {
+        let mut ids = Self::default();
+        for number in numbers(frame) {
+            match number.family {
+                Family::Time => {}
+                Family::Trade => widen(&mut ids.trade, (number.value, number.value)),
+                Family::Book => widen(&mut ids.book, (number.value, number.value)),
+            }
+        }
+        ids
+    }
+
+    /// So that they span another frame's ids too.
+    pub(super) fn merge(mut self, other: &Self) -> Self {
+        other.trade.into_iter().for_each(|range| widen(&mut self.trade, range));
+        other.book.into_iter().for_each(|range| widen(&mut self.book, range));
+        self
+    }
+}
+
+fn widen(range: &mut Option<(u64, u64)>, (low, high): (u64, u64)) {
+    let before = range.unwrap_or((low, high));
+    *range = Some((before.0.min(low), before.1.max(high)));
 }
 
 /// A number that belongs to a key of [`KEYS`], and where its digits are.
@@ -132,21 +152,9 @@ fn number_at(frame: &str, colon: usize) -> Option<Number> {
     let length = frame[start..].find(|c: char| !c.is_ascii_digit())?;
     let end = start + length;
     let next = frame.as_bytes()[end];
-    let whole = if quoted {
-        next == b'"'
-    } else {
-        next == b',' || next == b'}'
-    };
-    let value: u64 = frame[start..end]
-        .parse()
-        .ok()
-        .filter(|value| whole && *value > 0)?;
-    Some(Number {
-        start,
-        end,
-        value,
-        family: *family,
-    })
+    let whole = if quoted { next == b'"' } else { next == b',' || next == b'}' };
+    let value: u64 = frame[start..end].parse().ok().filter(|value| whole && *value > 0)?;
+    Some(Number { start, end, value, family: *family })
 }
 
 #[cfg(test)]
@@ -167,10 +175,7 @@ mod tests {
             r#"{"e":"depthUpdate","U":101,"u":102,"pu":109,"b":[["1","2"]],"a":[["3","4"]]}"#
         );
         let okx = r#"{"data":[{"ts":"5000","seqId":4,"prevSeqId":-1,"px":"61837.6"}]}"#;
-        assert_eq!(
-            shift.apply(okx),
-            r#"{"data":[{"ts":"6000","seqId":104,"prevSeqId":-1,"px":"61837.6"}]}"#
-        );
+        assert_eq!(shift.apply(okx), r#"{"data":[{"ts":"6000","seqId":104,"prevSeqId":-1,"px":"61837.6"}]}"#);
     }
 
     #[test]

@@ -38,16 +38,8 @@ impl ActiveFaults {
     pub(crate) fn add(&mut self, fault: Fault, now: UnixNanos) -> FaultId {
         self.last_id += 1;
         if !fault.effect.is_immediate() {
-            let until = fault
-                .effect
-                .lifetime()
-                .map(|time| now.saturating_add(nanos(time)));
-            self.active.push(Active {
-                id: self.last_id,
-                fault,
-                seen: 0,
-                until,
-            });
+            let until = fault.effect.lifetime().map(|time| now.saturating_add(nanos(time)));
+            self.active.push(Active { id: self.last_id, fault, seen: 0, until });
         }
         self.last_id
     }
@@ -64,23 +56,16 @@ impl ActiveFaults {
         class: Class,
         now: UnixNanos,
     ) -> Option<(FaultId, Effect)> {
-        self.active
-            .retain(|active| active.until.is_none_or(|until| now < until));
-        let taken = self
-            .active
-            .iter_mut()
-            .find_map(|active| active.turn(moment, stream, class));
-        self.active
-            .retain(|active| active.fault.count != Count::Next(active.seen));
+        self.active.retain(|active| active.until.is_none_or(|until| now < until));
+        let taken = self.active.iter_mut().find_map(|active| active.turn(moment, stream, class));
+        self.active.retain(|active| active.fault.count != Count::Next(active.seen));
         taken
     }
 }
 
 impl Active {
     fn turn(&mut self, moment: Moment, stream: &str, class: Class) -> Option<(FaultId, Effect)> {
-        if moment_of(&self.fault.effect) != Some(moment)
-            || !self.fault.filter.matches(stream, class)
-        {
+        if moment_of(&self.fault.effect) != Some(moment) || !self.fault.filter.matches(stream, class) {
             return None;
         }
         self.seen += 1;
@@ -102,10 +87,9 @@ fn moment_of(effect: &Effect) -> Option<Moment> {
         | Effect::Split
         | Effect::Malformed
         | Effect::Silence(_) => Some(Moment::Frame),
-        Effect::AckLate(_)
-        | Effect::AckAfterData
-        | Effect::AckNever
-        | Effect::RefuseSubscription => Some(Moment::Acknowledgement),
+        Effect::AckLate(_) | Effect::AckAfterData | Effect::AckNever | Effect::RefuseSubscription => {
+            Some(Moment::Acknowledgement)
+        }
         Effect::Refuse(_) => Some(Moment::Connection),
         Effect::Unavailable(_) => Some(Moment::Http),
         Effect::SlowRest(_) | Effect::TooManyRequests(_) => Some(Moment::Rest),
@@ -120,20 +104,13 @@ mod tests {
     use super::*;
 
     fn turns(faults: &mut ActiveFaults, class: Class, times: usize) -> Vec<bool> {
-        (0..times)
-            .map(|_| faults.take(Moment::Frame, "s", class, 0).is_some())
-            .collect()
+        (0..times).map(|_| faults.take(Moment::Frame, "s", class, 0).is_some()).collect()
     }
 
     #[test]
     fn a_count_is_used_up_by_matching_frames_only() {
         let mut faults = ActiveFaults::default();
-        faults.add(
-            Fault::new(Effect::Drop)
-                .on(Class::Trade)
-                .count(Count::Next(2)),
-            0,
-        );
+        faults.add(Fault::new(Effect::Drop).on(Class::Trade).count(Count::Next(2)), 0);
         assert_eq!(turns(&mut faults, Class::Book, 3), [false; 3]);
         assert_eq!(turns(&mut faults, Class::Trade, 3), [true, true, false]);
     }
@@ -142,10 +119,7 @@ mod tests {
     fn every_third_means_every_third() {
         let mut faults = ActiveFaults::default();
         faults.add(Fault::new(Effect::Drop).count(Count::Every(3)), 0);
-        assert_eq!(
-            turns(&mut faults, Class::Other, 6),
-            [false, false, true, false, false, true]
-        );
+        assert_eq!(turns(&mut faults, Class::Other, 6), [false, false, true, false, false, true]);
     }
 
     #[test]

@@ -53,13 +53,8 @@ impl FromStr for Fault {
 }
 
 fn parse_effect(text: &str) -> Result<Effect, ParseFaultError> {
-    let (name, value) = text
-        .split_once('=')
-        .map_or((text, None), |(name, value)| (name, Some(value)));
-    let value = Value {
-        effect: name,
-        text: value,
-    };
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let value = Value { effect: name, text: value };
     match name {
         "drop" => value.none(Effect::Drop),
         "repeat" => value.none(Effect::Repeat),
@@ -74,13 +69,9 @@ fn parse_effect(text: &str) -> Result<Effect, ParseFaultError> {
         "silence" => value.optional_duration().map(Effect::Silence),
         "refuse" => value.optional_duration().map(Effect::Refuse),
         "unavailable" => value.optional_duration().map(Effect::Unavailable),
-        "close" => value
-            .number("a close code, as in close=1001")
-            .map(Effect::Close),
+        "close" => value.number("a close code, as in close=1001").map(Effect::Close),
         "reset" => value.none(Effect::Reset),
-        "jump" => value
-            .number("a number of ids, as in jump=5")
-            .map(Effect::Jump),
+        "jump" => value.number("a number of ids, as in jump=5").map(Effect::Jump),
         "slow-rest" => value.duration().map(Effect::SlowRest),
         "rest-429" => value.duration().map(Effect::TooManyRequests),
         "notice" => value.none(Effect::Notice),
@@ -96,39 +87,23 @@ struct Value<'a> {
 impl Value<'_> {
     fn wrong(&self, expected: &'static str) -> ParseFaultError {
         let value = self.text.unwrap_or_default().to_owned();
-        ParseFaultError::Value {
-            effect: self.effect.to_owned(),
-            expected,
-            value,
-        }
+        ParseFaultError::Value { effect: self.effect.to_owned(), expected, value }
     }
 
     fn none(&self, effect: Effect) -> Result<Effect, ParseFaultError> {
-        if self.text.is_none() {
-            Ok(effect)
-        } else {
-            Err(self.wrong("no value"))
-        }
+        if self.text.is_none() { Ok(effect) } else { Err(self.wrong("no value")) }
     }
 
     fn number<T: FromStr>(&self, expected: &'static str) -> Result<T, ParseFaultError> {
-        self.text
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| self.wrong(expected))
+        self.text.and_then(|text| text.parse().ok()).ok_or_else(|| self.wrong(expected))
     }
 
     fn duration(&self) -> Result<Duration, ParseFaultError> {
-        self.text
-            .and_then(parse_duration)
-            .ok_or_else(|| self.wrong("a time such as 250ms, 2s or 1m"))
+        self.text.and_then(parse_duration).ok_or_else(|| self.wrong("a time such as 250ms, 2s or 1m"))
     }
 
     fn optional_duration(&self) -> Result<Option<Duration>, ParseFaultError> {
-        if self.text.is_none() {
-            Ok(None)
-        } else {
-            self.duration().map(Some)
-        }
+        if self.text.is_none() { Ok(None) } else { self.duration().map(Some) }
     }
 }
 
@@ -158,10 +133,7 @@ fn parse_filter(text: &str) -> Filter {
         return Filter::Any;
     }
     let class = CLASSES.iter().find(|(name, _)| *name == text);
-    class.map_or_else(
-        || Filter::Stream(text.to_owned()),
-        |(_, class)| Filter::Class(*class),
-    )
+    class.map_or_else(|| Filter::Stream(text.to_owned()), |(_, class)| Filter::Class(*class))
 }
 
 fn parse_count(text: &str) -> Result<Count, ParseFaultError> {
@@ -223,10 +195,7 @@ impl fmt::Display for Filter {
             Filter::Any => f.write_str("*"),
             Filter::Stream(name) => f.write_str(name),
             Filter::Class(class) => {
-                let name = CLASSES
-                    .iter()
-                    .find(|(_, known)| known == class)
-                    .map_or("other", |(name, _)| name);
+                let name = CLASSES.iter().find(|(_, known)| known == class).map_or("other", |(name, _)| name);
                 f.write_str(name)
             }
         }
@@ -273,17 +242,8 @@ mod tests {
     fn what_cannot_be_read_says_what_to_write() {
         let message = |text: &str| text.parse::<Fault>().unwrap_err().to_string();
         assert!(message("dorp").starts_with("unknown fault \"dorp\": expected drop"));
-        assert_eq!(
-            message("delay:trade"),
-            "fault \"delay\" needs a time such as 250ms, 2s or 1m, got \"\""
-        );
-        assert_eq!(
-            message("drop:trade:0"),
-            "a fault's count is a number from 1, 1/n or all, got \"0\""
-        );
-        assert_eq!(
-            message("drop=3"),
-            "fault \"drop\" needs no value, got \"3\""
-        );
+        assert_eq!(message("delay:trade"), "fault \"delay\" needs a time such as 250ms, 2s or 1m, got \"\"");
+        assert_eq!(message("drop:trade:0"), "a fault's count is a number from 1, 1/n or all, got \"0\"");
+        assert_eq!(message("drop=3"), "fault \"drop\" needs no value, got \"3\"");
     }
 }

@@ -9,6 +9,16 @@ pub(crate) enum Side {
     Ask,
 }
 
+impl Side {
+    /// Whom an order of this side trades with.
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Side::Bid => Side::Ask,
+            Side::Ask => Side::Bid,
+        }
+    }
+}
+
 /// A price in ticks and the quantity resting there in lots; 0 lots means that the level is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Level {
@@ -34,10 +44,7 @@ pub(crate) struct Book {
 
 impl Book {
     pub(crate) fn new(sequence: u64) -> Self {
-        Self {
-            sequence,
-            ..Self::default()
-        }
+        Self { sequence, ..Self::default() }
     }
 
     /// Sets a level; answers whether anything changed.
@@ -46,11 +53,7 @@ impl Book {
             return false;
         }
         let levels = self.side_mut(side);
-        let before = if lots > 0 {
-            levels.insert(ticks, lots)
-        } else {
-            levels.remove(&ticks)
-        };
+        let before = if lots > 0 { levels.insert(ticks, lots) } else { levels.remove(&ticks) };
         let changed = before.unwrap_or(0) != lots;
         self.sequence += u64::from(changed);
         changed
@@ -111,10 +114,7 @@ impl Book {
 }
 
 fn level((ticks, lots): (&i64, &i64)) -> Level {
-    Level {
-        ticks: *ticks,
-        lots: *lots,
-    }
+    Level { ticks: *ticks, lots: *lots }
 }
 
 /// What turns the levels `old` into `new`: both sorted the same way, by `before`.
@@ -127,10 +127,7 @@ pub(crate) fn difference(old: &[Level], new: &[Level], before: fn(i64, i64) -> b
                 (i, j) = (i + 1, j + 1);
             }
             (Some(o), n) if n.is_none_or(|n| before(o.ticks, n.ticks)) => {
-                out.push(Level {
-                    ticks: o.ticks,
-                    lots: 0,
-                });
+                out.push(Level { ticks: o.ticks, lots: 0 });
                 i += 1;
             }
             (_, Some(n)) => {
@@ -148,13 +145,7 @@ mod tests {
     use super::*;
 
     fn levels(pairs: &[(i64, i64)]) -> Vec<Level> {
-        pairs
-            .iter()
-            .map(|(ticks, lots)| Level {
-                ticks: *ticks,
-                lots: *lots,
-            })
-            .collect()
+        pairs.iter().map(|(ticks, lots)| Level { ticks: *ticks, lots: *lots }).collect()
     }
 
     #[test]

@@ -6,74 +6,22 @@ use rust_decimal::Decimal;
 
 use super::ASSETS;
 use super::book::{Book, Change, Level, Side};
-use super::latent::{LatentPrice, Noise};
+use super::event::{Event, Liquidation, Totals, Trade};
+use super::fair::Fair;
 use super::spec::Spec;
 use crate::clock::{MILLI, UnixNanos};
-use crate::config::{Market, Venue};
+use crate::config::Venue;
 
 /// Levels that each side is kept at: more than a REST seed of 1000.
 pub(crate) const LEVELS: usize = 1_200;
 /// A side may grow this far over [`LEVELS`] before its worst are taken away.
 const SLACK: usize = 50;
-/// Half the spread that quotes aim for, relative to the price.
-const HALF_SPREAD: f64 = 2e-6;
 /// Mean distance of neighbouring levels, relative to the price.
 const LEVEL_GAP: f64 = 3e-6;
 /// A sweep trades with this many levels; those beyond are cancelled by their owners.
 const SWEEP: usize = 3;
-/// A perpetual stands this far above spot on average.
-const PREMIUM: f64 = 2e-4;
-/// Funding is paid every eight hours.
-const FUNDING_PERIOD_MS: u64 = 8 * 3_600 * 1_000;
 /// Ids rise by less than this per millisecond, so that those of a later run lie above those of an earlier.
 const IDS_PER_MS: u64 = 100;
-
-/// A trade at the touch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trade {
-    pub(crate) id: u64,
-    pub(crate) ticks: i64,
-    pub(crate) lots: i64,
-    /// [`Side::Bid`] if the taker bought.
-    pub(crate) taker: Side,
-    /// Update id of the book after it.
-    pub(crate) sequence: u64,
-    pub(crate) at: UnixNanos,
-}
-
-/// A forced order and the position it closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Liquidation {
-    /// Side of the order: [`Side::Ask`] if a long position was liquidated.
-    pub(crate) order: Side,
-    pub(crate) ticks: i64,
-    pub(crate) lots: i64,
-    pub(crate) at: UnixNanos,
-}
-
-/// What happened, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    Trade(Trade),
-    /// The best bid or ask changed in price or quantity.
-    Top {
-        at: UnixNanos,
-        sequence: u64,
-        bid: Level,
-        ask: Level,
-    },
-    Liquidation(Liquidation),
-}
-
-/// Totals since the simulator started.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Totals {
-    pub(crate) trades: u64,
-    pub(crate) lots: i64,
-    pub(crate) quote: Decimal,
-    pub(crate) high: i64,
-    pub(crate) low: i64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Instrument {
@@ -81,48 +29,23 @@ pub(crate) struct Instrument {
     pub(crate) book: Book,
     pub(crate) last: Trade,
     pub(crate) totals: Totals,
+    pub(crate) fair: Fair,
     /// Every change since the last [`Instrument::take_changes`], which each boundary calls.
     changes: Vec<Change>,
-    latent: LatentPrice,
-    venue_noise: Noise,
-    premium: Option<Noise>,
-    seed: u64,
     /// Lots worth about 20 USDT.
     unit: i64,
 }
 
 impl Instrument {
-    pub(crate) fn new(
-        seed: u64,
-        venue: Venue,
-        spec: Spec,
-        start: UnixNanos,
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
-        let stream = 1_000
-            + (venue as u64 * 2 + spec.market as u64) * ASSETS.len() as u64
-            + spec.asset as u64;
-        let latent =
-            LatentPrice::new(seed, spec.base()).expect("the asset is one of the market's own");
+    pub(crate) fn new(seed: u64, venue: Venue, spec: Spec, start: UnixNanos, rng: &mut ChaCha8Rng) -> Self {
         let first_id = start / MILLI * IDS_PER_MS;
         let mut instrument = Self {
             unit: unit(&spec),
             book: Book::new(first_id),
-            last: Trade {
-                id: first_id,
-                ticks: 0,
-                lots: 0,
-                taker: Side::Bid,
-                sequence: first_id,
-                at: start,
-            },
+            last: Trade::none(first_id, start),
             totals: Totals::default(),
             changes: Vec::new(),
-            latent,
-            venue_noise: Noise::new(seed, stream, 0.004),
-            premium: (spec.market == Market::Perpetual)
-                .then(|| Noise::new(seed, 500 + spec.asset as u64, 0.005)),
-            seed,
+            fair: Fair::new(seed, venue, &spec),
             spec,
         };
         instrument.open(start, rng);
@@ -131,7 +54,7 @@ impl Instrument {
 
     /// Fills the book and prints a first trade.
     fn open(&mut self, start: UnixNanos, rng: &mut ChaCha8Rng) {
-        let (bid, ask) = self.targets(start);
+        let (bid, ask) = self.fair.targets(start);
         for (side, ticks) in [(Side::Bid, bid), (Side::Ask, ask)] {
             let lots = self.random_lots(rng);
             self.set(side, ticks, lots);
@@ -142,14 +65,9 @@ impl Instrument {
     }
 
     /// One event: a trade or a quote, after which the book lies around the fair price again.
-    pub(crate) fn act(
-        &mut self,
-        at: UnixNanos,
-        liquidation: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<Event> {
+    pub(crate) fn act(&mut self, at: UnixNanos, liquidation: bool, rng: &mut ChaCha8Rng) -> Vec<Event> {
         let before = self.touch();
-        let (bid, ask) = self.targets(at);
+        let (bid, ask) = self.fair.targets(at);
         let mut events = self.follow(at, bid, ask, rng);
         if events.is_empty() && (liquidation || rng.random_bool(0.5)) {
             events.push(Event::Trade(self.trade_at_touch(at, rng)));
@@ -160,25 +78,6 @@ impl Instrument {
         self.add_liquidation(liquidation, &mut events);
         self.add_top(before, at, &mut events);
         events
-    }
-
-    /// The fair price in ticks (not yet whole).
-    fn fair(&mut self, at: UnixNanos) -> f64 {
-        let at_ms = at / MILLI;
-        let premium = self
-            .premium
-            .as_mut()
-            .map_or(0.0, |noise| PREMIUM + noise.at(at_ms));
-        let relative = 1.0 + premium + self.venue_noise.at(at_ms);
-        self.latent.at(at_ms) * relative * 10_f64.powi(self.spec.price_scale as i32)
-    }
-
-    /// Best bid and ask that quotes aim for.
-    fn targets(&mut self, at: UnixNanos) -> (i64, i64) {
-        let fair = self.fair(at);
-        let half = (fair * HALF_SPREAD).max(0.5);
-        let bid = (fair - half).floor() as i64;
-        (bid, ((fair + half).ceil() as i64).max(bid + 1))
     }
 
     /// Takers sweep what the price has left behind.
@@ -204,63 +103,31 @@ impl Instrument {
     }
 
     fn trade_at_touch(&mut self, at: UnixNanos, rng: &mut ChaCha8Rng) -> Trade {
-        let taker = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
-        let resting = self
-            .book
-            .best(opposite(taker))
-            .map_or(1, |level| level.lots);
-        let whole = self.book.len(opposite(taker)) > 1 && rng.random_bool(0.2);
-        let lots = if whole {
-            resting
-        } else {
-            rng.random_range(1..=resting).min(self.random_lots(rng))
-        };
+        let taker = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
+        let resting = self.book.best(taker.opposite()).map_or(1, |level| level.lots);
+        let whole = self.book.len(taker.opposite()) > 1 && rng.random_bool(0.2);
+        let lots = if whole { resting } else { rng.random_range(1..=resting).min(self.random_lots(rng)) };
         self.trade(taker, lots.min(resting), at)
     }
 
     /// A trade against the best level, which it reduces.
     fn trade(&mut self, taker: Side, lots: i64, at: UnixNanos) -> Trade {
-        let maker = opposite(taker);
-        let level = self.book.best(maker).unwrap_or(Level {
-            ticks: self.last.ticks,
-            lots,
-        });
+        let maker = taker.opposite();
+        let level = self.book.best(maker).unwrap_or(Level { ticks: self.last.ticks, lots });
         self.set(maker, level.ticks, level.lots - lots);
         let id = self.last.id + 1;
-        self.last = Trade {
-            id,
-            ticks: level.ticks,
-            lots,
-            taker,
-            sequence: self.book.sequence,
-            at,
-        };
-        self.totals.add(
-            &self.last,
-            self.spec.price(level.ticks) * self.spec.coins(lots),
-        );
+        self.last = Trade { id, ticks: level.ticks, lots, taker, sequence: self.book.sequence, at };
+        self.totals.add(&self.last, self.spec.price(level.ticks) * self.spec.coins(lots));
         self.last.clone()
     }
 
     /// A level near the touch appears, changes or is cancelled; the nearer the likelier.
     fn quote(&mut self, bid: i64, ask: i64, rng: &mut ChaCha8Rng) {
-        let side = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
+        let side = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
         let reach = 1_i64 << rng.random_range(0..10);
         let steps = rng.random_range(0..reach);
         let away = steps * self.level_gap(1);
-        let ticks = if side == Side::Bid {
-            bid - away
-        } else {
-            ask + away
-        };
+        let ticks = if side == Side::Bid { bid - away } else { ask + away };
         let lots = self.random_lots(rng);
         let cancel = self.book.quantity(side, ticks) > 0 && rng.random_bool(0.4);
         self.set(side, ticks, if cancel { 0 } else { lots });
@@ -289,22 +156,15 @@ impl Instrument {
             return false;
         };
         let gap = rng.random_range(1..=2 * self.level_gap(2));
-        let ticks = if side == Side::Bid {
-            worst.ticks - gap
-        } else {
-            worst.ticks + gap
-        };
+        let ticks = if side == Side::Bid { worst.ticks - gap } else { worst.ticks + gap };
         let lots = self.random_lots(rng);
         ticks > 0 && self.set(side, ticks, lots)
     }
 
     /// Mean gap in ticks between levels, divided.
     fn level_gap(&self, divisor: i64) -> i64 {
-        let reference = self
-            .book
-            .best(Side::Bid)
-            .or(self.book.best(Side::Ask))
-            .map_or(1, |level| level.ticks);
+        let reference =
+            self.book.best(Side::Bid).or(self.book.best(Side::Ask)).map_or(1, |level| level.ticks);
         ((reference as f64 * LEVEL_GAP) as i64 / divisor).max(1)
     }
 
@@ -317,10 +177,7 @@ impl Instrument {
     fn set(&mut self, side: Side, ticks: i64, lots: i64) -> bool {
         let changed = self.book.set(side, ticks, lots);
         if changed {
-            self.changes.push(Change {
-                side,
-                level: Level { ticks, lots },
-            });
+            self.changes.push(Change { side, level: Level { ticks, lots } });
         }
         changed
     }
@@ -333,21 +190,13 @@ impl Instrument {
     /// Best bid and ask.
     pub(crate) fn touch(&self) -> (Level, Level) {
         let nothing = Level { ticks: 0, lots: 0 };
-        (
-            self.book.best(Side::Bid).unwrap_or(nothing),
-            self.book.best(Side::Ask).unwrap_or(nothing),
-        )
+        (self.book.best(Side::Bid).unwrap_or(nothing), self.book.best(Side::Ask).unwrap_or(nothing))
     }
 
     fn add_top(&self, before: (Level, Level), at: UnixNanos, events: &mut Vec<Event>) {
         let (bid, ask) = self.touch();
         if (bid, ask) != before {
-            events.push(Event::Top {
-                at,
-                sequence: self.book.sequence,
-                bid,
-                ask,
-            });
+            events.push(Event::Top { at, sequence: self.book.sequence, bid, ask });
         }
     }
 
@@ -355,41 +204,10 @@ impl Instrument {
         let Some(Event::Trade(trade)) = events.last() else {
             return;
         };
-        if wanted && self.spec.market == Market::Perpetual {
+        if wanted {
             let (order, ticks, lots, at) = (trade.taker, trade.ticks, trade.lots, trade.at);
-            events.push(Event::Liquidation(Liquidation {
-                order,
-                ticks,
-                lots,
-                at,
-            }));
+            events.push(Event::Liquidation(Liquidation { order, ticks, lots, at }));
         }
-    }
-
-    /// Price of the index in ticks: the latent price itself.
-    pub(crate) fn index_ticks(&mut self, at: UnixNanos) -> i64 {
-        (self.latent.at(at / MILLI) * 10_f64.powi(self.spec.price_scale as i32)) as i64
-    }
-
-    /// Mark price in ticks: the fair price of the perpetual.
-    pub(crate) fn mark_ticks(&mut self, at: UnixNanos) -> i64 {
-        self.fair(at) as i64
-    }
-
-    /// Fair price a day ago in ticks.
-    pub(crate) fn day_open_ticks(&mut self, at: UnixNanos) -> i64 {
-        self.fair(at.saturating_sub(86_400_000 * MILLI)) as i64
-    }
-
-    /// Next funding time (Unix ms), and the rate to be paid then.
-    pub(crate) fn funding(&self, at: UnixNanos) -> (u64, Decimal) {
-        let period = at / MILLI / FUNDING_PERIOD_MS + 1;
-        let noise = Noise::new(self.seed, 700 + self.spec.asset as u64, 1.0).at(period * 1_000);
-        let parts_per_hundred_million = 10_000 + (noise * 1e6) as i64 % 30_000;
-        (
-            period * FUNDING_PERIOD_MS,
-            Decimal::new(parts_per_hundred_million, 8),
-        )
     }
 
     /// Moves the update id forward without a change, as if updates had been lost.
@@ -398,30 +216,77 @@ impl Instrument {
     }
 }
 
-impl Totals {
-    fn add(&mut self, trade: &Trade, quote: Decimal) {
-        self.low = if self.trades == 0 {
-            trade.ticks
-        } else {
-            self.low.min(trade.ticks)
-        };
-        self.high = self.high.max(trade.ticks);
-        self.trades += 1;
-        self.lots += trade.lots;
-        self.quote += quote;
-    }
-}
-
-pub(crate) fn opposite(side: Side) -> Side {
-    match side {
-        Side::Bid => Side::Ask,
-        Side::Ask => Side::Bid,
-    }
-}
-
 fn unit(spec: &Spec) -> i64 {
     let lot_in_coins = spec.coins(1);
     let price = Decimal::try_from(ASSETS[spec.asset].price).unwrap_or(Decimal::ONE);
     let lots = Decimal::from(20) / (lot_in_coins * price);
     i64::try_from(lots.trunc()).unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::config::Market;
+
+    type Levels = BTreeMap<(Side, i64), i64>;
+
+    fn best(levels: &Levels, side: Side) -> Option<i64> {
+        let mut ticks = levels.keys().filter(|(of, _)| *of == side).map(|(_, ticks)| *ticks);
+        if side == Side::Bid { ticks.next_back() } else { ticks.next() }
+    }
+
+    fn opened(rng: &mut ChaCha8Rng) -> (Instrument, Levels) {
+        let spec = Spec::new(Venue::Binance, Market::Spot, 0);
+        let instrument = Instrument::new(4, Venue::Binance, spec, 1_795_000_000_000 * MILLI, rng);
+        let of = |side| {
+            instrument
+                .book
+                .top(side, usize::MAX)
+                .into_iter()
+                .map(move |level| ((side, level.ticks), level.lots))
+        };
+        let levels = of(Side::Bid).chain(of(Side::Ask)).collect();
+        (instrument, levels)
+    }
+
+    /// Applies changes to `levels`; each trade must be among them, in order, at what was then the best price.
+    fn check(levels: &mut Levels, changes: &[Change], mut trades: VecDeque<Trade>) {
+        for Change { side, level } in changes {
+            let before = levels.get(&(*side, level.ticks)).copied().unwrap_or(0);
+            let fits = |trade: &Trade| {
+                (trade.taker.opposite(), trade.ticks, before - trade.lots) == (*side, level.ticks, level.lots)
+            };
+            if trades.front().is_some_and(fits) {
+                trades.pop_front();
+                assert_eq!(best(levels, *side), Some(level.ticks), "not at the touch");
+            }
+            if level.lots == 0 {
+                levels.remove(&(*side, level.ticks));
+            } else {
+                levels.insert((*side, level.ticks), level.lots);
+            }
+        }
+        assert!(trades.is_empty(), "no level was reduced by {trades:?}");
+    }
+
+    #[test]
+    fn trades_print_at_the_touch_and_take_from_the_book_what_they_say() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let (mut instrument, mut levels) = opened(&mut rng);
+        let mut printed = 0;
+        for step in 0..2_000 {
+            let events = instrument.act((1_795_000_000_000 + step * 50) * MILLI, false, &mut rng);
+            let of = |event| {
+                if let Event::Trade(trade) = event { Some(trade) } else { None }
+            };
+            let trades: VecDeque<Trade> = events.into_iter().filter_map(of).collect();
+            printed += trades.len();
+            check(&mut levels, &instrument.take_changes(), trades);
+        }
+        assert!(printed > 500, "{printed} trades");
+    }
 }

@@ -9,9 +9,7 @@ use rand_chacha::ChaCha8Rng;
 /// Relative movement that one second brings, about 1 basis point: roughly 3 % a day.
 const MOVE_PER_ROOT_SECOND: f64 = 1e-4;
 /// Lattice periods in milliseconds. Their amplitudes grow with the square root, as a random walk does.
-const PERIODS_MS: [u64; 8] = [
-    2_000, 8_000, 32_000, 128_000, 512_000, 2_048_000, 8_192_000, 86_400_000,
-];
+const PERIODS_MS: [u64; 8] = [2_000, 8_000, 32_000, 128_000, 512_000, 2_048_000, 8_192_000, 86_400_000];
 
 /// A smooth random walk around zero: relative deviation as a function of time.
 #[derive(Debug)]
@@ -33,18 +31,12 @@ impl Noise {
     pub(crate) fn new(seed: u64, stream: u64, scale: f64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
-        Self {
-            rng,
-            scale,
-            octaves: Default::default(),
-        }
+        Self { rng, scale, octaves: Default::default() }
     }
 
     /// Relative deviation at `at_ms` (Unix milliseconds).
     pub(crate) fn at(&mut self, at_ms: u64) -> f64 {
-        let sum: f64 = (0..PERIODS_MS.len())
-            .map(|octave| self.octave(octave, at_ms))
-            .sum();
+        let sum: f64 = (0..PERIODS_MS.len()).map(|octave| self.octave(octave, at_ms)).sum();
         sum * self.scale
     }
 
@@ -53,11 +45,7 @@ impl Noise {
         let cell = at_ms / period;
         if self.octaves[index].cell != Some(cell) {
             let (from, to) = (self.lattice(index, cell), self.lattice(index, cell + 1));
-            self.octaves[index] = Octave {
-                cell: Some(cell),
-                from,
-                to,
-            };
+            self.octaves[index] = Octave { cell: Some(cell), from, to };
         }
         let Octave { from, to, .. } = self.octaves[index];
         let x = (at_ms % period) as f64 / period as f64;
@@ -89,10 +77,7 @@ impl LatentPrice {
     pub fn new(seed: u64, asset: &str) -> Option<Self> {
         let index = super::ASSETS.iter().position(|known| known.name == asset)?;
         let base = super::ASSETS[index].price;
-        Some(Self {
-            base,
-            noise: Noise::new(seed, index as u64, 1.0),
-        })
+        Some(Self { base, noise: Noise::new(seed, index as u64, 1.0) })
     }
 
     /// Price in USDT at `at_ms` (Unix milliseconds).
@@ -123,13 +108,8 @@ mod tests {
     fn the_path_moves_but_does_not_jump() {
         let mut path = LatentPrice::new(3, "ETH").unwrap();
         let prices: Vec<f64> = (0..36_000).map(|step| path.at(NOON + step * 100)).collect();
-        let steepest = prices
-            .windows(2)
-            .map(|w| (w[1] / w[0] - 1.0).abs())
-            .fold(0.0, f64::max);
-        let (low, high) = prices
-            .iter()
-            .fold((f64::MAX, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
+        let steepest = prices.windows(2).map(|w| (w[1] / w[0] - 1.0).abs()).fold(0.0, f64::max);
+        let (low, high) = prices.iter().fold((f64::MAX, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
         assert!(steepest < 2e-4, "moved {steepest} in 100 ms");
         assert!(high / low > 1.001, "an hour between {low} and {high}");
     }

@@ -14,31 +14,11 @@ pub(crate) struct Asset {
 }
 
 pub(crate) const ASSETS: [Asset; 5] = [
-    Asset {
-        name: "BTC",
-        price: 95_000.0,
-        weight: 40,
-    },
-    Asset {
-        name: "ETH",
-        price: 3_200.0,
-        weight: 25,
-    },
-    Asset {
-        name: "SOL",
-        price: 180.0,
-        weight: 15,
-    },
-    Asset {
-        name: "XRP",
-        price: 2.2,
-        weight: 10,
-    },
-    Asset {
-        name: "DOGE",
-        price: 0.2,
-        weight: 10,
-    },
+    Asset { name: "BTC", price: 95_000.0, weight: 40 },
+    Asset { name: "ETH", price: 3_200.0, weight: 25 },
+    Asset { name: "SOL", price: 180.0, weight: 15 },
+    Asset { name: "XRP", price: 2.2, weight: 10 },
+    Asset { name: "DOGE", price: 0.2, weight: 10 },
 ];
 
 /// Decimal places of tick and lot, in the order of [`ASSETS`].
@@ -188,28 +168,16 @@ mod tests {
         let price = Decimal::new(618_376, 1) / spec.tick();
         let lots = Decimal::new(25, 1) / spec.lot();
         let whole = |value: Decimal| i64::try_from(value).unwrap();
-        (
-            spec.price(whole(price)).to_string(),
-            spec.size(whole(lots)).to_string(),
-        )
+        (spec.price(whole(price)).to_string(), spec.size(whole(lots)).to_string())
     }
 
     #[test]
     fn each_venue_writes_numbers_its_own_way() {
         let pair = |price: &str, size: &str| (price.to_owned(), size.to_owned());
-        assert_eq!(
-            written(Venue::Binance, Market::Spot),
-            pair("61837.60000000", "2.50000000")
-        );
-        assert_eq!(
-            written(Venue::Binance, Market::Perpetual),
-            pair("61837.60", "2.500")
-        );
+        assert_eq!(written(Venue::Binance, Market::Spot), pair("61837.60000000", "2.50000000"));
+        assert_eq!(written(Venue::Binance, Market::Perpetual), pair("61837.60", "2.500"));
         assert_eq!(written(Venue::Okx, Market::Spot), pair("61837.6", "2.5"));
-        assert_eq!(
-            written(Venue::Bybit, Market::Perpetual),
-            pair("61837.60", "2.500")
-        );
+        assert_eq!(written(Venue::Bybit, Market::Perpetual), pair("61837.60", "2.500"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! Source of shapes and periods: Bybit v5 WebSocket docs, read 2026-11.
 
+mod encode;
 mod ticker;
 
 use serde_json::{Value, json};
 
+use self::encode::{liquidation_datum, message, trade_id, trade_message};
 use self::ticker::Ticker;
 use super::list::{bybit_answer, bybit_category};
 use super::view::View;
@@ -13,7 +15,7 @@ use super::{Listing, Wire, bybit_info, levels};
 use crate::clock::{MILLI, UnixNanos};
 use crate::config::Market;
 use crate::frame::Outlet;
-use crate::market::{Event, Instrument, Level, Liquidation, Side, Spec, Trade};
+use crate::market::{Event, Instrument, Liquidation, Side, Spec};
 use crate::rest::{Answer, Request};
 
 /// Depths of `orderbook` and how often each is published.
@@ -49,20 +51,13 @@ impl Topics {
             topic: format!("orderbook.{depth}.{symbol}"),
             view: View::new(instrument, *depth, ms * MILLI),
         });
-        Self {
-            books: books.collect(),
-            ticker: Ticker::default(),
-            liquidations: Vec::new(),
-        }
+        Self { books: books.collect(), ticker: Ticker::default(), liquidations: Vec::new() }
     }
 }
 
 impl Bybit {
     pub(super) fn new(market: Market, instruments: &[Instrument]) -> Self {
-        Self {
-            market,
-            topics: instruments.iter().map(Topics::new).collect(),
-        }
+        Self { market, topics: instruments.iter().map(Topics::new).collect() }
     }
 
     fn liquidations(&mut self, index: usize, spec: &Spec, at: UnixNanos, outlet: &mut Outlet<'_>) {
@@ -70,10 +65,8 @@ impl Bybit {
         if waiting.is_empty() || !at.is_multiple_of(500 * MILLI) {
             return;
         }
-        let data: Vec<Value> = waiting
-            .drain(..)
-            .map(|liquidation| liquidation_datum(spec, &liquidation))
-            .collect();
+        let data: Vec<Value> =
+            waiting.drain(..).map(|liquidation| liquidation_datum(spec, &liquidation)).collect();
         let topic = format!("allLiquidation.{}", spec.symbol);
         outlet.plain(&topic, at / MILLI, || {
             json!({"topic": topic, "type": "snapshot", "ts": at / MILLI, "data": data}).to_string()
@@ -88,14 +81,7 @@ impl Book {
         let (topic, view) = (&self.topic, &self.view);
         match delta {
             Some(delta) if !first_level => outlet.plain(topic, view.updates, || {
-                message(
-                    topic,
-                    "delta",
-                    &instrument.spec,
-                    &delta.bids,
-                    &delta.asks,
-                    view,
-                )
+                message(topic, "delta", &instrument.spec, &delta.bids, &delta.asks, view)
             }),
             Some(_) => self.send_snapshot(&instrument.spec, outlet),
             None if first_level && at >= view.at + REPEAT => {
@@ -108,99 +94,20 @@ impl Book {
 
     fn send_snapshot(&self, spec: &Spec, outlet: &mut Outlet<'_>) {
         let (topic, view) = (&self.topic, &self.view);
-        outlet.plain(topic, view.updates, || {
-            message(topic, "snapshot", spec, &view.bids, &view.asks, view)
-        });
+        outlet.plain(topic, view.updates, || message(topic, "snapshot", spec, &view.bids, &view.asks, view));
     }
-}
-
-/// `ts` comes before `type` on spot and after it on derivatives: clients must not read by position.
-fn message(
-    topic: &str,
-    kind: &str,
-    spec: &Spec,
-    bids: &[Level],
-    asks: &[Level],
-    view: &View,
-) -> String {
-    let ms = view.at / MILLI;
-    let head = match spec.market {
-        Market::Spot => format!("\"ts\":{ms},\"type\":\"{kind}\""),
-        Market::Perpetual => format!("\"type\":\"{kind}\",\"ts\":{ms}"),
-    };
-    format!(
-        "{{\"topic\":\"{topic}\",{head},\"data\":{{\"s\":\"{}\",\"b\":{},\"a\":{},\"u\":{},\"seq\":{}}},\"cts\":{ms}}}",
-        spec.symbol,
-        levels(spec, bids, ""),
-        levels(spec, asks, ""),
-        view.updates,
-        view.sequence,
-    )
-}
-
-fn side(side: Side) -> &'static str {
-    if side == Side::Bid { "Buy" } else { "Sell" }
-}
-
-/// Spot ids are long decimals, those of derivatives UUIDs.
-fn trade_id(spec: &Spec, id: u64) -> String {
-    match spec.market {
-        Market::Spot => format!("22900000{id}"),
-        Market::Perpetual => format!("{:08x}-0000-5000-8000-{id:012x}", spec.asset),
-    }
-}
-
-fn trade_message(topic: &str, spec: &Spec, trade: &Trade) -> String {
-    let (ms, id) = (trade.at / MILLI, trade_id(spec, trade.id));
-    let direction = if spec.market == Market::Spot {
-        ""
-    } else {
-        "\"L\":\"ZeroPlusTick\","
-    };
-    format!(
-        "{{\"topic\":\"{topic}\",\"type\":\"snapshot\",\"ts\":{ms},\"data\":[{{\"T\":{ms},\"s\":\"{}\",\"S\":\"{}\",\"v\":\"{}\",\"p\":\"{}\",{direction}\"i\":\"{id}\",\"BT\":false,\"RPI\":false,\"seq\":{}}}]}}",
-        spec.symbol,
-        side(trade.taker),
-        spec.size(trade.lots),
-        spec.price(trade.ticks),
-        trade.sequence,
-    )
-}
-
-/// `S` is the side of the position: `Buy` when a long was liquidated, by an order to sell.
-fn liquidation_datum(spec: &Spec, liquidation: &Liquidation) -> Value {
-    let position = if liquidation.order == Side::Ask {
-        Side::Bid
-    } else {
-        Side::Ask
-    };
-    json!({
-        "T": liquidation.at / MILLI,
-        "s": spec.symbol,
-        "S": side(position),
-        "v": spec.size(liquidation.lots).to_string(),
-        "p": spec.price(liquidation.ticks).to_string(),
-    })
 }
 
 impl Wire for Bybit {
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {
             Event::Trade(trade) => {
                 let topic = format!("publicTrade.{}", spec.symbol);
-                outlet.plain(&topic, trade_id(spec, trade.id), || {
-                    trade_message(&topic, spec, trade)
-                });
+                outlet.plain(&topic, trade_id(spec, trade.id), || trade_message(&topic, spec, trade));
             }
             Event::Liquidation(liquidation) => {
-                self.topics[index].liquidations.push(liquidation.clone())
+                self.topics[index].liquidations.push(liquidation.clone());
             }
             Event::Top { .. } => {}
         }
@@ -231,43 +138,28 @@ impl Wire for Bybit {
         let Some((channel, symbol)) = stream.rsplit_once('.') else {
             return;
         };
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == symbol)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == symbol) else {
             return;
         };
         if channel == "tickers" {
-            return self.topics[index]
-                .ticker
-                .greet(&mut instruments[index], now, outlet);
+            return self.topics[index].ticker.greet(&mut instruments[index], now, outlet);
         }
-        if let Some(book) = self.topics[index]
-            .books
-            .iter()
-            .find(|book| book.topic == stream)
-        {
+        if let Some(book) = self.topics[index].books.iter().find(|book| book.topic == stream) {
             book.send_snapshot(&instruments[index].spec, outlet);
         }
     }
 
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer {
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer {
         match request.path.as_str() {
             "/v5/market/time" => {
-                let seconds = json!({"timeSecond": (now / 1_000 / MILLI).to_string(), "timeNano": now.to_string()});
+                let seconds =
+                    json!({"timeSecond": (now / 1_000 / MILLI).to_string(), "timeNano": now.to_string()});
                 bybit_answer(0, "OK", seconds, now)
             }
             "/v5/market/instruments-info" => {
-                let listings = instruments
-                    .iter()
-                    .map(|instrument| Listing::of(&instrument.spec))
-                    .collect();
-                bybit_info(self.market, listings, request, now)
+                let listings: Vec<Listing> =
+                    instruments.iter().map(|instrument| Listing::of(&instrument.spec)).collect();
+                bybit_info(self.market, &listings, request, now)
             }
             "/v5/market/orderbook" => self.rest_book(instruments, request, now),
             _ => Answer::new(404, r#"{"msg":"Not Found"}"#),
@@ -276,10 +168,7 @@ impl Wire for Bybit {
 
     fn jump(&mut self, index: usize, instrument: &mut Instrument, by: u64) {
         instrument.jump(by);
-        self.topics[index]
-            .books
-            .iter_mut()
-            .for_each(|book| book.view.jump(by));
+        self.topics[index].books.iter_mut().for_each(|book| book.view.jump(by));
     }
 
     fn book_stream(&self, spec: &Spec) -> String {
@@ -294,41 +183,22 @@ impl Bybit {
             return error("params error: category is invalid or not simulated here");
         }
         let wanted = request.get("symbol").unwrap_or_default();
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == wanted)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == wanted) else {
             return error("params error: symbol invalid");
         };
-        let most = if self.market == Market::Spot {
-            200
-        } else {
-            500
-        };
+        let most = if self.market == Market::Spot { 200 } else { 500 };
         let default = if self.market == Market::Spot { 1 } else { 25 };
-        let Some(depth) = request
-            .number("limit", default)
-            .filter(|depth| (1..=most).contains(depth))
-        else {
+        let Some(depth) = request.number("limit", default).filter(|depth| (1..=most).contains(depth)) else {
             return error("params error: limit invalid");
         };
         self.book_answer(index, &instruments[index], depth, now)
     }
 
-    fn book_answer(
-        &self,
-        index: usize,
-        instrument: &Instrument,
-        depth: usize,
-        now: UnixNanos,
-    ) -> Answer {
+    fn book_answer(&self, index: usize, instrument: &Instrument, depth: usize, now: UnixNanos) -> Answer {
         let spec = &instrument.spec;
         let side = |side| levels(spec, &instrument.book.top(side, depth), "");
         let (bids, asks, ms) = (side(Side::Bid), side(Side::Ask), now / MILLI);
-        let updates = self.topics[index]
-            .books
-            .last()
-            .map_or(1, |book| book.view.updates);
+        let updates = self.topics[index].books.last().map_or(1, |book| book.view.updates);
         Answer::new(
             200,
             format!(

@@ -44,10 +44,8 @@ pub(crate) fn binance_info(
         (None, Some(symbols)) => serde_json::from_str(symbols).unwrap_or_default(),
         (None, None) => return Answer::json(200, binance_body(market, &listings, now)),
     };
-    let listed: Vec<Listing> = listings
-        .into_iter()
-        .filter(|listing| wanted.contains(&listing.symbol))
-        .collect();
+    let listed: Vec<Listing> =
+        listings.into_iter().filter(|listing| wanted.contains(&listing.symbol)).collect();
     if listed.is_empty() || listed.len() < wanted.len() {
         return Answer::json(400, json!({"code": -1121, "msg": "Invalid symbol."}));
     }
@@ -55,10 +53,7 @@ pub(crate) fn binance_info(
 }
 
 fn binance_body(market: Market, listings: &[Listing], now: UnixNanos) -> Value {
-    let symbols: Vec<Value> = listings
-        .iter()
-        .map(|listing| binance_symbol(market, listing))
-        .collect();
+    let symbols: Vec<Value> = listings.iter().map(|listing| binance_symbol(market, listing)).collect();
     json!({
         "timezone": "UTC",
         "serverTime": now / MILLI,
@@ -107,23 +102,14 @@ pub(crate) fn okx_info(listings: Vec<Listing>, request: &Request) -> Answer {
         return okx_error("51014", "Parameter instType can not be empty");
     };
     let wanted = |listing: &Listing| {
-        okx_kind(&listing.symbol) == kind
-            && request
-                .get("instId")
-                .is_none_or(|name| name == listing.symbol)
+        okx_kind(&listing.symbol) == kind && request.get("instId").is_none_or(|name| name == listing.symbol)
     };
-    let data: Vec<Value> = listings
-        .into_iter()
-        .filter(wanted)
-        .map(|listing| okx_instrument(kind, &listing))
-        .collect();
+    let data: Vec<Value> =
+        listings.into_iter().filter(wanted).map(|listing| okx_instrument(kind, &listing)).collect();
     if data.is_empty() && request.get("instId").is_some() {
         return okx_error("51001", "Instrument ID or Spread ID doesn't exist.");
     }
-    Answer::json(
-        200,
-        json!({"code": "0", "msg": "", "data": data, "simulated": "bond-sim"}),
-    )
+    Answer::json(200, json!({"code": "0", "msg": "", "data": data, "simulated": "bond-sim"}))
 }
 
 /// An error as OKX answers it: HTTP 200, the code inside.
@@ -157,12 +143,7 @@ fn okx_instrument(kind: &str, listing: &Listing) -> Value {
 }
 
 /// Bybit's answer to `instruments-info`.
-pub(crate) fn bybit_info(
-    market: Market,
-    listings: Vec<Listing>,
-    request: &Request,
-    now: UnixNanos,
-) -> Answer {
+pub(crate) fn bybit_info(market: Market, listings: &[Listing], request: &Request, now: UnixNanos) -> Answer {
     let category = bybit_category(market);
     if request.get("category") != Some(category) {
         return bybit_answer(
@@ -172,32 +153,21 @@ pub(crate) fn bybit_info(
             now,
         );
     }
-    let wanted = |listing: &Listing| {
-        request
-            .get("symbol")
-            .is_none_or(|name| name == listing.symbol)
-    };
-    let list: Vec<Value> = listings
-        .iter()
-        .filter(|l| wanted(l))
-        .map(|l| bybit_instrument(market, l))
-        .collect();
-    let result =
-        json!({"category": category, "list": list, "nextPageCursor": "", "simulated": "bond-sim"});
+    let wanted = |listing: &Listing| request.get("symbol").is_none_or(|name| name == listing.symbol);
+    let list: Vec<Value> =
+        listings.iter().filter(|l| wanted(l)).map(|l| bybit_instrument(market, l)).collect();
+    let result = json!({"category": category, "list": list, "nextPageCursor": "", "simulated": "bond-sim"});
     bybit_answer(0, "OK", result, now)
 }
 
 pub(crate) fn bybit_category(market: Market) -> &'static str {
-    if market == Market::Spot {
-        "spot"
-    } else {
-        "linear"
-    }
+    if market == Market::Spot { "spot" } else { "linear" }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called with a literal")]
 pub(crate) fn bybit_answer(code: u32, message: &str, result: Value, now: UnixNanos) -> Answer {
-    let body = json!({"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": now / MILLI});
+    let body =
+        json!({"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": now / MILLI});
     Answer::json(200, body)
 }
 

@@ -84,10 +84,7 @@ mod tests {
     fn apply(levels: &mut BTreeMap<i64, i64>, changes: &[Level]) {
         for Level { ticks, lots } in changes {
             if *lots == 0 {
-                assert!(
-                    levels.remove(ticks).is_some(),
-                    "deleted a level that was not there"
-                );
+                assert!(levels.remove(ticks).is_some(), "deleted a level that was not there");
             } else {
                 levels.insert(*ticks, *lots);
             }
@@ -95,10 +92,7 @@ mod tests {
     }
 
     fn as_map(levels: &[Level]) -> BTreeMap<i64, i64> {
-        levels
-            .iter()
-            .map(|level| (level.ticks, level.lots))
-            .collect()
+        levels.iter().map(|level| (level.ticks, level.lots)).collect()
     }
 
     /// Follows the views of one instrument for two seconds.
@@ -117,14 +111,8 @@ mod tests {
             assert_eq!(delta.previous_sequence, before);
             apply(&mut bids, &delta.bids);
             apply(&mut asks, &delta.asks);
-            assert_eq!(
-                bids,
-                as_map(&exchange.instruments[0].book.top(Side::Bid, depth))
-            );
-            assert_eq!(
-                asks,
-                as_map(&exchange.instruments[0].book.top(Side::Ask, depth))
-            );
+            assert_eq!(bids, as_map(&exchange.instruments[0].book.top(Side::Bid, depth)));
+            assert_eq!(asks, as_map(&exchange.instruments[0].book.top(Side::Ask, depth)));
             assert!(bids.last_key_value().unwrap().0 < asks.first_key_value().unwrap().0);
         }
         assert_ne!(view.sequence, view.updates, "nothing was published");

@@ -18,32 +18,18 @@ pub(crate) struct Binance {
 impl Protocol for Binance {
     fn open(&self, path: &str, query: &str) -> Option<Opening> {
         let (route, rest) = self.route(path)?;
-        let names = |text: &str| {
-            text.split('/')
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect()
-        };
+        let names = |text: &str| text.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         if rest == "/stream" {
-            let listed =
-                url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "streams");
+            let listed = url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "streams");
             let streams = listed.map(|(_, value)| names(&value)).unwrap_or_default();
-            return Some(Opening {
-                route,
-                combined: true,
-                streams,
-            });
+            return Some(Opening { route, combined: true, streams });
         }
         let streams = match rest.strip_prefix("/ws") {
             Some("" | "/") => Vec::new(),
             Some(streams) if streams.starts_with('/') => names(streams),
             _ => return None,
         };
-        Some(Opening {
-            route,
-            combined: false,
-            streams,
-        })
+        Some(Opening { route, combined: false, streams })
     }
 
     fn receive(
@@ -61,9 +47,8 @@ impl Protocol for Binance {
 
     /// USD-M: order books and best prices come on `/public`, everything else on `/market`; elsewhere a stream is silently dead.
     fn carries(&self, opening: &Opening, stream: &str) -> bool {
-        let public = stream.contains("@depth")
-            || stream.contains("@bookTicker")
-            || stream.starts_with("!bookTicker");
+        let public =
+            stream.contains("@depth") || stream.contains("@bookTicker") || stream.starts_with("!bookTicker");
         match opening.route {
             "public" => public,
             "market" => !public,
@@ -78,11 +63,7 @@ impl Protocol for Binance {
     fn notice(&self, client: &Client, now: UnixNanos) -> Option<String> {
         let event = format!("{{\"e\":\"serverShutdown\",\"E\":{}}}", now / MILLI);
         let combined = format!("{{\"stream\":\"!serverShutdown\",\"data\":{event}}}");
-        Some(if client.opening.combined {
-            combined
-        } else {
-            event
-        })
+        Some(if client.opening.combined { combined } else { event })
     }
 }
 
@@ -122,22 +103,14 @@ fn parse(text: &str) -> Result<Request, String> {
             None,
         ));
     }
-    let method = value
-        .get("method")
-        .ok_or_else(|| invalid("missing field `method`"))?;
-    let method = method
-        .as_str()
-        .ok_or_else(|| invalid("invalid type for `method`: expected a string"))?;
+    let method = value.get("method").ok_or_else(|| invalid("missing field `method`"))?;
+    let method = method.as_str().ok_or_else(|| invalid("invalid type for `method`: expected a string"))?;
     let params = match value.get("params") {
         None => Vec::new(),
         Some(Value::Array(params)) => params.clone(),
         Some(_) => return Err(invalid("invalid type for `params`: expected a sequence")),
     };
-    Ok(Request {
-        method: method.to_owned(),
-        params,
-        id,
-    })
+    Ok(Request { method: method.to_owned(), params, id })
 }
 
 /// An id is a 64-bit integer, at most 36 characters, or null.
@@ -173,11 +146,8 @@ fn result(result: Value, id: &Value) -> String {
 
 /// Names of streams are not checked: an unknown one is accepted and stays silent (live measurements, 2026).
 fn change(client: &Client, request: &Request) -> Output {
-    let names: Option<Vec<String>> = request
-        .params
-        .iter()
-        .map(|name| name.as_str().map(str::to_owned))
-        .collect();
+    let names: Option<Vec<String>> =
+        request.params.iter().map(|name| name.as_str().map(str::to_owned)).collect();
     let Some(streams) = names.filter(|names| !names.is_empty()) else {
         return Output::Reject(error(
             2,
@@ -190,21 +160,10 @@ fn change(client: &Client, request: &Request) -> Output {
         return Output::Unsubscribe { streams, ack };
     }
     if client.streams.len() + streams.len() > MOST_STREAMS {
-        return Output::Close {
-            code: 1008,
-            reason: "Too many streams",
-        };
+        return Output::Close { code: 1008, reason: "Too many streams" };
     }
-    let refusal = error(
-        2,
-        "Invalid request: subscription refused",
-        Some(&request.id),
-    );
-    Output::Subscribe {
-        streams,
-        ack,
-        refusal,
-    }
+    let refusal = error(2, "Invalid request: subscription refused", Some(&request.id));
+    Output::Subscribe { streams, ack, refusal }
 }
 
 fn set_property(client: &mut Client, request: &Request) -> Output {
@@ -213,11 +172,9 @@ fn set_property(client: &mut Client, request: &Request) -> Output {
             client.opening.combined = *value;
             Output::Reply(result(Value::Null, &request.id))
         }
-        [Value::String(name), _] if name == "combined" => Output::Reject(error(
-            1,
-            "Invalid value type: expected Boolean",
-            Some(&request.id),
-        )),
+        [Value::String(name), _] if name == "combined" => {
+            Output::Reject(error(1, "Invalid value type: expected Boolean", Some(&request.id)))
+        }
         _ => Output::Reject(error(0, "Unknown property", Some(&request.id))),
     }
 }
@@ -235,12 +192,8 @@ fn get_property(client: &Client, request: &Request) -> Output {
 mod tests {
     use super::*;
 
-    const SPOT: Binance = Binance {
-        market: Market::Spot,
-    };
-    const FUTURES: Binance = Binance {
-        market: Market::Perpetual,
-    };
+    const SPOT: Binance = Binance { market: Market::Spot };
+    const FUTURES: Binance = Binance { market: Market::Perpetual };
 
     fn client() -> Client {
         Client::new(1, Opening::default())
@@ -252,13 +205,8 @@ mod tests {
 
     #[test]
     fn addresses_are_those_of_the_venue() {
-        assert_eq!(
-            SPOT.open("/ws/btcusdt@trade", "").unwrap().streams,
-            ["btcusdt@trade"]
-        );
-        let combined = SPOT
-            .open("/stream", "streams=btcusdt@trade/btcusdt@depth@100ms")
-            .unwrap();
+        assert_eq!(SPOT.open("/ws/btcusdt@trade", "").unwrap().streams, ["btcusdt@trade"]);
+        let combined = SPOT.open("/stream", "streams=btcusdt@trade/btcusdt@depth@100ms").unwrap();
         assert!(combined.combined && combined.streams.len() == 2);
         assert!(SPOT.open("/public/ws", "").is_none());
         assert!(SPOT.open("/wsx", "").is_none());
@@ -275,59 +223,36 @@ mod tests {
                 && !FUTURES.carries(&market, "btcusdt@depth@100ms")
         );
         assert!(
-            FUTURES.carries(&market, "btcusdt@aggTrade")
-                && !FUTURES.carries(&public, "btcusdt@aggTrade")
+            FUTURES.carries(&market, "btcusdt@aggTrade") && !FUTURES.carries(&public, "btcusdt@aggTrade")
         );
     }
 
     #[test]
     fn malformed_requests_get_the_codes_of_the_venue() {
         let code = |text: &str| match receive(&mut client(), text) {
-            Output::Reject(reply) => {
-                serde_json::from_str::<Value>(&reply).unwrap()["code"].as_u64()
-            }
+            Output::Reject(reply) => serde_json::from_str::<Value>(&reply).unwrap()["code"].as_u64(),
             other => panic!("{other:?}"),
         };
         assert_eq!(code("not json"), Some(3));
         assert_eq!(code("{\"method\":\"BUY\",\"id\":1}"), Some(2));
         assert_eq!(code("{\"id\":1}"), Some(2));
-        assert_eq!(
-            code("{\"method\":\"SUBSCRIBE\",\"params\":[],\"id\":1}"),
-            Some(2)
-        );
-        assert_eq!(
-            code("{\"method\":\"SET_PROPERTY\",\"params\":[\"combined\",3],\"id\":1}"),
-            Some(1)
-        );
-        assert_eq!(
-            code("{\"method\":\"GET_PROPERTY\",\"params\":[\"colour\"],\"id\":1}"),
-            Some(0)
-        );
+        assert_eq!(code("{\"method\":\"SUBSCRIBE\",\"params\":[],\"id\":1}"), Some(2));
+        assert_eq!(code("{\"method\":\"SET_PROPERTY\",\"params\":[\"combined\",3],\"id\":1}"), Some(1));
+        assert_eq!(code("{\"method\":\"GET_PROPERTY\",\"params\":[\"colour\"],\"id\":1}"), Some(0));
     }
 
     #[test]
     fn an_unknown_stream_is_accepted() {
-        let output = receive(
-            &mut client(),
-            r#"{"method":"SUBSCRIBE","params":["btcusd@tarde"],"id":7}"#,
-        );
-        let Output::Subscribe { streams, ack, .. } = output else {
-            panic!("{output:?}")
-        };
-        assert_eq!(
-            (streams[0].as_str(), ack.as_str()),
-            ("btcusd@tarde", r#"{"result":null,"id":7}"#)
-        );
+        let output = receive(&mut client(), r#"{"method":"SUBSCRIBE","params":["btcusd@tarde"],"id":7}"#);
+        let Output::Subscribe { streams, ack, .. } = output else { panic!("{output:?}") };
+        assert_eq!((streams[0].as_str(), ack.as_str()), ("btcusd@tarde", r#"{"result":null,"id":7}"#));
     }
 
     #[test]
     fn more_than_1024_streams_close_the_connection() {
         let mut client = client();
         client.streams = (0..1_024).map(|n| n.to_string()).collect();
-        let output = receive(
-            &mut client,
-            r#"{"method":"SUBSCRIBE","params":["one@more"],"id":7}"#,
-        );
+        let output = receive(&mut client, r#"{"method":"SUBSCRIBE","params":["one@more"],"id":7}"#);
         assert!(matches!(output, Output::Close { .. }));
     }
 }

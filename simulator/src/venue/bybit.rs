@@ -19,11 +19,7 @@ pub(crate) struct Bybit {
 
 impl Protocol for Bybit {
     fn open(&self, path: &str, _: &str) -> Option<Opening> {
-        let own = if self.market == Market::Spot {
-            "/v5/public/spot"
-        } else {
-            "/v5/public/linear"
-        };
+        let own = if self.market == Market::Spot { "/v5/public/spot" } else { "/v5/public/linear" };
         (path == own).then(Opening::default)
     }
 
@@ -35,18 +31,9 @@ impl Protocol for Bybit {
         _: UnixNanos,
     ) -> Vec<Output> {
         let request: Value = serde_json::from_str(text).unwrap_or_default();
-        let op = request
-            .get("op")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let reply = Reply {
-            client,
-            id: request
-                .get("req_id")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-            op,
-        };
+        let op = request.get("op").and_then(Value::as_str).unwrap_or_default();
+        let reply =
+            Reply { client, id: request.get("req_id").and_then(Value::as_str).unwrap_or_default(), op };
         let output = match op {
             "ping" => Output::Reply(reply.write(true, "pong")),
             "subscribe" | "unsubscribe" => self.change(&reply, request.get("args"), lists),
@@ -82,17 +69,10 @@ impl Reply<'_> {
 
 impl Bybit {
     /// One topic that does not exist fails the whole request.
-    fn change(
-        &self,
-        reply: &Reply<'_>,
-        args: Option<&Value>,
-        lists: &dyn Fn(&str) -> bool,
-    ) -> Output {
-        let topics: Option<Vec<String>> = args.and_then(Value::as_array).and_then(|args| {
-            args.iter()
-                .map(|topic| topic.as_str().map(str::to_owned))
-                .collect()
-        });
+    fn change(&self, reply: &Reply<'_>, args: Option<&Value>, lists: &dyn Fn(&str) -> bool) -> Output {
+        let topics: Option<Vec<String>> = args
+            .and_then(Value::as_array)
+            .and_then(|args| args.iter().map(|topic| topic.as_str().map(str::to_owned)).collect());
         let reject = |message: &str| Output::Reject(reply.write(false, message));
         let Some(streams) = topics.filter(|topics| !topics.is_empty()) else {
             return reject("error:request args is empty or not a list of topics");
@@ -103,24 +83,13 @@ impl Bybit {
         if let Some(wrong) = streams.iter().find(|topic| !self.exists(topic, lists)) {
             return reject(&format!("error:handler not found,topic:{wrong}"));
         }
-        let message = if self.market == Market::Spot {
-            reply.op
-        } else {
-            ""
-        };
+        let message = if self.market == Market::Spot { reply.op } else { "" };
         let ack = reply.write(true, message);
         if reply.op == "unsubscribe" {
             return Output::Unsubscribe { streams, ack };
         }
-        let refusal = reply.write(
-            false,
-            &format!("error:handler not found,topic:{}", streams[0]),
-        );
-        Output::Subscribe {
-            streams,
-            ack,
-            refusal,
-        }
+        let refusal = reply.write(false, &format!("error:handler not found,topic:{}", streams[0]));
+        Output::Subscribe { streams, ack, refusal }
     }
 
     fn too_much(&self, client: &Client, topics: &[String]) -> Option<&'static str> {
@@ -151,67 +120,43 @@ mod tests {
 
     fn receive(market: Market, text: &str) -> Output {
         let mut client = Client::new(1, Opening::default());
-        Bybit { market }
-            .receive(&mut client, text, &|name| name == "BTCUSDT", 0)
-            .remove(0)
+        Bybit { market }.receive(&mut client, text, &|name| name == "BTCUSDT", 0).remove(0)
     }
 
     fn message(output: &Output) -> (bool, String) {
-        let (Output::Reject(text) | Output::Reply(text) | Output::Subscribe { ack: text, .. }) =
-            output
+        let (Output::Reject(text) | Output::Reply(text) | Output::Subscribe { ack: text, .. }) = output
         else {
             panic!("{output:?}")
         };
         let value: Value = serde_json::from_str(text).unwrap();
-        (
-            value["success"].as_bool().unwrap(),
-            value["ret_msg"].as_str().unwrap().to_owned(),
-        )
+        (value["success"].as_bool().unwrap(), value["ret_msg"].as_str().unwrap().to_owned())
     }
 
     #[test]
     fn the_two_markets_acknowledge_differently() {
         let text = r#"{"req_id":"x","op":"subscribe","args":["orderbook.50.BTCUSDT"]}"#;
-        assert_eq!(
-            message(&receive(Market::Spot, text)),
-            (true, "subscribe".to_owned())
-        );
-        assert_eq!(
-            message(&receive(Market::Perpetual, text)),
-            (true, String::new())
-        );
+        assert_eq!(message(&receive(Market::Spot, text)), (true, "subscribe".to_owned()));
+        assert_eq!(message(&receive(Market::Perpetual, text)), (true, String::new()));
     }
 
     #[test]
     fn spot_takes_ten_topics_at_a_time() {
         let topics = vec!["publicTrade.BTCUSDT"; 11];
         let text = json!({"op": "subscribe", "args": topics}).to_string();
-        assert_eq!(
-            message(&receive(Market::Spot, &text)),
-            (false, "args size >10".to_owned())
-        );
+        assert_eq!(message(&receive(Market::Spot, &text)), (false, "args size >10".to_owned()));
         assert!(message(&receive(Market::Perpetual, &text)).0);
     }
 
     #[test]
     fn a_wrong_topic_fails_the_request() {
-        for topic in [
-            "publicTrade.BTCEUR",
-            "orderbook.500.BTCUSDT",
-            "allLiquidation.BTCUSDT",
-            "nonsense",
-        ] {
-            let text =
-                json!({"op": "subscribe", "args": ["publicTrade.BTCUSDT", topic]}).to_string();
+        for topic in ["publicTrade.BTCEUR", "orderbook.500.BTCUSDT", "allLiquidation.BTCUSDT", "nonsense"] {
+            let text = json!({"op": "subscribe", "args": ["publicTrade.BTCUSDT", topic]}).to_string();
             assert!(!message(&receive(Market::Spot, &text)).0, "{topic}");
         }
     }
 
     #[test]
     fn a_ping_is_answered() {
-        assert_eq!(
-            message(&receive(Market::Spot, r#"{"op":"ping"}"#)),
-            (true, "pong".to_owned())
-        );
+        assert_eq!(message(&receive(Market::Spot, r#"{"op":"ping"}"#)), (true, "pong".to_owned()));
     }
 }

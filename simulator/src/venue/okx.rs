@@ -14,17 +14,8 @@ const HOUR: u64 = 3_600_000_000_000;
 const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// Channels of the public address that name an instrument.
-const BY_INSTRUMENT: [&str; 9] = [
-    "trades",
-    "tickers",
-    "books",
-    "bbo-tbt",
-    "books5",
-    "funding-rate",
-    "mark-price",
-    "open-interest",
-    "price-limit",
-];
+const BY_INSTRUMENT: [&str; 8] =
+    ["trades", "tickers", "books", "bbo-tbt", "books5", "funding-rate", "mark-price", "open-interest"];
 /// Channels that need a login.
 const WITH_LOGIN: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];
 const INSTRUMENT_TYPES: [&str; 4] = ["SWAP", "FUTURES", "MARGIN", "OPTION"];
@@ -47,10 +38,7 @@ impl Protocol for Okx {
             return vec![Output::Reply("pong".to_owned())];
         }
         let Some((request, args)) = parse(text) else {
-            let message = format!(
-                "Invalid request: {}",
-                text.chars().take(200).collect::<String>()
-            );
+            let message = format!("Invalid request: {}", text.chars().take(200).collect::<String>());
             return vec![Output::Reject(error(client, None, "60012", &message))];
         };
         if client.exceeds(REQUESTS_PER_HOUR, HOUR, now) {
@@ -61,9 +49,7 @@ impl Protocol for Okx {
                 "Requests too frequent",
             ))];
         }
-        args.iter()
-            .map(|arg| answer(client, &request, arg, lists))
-            .collect()
+        args.iter().map(|arg| answer(client, &request, arg, lists)).collect()
     }
 
     fn notice(&self, client: &Client, _: UnixNanos) -> Option<String> {
@@ -84,30 +70,20 @@ struct Request {
 
 /// `None` for what the venue answers with 60012.
 fn parse(text: &str) -> Option<(Request, Vec<Value>)> {
-    let value: Value = serde_json::from_str(text)
-        .ok()
-        .filter(|_| text.len() <= LONGEST_REQUEST)?;
+    let value: Value = serde_json::from_str(text).ok().filter(|_| text.len() <= LONGEST_REQUEST)?;
     let subscribe = match value.get("op")?.as_str()? {
         "subscribe" => true,
         "unsubscribe" => false,
         _ => return None,
     };
-    let args = value
-        .get("args")?
-        .as_array()
-        .filter(|args| !args.is_empty())?
-        .clone();
+    let args = value.get("args")?.as_array().filter(|args| !args.is_empty())?.clone();
     let id = value.get("id").cloned();
-    id.as_ref()
-        .is_none_or(valid_id)
-        .then_some((Request { id, subscribe }, args))
+    id.as_ref().is_none_or(valid_id).then_some((Request { id, subscribe }, args))
 }
 
 /// 1 to 32 letters and digits.
 fn valid_id(id: &Value) -> bool {
-    let fits = |id: &str| {
-        (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
+    let fits = |id: &str| (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     id.as_str().is_some_and(fits)
 }
 
@@ -117,22 +93,14 @@ fn answer(client: &Client, request: &Request, arg: &Value, lists: &dyn Fn(&str) 
         Ok(stream) => stream,
         Err((code, message)) => return Output::Reject(error(client, id, code, &message)),
     };
-    let event = if request.subscribe {
-        "subscribe"
-    } else {
-        "unsubscribe"
-    };
+    let event = if request.subscribe { "subscribe" } else { "unsubscribe" };
     let ack = event_message(client, id, event, &format!("\"arg\":{arg}"));
     let streams = vec![stream];
     if !request.subscribe {
         return Output::Unsubscribe { streams, ack };
     }
     let (code, message) = wrong_channel(arg);
-    Output::Subscribe {
-        streams,
-        ack,
-        refusal: error(client, id, code, &message),
-    }
+    Output::Subscribe { streams, ack, refusal: error(client, id, code, &message) }
 }
 
 /// The stream's name in this crate, `channel/instId` or `channel/instType`; or the venue's error.
@@ -149,9 +117,7 @@ fn stream(arg: &Value, lists: &dyn Fn(&str) -> bool) -> Result<String, (&'static
         }
         _ => None,
     };
-    subject
-        .map(|subject| format!("{channel}/{subject}"))
-        .ok_or_else(|| wrong_channel(arg))
+    subject.map(|subject| format!("{channel}/{subject}")).ok_or_else(|| wrong_channel(arg))
 }
 
 fn wrong_channel(arg: &Value) -> (&'static str, String) {
@@ -166,20 +132,12 @@ fn wrong_channel(arg: &Value) -> (&'static str, String) {
 }
 
 fn error(client: &Client, id: Option<&Value>, code: &str, message: &str) -> String {
-    event_message(
-        client,
-        id,
-        "error",
-        &format!("\"code\":\"{code}\",\"msg\":{}", json!(message)),
-    )
+    event_message(client, id, "error", &format!("\"code\":\"{code}\",\"msg\":{}", json!(message)))
 }
 
 fn event_message(client: &Client, id: Option<&Value>, event: &str, middle: &str) -> String {
     let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
-    format!(
-        "{{{id}\"event\":\"{event}\",{middle},\"connId\":\"{}\"}}",
-        client.connection_id()
-    )
+    format!("{{{id}\"event\":\"{event}\",{middle},\"connId\":\"{}\"}}", client.connection_id())
 }
 
 #[cfg(test)]
@@ -193,10 +151,9 @@ mod tests {
 
     fn code(text: &str) -> String {
         match receive(text).remove(0) {
-            Output::Reject(reply) => serde_json::from_str::<Value>(&reply).unwrap()["code"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
+            Output::Reject(reply) => {
+                serde_json::from_str::<Value>(&reply).unwrap()["code"].as_str().unwrap().to_owned()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -207,9 +164,7 @@ mod tests {
             r#"{"id":"15","op":"subscribe","args":[{"channel":"trades","instId":"BTC-USDT"},{"channel":"books","instId":"BTC-USDT"}]}"#,
         );
         assert_eq!(outputs.len(), 2);
-        let Output::Subscribe { streams, ack, .. } = &outputs[1] else {
-            panic!("{outputs:?}")
-        };
+        let Output::Subscribe { streams, ack, .. } = &outputs[1] else { panic!("{outputs:?}") };
         assert_eq!(streams, &["books/BTC-USDT"]);
         let ack: Value = serde_json::from_str(ack).unwrap();
         assert_eq!(
@@ -220,10 +175,7 @@ mod tests {
 
     #[test]
     fn errors_have_the_codes_of_the_venue() {
-        assert_eq!(
-            code(r#"{"op":"subscribe","args":[{"channel":"trades","instId":"BTC-EURO"}]}"#),
-            "60018"
-        );
+        assert_eq!(code(r#"{"op":"subscribe","args":[{"channel":"trades","instId":"BTC-EURO"}]}"#), "60018");
         assert_eq!(
             code(r#"{"op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}"#),
             "60018"
@@ -232,10 +184,7 @@ mod tests {
             code(r#"{"op":"subscribe","args":[{"channel":"books-l2-tbt","instId":"BTC-USDT"}]}"#),
             "60011"
         );
-        assert_eq!(
-            code(r#"{"op":"subscribe","args":[{"instId":"BTC-USDT"}]}"#),
-            "60013"
-        );
+        assert_eq!(code(r#"{"op":"subscribe","args":[{"instId":"BTC-USDT"}]}"#), "60013");
         assert_eq!(code(r#"{"op":"buy"}"#), "60012");
         assert_eq!(code("{"), "60012");
     }
@@ -250,12 +199,7 @@ mod tests {
         let mut client = Client::new(1, Opening::default());
         let text = r#"{"op":"subscribe","args":[{"channel":"trades","instId":"BTC-USDT"}]}"#;
         let mut outputs = (0..481).map(|_| Okx.receive(&mut client, text, &|_| true, 0).remove(0));
-        assert!(
-            outputs
-                .by_ref()
-                .take(480)
-                .all(|output| matches!(output, Output::Subscribe { .. }))
-        );
+        assert!(outputs.by_ref().take(480).all(|output| matches!(output, Output::Subscribe { .. })));
         assert!(matches!(outputs.next(), Some(Output::Reject(reply)) if reply.contains("60014")));
     }
 }

@@ -26,9 +26,7 @@ pub(crate) async fn start(config: Config) -> Simulator {
 
 impl Client {
     pub(crate) async fn connect(simulator: &Simulator, path: &str) -> Self {
-        Self::try_connect(simulator, path)
-            .await
-            .expect("the socket opens")
+        Self::try_connect(simulator, path).await.expect("the socket opens")
     }
 
     pub(crate) async fn try_connect(simulator: &Simulator, path: &str) -> Result<Self, Error> {
@@ -37,19 +35,13 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.socket
-            .send(Message::text(text))
-            .await
-            .expect("the message is sent");
+        self.socket.send(Message::text(text)).await.expect("the message is sent");
     }
 
     /// The next text as it came; `None` when the connection has ended.
     pub(crate) async fn text(&mut self) -> Option<String> {
         loop {
-            match timeout(LIMIT, self.socket.next())
-                .await
-                .expect("a message in time")?
-            {
+            match timeout(LIMIT, self.socket.next()).await.expect("a message in time")? {
                 Ok(Message::Text(text)) => return Some(text.to_string()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
@@ -76,10 +68,7 @@ impl Client {
     /// How the server ended the connection: the close code, or `None` for an end without one.
     pub(crate) async fn ended(&mut self) -> Option<u16> {
         loop {
-            match timeout(LIMIT, self.socket.next())
-                .await
-                .expect("an end in time")?
-            {
+            match timeout(LIMIT, self.socket.next()).await.expect("an end in time")? {
                 Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
                 Ok(_) => {}
                 Err(_) => return None,
@@ -89,25 +78,16 @@ impl Client {
 
     /// A raw message, for pings.
     pub(crate) async fn message(&mut self, message: Message) {
-        self.socket
-            .send(message)
-            .await
-            .expect("the message is sent");
+        self.socket.send(message).await.expect("the message is sent");
     }
 
     pub(crate) async fn next_message(&mut self) -> Message {
-        timeout(LIMIT, self.socket.next())
-            .await
-            .expect("in time")
-            .expect("open")
-            .expect("a message")
+        timeout(LIMIT, self.socket.next()).await.expect("in time").expect("open").expect("a message")
     }
 }
 
 pub(crate) async fn get(simulator: &Simulator, path: &str) -> (u16, Value) {
-    let response = reqwest::get(format!("{}{path}", simulator.base_url()))
-        .await
-        .expect("an answer");
+    let response = reqwest::get(format!("{}{path}", simulator.base_url())).await.expect("an answer");
     let status = response.status().as_u16();
     assert_eq!(response.headers()["server"], "bond-sim");
     let text = response.text().await.expect("a body");
@@ -118,10 +98,8 @@ pub(crate) async fn get(simulator: &Simulator, path: &str) -> (u16, Value) {
 #[allow(clippy::disallowed_methods, reason = "tests read one setting")]
 pub(crate) fn capture(name: &str) -> Option<PathBuf> {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let folder = std::env::var("BOND_CAPTURES").map_or_else(
-        |_| PathBuf::from(workspace).join("../shared/captures"),
-        PathBuf::from,
-    );
+    let folder = std::env::var("BOND_CAPTURES")
+        .map_or_else(|_| PathBuf::from(workspace).join("../shared/captures"), PathBuf::from);
     let path = folder.join(name);
     if !path.exists() {
         println!("SKIPPED: no capture at {}", path.display());

@@ -19,7 +19,8 @@ const ALLOWED: [(&str, &[&str]); 5] = [
 const KEPT_OUT: [&str; 5] = ["aws-", "arrow", "openssl-sys", "cmake", "bindgen"];
 
 fn cargo(arguments: &[&str]) -> Result<String> {
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
+    let output =
+        Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -30,7 +31,9 @@ fn dependencies_point_down_only() -> Result<()> {
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
     for package in metadata["packages"].as_array().context("packages")? {
         let name = package["name"].as_str().context("name")?;
-        let may = allowed.get(name).with_context(|| format!("{name} has no place in the layers yet: give it one"))?;
+        let may = allowed
+            .get(name)
+            .with_context(|| format!("{name} has no place in the layers yet: give it one"))?;
         let uses: BTreeSet<&str> = package["dependencies"]
             .as_array()
             .context("dependencies")?
@@ -47,12 +50,28 @@ fn dependencies_point_down_only() -> Result<()> {
 
 #[test]
 fn the_core_has_no_io_and_no_runtime() -> Result<()> {
-    let tree = cargo(&["tree", "-p", "bond-core", "-e", "normal,no-proc-macro", "--prefix", "none", "-f", "{p} {f}"])?;
+    let tree = cargo(&[
+        "tree",
+        "-p",
+        "bond-core",
+        "-e",
+        "normal,no-proc-macro",
+        "--prefix",
+        "none",
+        "-f",
+        "{p} {f}",
+    ])?;
     for line in tree.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
-        ensure!(!["mio", "hyper", "reqwest", "axum", "redb", "fred"].contains(&name), "bond-core depends on {name}");
+        ensure!(
+            !["mio", "hyper", "reqwest", "axum", "redb", "fred"].contains(&name),
+            "bond-core depends on {name}"
+        );
         if name == "tokio" {
-            ensure!(!line.contains("rt") && !line.contains("net"), "bond-core wants more of tokio than its locks: {line}");
+            ensure!(
+                !line.contains("rt") && !line.contains("net"),
+                "bond-core wants more of tokio than its locks: {line}"
+            );
         }
     }
     Ok(())
@@ -62,7 +81,10 @@ fn the_core_has_no_io_and_no_runtime() -> Result<()> {
 fn the_command_stays_free_of_what_is_slow_to_build() -> Result<()> {
     let tree = cargo(&["tree", "-p", "bond-edge", "-e", "normal,build", "--prefix", "none"])?;
     for name in tree.lines().filter_map(|line| line.split_whitespace().next()) {
-        ensure!(!KEPT_OUT.iter().any(|out| name.starts_with(out)), "the bond command must not depend on {name}");
+        ensure!(
+            !KEPT_OUT.iter().any(|out| name.starts_with(out)),
+            "the bond command must not depend on {name}"
+        );
     }
     Ok(())
 }

@@ -230,6 +230,16 @@ impl Host {
     }
 }
 
+/// Lets other tasks run until `is_so`.
+pub(super) async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it became so in time");
+}
+
 pub(super) fn stream_topic() -> String {
     format!("streams.{STREAM}")
 }

@@ -210,9 +210,12 @@ impl Protocol for Bybit {
         Some(Keepalive { every: Duration::from_secs(20), text: r#"{"op":"ping"}"# })
     }
 
+    /// What a linear ticker carries changes all the time; a spot ticker may be quiet as long as its trades are.
     fn silence_budget(&self, channel: Channel) -> Duration {
+        let quiet = self.market == MarketType::Spot;
         Duration::from_secs(match channel {
             Channel::Trades => 120,
+            Channel::Ticker if quiet => 120,
             Channel::Ticker | Channel::OrderBook | Channel::Funding => 30,
             Channel::Liquidations => 24 * 3_600,
         })

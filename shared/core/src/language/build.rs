@@ -69,28 +69,43 @@ fn place(
     warnings: &mut Vec<String>,
 ) -> Result<(), LanguageError> {
     let grant = grant(watches, &wish.unwanted);
-    let market = match (wish.market, symbol.market()) {
-        (Some(MarketType::Spot), MarketType::Perpetual) => {
-            return Err(contradiction(format!("{symbol} is a perpetual, and spot is asked for")));
-        }
-        (None, MarketType::Perpetual) => Some(MarketType::Perpetual),
-        (said, _) => said,
-    };
-    if grant.channels.is_empty() && !grant.liquidations && !grant.posts {
-        let kept = watches.iter().map(|watch| watch.name()).collect::<Vec<_>>().join(", ");
-        return Err(contradiction(format!("nothing is left of {kept} for {}", symbol.base())));
-    }
-    if market == Some(MarketType::Spot) && grant.channels.is_empty() && grant.liquidations {
-        return Err(contradiction("liquidations exist on perpetuals only: leave \"spot\" out"));
-    }
+    let said = said_market(wish, symbol)?;
+    refuse_if_empty(&grant, said, symbol)?;
     if grant.liquidations {
         sources.liquidations.insert(symbol.on(MarketType::Spot));
     }
     if grant.posts {
         sources.posts.insert(symbol.base().into());
     }
-    for (market, channels) in markets(&grant, market, warnings)? {
+    for (market, channels) in markets(&grant, said, warnings)? {
         sources.markets.entry((market, channels)).or_default().insert(symbol.on(market));
+    }
+    Ok(())
+}
+
+/// The market that the sentence names, or that the symbol's spelling does.
+fn said_market(wish: &Wish, symbol: &Symbol) -> Result<Option<MarketType>, LanguageError> {
+    match (wish.market, symbol.market()) {
+        (Some(MarketType::Spot), MarketType::Perpetual) => {
+            Err(contradiction(format!("{symbol} is a perpetual, and spot is asked for")))
+        }
+        (None, MarketType::Perpetual) => Ok(Some(MarketType::Perpetual)),
+        (said, _) => Ok(said),
+    }
+}
+
+fn refuse_if_empty(grant: &Grant, said: Option<MarketType>, symbol: &Symbol) -> Result<(), LanguageError> {
+    if !grant.channels.is_empty() || grant.posts {
+        return Ok(());
+    }
+    if !grant.liquidations {
+        return Err(contradiction(format!(
+            "nothing to watch is left for {}: all of it is taken away",
+            symbol.base()
+        )));
+    }
+    if said == Some(MarketType::Spot) {
+        return Err(contradiction("liquidations exist on perpetuals only: leave \"spot\" out"));
     }
     Ok(())
 }
@@ -108,6 +123,7 @@ fn grant(watches: &BTreeSet<Watch>, unwanted: &BTreeSet<Watch>) -> Grant {
         let named = watches.iter().filter(|kept| **kept != Watch::Price && **kept != Watch::Everything);
         let named: BTreeSet<Channel> = named.flat_map(|kept| channels(*kept)).copied().collect();
         grant.channels.retain(|channel| named.contains(channel) || !channels(*watch).contains(channel));
+        grant.funding_by_name &= *watch != Watch::Funding;
         grant.liquidations &= *watch != Watch::Liquidations;
         grant.posts &= *watch != Watch::Posts;
     }
@@ -126,43 +142,41 @@ const fn channels(watch: Watch) -> &'static [Channel] {
     }
 }
 
-/// The market sources of one symbol: funding takes the whole to the perpetual, unless spot was said.
+/// The market sources of one symbol: what only perpetuals have takes the whole to the perpetual, unless spot was said.
 fn markets(
     grant: &Grant,
     said: Option<MarketType>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(MarketType, BTreeSet<Channel>)>, LanguageError> {
-    let mut channels = grant.channels.clone();
-    let funding = channels.contains(&Channel::Funding);
+    let channels = grant.channels.clone();
+    let implied = channels.contains(&Channel::Funding) || grant.perpetual_by_watch;
     match said {
         _ if channels.is_empty() => Ok(Vec::new()),
-        Some(MarketType::Perpetual) => Ok(vec![(MarketType::Perpetual, channels)]),
-        Some(MarketType::Spot) => {
-            channels.remove(&Channel::Funding);
-            spot_and_funding(channels, funding && grant.funding_by_name)
-        }
-        None if funding || grant.perpetual_by_watch => {
-            if channels.len() > 1 {
-                warn_once(
-                    warnings,
-                    "funding exists on perpetuals only, so all market data here is the perpetual's; say \"spot\" for spot",
-                );
-            }
+        Some(MarketType::Spot) => spot_and_funding(grant),
+        None if !implied => Ok(vec![(MarketType::Spot, channels)]),
+        None if channels.len() > 1 => {
+            warn_once(warnings, PERPETUAL_PRICES);
             Ok(vec![(MarketType::Perpetual, channels)])
         }
-        None => Ok(vec![(MarketType::Spot, channels)]),
+        _ => Ok(vec![(MarketType::Perpetual, channels)]),
     }
 }
 
-fn spot_and_funding(
-    spot: BTreeSet<Channel>,
-    funding: bool,
-) -> Result<Vec<(MarketType, BTreeSet<Channel>)>, LanguageError> {
+const PERPETUAL_PRICES: &str = "funding and open interest exist on perpetuals only, so all market data here is the perpetual's; say \"spot\" for spot";
+
+fn spot_and_funding(grant: &Grant) -> Result<Vec<(MarketType, BTreeSet<Channel>)>, LanguageError> {
+    let mut spot = grant.channels.clone();
+    spot.remove(&Channel::Funding);
     if spot.is_empty() {
         return Err(contradiction("funding exists on perpetuals only: leave \"spot\" out, or say perpetual"));
     }
-    let perpetual = funding.then(|| (MarketType::Perpetual, BTreeSet::from([Channel::Funding])));
-    Ok([(MarketType::Spot, spot)].into_iter().chain(perpetual).collect())
+    if grant.perpetual_by_watch {
+        return Err(contradiction(
+            "open interest exists on perpetuals only: leave \"spot\" out, or say perpetual",
+        ));
+    }
+    let funding = grant.funding_by_name.then(|| (MarketType::Perpetual, BTreeSet::from([Channel::Funding])));
+    Ok([(MarketType::Spot, spot)].into_iter().chain(funding).collect())
 }
 
 fn warn_once(warnings: &mut Vec<String>, warning: &str) {

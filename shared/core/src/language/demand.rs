@@ -6,7 +6,7 @@ use super::currency::Said;
 use super::error::{LanguageCode, LanguageError};
 use super::lexicon::Watch;
 use super::phrase::{Item, Phrase};
-use super::resolve::Sentence;
+use super::sentence::Sentence;
 use super::suggest;
 use super::token::Span;
 

@@ -49,6 +49,28 @@ pub enum LanguageCode {
 }
 
 impl LanguageCode {
+    /// Every one of them.
+    pub const ALL: [Self; 18] = [
+        Self::Empty,
+        Self::TooLong,
+        Self::NothingRecognised,
+        Self::NoAsset,
+        Self::NothingToWatch,
+        Self::UnknownAsset,
+        Self::UnknownVenue,
+        Self::Unsupported,
+        Self::IntervalConflict,
+        Self::IntervalUnclear,
+        Self::IntervalOutOfRange,
+        Self::DurationConflict,
+        Self::DurationOutOfRange,
+        Self::DepthConflict,
+        Self::DepthOutOfRange,
+        Self::Contradiction,
+        Self::UrlRefused,
+        Self::TooMany,
+    ];
+
     /// The text on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

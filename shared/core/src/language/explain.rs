@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::currency::Said;
 use super::lexicon::Watch;
 use super::phrase::{Item, Phrase};
-use super::resolve::Sentence;
+use super::sentence::Sentence;
 use super::token::Span;
 use crate::event::Channel;
 use crate::instrument::MarketType;

@@ -2,7 +2,7 @@
 //!
 //! A sentence is split into tokens (`token`), these into phrases by what they are in themselves (`phrase`, from the words of
 //! `lexicon`, the times of `timing` and the assets of `currency`); phrases get their meaning among their neighbours
-//! (`resolve`, `negation`), are gathered into a wish (`wish`, `demand`), and that is written as a spec (`build`).
+//! (`resolve`, `strange`, `negation`), are gathered into a wish (`wish`, `demand`), and that is written as a spec (`build`).
 //!
 //! Nothing is guessed: what is not an asset by the built-in table or spelled out as a pair never becomes one, an unknown word
 //! in the place of an asset or a venue is an error, and other words that were not used are warnings.
@@ -24,6 +24,8 @@ mod negation;
 mod phrase;
 mod quantity;
 mod resolve;
+mod sentence;
+mod strange;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -69,10 +71,16 @@ pub struct Compilation {
 /// [`LanguageError`] where nothing was recognised, an asset or a venue is unknown, or the sentence contradicts itself.
 pub fn compile(text: &str, defaults: &Defaults) -> Result<Compilation, LanguageError> {
     check_length(text)?;
-    let mut sentence = resolve::Sentence { text, phrases: phrase::phrases(text), warnings: Vec::new() };
+    let mut sentence = sentence::Sentence { text, phrases: phrase::phrases(text), warnings: Vec::new() };
     resolve::resolve(&mut sentence)?;
     for at in negation::negate(&mut sentence.phrases) {
         sentence.warn_of_reading(at);
+    }
+    if let Some(at) = negation::partial(&sentence.phrases) {
+        let message =
+            "what is taken away is taken from every asset: make two streams for other things of each";
+        let error = LanguageError::new(LanguageCode::Contradiction, message);
+        return Err(error.at(sentence.phrases[at].span));
     }
     let wish = wish::wish(&mut sentence)?;
     let spec = build::spec(&wish, defaults, &mut sentence.warnings)?;

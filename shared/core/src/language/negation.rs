@@ -15,6 +15,29 @@ pub(super) fn negate(phrases: &mut [Phrase]) -> Vec<usize> {
     negators.into_iter().filter_map(|at| reach(phrases, at + 1)).collect()
 }
 
+/// The place of a negation that is meant for some of the assets only: "no ETH tweets", or "without tweets about ETH" in a sentence
+/// about others too. There is no such thing: what is taken away is taken from all.
+pub(super) fn partial(phrases: &[Phrase]) -> Option<usize> {
+    (0..phrases.len()).find(|at| {
+        let phrase = &phrases[*at];
+        let mut rest =
+            phrases[at + 1..].iter().filter(|next| next.item != Item::Noise).map(|next| &next.item);
+        match phrase.item {
+            Item::Asset(_) if phrase.negated => matches!(rest.next(), Some(Item::Watch(_) | Item::Depth(_))),
+            Item::Watch(_) if phrase.negated && rest.next() == Some(&Item::Of) => {
+                rest.next().is_some_and(|object| is_one_of_several(phrases, object))
+            }
+            _ => false,
+        }
+    })
+}
+
+fn is_one_of_several(phrases: &[Phrase], object: &Item) -> bool {
+    let other =
+        |phrase: &Phrase| matches!(phrase.item, Item::Asset(_)) && !phrase.negated && phrase.item != *object;
+    matches!(object, Item::Asset(_)) && phrases.iter().any(other)
+}
+
 /// "but" negates after "everything" and "all exchanges", unless it leads to something that is given.
 fn is_negator(phrases: &[Phrase], at: usize) -> bool {
     match phrases[at].item {

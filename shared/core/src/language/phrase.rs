@@ -158,7 +158,8 @@ fn asset((currency, used): (Currency, usize)) -> (Item, usize) {
 fn depth(tokens: &[Token<'_>]) -> Option<(Item, usize)> {
     let word = |at: usize| tokens.get(at).map_or("", Token::word);
     if word(0) == "depth" {
-        let used = 1 + usize::from(word(1) == "of");
+        let hyphen = tokens.get(1).is_some_and(|token| token.is_mark('-'));
+        let used = 1 + usize::from(word(1) == "of" || hyphen);
         let number = levels(tokens.get(used)?)?;
         let unit = usize::from(matches!(word(used + 1), "level" | "levels"));
         return Some((Item::Depth(Some(number)), used + 1 + unit));

@@ -1,10 +1,9 @@
 //! What a misspelt word may have been.
 
-use strsim::osa_distance;
-
 use super::lexicon::{self, Watch};
 use crate::assets;
 use crate::instrument::Venue;
+use crate::spelling::nearest;
 
 /// Sentences to begin with.
 pub(super) const EXAMPLES: [&str; 4] = [
@@ -16,30 +15,18 @@ pub(super) const EXAMPLES: [&str; 4] = [
 
 /// The asset's name that `word` is a misspelling of.
 pub(super) fn asset(word: &str) -> Option<&'static str> {
-    closest(word, assets::names())
+    nearest(word, assets::names())
 }
 
 /// The venue that `word` is a misspelling of.
 pub(super) fn venue(word: &str) -> Option<&'static str> {
-    closest(word, Venue::ALL.iter().map(|venue| venue.name()))
+    nearest(word, Venue::ALL.iter().map(|venue| venue.name()))
 }
 
 /// What to watch that `word` is a misspelling of, with the word that was meant.
 pub(super) fn watch(word: &str) -> Option<(&'static str, Watch)> {
-    let phrase = closest(word, lexicon::watch_phrases().map(|(phrase, _)| phrase))?;
+    let phrase = nearest(word, lexicon::watch_phrases().map(|(phrase, _)| phrase))?;
     lexicon::watch_phrases().find(|(known, _)| *known == phrase)
-}
-
-/// The nearest name of at least five letters: one slip away, or two in a long word. Shorter words are near too many others.
-fn closest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let word = word.to_lowercase();
-    let slips = if word.len() >= 9 { 2 } else { 1 };
-    names
-        .filter(|name| name.len() >= 5 && word.len() >= 5)
-        .map(|name| (osa_distance(&word, name), name))
-        .filter(|(distance, _)| *distance <= slips)
-        .min()
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -57,8 +57,19 @@ fn rolling_day(tokens: &[Token<'_>]) -> Option<usize> {
     figure.contains(&word(tokens, found.tokens)).then_some(found.tokens + 1)
 }
 
-/// `last 5 minutes`, `over the past hour`.
+/// `last 5 minutes`, `over the past hour`, `5 minutes ago`, `now-60s`, `since 5 minutes`.
 fn history(tokens: &[Token<'_>]) -> Option<usize> {
+    let ago = length_or_single(tokens).filter(|found| word(tokens, found.tokens) == "ago");
+    if let Some(found) = ago {
+        return Some(found.tokens + 1);
+    }
+    let now = optional(tokens, 0, &["from"]);
+    if word(tokens, now) == "now" && tokens.get(now + 1).is_some_and(|token| token.is_mark('-')) {
+        return after(tokens, now + 2, length).map(|found| found.tokens);
+    }
+    if word(tokens, 0) == "since" {
+        return after(tokens, 1, length).map(|found| found.tokens);
+    }
     let mut used = optional(tokens, 0, &["for", "over", "of", "from", "in", "during", "since"]);
     used += optional(tokens, used, &["the"]);
     matches!(word(tokens, used), "last" | "past" | "previous").then_some(())?;
@@ -186,7 +197,7 @@ mod tests {
         for text in ["for an hour", "for the next hour", "next 60 minutes", "stop after 1h"] {
             assert_eq!(read(text), Some(Timing::Duration(Decimal::from(3_600_000))), "{text}");
         }
-        for text in ["last 5 minutes", "over the past hour"] {
+        for text in ["last 5 minutes", "over the past hour", "an hour ago", "now-60s", "since 5 minutes"] {
             assert_eq!(read(text), Some(Timing::History), "{text}");
         }
         assert_eq!(read("every five"), Some(Timing::WithoutUnit));

@@ -10,7 +10,7 @@ use super::demand;
 use super::error::{LanguageCode, LanguageError};
 use super::lexicon::Watch;
 use super::phrase::{Item, Phrase};
-use super::resolve::Sentence;
+use super::sentence::Sentence;
 use super::token::Span;
 use crate::assets::DEFAULT_QUOTE;
 use crate::instrument::{MarketType, Symbol, Venue};

@@ -5,7 +5,7 @@ mod slot;
 mod tail;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     next_nonce: AtomicU64,
     used_bytes: AtomicUsize,
+    /// When topics that nobody touches are to be looked at next, in Unix nanoseconds.
+    next_sweep: AtomicI64,
     /// Appends hold it for reading, so that an `acquire` waits for those in flight. Taken before any slot's lock.
     state: RwLock<State>,
 }
@@ -72,6 +74,7 @@ impl MemoryLog {
             clock,
             next_nonce: AtomicU64::new(nonce.into()),
             used_bytes: AtomicUsize::new(0),
+            next_sweep: AtomicI64::new(i64::MIN),
             state: RwLock::default(),
         }))
     }
@@ -81,6 +84,7 @@ impl Shared {
     fn append(&self, fence: Fence, topic: &Topic, records: Vec<Record>) -> Result<Appended, LogError> {
         let state = self.state.read();
         state.check(fence)?;
+        self.sweep(&state);
         if let Some(slot) = state.slots.get(topic) {
             return Ok(self.write(&state, topic, slot, records));
         }
@@ -145,6 +149,19 @@ impl Shared {
         ring.shrink_to(total_bytes.saturating_sub(others));
         self.used_bytes.fetch_add(ring.bytes(), Ordering::Relaxed);
         self.used_bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Now and then, drops what has become too old in every topic: one that fell silent would hold its memory for ever.
+    /// Called without any slot's lock.
+    fn sweep(&self, state: &State) {
+        let (now, due) = (self.clock.now(), self.next_sweep.load(Ordering::Relaxed));
+        let next = now.plus(self.retention.ring / 4).as_nanos();
+        let exchange = || self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        if now.as_nanos() >= due && exchange().is_ok() {
+            for slot in state.slots.values() {
+                self.with_ring(slot, |_| ());
+            }
+        }
     }
 
     /// Looks at a topic's history, if it has one, after dropping what has become too old.

@@ -154,3 +154,18 @@ async fn times_of_append_stand_while_the_clock_is_behind() {
         log.position_at(&topic, UnixNanos::from_secs(101)).await.expect("position").expect("history");
     assert_eq!(position.seq, 2);
 }
+
+#[tokio::test]
+async fn a_topic_that_fell_silent_gives_its_memory_back() {
+    let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
+    let log = MemoryLog::new(RETENTION, clock.clone(), 0);
+    let fence = log.acquire().await.expect("acquire");
+    let [silent, busy] = topics();
+    log.append(fence, &silent, vec![record(100_000)]).await.expect("append");
+    log.append(fence, &busy, vec![record(1)]).await.expect("append");
+    clock.advance(2 * RETENTION.ring);
+    log.append(fence, &busy, vec![record(1)]).await.expect("append");
+    assert!(log.0.used_bytes.load(Ordering::Relaxed) < 1_000);
+    let next = log.append(fence, &silent, vec![record(1)]).await.expect("append");
+    assert_eq!(next.first_seq, 2, "its numbers go on");
+}

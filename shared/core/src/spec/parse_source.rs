@@ -14,6 +14,7 @@ use super::url_guard::parse_url;
 use crate::assets::{self, DEFAULT_QUOTE};
 use crate::event::Channel;
 use crate::instrument::{MarketType, Symbol, Venue};
+use crate::spelling::nearest;
 use crate::topic::{DEFAULT_DEPTH, DEPTHS, published_depth};
 
 /// Symbols as they were written, each with its path.
@@ -191,8 +192,9 @@ pub(super) fn pair(text: &str) -> Result<Symbol, String> {
 }
 
 fn unknown_symbol(text: &str) -> String {
-    let text = shorten(text);
-    format!("not a known asset: {text}; spell the pair out, such as BTC/USDT")
+    let meant = nearest(text, assets::names()).map(|name| format!("; did you mean {name}?"));
+    let advice = meant.unwrap_or_else(|| "; spell the pair out, such as BTC/USDT".to_owned());
+    format!("not a known asset: {}{advice}", shorten(text))
 }
 
 fn base(text: &str) -> Result<SmolStr, String> {
@@ -279,25 +281,20 @@ fn market_type(
     let needs = channels.is_some_and(|channels| channels.iter().any(|channel| channel.needs_perpetual()));
     let written = symbols.is_some_and(|symbols| symbols.iter().any(|s| s.market() == MarketType::Perpetual));
     let path = object.at("market_type");
-    match object.text("market_type", report) {
-        None if needs || written => Some(MarketType::Perpetual),
-        None => Some(MarketType::Spot),
-        Some("perpetual") => Some(MarketType::Perpetual),
+    let market_type = match object.text("market_type", report) {
+        None if needs || written => Ok(MarketType::Perpetual),
+        None => Ok(MarketType::Spot),
+        Some("perpetual") => Ok(MarketType::Perpetual),
         Some("spot") if needs => {
-            report.problem(path, "funding exists on perpetuals only: give it a source of its own");
-            None
+            Err("funding exists on perpetuals only: give it a source of its own".to_owned())
         }
         Some("spot") if written => {
-            report.problem(path, "a symbol such as BTC/USDT:USDT is a perpetual's: write BTC/USDT for spot");
-            None
+            Err("BTC/USDT:USDT is a perpetual's symbol: write BTC/USDT for spot".to_owned())
         }
-        Some("spot") => Some(MarketType::Spot),
-        Some(other) => {
-            report
-                .problem(path, format!("unknown market type: {}; known are spot, perpetual", shorten(other)));
-            None
-        }
-    }
+        Some("spot") => Ok(MarketType::Spot),
+        Some(other) => Err(format!("unknown market type: {}; known are spot, perpetual", shorten(other))),
+    };
+    report.ok(&path, market_type)
 }
 
 /// Reads the list of sources.

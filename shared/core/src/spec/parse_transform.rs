@@ -34,20 +34,18 @@ pub(super) fn transforms(
             return Vec::new();
         }
     };
-    if items.len() > MAX_TRANSFORMS {
-        report.problem("transforms", format!("{} transforms; {MAX_TRANSFORMS} at most", items.len()));
+    let refusal = if items.len() > MAX_TRANSFORMS {
+        Some("too many: a stream has 16 transforms at most")
+    } else if interval.is_none() && !items.is_empty() {
+        Some("there are no aggregates without an interval: set interval_sec, or drop these")
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        report.problem("transforms", refusal);
         return Vec::new();
     }
-    match interval {
-        None if !items.is_empty() => {
-            report.problem(
-                "transforms",
-                "there are no aggregates without an interval: set interval_sec, or drop these",
-            );
-            Vec::new()
-        }
-        _ => over_aggregates(items, interval.unwrap_or(Interval::DEFAULT), has_funding, report),
-    }
+    over_aggregates(items, interval.unwrap_or(Interval::DEFAULT), has_funding, report)
 }
 
 fn over_aggregates(

@@ -22,7 +22,7 @@ pub struct Warning {
     pub message: String,
 }
 
-/// A spec that is refused: every problem found in it.
+/// A spec that is refused: every problem found in it, the first twenty if there are more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The problems, in the order of the spec; never empty.
@@ -63,6 +63,9 @@ impl fmt::Display for SpecError {
 
 impl std::error::Error for SpecError {}
 
+/// Problems, and warnings, that are told of one spec at most: a list of a thousand wrong symbols is one mistake.
+const MOST_TOLD: usize = 20;
+
 /// Problems and warnings as they are found.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -72,11 +75,15 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { path: path.into(), message: message.into() });
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(Problem { path: path.into(), message: message.into() });
+        }
     }
 
     pub(super) fn warn(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.push(Warning { path: path.into(), message: message.into() });
+        if self.warnings.len() < MOST_TOLD {
+            self.warnings.push(Warning { path: path.into(), message: message.into() });
+        }
     }
 
     /// The value, or the problem recorded and `None`.

@@ -208,6 +208,14 @@ fn nothing_is_invented_and_nothing_is_endless() {
 }
 
 #[test]
+fn a_refusal_is_never_longer_than_twenty_problems() {
+    let wrong: Vec<String> = (0..500).map(|i| format!("FOO{i}")).collect();
+    assert_eq!(problems(json!({"sources": [{"type": "market", "symbols": wrong}]})).len(), 20);
+    let misspelt = problems(json!({"sources": [market(&["bitcon"])]}));
+    assert!(misspelt[0].contains("did you mean bitcoin?"), "{misspelt:?}");
+}
+
+#[test]
 fn a_book_is_published_to_a_few_depths() {
     let book = |depth: Value| json!({"sources": [{"type": "market", "symbols": ["BTC"], "channels": ["orderbook"], "depth": depth}]});
     let (spec, warnings) = read(book(json!(30)));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::quotes::mid;
 use super::subject::{Happening, SubjectWindows};
 use super::tally::{Figures, Input};
 use super::{Moment, Outcome};
@@ -42,7 +43,7 @@ impl SubjectWindows {
     pub(super) fn push_market(&mut self, venue: Venue, data: &MarketData, moment: Moment) -> Outcome {
         match data {
             MarketData::Trade(trade) if self.channels.trades => self.push_trade(venue, trade, moment),
-            MarketData::Ticker(ticker) if self.channels.ticker => self.push_figures(venue, ticker, moment),
+            MarketData::Ticker(ticker) if self.channels.ticker => self.push_ticker(venue, ticker, moment),
             MarketData::Funding(funding) if self.channels.funding => {
                 self.push_funding(venue, funding, moment)
             }
@@ -53,7 +54,7 @@ impl SubjectWindows {
         }
     }
 
-    /// Counts the top of a venue's order book, unless tickers tell the best bid and ask.
+    /// Counts the top of a venue's order book if it is a new one, unless tickers tell the best bid and ask.
     pub(super) fn push_top(
         &mut self,
         venue: Venue,
@@ -64,7 +65,11 @@ impl SubjectWindows {
         if !self.channels.order_book || self.channels.ticker {
             return Outcome::Ignored;
         }
-        self.push_figures(venue, &Ticker { bid, ask, ..Ticker::default() }, moment)
+        if !self.quotes.is_new_top(venue, bid, ask) {
+            return Outcome::Ignored;
+        }
+        let price = if self.channels.trades { None } else { bid.zip(ask).and_then(mid) };
+        self.count_figures(venue, Figures { price, bid, ask, ..Figures::default() }, moment)
     }
 
     fn push_trade(&mut self, venue: Venue, trade: &Trade, moment: Moment) -> Outcome {
@@ -72,7 +77,7 @@ impl SubjectWindows {
         self.count(Happening::Market(venue, &input), moment)
     }
 
-    fn push_figures(&mut self, venue: Venue, ticker: &Ticker, moment: Moment) -> Outcome {
+    fn push_ticker(&mut self, venue: Venue, ticker: &Ticker, moment: Moment) -> Outcome {
         let Channels { trades, funding, .. } = self.channels;
         let figures = Figures {
             price: if trades { None } else { self.quotes.price(venue, ticker) },
@@ -82,15 +87,18 @@ impl SubjectWindows {
             index: ticker.index.filter(|_| funding),
             funding_rate: None,
         };
-        if figures.is_empty() {
-            return Outcome::Ignored;
-        }
-        self.count(Happening::Market(venue, &Input::Figures(figures)), moment)
+        self.count_figures(venue, figures, moment)
     }
 
     fn push_funding(&mut self, venue: Venue, funding: &Funding, moment: Moment) -> Outcome {
         let (funding_rate, mark, index) = (funding.rate, funding.mark, funding.index);
-        let input = Input::Figures(Figures { funding_rate, mark, index, ..Figures::default() });
-        self.count(Happening::Market(venue, &input), moment)
+        self.count_figures(venue, Figures { funding_rate, mark, index, ..Figures::default() }, moment)
+    }
+
+    fn count_figures(&mut self, venue: Venue, figures: Figures, moment: Moment) -> Outcome {
+        if figures.is_empty() {
+            return Outcome::Ignored;
+        }
+        self.count(Happening::Market(venue, &Input::Figures(figures)), moment)
     }
 }

@@ -8,10 +8,10 @@
 //!   next aggregate of its symbol, and enters no sum; but a price or quote newer than the last one known becomes the one that stands.
 //! - A window **lacks a source** that was down at any moment between its start and its close.
 //! - Where nothing was traded there is no volume to weigh by: `vwap` is then `price_avg`. Prices that stand are given as they are.
-//! - A side of the book counts in `bid_avg` or `ask_avg` when an update gives it, changed or not. The tops of order books count where
-//!   the stream has no channel `ticker`.
-//! - `funding`, `mark` and `index` are those last known at the window's end, of whichever venue. Funding and liquidations, which only
-//!   perpetuals have, count for every symbol of their pair.
+//! - A side of the book counts in `bid_avg` or `ask_avg` when an update gives it, changed or not. The tops of order books count when
+//!   they change, where there is no channel `ticker`.
+//! - `funding_rate`, `mark` and `index` are those last known at the window's end, of whichever venue. Funding and liquidations, which only
+//!   perpetuals have, count for every symbol of their pair that has the channel.
 //! - Where windows were left out (see [`Config::ring`]), the next one is not complete.
 
 mod aggregate;
@@ -102,7 +102,8 @@ impl Windows {
         }
     }
 
-    /// Takes the best bid and ask of an order book after an update of venue time `ts_exchange` that arrived at `now`.
+    /// Takes the best bid and ask of an order book, `None` for an empty side, after an update of venue time `ts_exchange` that arrived at
+    /// `now`. Counts only where they are not the same as before.
     pub fn push_quote(
         &mut self,
         instrument: &Instrument,

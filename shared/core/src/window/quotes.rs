@@ -27,7 +27,15 @@ impl VenueQuotes {
         if quote.has_last || !update.is_quote() {
             return update.last;
         }
-        mid(quote.bid?, quote.ask?)
+        quote.bid.zip(quote.ask).and_then(mid)
+    }
+
+    /// Takes the top of a venue's order book: whether its best bid or ask is another one now.
+    pub(super) fn is_new_top(&mut self, venue: Venue, bid: Option<Price>, ask: Option<Price>) -> bool {
+        let quote = self.of(venue);
+        let changed = (quote.bid, quote.ask) != (bid, ask);
+        (quote.bid, quote.ask) = (bid, ask);
+        changed
     }
 
     fn of(&mut self, venue: Venue) -> &mut Quote {
@@ -40,7 +48,7 @@ impl VenueQuotes {
 }
 
 /// The exact middle of two prices; `None` where it has more digits than a price may.
-fn mid(bid: Price, ask: Price) -> Option<Price> {
+pub(super) fn mid((bid, ask): (Price, Price)) -> Option<Price> {
     let (bid, ask) = (bid.get(), ask.get());
     let scale = bid.scale().max(ask.scale());
     let at_scale = |price: Decimal| price.mantissa().checked_mul(10_i128.pow(scale - price.scale()));
@@ -59,10 +67,10 @@ mod tests {
 
     #[test]
     fn the_middle_is_exact() {
-        assert_eq!(mid(price("61837.63"), price("61837.64")), Some(price("61837.635")));
-        assert_eq!(mid(price("1"), price("3")), Some(price("2")));
-        assert_eq!(mid(price("-0.1"), price("0.000001")), Some(price("-0.0499995")));
-        assert_eq!(mid(price("0.000000000000000001"), price("0.000000000000000002")), None);
+        assert_eq!(mid((price("61837.63"), price("61837.64"))), Some(price("61837.635")));
+        assert_eq!(mid((price("1"), price("3"))), Some(price("2")));
+        assert_eq!(mid((price("-0.1"), price("0.000001"))), Some(price("-0.0499995")));
+        assert_eq!(mid((price("0.000000000000000001"), price("0.000000000000000002"))), None);
     }
 
     #[test]

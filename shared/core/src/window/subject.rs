@@ -54,6 +54,33 @@ impl OpenWindow {
     fn new(start: UnixNanos) -> Self {
         Self { start, venues: Vec::new(), tweets: 0, custom: 0, simulated: false }
     }
+
+    fn add(&mut self, happening: Happening<'_>, at: UnixNanos) -> Outcome {
+        match happening {
+            Happening::Market(venue, input) => return self.add_input(venue, input, at),
+            Happening::Tweet { simulated } => {
+                self.tweets += 1;
+                self.simulated |= simulated;
+            }
+            Happening::Custom => self.custom += 1,
+            Happening::Liquidation(venue) => {
+                tally_of(&mut self.venues, venue);
+                self.custom += 1;
+            }
+        }
+        Outcome::Counted
+    }
+
+    fn add_input(&mut self, venue: Venue, input: &Input, at: UnixNanos) -> Outcome {
+        let known = self.venues.len();
+        if tally_of(&mut self.venues, venue).add(input, at, venue).is_ok() {
+            return Outcome::Counted;
+        }
+        if self.venues.len() > known {
+            self.venues.retain(|(new, _)| *new != venue);
+        }
+        Outcome::TooLarge
+    }
 }
 
 /// Something that happened, as a window counts it.
@@ -104,24 +131,7 @@ impl SubjectWindows {
         if start < open_from.max(self.next()) {
             return self.count_late(happening, at);
         }
-        let window = self.window(start);
-        match happening {
-            Happening::Market(venue, input) => {
-                if tally_of(&mut window.venues, venue).add(input, at, venue).is_err() {
-                    return Outcome::TooLarge;
-                }
-            }
-            Happening::Tweet { simulated } => {
-                window.tweets += 1;
-                window.simulated |= simulated;
-            }
-            Happening::Custom => window.custom += 1,
-            Happening::Liquidation(venue) => {
-                tally_of(&mut window.venues, venue);
-                window.custom += 1;
-            }
-        }
-        Outcome::Counted
+        self.window(start).add(happening, at)
     }
 
     /// Too late to be part of its window, but what it says may still be the newest there is.

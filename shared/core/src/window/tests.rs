@@ -260,10 +260,24 @@ fn with_order_books_alone_prices_are_the_middle() {
     for (at, bid, ask) in [(10_000, "1", "2"), (11_000, "3", "4")] {
         windows.push_quote(&instrument, Some(price(bid)), Some(price(ask)), Some(ms(at)), ms(at));
     }
+    let same =
+        windows.push_quote(&instrument, Some(price("3")), Some(price("4")), Some(ms(11_500)), ms(11_500));
+    assert_eq!(same, Outcome::Ignored, "deeper levels changed, not the best");
     windows.push_quote(&instrument, None, Some(price("9")), Some(ms(12_000)), ms(12_000));
     let closed = windows.silence_until(15_000);
-    assert_eq!((&closed[0]["price_open"], &closed[0]["price_high"]), (&1.5.into(), &6.into()));
+    assert_eq!((&closed[0]["price_open"], &closed[0]["price_high"]), (&1.5.into(), &3.5.into()));
     assert_eq!((&closed[0]["bid_avg"], &closed[0]["ask_avg"]), (&2.into(), &5.into()));
+}
+
+#[test]
+fn tops_of_books_do_not_count_beside_tickers() {
+    let mut windows = stream(&["BTC/USDT"], &[Channel::OrderBook, Channel::Ticker]);
+    let instrument = Instrument { venue: Venue::Binance, symbol: symbol("BTC/USDT") };
+    windows.at(10_000, ticker("1", "2", ""));
+    let top =
+        windows.push_quote(&instrument, Some(price("5")), Some(price("6")), Some(ms(10_100)), ms(10_100));
+    assert_eq!(top, Outcome::Ignored);
+    assert_eq!(windows.silence_until(15_000)[0]["bid_avg"], 1);
 }
 
 #[test]
@@ -445,16 +459,31 @@ fn a_takeover_goes_on_where_the_last_writer_stopped() {
 }
 
 #[test]
-fn at_most_a_ring_of_windows_is_made_up_for() {
-    let carried = Carried {
-        window_end: ms(15_000),
-        price: Some(price("1")),
+fn a_window_that_was_given_out_is_not_opened_again() {
+    let carried = Carried { window_end: ms(15_000), ..nothing_carried() };
+    let subject = subject("BTC/USDT", &[Channel::Trades]);
+    let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
+    assert_eq!(windows.at(14_900, trade("1*1")), Outcome::Late, "although the watermark is behind");
+    windows.at(15_000, trade("2*1"));
+    let closed = windows.silence_until(20_000);
+    assert_eq!((closed.len(), &closed[0]["price_open"], &closed[0]["late"]), (1, &2.into(), &1.into()));
+}
+
+fn nothing_carried() -> Carried {
+    Carried {
+        window_end: UnixNanos::EPOCH,
+        price: None,
         bid: None,
         ask: None,
         funding_rate: None,
         mark: None,
         index: None,
-    };
+    }
+}
+
+#[test]
+fn at_most_a_ring_of_windows_is_made_up_for() {
+    let carried = Carried { window_end: ms(15_000), price: Some(price("1")), ..nothing_carried() };
     let subject = subject("BTC/USDT", &[Channel::Trades]);
     let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     windows.at(1_000_000, trade("1*1"));
@@ -475,9 +504,11 @@ fn figures_too_large_for_exact_sums_are_refused_and_change_nothing() {
     windows.at(10_000, trade("1*1"));
     let vast = "79228162514264337593543950335";
     assert_eq!(windows.at(10_100, trade(&format!("{vast}*{vast}"))), Outcome::TooLarge);
+    assert_eq!(windows.from(Venue::Okx, 10_100, 10_100, trade(&format!("{vast}*{vast}"))), Outcome::TooLarge);
     assert_eq!(windows.at(10_200, trade(&format!("{vast}*0"))), Outcome::Counted);
     let closed = windows.silence_until(15_000);
     assert_eq!((&closed[0]["volume_sum"], &closed[0]["raw_data"]["trades"]), (&1.into(), &2.into()));
+    assert_eq!(closed[0]["raw_data"]["sources"], serde_json::json!(["binance"]));
 }
 
 #[test]

@@ -68,17 +68,12 @@ impl Diff {
         at: UnixNanos,
         outlet: &mut Outlet<'_>,
     ) {
-        self.touched.extend(
-            changes
-                .iter()
-                .map(|change| ((change.side, change.level.ticks), change.level.lots)),
-        );
+        self.touched
+            .extend(changes.iter().map(|change| ((change.side, change.level.ticks), change.level.lots)));
         if !at.is_multiple_of(self.period) || instrument.book.sequence == self.last_u {
             return;
         }
-        outlet.binance(&self.stream, instrument.book.sequence, || {
-            self.encode(market, instrument, at)
-        });
+        outlet.binance(&self.stream, instrument.book.sequence, || self.encode(market, instrument, at));
         self.last_u = instrument.book.sequence;
         self.touched.clear();
     }
@@ -99,16 +94,8 @@ impl Diff {
     }
 
     fn of(&self, side: Side) -> Vec<Level> {
-        let of_side = self
-            .touched
-            .iter()
-            .filter(|((touched, _), _)| *touched == side);
-        of_side
-            .map(|((_, ticks), lots)| Level {
-                ticks: *ticks,
-                lots: *lots,
-            })
-            .collect()
+        let of_side = self.touched.iter().filter(|((touched, _), _)| *touched == side);
+        of_side.map(|((_, ticks), lots)| Level { ticks: *ticks, lots: *lots }).collect()
     }
 
     pub(super) fn jump(&mut self, by: u64) {

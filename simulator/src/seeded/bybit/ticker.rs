@@ -22,15 +22,10 @@ fn period(market: Market) -> u64 {
 }
 
 impl Ticker {
-    pub(super) fn boundary(
-        &mut self,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    pub(super) fn boundary(&mut self, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let topic = topic(instrument);
-        let due = at.is_multiple_of(period(instrument.spec.market))
-            && self.sequence != instrument.book.sequence;
+        let due =
+            at.is_multiple_of(period(instrument.spec.market)) && self.sequence != instrument.book.sequence;
         if !due || outlet.interest.wanted(&topic).is_none() {
             return;
         }
@@ -39,37 +34,18 @@ impl Ticker {
         self.published = fields;
         self.sequence = instrument.book.sequence;
         match instrument.spec.market {
-            Market::Spot => self.put(
-                "snapshot",
-                self.published.clone(),
-                &topic,
-                instrument,
-                at,
-                outlet,
-            ),
+            Market::Spot => self.put("snapshot", self.published.clone(), &topic, instrument, at, outlet),
             Market::Perpetual => self.put("delta", changed, &topic, instrument, at, outlet),
         }
     }
 
     /// The whole ticker, as last published to others.
-    pub(super) fn greet(
-        &mut self,
-        instrument: &mut Instrument,
-        now: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    pub(super) fn greet(&mut self, instrument: &mut Instrument, now: UnixNanos, outlet: &mut Outlet<'_>) {
         if outlet.interest.connections(&topic(instrument)).len() == 1 {
             self.published = fields(instrument, now);
             self.sequence = instrument.book.sequence;
         }
-        self.put(
-            "snapshot",
-            self.published.clone(),
-            &topic(instrument),
-            instrument,
-            now,
-            outlet,
-        );
+        self.put("snapshot", self.published.clone(), &topic(instrument), instrument, now, outlet);
     }
 
     fn put(
@@ -101,7 +77,7 @@ fn changed(before: &Map<String, Value>, now: &Map<String, Value>) -> Map<String,
 }
 
 fn fields(instrument: &mut Instrument, at: UnixNanos) -> Map<String, Value> {
-    let open = instrument.day_open_ticks(at);
+    let open = instrument.fair.day_open(at);
     let mut fields = common_fields(instrument, open);
     if instrument.spec.market == Market::Perpetual {
         fields.extend(perpetual_fields(instrument, at));
@@ -114,25 +90,19 @@ fn common_fields(instrument: &Instrument, open: i64) -> Map<String, Value> {
     let change = rust_decimal::Decimal::new((last.ticks - open) * 10_000 / open.max(1), 4);
     let texts = [
         ("lastPrice", spec.price(last.ticks).to_string()),
-        (
-            "highPrice24h",
-            spec.price(totals.high.max(open)).to_string(),
-        ),
+        ("highPrice24h", spec.price(totals.high.max(open)).to_string()),
         ("lowPrice24h", spec.price(totals.low.min(open)).to_string()),
         ("prevPrice24h", spec.price(open).to_string()),
         ("volume24h", spec.size(totals.lots).to_string()),
         ("turnover24h", totals.quote.normalize().to_string()),
         ("price24hPcnt", change.to_string()),
     ];
-    texts
-        .into_iter()
-        .map(|(key, text)| (key.to_owned(), json!(text)))
-        .collect()
+    texts.into_iter().map(|(key, text)| (key.to_owned(), json!(text))).collect()
 }
 
 fn perpetual_fields(instrument: &mut Instrument, at: UnixNanos) -> Map<String, Value> {
-    let (mark, index) = (instrument.mark_ticks(at), instrument.index_ticks(at));
-    let (next, rate) = instrument.funding(at);
+    let (mark, index) = (instrument.fair.mark(at), instrument.fair.index(at));
+    let (next, rate) = instrument.fair.funding(at);
     let (bid, ask) = instrument.touch();
     let spec = &instrument.spec;
     let texts = [
@@ -145,8 +115,5 @@ fn perpetual_fields(instrument: &mut Instrument, at: UnixNanos) -> Map<String, V
         ("ask1Price", spec.price(ask.ticks).to_string()),
         ("ask1Size", spec.size(ask.lots).to_string()),
     ];
-    texts
-        .into_iter()
-        .map(|(key, text)| (key.to_owned(), json!(text)))
-        .collect()
+    texts.into_iter().map(|(key, text)| (key.to_owned(), json!(text))).collect()
 }

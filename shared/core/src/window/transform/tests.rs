@@ -130,6 +130,16 @@ fn a_longer_window_with_a_hole_is_not_complete() {
 }
 
 #[test]
+fn a_longer_window_without_its_end_is_not_complete() {
+    let mut kept = aggregates();
+    kept.retain(|aggregate| aggregate.window_end() != UnixNanos::from_secs(40));
+    let rows = run(&[resample(20, "price", &[Agg::Count])], kept);
+    let complete: Vec<_> = rows.iter().map(|row| row["complete"] == true).collect();
+    assert_eq!(complete, [false, false, true], "the first began late");
+    assert_eq!(rows[1]["window_end"], "1970-01-01T00:00:40.000Z");
+}
+
+#[test]
 fn what_was_down_in_any_part_is_named() {
     let mut windows = stream(&["BTC/USDT"], &[Channel::Trades]);
     windows.at(10_000, trade("1*1"));

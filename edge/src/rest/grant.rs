@@ -1,14 +1,40 @@
-//! Where a client finds a stream's WebSocket.
+//! What opens a stream: a token, and the URL it goes into.
 
+use axum::http::HeaderMap;
 use axum::http::header;
 use axum::http::uri::Authority;
-use axum::http::HeaderMap;
 use bond_core::topic::StreamId;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::RestSettings;
+use super::{RestSettings, RestState};
 
-/// The URL of a stream's WebSocket, token included: on the host by which the client reached us, unless a setting names another.
-pub(super) fn ws_url(settings: &RestSettings, headers: &HeaderMap, stream: &StreamId, token: &str) -> String {
+/// What opens a stream.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "token": "v1.6017ea4e.1700003600.AIhy_5etyabE",
+    "ws_url": "ws://localhost:8080/ws/9f86d081884c7d65?token=v1.6017ea4e.1700003600.AIhy_5etyabE",
+    "expires_in_sec": 3600
+}))]
+pub(super) struct TokenGrant {
+    /// A new token; earlier ones stay good until they expire.
+    pub(super) token: String,
+    /// The stream's WebSocket, token included.
+    pub(super) ws_url: String,
+    /// How long the token is good, in seconds.
+    pub(super) expires_in_sec: u64,
+}
+
+/// A new token for a stream, good from now on.
+pub(super) fn grant(state: &RestState, headers: &HeaderMap, id: &StreamId) -> TokenGrant {
+    let token = state.tokens.issue(id, state.clock.now(), state.settings.token_ttl);
+    let ws_url = ws_url(&state.settings, headers, id, &token);
+    TokenGrant { token, ws_url, expires_in_sec: state.settings.token_ttl.as_secs() }
+}
+
+/// The URL of a stream's WebSocket, token included: on the host by which the client reached us, unless a
+/// setting names another.
+fn ws_url(settings: &RestSettings, headers: &HeaderMap, stream: &StreamId, token: &str) -> String {
     let base = match &settings.ws_host {
         Some(base) if base.contains("://") => base.trim_end_matches('/').to_owned(),
         Some(host) if has_port(host) => format!("ws://{host}"),
