@@ -371,7 +371,7 @@ async fn our_messages_keep_the_venues_pace() {
 async fn a_connection_is_replaced_before_the_venue_ends_it() {
     let mut bench = Bench::trades_only();
     let btc = trades(BTC);
-    bench.want(&[btc.clone()]);
+    bench.want(std::slice::from_ref(&btc));
     let peer = bench.accept().await;
     let begun = Instant::now();
     let reason = tokio::select! {
