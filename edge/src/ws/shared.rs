@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) totals: Totals,
     connections: AtomicUsize,
     next_name: AtomicU64,
+    next_worker: AtomicUsize,
 }
 
 /// Counters of this process.
@@ -103,6 +104,7 @@ impl Shared {
             totals: Totals::default(),
             connections: AtomicUsize::new(0),
             next_name: AtomicU64::new(0),
+            next_worker: AtomicUsize::new(0),
         }
     }
 
@@ -143,7 +145,7 @@ impl Shared {
 
     /// Hands a connection to one worker after the other.
     pub(crate) fn adopt(&self, note: Note) {
-        let turn = self.next_name.fetch_add(1, Ordering::Relaxed) as usize;
+        let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
         self.mailboxes[turn % self.mailboxes.len()].send(note);
     }
 

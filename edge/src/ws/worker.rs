@@ -121,7 +121,7 @@ impl Worker {
             self.connections[id].blocked = false;
             self.ready.push(id);
         }
-        if event.is_readable() || event.is_read_closed() {
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(id);
         }
     }
@@ -183,6 +183,9 @@ impl Worker {
             if self.connections.contains(id) {
                 self.turn(id);
             }
+            if self.connections.get(id).is_some_and(|c| c.unread && c.outbox.is_empty()) {
+                self.read(id);
+            }
         }
     }
 
@@ -207,9 +210,6 @@ impl Worker {
         }
         if let Some(at) = timer {
             self.set_timer(id, at);
-        }
-        if self.connections[id].unread && self.connections[id].outbox.is_empty() {
-            self.read(id);
         }
     }
 
