@@ -108,7 +108,8 @@ impl Publisher {
         for line in std::io::stdin().lock().lines() {
             match line?.split(' ').collect::<Vec<_>>()[..] {
                 ["publish", rate, count] => {
-                    let published = self.publish(rate.parse().context("rate")?, count.parse().context("count")?)?;
+                    let published =
+                        self.publish(rate.parse().context("rate")?, count.parse().context("count")?)?;
                     say(&format!("published {published}"))?;
                 }
                 ["settle"] => say("settled")?,
@@ -122,7 +123,9 @@ impl Publisher {
     fn publish(&self, rate: u64, count: u64) -> Result<u64> {
         let topic: Topic = format!("streams.{STREAM}").parse()?;
         let start = SystemClock.now();
-        let due = |number: u64| Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(rate.max(1))) as u64);
+        let due = |number: u64| {
+            Duration::from_nanos((u128::from(number) * 1_000_000_000 / u128::from(rate.max(1))) as u64)
+        };
         let mut number = 0;
         while number < count {
             let elapsed = SystemClock.now().since(start);
@@ -205,7 +208,11 @@ impl StreamStore for Open {
         Ok(None)
     }
 
-    async fn get(&self, id: &StreamId, now: UnixNanos) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
+    async fn get(
+        &self,
+        id: &StreamId,
+        now: UnixNanos,
+    ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
         let stream =
             DesiredStream { id: id.clone(), canonical: String::new(), spec: String::new(), created_at: now };
         Ok(Some((stream, Vec::new())))

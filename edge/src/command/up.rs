@@ -135,7 +135,7 @@ async fn start_engine(
         feed_symbols: settings.feed_symbols.clone(),
         ring: settings.ring,
         max_lag: settings.max_lag,
-        timing: Timing { backoff, ..Timing::default() },
+        timing: Timing { backoff, ..Timing::default() }.patient_by(settings.patience_percent),
         guard: if settings.allow_private_sources { Guard::AllowAll } else { Guard::PublicOnly },
         social_seed: u64::from(random()?),
     };
