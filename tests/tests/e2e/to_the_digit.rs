@@ -95,7 +95,8 @@ async fn simulator(capture: &Path) -> Result<(Child, String)> {
 /// Reads the digits as they came: a JSON number becomes no binary floating point on the way.
 fn window_of(text: &str) -> Result<(i64, Window)> {
     let event: BTreeMap<&str, &RawValue> = serde_json::from_str(text)?;
-    let field = |name: &str| event.get(name).map(|value| value.get()).with_context(|| format!("no {name} in {text}"));
+    let field =
+        |name: &str| event.get(name).map(|value| value.get()).with_context(|| format!("no {name} in {text}"));
     let figure = |name: &str| units(field(name)?);
     let raw_data: Value = serde_json::from_str(field("raw_data")?)?;
     let window = Window {
