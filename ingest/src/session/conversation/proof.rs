@@ -18,7 +18,7 @@ impl Conversation<'_> {
     /// A subscription is being asked for; where it is an order book, it needs a snapshot.
     pub(super) fn await_book(&mut self, subscription: &Subscription, sent: Instant) {
         if subscription.channel == Channel::OrderBook {
-            self.books.asked(subscription, sent, sent + self.ack_timeout);
+            self.books.asked(subscription, sent, sent + self.timing.ack_timeout);
         }
     }
 
@@ -87,7 +87,7 @@ impl Conversation<'_> {
             return Vec::new();
         }
         for subscription in &due {
-            if !self.books.awaits(subscription, now + self.ack_timeout, rand::random()) {
+            if !self.books.awaits(subscription, now + self.timing.ack_timeout, rand::random()) {
                 self.give_up(Lost::Unproven(subscription.clone()));
             }
         }
