@@ -69,7 +69,7 @@ pub struct Settings {
     pub allow_private_sources: bool,
     /// `WS_HOST`: the host name in `ws_url`, where it is not that of the request.
     pub ws_host: Option<String>,
-    /// `BOND_LOG`: what is logged, in the syntax of `tracing-subscriber`'s `EnvFilter`.
+    /// `BOND_LOG`: what is logged: a level, or `target=level` pairs, comma-separated (`info,bond_ingest=debug`).
     pub log_filter: String,
     /// `BOND_LOG_FORMAT`: `text` for people, `json` for machines.
     pub log_json: bool,
