@@ -165,9 +165,4 @@ impl Shared {
             meter.add_latency(self.clock.now().since(tally.newest));
         }
     }
-
-    /// The state of every source, as heartbeats tell it.
-    pub(crate) fn statuses(&self) -> BTreeMap<SmolStr, &'static str> {
-        self.board.snapshot().into_iter().map(|(name, status)| (name, status.state.as_str())).collect()
-    }
 }

@@ -290,10 +290,12 @@ impl Engine {
                 }
             }
             Report::Subscription { subscription, state, since, reason } => {
-                self.subscription_changed(subscription, Health { state, since, reason });
+                let simulated = self.simulated.contains(&subscription.instrument.venue);
+                self.subscription_changed(subscription, Health { state, since, reason, simulated });
             }
             Report::Market { venue, market, state, since, reason } => {
-                self.sources.market(venue, market, Health { state, since, reason });
+                let simulated = self.simulated.contains(&venue);
+                self.sources.market(venue, market, Health { state, since, reason, simulated });
                 self.tell();
             }
             Report::Rejected { venue, market, count, reason } => {
@@ -345,7 +347,7 @@ impl Engine {
         for (venue, _) in unserved.filter(|(venue, _)| !venues.contains_key(venue)) {
             missing.insert(SmolStr::new_static(venue.name()), Health::unserved(self.ports.clock.now()));
         }
-        self.showing.show(&self.ports.board, &venues, missing, &self.simulated);
+        self.showing.show(&self.ports.board, &venues, missing);
     }
 
     /// Tells the board, the topics and the windows how their sources fare now.
@@ -361,7 +363,7 @@ impl Engine {
         }
         let now = self.ports.clock.now();
         for stream in &mut self.streams {
-            tell_stream(stream, &self.sources, &mut self.told, &self.simulated, now, &mut self.outbox);
+            tell_stream(stream, &self.sources, &mut self.told, now, &mut self.outbox);
         }
     }
 }
@@ -371,14 +373,13 @@ fn tell_stream(
     stream: &mut StreamRun,
     sources: &Sources,
     told: &mut Told,
-    simulated: &BTreeSet<Venue>,
     now: UnixNanos,
     outbox: &mut Outbox,
 ) {
     let plan = Arc::clone(stream.plan());
     let by_symbol = sources.by_symbol(&plan, now);
     for ((symbol, venue), health) in &by_symbol {
-        stream.source(venue.name(), &source_status(health, simulated.contains(venue)), symbol, now);
+        stream.source(venue.name(), &source_status(health), symbol, now);
     }
     for (venue, health) in Sources::by_venue(by_symbol) {
         told.tell(stream.topic(), venue, &health, outbox);

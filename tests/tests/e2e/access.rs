@@ -205,7 +205,8 @@ async fn without_keys_no_web_page_and_no_foreign_name_gets_in() -> Result<()> {
 }
 
 async fn key_of(owner: &str, data_dir: &std::path::Path) -> Result<String> {
-    let made = Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(data_dir).output();
+    let made =
+        Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(data_dir).output();
     let made = made.await?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     Ok(format!("Bearer {}", String::from_utf8(made.stdout)?.trim()))
@@ -320,7 +321,8 @@ async fn what_cannot_be_used_is_answered_with_what_to_fix() -> Result<()> {
     for (body, status, named) in bad_bodies() {
         let start: String = body.chars().take(200).collect();
         let json = [("content-type", "application/json")];
-        let (given, _, problem) = problem(&bond, ("POST", "/v1/streams"), &json, body).await.context(start.clone())?;
+        let (given, _, problem) =
+            problem(&bond, ("POST", "/v1/streams"), &json, body).await.context(start.clone())?;
         assert_eq!(given, status, "{start}: {problem}");
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(named), "{start}: {detail}");
