@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a `bond` process of one's own, and clients that know the wire contract alone.
 
 pub mod captures;
+pub mod numbers;
 pub mod process;
 pub mod socket;

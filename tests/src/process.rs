@@ -134,7 +134,25 @@ impl Bond {
         Ok((begun.elapsed(), status.success()))
     }
 
-    /// A request with these headers and a raw body. Returns the status and the JSON of the answer.
+    /// A request with these headers and a raw body.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<reqwest::Response> {
+        let mut request = self.http.request(method.parse()?, format!("{}{path}", self.rest)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Ok(request.send().await?)
+    }
+
+    /// As [`Bond::send`]; gives the status and the JSON of the answer.
     ///
     /// # Errors
     /// Where there is no answer.
@@ -145,11 +163,7 @@ impl Bond {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Result<(u16, Value)> {
-        let mut request = self.http.request(method.parse()?, format!("{}{path}", self.rest)).body(body);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = request.send().await?;
+        let answer = self.send(method, path, headers, body).await?;
         Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
     }
 
@@ -191,6 +205,11 @@ impl Bond {
             (status, answer) => bail!("refused with {status}: {answer}"),
         }
     }
+}
+
+/// The `ws_url` in an answer, with more of a query, such as `&from=now-5s`.
+pub fn ws_url(answer: &Value, more: &str) -> String {
+    format!("{}{more}", answer["ws_url"].as_str().unwrap_or_default())
 }
 
 fn url_in(banner: &str, scheme: &str) -> Result<String> {

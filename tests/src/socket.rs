@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::numbers::Head;
 
 /// How long a message may take to come, unless a test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +47,10 @@ impl Socket {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse()?);
         }
-        let (socket, _) = timeout(PATIENCE, tokio_tungstenite::connect_async(request)).await??;
+        // Buffers that a thousand clients in one process can afford.
+        let config = WebSocketConfig::default().read_buffer_size(8 * 1024);
+        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), false);
+        let (socket, _) = timeout(PATIENCE, connecting).await??;
         Ok(Self(socket))
     }
 
@@ -118,6 +124,19 @@ impl Socket {
             let event = self.event().await?;
             if event["type"] == kind {
                 return Ok(event);
+            }
+        }
+    }
+
+    /// The next numbered event's head; words about the connection are passed over.
+    ///
+    /// # Errors
+    /// As [`Socket::text`].
+    pub async fn head(&mut self) -> Result<Head> {
+        loop {
+            let head = Head::read(&self.text().await?)?;
+            if head.is_event() {
+                return Ok(head);
             }
         }
     }

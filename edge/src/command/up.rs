@@ -134,7 +134,7 @@ async fn start_engine(
         feed_symbols: settings.feed_symbols.clone(),
         ring: settings.ring,
         max_lag: settings.max_lag,
-        timing: Timing { backoff, ..Timing::default() },
+        timing: Timing { backoff, ..Timing::default() }.patient_by(settings.patience_percent),
         allow_private_sources: settings.allow_private_sources,
         social_seed: u64::from(random()?),
     };

@@ -13,11 +13,12 @@ use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Told, lost_status, show, source_status};
+use super::board::{Showing, Told, lost_status, source_status};
 use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
@@ -52,6 +53,7 @@ pub(super) struct Engine {
     wants: Wants,
     sources: Sources,
     told: Told,
+    showing: Showing,
     markets: BTreeMap<(Venue, MarketType), MarketHandle>,
     social: SocialHandle,
     sockets: Sockets,
@@ -90,6 +92,7 @@ impl Engine {
             wants: Wants::default(),
             sources: Sources::default(),
             told: Told::default(),
+            showing: Showing::default(),
             markets,
             social,
             sockets,
@@ -228,6 +231,7 @@ impl Engine {
 
     async fn end_topic(&mut self, topic: &Topic) -> Result<(), LogError> {
         self.outbox.forget(topic);
+        self.told.forget(topic);
         self.ports.log.end(self.fence, topic).await
     }
 
@@ -335,9 +339,18 @@ impl Engine {
         self.tell();
     }
 
+    fn show(&mut self) {
+        let (venues, mut missing) = (self.sources.venues(), self.sources.missing());
+        let unserved = self.streams.iter().flat_map(|stream| &stream.plan().unserved);
+        for (venue, _) in unserved.filter(|(venue, _)| !venues.contains_key(venue)) {
+            missing.insert(SmolStr::new_static(venue.name()), Health::unserved(self.ports.clock.now()));
+        }
+        self.showing.show(&self.ports.board, &venues, missing, &self.simulated);
+    }
+
     /// Tells the board, the topics and the windows how their sources fare now.
     fn tell(&mut self) {
-        show(&self.ports.board, &self.sources.venues(), &self.simulated);
+        self.show();
         for topic in self.wants.topics() {
             let Topic::Market(market) = topic else { continue };
             let own =
@@ -363,7 +376,7 @@ fn tell_stream(
     outbox: &mut Outbox,
 ) {
     let plan = Arc::clone(stream.plan());
-    let by_symbol = sources.by_symbol(&plan.market);
+    let by_symbol = sources.by_symbol(&plan, now);
     for ((symbol, venue), health) in &by_symbol {
         stream.source(venue.name(), &source_status(health, simulated.contains(venue)), symbol, now);
     }

@@ -1,5 +1,11 @@
 //! Black-box tests of a whole `bond`: real processes, real sockets, simulated venues.
 
+mod access;
+mod faults;
+mod feed;
 mod first_stream;
 mod layering;
+mod lifecycle;
+mod replay;
+mod slow_clients;
 mod to_the_digit;
