@@ -40,6 +40,8 @@ pub(crate) struct Wish {
     /// How long the feed is held to be ordered by venue time; zero: order of arrival.
     pub(crate) max_lag: Duration,
     pub(crate) book_changes: bool,
+    /// When it asked: nothing older is sent.
+    pub(crate) since: UnixNanos,
 }
 
 /// What a feed is about.
@@ -104,10 +106,10 @@ impl Feed {
         }
     }
 
-    /// Takes over how a client wants what it asked for at `since`.
-    pub(crate) fn adjust(&mut self, wish: &Wish, since: UnixNanos) {
-        (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, since);
-        self.order = (!wish.max_lag.is_zero()).then(|| Order::new(wish.max_lag));
+    /// Takes over how a client wants what it asked for.
+    pub(crate) fn adjust(&mut self, wish: &Wish) {
+        (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
+        self.order = Order::adjusted(self.order.take(), wish.max_lag);
     }
 
     /// Follows one topic more.
@@ -147,7 +149,7 @@ impl Feed {
 
 impl FeedTopic {
     /// Goes on elsewhere.
-    pub(crate) fn move_to(&mut self, place: Place) {
+    fn move_to(&mut self, place: Place) {
         self.follow.place = place;
         (self.fresh, self.needs_whole) = (true, true);
     }

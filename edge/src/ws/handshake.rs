@@ -111,7 +111,9 @@ async fn open_feed(shared: Arc<Shared>, parameters: Parameters, request: Request
     let credentials = Credentials { token: parameters.get("token"), headers: request.headers() };
     let plan = match shared.admission.feed(credentials).await {
         Ok(grant) => {
-            let (wish, errors) = if begins { parameters.wish() } else { (None, Vec::new()) };
+            // Before the client is answered, so that whatever is appended after that reaches it.
+            let since = shared.clock.now();
+            let (wish, errors) = if begins { parameters.wish(since) } else { (None, Vec::new()) };
             Plan { purpose: Purpose::Feed { wish }, errors, grant }
         }
         Err(refusal) => Plan::refused(&refusal),

@@ -74,7 +74,7 @@ impl Worker {
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
         self.shared.leases.set(name, filter.clone());
         if let Some(wish) = &wish {
-            feed.adjust(wish, self.shared.clock.now());
+            feed.adjust(wish);
         }
         self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
         let Some(wish) = wish else { return };
