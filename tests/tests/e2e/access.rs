@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bond_e2e::process::{Bond, binary, fresh_dir, ws_url};
-use bond_e2e::socket::Socket;
+use bond_e2e::socket::{Came, Socket};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -32,9 +32,9 @@ async fn open(bond: &Bond, id: &str, token: &str) -> Result<Socket> {
 
 /// Expects a close with 1008 whose reason begins with this code.
 async fn refused(bond: &Bond, id: &str, token: &str, code: &str) -> Result<()> {
-    let closed = open(bond, id, token).await?.closed().await.with_context(|| token.to_owned())?;
-    ensure!(closed.0 == 1008 && closed.1.starts_with(code), "{token}: {closed:?}");
-    ensure!(closed.1.len() > code.len() + 10, "{token}: the reason says nothing: {closed:?}");
+    let came = open(bond, id, token).await?.next().await.with_context(|| token.to_owned())?;
+    let Came::Closed(1008, reason) = came else { bail!("{token}: {came:?}") };
+    ensure!(reason.starts_with(code) && reason.len() > code.len() + 10, "{token}: {reason}");
     Ok(())
 }
 
