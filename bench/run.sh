@@ -4,7 +4,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 BOND_CAPTURES=$(cd "$root" && realpath -m "${BOND_CAPTURES:-../shared/captures}")
-export BOND_CAPTURES
+BOND_BENCH_HOST=${BOND_BENCH_HOST:-target/release/bond-host}
+export BOND_CAPTURES BOND_BENCH_HOST
 cd "$root/bench"
 
 names=

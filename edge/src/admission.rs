@@ -28,7 +28,7 @@ impl Gate {
     }
 
     fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        self.0.access.holder(key).map(|_| Grant::default()).map_err(refusal)
+        self.0.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
     }
 }
 
@@ -53,7 +53,12 @@ impl Admission for Gate {
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
             Some(key) if !self.0.access.is_open() => self.key(key),
-            _ => self.0.access.caller(credentials.headers).map(|_| Grant::default()).map_err(refusal),
+            _ => self
+                .0
+                .access
+                .caller(credentials.headers)
+                .map(|_| Grant::default())
+                .map_err(|problem| refusal(&problem)),
         }
     }
 
@@ -66,6 +71,6 @@ impl Admission for Gate {
     }
 }
 
-fn refusal(problem: Problem) -> Refusal {
+fn refusal(problem: &Problem) -> Refusal {
     Refusal { code: problem.code(), message: problem.detail().to_owned() }
 }

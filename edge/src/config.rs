@@ -63,11 +63,13 @@ pub struct Settings {
     pub backoff_first: Duration,
     /// `BOND_BACKOFF_MAX_MS`: the longest such wait.
     pub backoff_max: Duration,
+    /// `BOND_PATIENCE_PERCENT`: how long venues may be silent or leave us without an answer, in percent of what each is granted.
+    pub patience_percent: u32,
     /// `BOND_ALLOW_PRIVATE_SOURCES`: whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
     /// `WS_HOST`: the host name in `ws_url`, where it is not that of the request.
     pub ws_host: Option<String>,
-    /// `BOND_LOG`: what is logged, in the syntax of `tracing-subscriber`'s `EnvFilter`.
+    /// `BOND_LOG`: what is logged: a level, or `target=level` pairs, comma-separated (`info,bond_ingest=debug`).
     pub log_filter: String,
     /// `BOND_LOG_FORMAT`: `text` for people, `json` for machines.
     pub log_json: bool,
@@ -115,6 +117,7 @@ impl Settings {
             heartbeat: reader.seconds("BOND_HEARTBEAT_SECONDS", 30, 1, 3600),
             backoff_first: reader.millis("BOND_BACKOFF_FIRST_MS", 5000, 10, 300_000),
             backoff_max: reader.millis("BOND_BACKOFF_MAX_MS", 300_000, 10, 3_600_000),
+            patience_percent: reader.number("BOND_PATIENCE_PERCENT", 100, 1, 10_000),
             allow_private_sources: reader.flag("BOND_ALLOW_PRIVATE_SOURCES"),
             ws_host: reader.text("WS_HOST"),
             log_filter: reader.text("BOND_LOG").unwrap_or_else(|| "info".to_owned()),

@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 use crate::command::{Exit, Failure};
 use crate::config::Settings;
@@ -13,13 +16,15 @@ use crate::config::Settings;
 /// Where the filter is not understood, or logging was started before.
 pub fn start(settings: &Settings) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(Exit::Failed, why);
-    let filter =
-        EnvFilter::try_new(&settings.log_filter).map_err(|error| failed(format!("BOND_LOG: {error}")))?;
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter: Targets =
+        settings.log_filter.parse().map_err(|error| failed(format!("BOND_LOG: {error}")))?;
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let started = match settings.log_json {
-        true => logs.json().try_init(),
-        false => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        true => tracing_subscriber::registry().with(layer.json().with_filter(filter)).try_init(),
+        false => {
+            let layer = layer.with_ansi(std::io::stderr().is_terminal());
+            tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
+        }
     };
     started.map_err(|error| failed(format!("logging cannot start: {error}")))
 }

@@ -1,5 +1,7 @@
 //! Which markets `bond up` serves, and where: the real exchanges, simulators in this process, or URLs of the operator's.
 
+use std::time::Duration;
+
 use bond_core::instrument::{MarketType, Venue};
 use bond_ingest::engine::Market;
 use bond_sim::Simulator;
@@ -15,6 +17,9 @@ pub struct Served {
     /// Running simulators; dropping one stops it.
     pub simulators: Vec<Simulator>,
 }
+
+/// How long a server may take to say what it is.
+const ASK: Duration = Duration::from_secs(1);
 
 /// The public market-data addresses, as the venues' API documentation gave them in November 2026: venue, market, WebSocket, REST.
 const LIVE: [(Venue, MarketType, &str, &str); 6] = [
@@ -32,7 +37,11 @@ const LIVE: [(Venue, MarketType, &str, &str); 6] = [
 /// Where a venue or URL is not understood, or a simulator cannot start.
 pub async fn serve(args: &UpArgs) -> Result<Served, Failure> {
     if !args.venue_urls.is_empty() {
-        let markets = args.venue_urls.iter().map(|argument| named(argument)).collect::<Result<_, _>>()?;
+        let mut markets: Vec<Market> =
+            args.venue_urls.iter().map(|url| named(url)).collect::<Result<_, _>>()?;
+        for market in &mut markets {
+            market.simulated = says_simulated(&market.rest_base).await;
+        }
         return Ok(Served { markets, simulators: Vec::new() });
     }
     match args.venues {
@@ -62,6 +71,13 @@ async fn simulated(args: &UpArgs) -> Result<Served, Failure> {
         served.simulators.push(running);
     }
     Ok(served)
+}
+
+/// Whether the server at `base` says that it is a simulator. One that cannot be asked is taken for a real venue.
+async fn says_simulated(base: &Url) -> bool {
+    let Ok(http) = reqwest::Client::builder().no_proxy().timeout(ASK).build() else { return false };
+    let answer = http.get(base.clone()).send().await;
+    answer.is_ok_and(|answer| answer.headers().get("server").is_some_and(|server| server == "bond-sim"))
 }
 
 /// Reads `NAME=URL` or `NAME:MARKET=URL`.

@@ -60,7 +60,12 @@ pub enum Report {
     /// A post on a social network.
     Tweet(Tweet),
     /// An event of a user's own source.
-    Custom(Custom),
+    Custom {
+        /// Which source.
+        socket: SocketId,
+        /// The event.
+        event: Custom,
+    },
     /// A source that is no venue (`social`, a custom socket's URL) changed state.
     Source {
         /// Its name.
@@ -73,6 +78,10 @@ pub enum Report {
         reason: SmolStr,
     },
 }
+
+/// A user's own socket, unique within the process: two may differ in nothing but the secret part of their URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId(pub u64);
 
 /// A venue's own frame about one instrument.
 #[derive(Debug, Clone)]

@@ -55,10 +55,7 @@ impl Capture {
         looped: bool,
     ) -> anyhow::Result<Self> {
         let records = read(path)?;
-        let symbols = records
-            .iter()
-            .filter_map(|record| symbol(venue, record.stream.as_deref()?))
-            .collect();
+        let symbols = records.iter().filter_map(|record| symbol(venue, record.stream.as_deref()?)).collect();
         let round = round(&records);
         let book = records
             .iter()
@@ -87,20 +84,12 @@ impl Capture {
 
     pub(crate) fn due(&self) -> Option<UnixNanos> {
         let origin = self.origin.filter(|_| !self.finished)?;
-        let offset = self
-            .records
-            .get(self.next)
-            .map_or(0, |record| record.offset);
+        let offset = self.records.get(self.next).map_or(0, |record| record.offset);
         Some(origin.saturating_add((offset as f64 / self.speed) as u64))
     }
 
     /// Hands out what is due until `now`, at most `room` frames.
-    pub(crate) fn advance(
-        &mut self,
-        now: UnixNanos,
-        room: usize,
-        outlet: &mut Outlet<'_>,
-    ) -> Progress {
+    pub(crate) fn advance(&mut self, now: UnixNanos, room: usize, outlet: &mut Outlet<'_>) -> Progress {
         let mut progress = Progress::default();
         for _ in 0..room.min(BATCH) {
             if self.due().is_none_or(|due| due > now) {
@@ -149,10 +138,7 @@ impl Capture {
 
     fn due_after_last(&self, now: UnixNanos) -> UnixNanos {
         let span = self.records.last().map_or(0, |record| record.offset);
-        let planned = self
-            .origin
-            .unwrap_or(now)
-            .saturating_add((span as f64 / self.speed) as u64);
+        let planned = self.origin.unwrap_or(now).saturating_add((span as f64 / self.speed) as u64);
         planned.max(now.saturating_sub(1_000 * MILLI))
     }
 
@@ -172,12 +158,8 @@ impl Capture {
     }
 
     pub(crate) fn answer(&self, request: &Request, now: UnixNanos) -> Answer {
-        let listings = || {
-            self.symbols
-                .iter()
-                .map(|symbol| listing(self.venue, self.market, symbol))
-                .collect()
-        };
+        let listings =
+            || self.symbols.iter().map(|symbol| listing(self.venue, self.market, symbol)).collect();
         match (self.venue, request.path.as_str()) {
             (Venue::Binance, "/api/v3/ping" | "/fapi/v1/ping") => Answer::new(200, "{}"),
             (Venue::Binance, "/api/v3/time" | "/fapi/v1/time") => {
@@ -196,9 +178,7 @@ impl Capture {
     }
 
     fn depth(&self, request: &Request) -> Answer {
-        let known = request
-            .get("symbol")
-            .is_some_and(|symbol| self.lists(symbol));
+        let known = request.get("symbol").is_some_and(|symbol| self.lists(symbol));
         let limit = request.number("limit", 100);
         match (&self.book, limit) {
             _ if !known => Answer::json(400, json!({"code": -1121, "msg": "Invalid symbol."})),
@@ -207,10 +187,9 @@ impl Capture {
                 400,
                 json!({"code": -1130, "msg": "Data sent for parameter 'limit' is not valid."}),
             ),
-            (None, _) => Answer::json(
-                503,
-                json!({"code": -1008, "msg": "The capture holds no depth snapshot."}),
-            ),
+            (None, _) => {
+                Answer::json(503, json!({"code": -1008, "msg": "The capture holds no depth snapshot."}))
+            }
         }
     }
 }
@@ -225,26 +204,16 @@ fn put(venue: Venue, stream: &str, id: &str, data: &str, outlet: &mut Outlet<'_>
 /// Times move by the recording's span, trade ids by their range, update ids by their range and a gap.
 fn round(records: &[Record]) -> Shift {
     let span = records.last().map_or(0, |record| record.offset);
-    let ids = records
-        .iter()
-        .fold(Ids::default(), |ids, record| ids.merge(&record.ids));
+    let ids = records.iter().fold(Ids::default(), |ids, record| ids.merge(&record.ids));
     let count = |range: Option<(u64, u64)>| range.map_or(0, |(low, high)| high - low + 1);
-    Shift::new(
-        span / MILLI + 1,
-        count(ids.trade),
-        count(ids.book) + ROUND_GAP,
-    )
+    Shift::new(span / MILLI + 1, count(ids.trade), count(ids.book) + ROUND_GAP)
 }
 
 /// The instrument that a stream is about.
 fn symbol(venue: Venue, stream: &str) -> Option<String> {
     match venue {
-        Venue::Binance => stream
-            .split_once('@')
-            .map(|(symbol, _)| symbol.to_uppercase()),
-        Venue::Okx => stream
-            .split_once('/')
-            .map(|(_, instrument)| instrument.to_owned()),
+        Venue::Binance => stream.split_once('@').map(|(symbol, _)| symbol.to_uppercase()),
+        Venue::Okx => stream.split_once('/').map(|(_, instrument)| instrument.to_owned()),
         Venue::Bybit => stream.rsplit_once('.').map(|(_, symbol)| symbol.to_owned()),
     }
 }
@@ -273,14 +242,8 @@ fn listing_by_name(venue: Venue, symbol: &str) -> Listing {
 fn split_name(venue: Venue, symbol: &str) -> (&str, &str) {
     if venue == Venue::Okx {
         let mut parts = symbol.split('-');
-        return (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
+        return (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     }
     let by_quote = |quote: &'static str| symbol.strip_suffix(quote).map(|base| (base, quote));
-    ["USDT", "USDC", "BTC"]
-        .into_iter()
-        .find_map(by_quote)
-        .unwrap_or((symbol, ""))
+    ["USDT", "USDC", "BTC"].into_iter().find_map(by_quote).unwrap_or((symbol, ""))
 }

@@ -49,10 +49,7 @@ impl Class {
             ("open-interest", Class::Funding),
         ];
         let name = stream.to_ascii_lowercase();
-        BY_MARK
-            .iter()
-            .find(|(mark, _)| name.contains(mark))
-            .map_or(Class::Other, |(_, class)| *class)
+        BY_MARK.iter().find(|(mark, _)| name.contains(mark)).map_or(Class::Other, |(_, class)| *class)
     }
 }
 
@@ -72,13 +69,7 @@ impl Frame {
     /// A frame that looks the same on every connection.
     pub(crate) fn plain(stream: &Arc<str>, id: String, text: String) -> Self {
         let class = Class::of(stream);
-        Self {
-            stream: stream.clone(),
-            class,
-            id,
-            text: text.into(),
-            combined: None,
-        }
+        Self { stream: stream.clone(), class, id, text: text.into(), combined: None }
     }
 
     /// A Binance frame: bare on `/ws`, wrapped on `/stream`. Both share one buffer.
@@ -87,13 +78,7 @@ impl Frame {
         let start = whole.len() - 1 - data.len();
         let bare = whole.slice(start..whole.len() - 1);
         let class = Class::of(stream);
-        Self {
-            stream: stream.clone(),
-            class,
-            id,
-            text: utf8(bare),
-            combined: Some(utf8(whole)),
-        }
+        Self { stream: stream.clone(), class, id, text: utf8(bare), combined: Some(utf8(whole)) }
     }
 }
 
@@ -119,10 +104,7 @@ impl Interest {
     }
 
     pub(crate) fn add(&mut self, stream: &str, connection: u64) {
-        self.by_stream
-            .entry(stream.into())
-            .or_default()
-            .push(connection);
+        self.by_stream.entry(stream.into()).or_default().push(connection);
     }
 
     pub(crate) fn remove(&mut self, stream: &str, connection: u64) {
@@ -144,28 +126,16 @@ pub(crate) struct Outlet<'a> {
 
 impl Outlet<'_> {
     /// Encodes and keeps a plain frame if the stream is wanted.
-    pub(crate) fn plain(
-        &mut self,
-        stream: &str,
-        id: impl Display,
-        encode: impl FnOnce() -> String,
-    ) {
+    pub(crate) fn plain(&mut self, stream: &str, id: impl Display, encode: impl FnOnce() -> String) {
         if let Some(name) = self.interest.wanted(stream) {
-            self.frames
-                .push(Frame::plain(name, id.to_string(), encode()));
+            self.frames.push(Frame::plain(name, id.to_string(), encode()));
         }
     }
 
     /// Encodes and keeps a Binance frame if the stream is wanted.
-    pub(crate) fn binance(
-        &mut self,
-        stream: &str,
-        id: impl Display,
-        encode: impl FnOnce() -> String,
-    ) {
+    pub(crate) fn binance(&mut self, stream: &str, id: impl Display, encode: impl FnOnce() -> String) {
         if let Some(name) = self.interest.wanted(stream) {
-            self.frames
-                .push(Frame::binance(name, id.to_string(), &encode()));
+            self.frames.push(Frame::binance(name, id.to_string(), &encode()));
         }
     }
 }
@@ -203,9 +173,6 @@ mod tests {
     fn the_combined_form_wraps_the_bare_one() {
         let frame = Frame::binance(&"a@trade".into(), "1".into(), "{\"t\":1}");
         assert_eq!(frame.text.as_str(), "{\"t\":1}");
-        assert_eq!(
-            frame.combined.unwrap().as_str(),
-            "{\"stream\":\"a@trade\",\"data\":{\"t\":1}}"
-        );
+        assert_eq!(frame.combined.unwrap().as_str(), "{\"stream\":\"a@trade\",\"data\":{\"t\":1}}");
     }
 }

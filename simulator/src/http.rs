@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SERVER, UPGRADE,
+    CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER,
+    UPGRADE,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,9 +37,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, stream: TcpStream, stop: CancellationTo
         let (hub, stop) = (hub.clone(), stop.clone());
         async move { Ok::<_, Infallible>(respond(hub, request, stop).await) }
     });
-    let connection = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::select! {
         _ = connection => {}
         () = stop.cancelled() => {}
@@ -51,27 +49,18 @@ async fn respond(
     request: Request<Incoming>,
     stop: CancellationToken,
 ) -> Response<Full<Bytes>> {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or_else(String::new, ToString::to_string);
+    let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let answer = if hub.turns_away(Moment::Http, request.uri().path()) {
         Answer::new(503, r#"{"msg":"Service unavailable"}"#)
     } else if is_upgrade(&request) {
-        match hub.opening(
-            request.uri().path(),
-            request.uri().query().unwrap_or_default(),
-        ) {
+        match hub.opening(request.uri().path(), request.uri().query().unwrap_or_default()) {
             Some(opening) => return upgrade(hub, request, opening, path, stop),
             None => Answer::new(404, r#"{"msg":"Not Found"}"#),
         }
     } else {
         rest(&hub, request.uri()).await
     };
-    hub.journal.write(Entry::Served {
-        path,
-        status: answer.status,
-    });
+    hub.journal.write(Entry::Served { path, status: answer.status });
     write(answer)
 }
 
@@ -83,17 +72,13 @@ async fn rest(hub: &Hub, uri: &Uri) -> Answer {
 }
 
 fn is_upgrade(request: &Request<Incoming>) -> bool {
-    let upgrade = request
-        .headers()
-        .get(UPGRADE)
-        .and_then(|value| value.to_str().ok());
+    let upgrade = request.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
     upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
 }
 
 fn write(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(answer.body));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(SERVER, SERVER_NAME);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -110,15 +95,9 @@ fn upgrade(
     path: String,
     stop: CancellationToken,
 ) -> Response<Full<Bytes>> {
-    let Some(accept) = request
-        .headers()
-        .get(SEC_WEBSOCKET_KEY)
-        .map(|key| derive_accept_key(key.as_bytes()))
+    let Some(accept) = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()))
     else {
-        return write(Answer::new(
-            400,
-            r#"{"msg":"Sec-WebSocket-Key is missing"}"#,
-        ));
+        return write(Answer::new(400, r#"{"msg":"Sec-WebSocket-Key is missing"}"#));
     };
     let websocket = websocket(hub, hyper::upgrade::on(&mut request), opening, path);
     tokio::spawn(stop.run_until_cancelled_owned(websocket));

@@ -32,10 +32,7 @@
 //! # }
 //! ```
 
-#![cfg_attr(
-    test,
-    allow(clippy::panic, reason = "a test says what went wrong by panicking")
-)]
+#![cfg_attr(test, allow(clippy::panic, reason = "a test says what went wrong by panicking"))]
 
 mod capture;
 mod clock;

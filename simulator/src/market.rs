@@ -30,10 +30,7 @@ const LONGEST_CATCH_UP: u64 = 5_000 * MILLI;
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Something happened in one instrument.
-    Events {
-        instrument: usize,
-        events: Vec<Event>,
-    },
+    Events { instrument: usize, events: Vec<Event> },
     /// A multiple of [`BOUNDARY`] was reached: periodic channels look at what changed.
     Boundary { at: UnixNanos },
 }
@@ -52,26 +49,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// A venue's instruments at `start`; OKX has spot and swaps behind one address.
-    pub(crate) fn new(
-        seed: u64,
-        venue: Venue,
-        market: Market,
-        rate: f64,
-        start: UnixNanos,
-    ) -> Self {
-        let markets = if venue == Venue::Okx {
-            vec![Market::Spot, Market::Perpetual]
-        } else {
-            vec![market]
-        };
-        let specs = markets
-            .iter()
-            .flat_map(|market| (0..ASSETS.len()).map(|asset| Spec::new(venue, *market, asset)));
+    pub(crate) fn new(seed: u64, venue: Venue, market: Market, rate: f64, start: UnixNanos) -> Self {
+        let markets = if venue == Venue::Okx { vec![Market::Spot, Market::Perpetual] } else { vec![market] };
+        let specs =
+            markets.iter().flat_map(|market| (0..ASSETS.len()).map(|asset| Spec::new(venue, *market, asset)));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(10_000 + venue as u64 * 10 + market as u64);
-        let instruments = specs
-            .map(|spec| Instrument::new(seed, venue, spec, start, &mut rng))
-            .collect();
+        let instruments = specs.map(|spec| Instrument::new(seed, venue, spec, start, &mut rng)).collect();
         Self {
             instruments,
             rng,
@@ -124,11 +108,7 @@ impl Exchange {
             drawn < sum
         });
         let markets = self.instruments.len() / ASSETS.len();
-        let market = if markets > 1 {
-            self.rng.random_range(0..markets)
-        } else {
-            0
-        };
+        let market = if markets > 1 { self.rng.random_range(0..markets) } else { 0 };
         market * ASSETS.len() + asset.unwrap_or(0)
     }
 
@@ -162,9 +142,8 @@ mod tests {
         let mut once = Exchange::new(5, Venue::Okx, Market::Spot, 200.0, START);
         let mut often = Exchange::new(5, Venue::Okx, Market::Spot, 200.0, START);
         let all = run(&mut once, START + 2_000 * MILLI);
-        let parts: Vec<String> = (1..=200)
-            .flat_map(|part| run(&mut often, START + part * 10 * MILLI))
-            .collect();
+        let parts: Vec<String> =
+            (1..=200).flat_map(|part| run(&mut often, START + part * 10 * MILLI)).collect();
         assert_eq!(all, parts);
         let mut other = Exchange::new(6, Venue::Okx, Market::Spot, 200.0, START);
         assert_ne!(all, run(&mut other, START + 2_000 * MILLI));
@@ -173,14 +152,10 @@ mod tests {
     #[test]
     fn venues_of_one_seed_agree_on_the_price() {
         let venues = [Venue::Binance, Venue::Okx, Venue::Bybit];
-        let mids: Vec<Vec<f64>> = venues
-            .iter()
-            .map(|venue| mids(*venue, Market::Spot))
-            .collect();
+        let mids: Vec<Vec<f64>> = venues.iter().map(|venue| mids(*venue, Market::Spot)).collect();
         for asset in 0..ASSETS.len() {
-            let latent = LatentPrice::new(9, ASSETS[asset].name)
-                .unwrap()
-                .at((START + 20_000 * MILLI) / MILLI);
+            let latent =
+                LatentPrice::new(9, ASSETS[asset].name).unwrap().at((START + 20_000 * MILLI) / MILLI);
             for mid in &mids {
                 let off = (mid[asset] / latent - 1.0).abs();
                 assert!(off < 6e-4, "{} is {off} off", ASSETS[asset].name);
@@ -206,15 +181,9 @@ mod tests {
     fn the_rate_is_kept() {
         let mut market = Exchange::new(1, Venue::Bybit, Market::Perpetual, 2_000.0, START);
         let steps = run(&mut market, START + 20_000 * MILLI);
-        let events = steps
-            .iter()
-            .filter(|step| step.starts_with("Events"))
-            .count();
+        let events = steps.iter().filter(|step| step.starts_with("Events")).count();
         assert!((38_000..42_000).contains(&events), "{events} in 20 s");
-        let liquidations = steps
-            .iter()
-            .filter(|step| step.contains("Liquidation"))
-            .count();
+        let liquidations = steps.iter().filter(|step| step.contains("Liquidation")).count();
         assert!((4..20).contains(&liquidations), "{liquidations} in 20 s");
     }
 }

@@ -35,27 +35,19 @@ pub async fn serve(config: Config) -> anyhow::Result<Simulator> {
     let clock = Clock::start();
     let (settings, now) = (config.clone(), clock.now());
     let source = tokio::task::spawn_blocking(move || Source::open(&settings, now)).await??;
-    let listener = TcpListener::bind(config.bind)
-        .await
-        .with_context(|| format!("bind {}", config.bind))?;
+    let listener = TcpListener::bind(config.bind).await.with_context(|| format!("bind {}", config.bind))?;
     let addr = listener.local_addr()?;
     let hub = Arc::new(Hub::new(config, source, clock));
     let stop = CancellationToken::new();
     tokio::spawn(stop.clone().run_until_cancelled_owned(pump(hub.clone())));
-    tokio::spawn(stop.clone().run_until_cancelled_owned(accept(
-        hub.clone(),
-        listener,
-        stop.clone(),
-    )));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(accept(hub.clone(), listener, stop.clone())));
     Ok(Simulator { addr, hub, stop })
 }
 
 /// Sends what is due, then sleeps until something is due again.
 async fn pump(hub: Arc<Hub>) {
     loop {
-        let due = hub
-            .advance()
-            .map(|due| Instant::from_std(hub.clock.instant(due)));
+        let due = hub.advance().map(|due| Instant::from_std(hub.clock.instant(due)));
         let far = Instant::now() + Duration::from_secs(3_600);
         let until = due.unwrap_or(far).max(Instant::now() + RESOLUTION);
         tokio::select! {
@@ -97,10 +89,7 @@ impl Simulator {
     }
 
     /// Puts a fault in force. On return it is: no matching frame passes it any more, and what happens at once has happened.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers write `inject(text.parse()?)`"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "callers write `inject(text.parse()?)`")]
     pub fn inject(&self, fault: Fault) -> FaultId {
         self.hub.inject(&fault)
     }
@@ -130,10 +119,7 @@ impl Simulator {
 
     /// Waits until a capture has been replayed to its end. A looped capture and a seeded market have none.
     pub async fn finished(&self) {
-        self.hub
-            .journal
-            .wait(|entry| *entry == Entry::Finished)
-            .await;
+        self.hub.journal.wait(|entry| *entry == Entry::Finished).await;
     }
 
     /// Stops listening and drops all connections, as dropping the simulator does.

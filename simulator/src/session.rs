@@ -54,14 +54,7 @@ pub(crate) async fn run(hub: Arc<Hub>, ticket: Ticket, socket: Socket) {
     let Ticket { id, outgoing, kill } = ticket;
     let now = Instant::now();
     let next_ping = hub.config.ping_every.map(|every| now + every);
-    let mut session = Session {
-        hub,
-        id,
-        socket,
-        last_traffic: now,
-        next_ping,
-        open_ping: None,
-    };
+    let mut session = Session { hub, id, socket, last_traffic: now, next_ping, open_ping: None };
     let end = {
         let work = pin!(session.work(outgoing));
         tokio::select! {
@@ -101,11 +94,7 @@ impl Session {
         }
         match message {
             Message::Text(text) => self.hub.receive(self.id, &text),
-            Message::Ping(_) => self
-                .socket
-                .flush()
-                .await
-                .map_err(|error| End::Gone(error.to_string()))?,
+            Message::Ping(_) => self.socket.flush().await.map_err(|error| End::Gone(error.to_string()))?,
             Message::Close(frame) => return Err(End::Gone(closed_by_client(frame))),
             Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
@@ -132,37 +121,19 @@ impl Session {
     }
 
     fn next_timer(&self) -> Instant {
-        let idle = self
-            .hub
-            .config
-            .idle_timeout
-            .map(|idle| self.last_traffic + idle);
-        let pong = self
-            .open_ping
-            .as_ref()
-            .map(|(_, sent)| *sent + self.hub.config.pong_timeout);
+        let idle = self.hub.config.idle_timeout.map(|idle| self.last_traffic + idle);
+        let pong = self.open_ping.as_ref().map(|(_, sent)| *sent + self.hub.config.pong_timeout);
         let far = Instant::now() + Duration::from_secs(3_600);
-        [idle, pong, self.next_ping]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(far)
+        [idle, pong, self.next_ping].into_iter().flatten().min().unwrap_or(far)
     }
 
     async fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
         let config = &self.hub.config;
-        if config
-            .idle_timeout
-            .is_some_and(|idle| now >= self.last_traffic + idle)
-        {
+        if config.idle_timeout.is_some_and(|idle| now >= self.last_traffic + idle) {
             return Err(idle(config.venue));
         }
-        if self
-            .open_ping
-            .as_ref()
-            .is_some_and(|(_, sent)| now >= *sent + config.pong_timeout)
-        {
+        if self.open_ping.as_ref().is_some_and(|(_, sent)| now >= *sent + config.pong_timeout) {
             return Err(End::Close(1008, "Pong timeout".to_owned()));
         }
         if self.next_ping.is_some_and(|at| now >= at) {
@@ -176,20 +147,12 @@ impl Session {
         let payload = Bytes::from((self.hub.clock.now() / crate::clock::MILLI).to_string());
         self.next_ping = self.hub.config.ping_every.map(|every| now + every);
         self.open_ping.get_or_insert((payload.clone(), now)).0 = payload.clone();
-        self.socket
-            .send(Message::Ping(payload))
-            .await
-            .map_err(|error| End::Gone(error.to_string()))
+        self.socket.send(Message::Ping(payload)).await.map_err(|error| End::Gone(error.to_string()))
     }
 
     /// Reads what the client still says: dropping it unread would reset the connection, and the close frame with it.
     async fn drain(&mut self) {
-        while self
-            .socket
-            .next()
-            .await
-            .is_some_and(|message| message.is_ok())
-        {}
+        while self.socket.next().await.is_some_and(|message| message.is_ok()) {}
     }
 
     async fn finish(mut self, end: End) {
@@ -197,10 +160,7 @@ impl Session {
             End::Gone(reason) => self.hub.disconnect(self.id, &reason),
             End::Close(code, reason) => {
                 self.hub.disconnect(self.id, &reason);
-                let frame = CloseFrame {
-                    code: code.into(),
-                    reason: reason.into(),
-                };
+                let frame = CloseFrame { code: code.into(), reason: reason.into() };
                 let _ = timeout(WRITE_TIMEOUT, self.socket.close(Some(frame))).await;
                 let _ = timeout(LAST_WORDS, self.drain()).await;
             }
@@ -246,16 +206,8 @@ async fn feed_split(socket: &mut Socket, whole: &Bytes) -> Result<(), Error> {
     let size = whole.len().div_ceil(FRAGMENTS).max(1);
     for start in (0..whole.len()).step_by(size) {
         let end = (start + size).min(whole.len());
-        let kind = if start == 0 {
-            Data::Text
-        } else {
-            Data::Continue
-        };
-        let frame = Frame::message(
-            whole.slice(start..end),
-            OpCode::Data(kind),
-            end == whole.len(),
-        );
+        let kind = if start == 0 { Data::Text } else { Data::Continue };
+        let frame = Frame::message(whole.slice(start..end), OpCode::Data(kind), end == whole.len());
         socket.feed(Message::Frame(frame)).await?;
     }
     Ok(())

@@ -1,10 +1,6 @@
 //! Bybit as a client sees it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what went wrong by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod support;
 
@@ -17,18 +13,14 @@ use support::{Client, get, start};
 
 type Levels = BTreeMap<Decimal, Decimal>;
 
-const PATHS: [(Market, &str); 2] = [
-    (Market::Spot, "/v5/public/spot"),
-    (Market::Perpetual, "/v5/public/linear"),
-];
+const PATHS: [(Market, &str); 2] =
+    [(Market::Spot, "/v5/public/spot"), (Market::Perpetual, "/v5/public/linear")];
 
 fn set(levels: &mut Levels, changes: &Value) {
     for change in changes.as_array().unwrap() {
         let number = |index: usize| change[index].as_str().unwrap().parse::<Decimal>().unwrap();
         if number(1).is_zero() {
-            levels
-                .remove(&number(0))
-                .expect("only a known level is deleted");
+            levels.remove(&number(0)).expect("only a known level is deleted");
         } else {
             levels.insert(number(0), number(1));
         }
@@ -45,7 +37,9 @@ async fn deltas_follow_the_snapshot_one_by_one_and_agree_with_level_one() {
     for (market, path) in PATHS {
         let simulator = start(Config::seeded(Venue::Bybit, market, 3, 2_000.0)).await;
         let mut client = Client::connect(&simulator, path).await;
-        client.send(r#"{"req_id":"a","op":"subscribe","args":["orderbook.1.BTCUSDT","orderbook.50.BTCUSDT"]}"#).await;
+        client
+            .send(r#"{"req_id":"a","op":"subscribe","args":["orderbook.1.BTCUSDT","orderbook.50.BTCUSDT"]}"#)
+            .await;
         let (mut bids, mut asks, mut quotes) = (Levels::new(), Levels::new(), BTreeMap::new());
         let (mut last, mut checked) = (None, 0);
         while checked < 30 {
@@ -57,17 +51,13 @@ async fn deltas_follow_the_snapshot_one_by_one_and_agree_with_level_one() {
                 quotes.insert(seq, (best(&data["b"]), best(&data["a"])));
                 continue;
             }
-            assert_eq!(
-                message["type"],
-                if last.is_none() { "snapshot" } else { "delta" }
-            );
+            assert_eq!(message["type"], if last.is_none() { "snapshot" } else { "delta" });
             assert!(last.is_none_or(|last| u == last + 1));
             last = Some(u);
             set(&mut bids, &data["b"]);
             set(&mut asks, &data["a"]);
-            let top = |level: Option<(&Decimal, &Decimal)>| {
-                level.map(|(price, size)| (*price, *size)).unwrap()
-            };
+            let top =
+                |level: Option<(&Decimal, &Decimal)>| level.map(|(price, size)| (*price, *size)).unwrap();
             let book = (top(bids.last_key_value()), top(asks.first_key_value()));
             // The first snapshots may be of different moments.
             let Some((_, quote)) = quotes.range(..=seq).next_back() else {
@@ -83,12 +73,8 @@ async fn deltas_follow_the_snapshot_one_by_one_and_agree_with_level_one() {
 async fn a_linear_ticker_is_a_snapshot_and_then_what_changed() {
     let simulator = start(Config::seeded(Venue::Bybit, Market::Perpetual, 3, 500.0)).await;
     let mut client = Client::connect(&simulator, "/v5/public/linear").await;
-    client
-        .send(r#"{"op":"subscribe","args":["tickers.BTCUSDT","publicTrade.BTCUSDT"]}"#)
-        .await;
-    let first = client
-        .until(|message| message["topic"] == "tickers.BTCUSDT")
-        .await;
+    client.send(r#"{"op":"subscribe","args":["tickers.BTCUSDT","publicTrade.BTCUSDT"]}"#).await;
+    let first = client.until(|message| message["topic"] == "tickers.BTCUSDT").await;
     assert_eq!(first["type"], "snapshot");
     assert!(first["data"]["fundingRate"].is_string());
     let (mut last_trade, mut agreed) = (None, 0);
@@ -99,9 +85,7 @@ async fn a_linear_ticker_is_a_snapshot_and_then_what_changed() {
             continue;
         }
         assert_eq!(message["type"], "delta");
-        assert!(
-            message["data"]["prevPrice24h"].is_null() || message["data"]["fundingRate"].is_null()
-        );
+        assert!(message["data"]["prevPrice24h"].is_null() || message["data"]["fundingRate"].is_null());
         if let Some(price) = message["data"]["lastPrice"].as_str() {
             assert_eq!(Some(price), last_trade.as_deref());
             agreed += 1;
@@ -117,12 +101,7 @@ async fn liquidations_name_the_position() {
         .iter()
         .map(|asset| format!("\"allLiquidation.{asset}USDT\""))
         .collect();
-    client
-        .send(&format!(
-            r#"{{"op":"subscribe","args":[{}]}}"#,
-            topics.join(",")
-        ))
-        .await;
+    client.send(&format!(r#"{{"op":"subscribe","args":[{}]}}"#, topics.join(","))).await;
     let message = client.until(|message| message["topic"].is_string()).await;
     assert!(["Buy", "Sell"].contains(&message["data"][0]["S"].as_str().unwrap()));
 }
@@ -130,30 +109,10 @@ async fn liquidations_name_the_position() {
 #[tokio::test]
 async fn rest_knows_its_category_only() {
     let simulator = start(Config::seeded(Venue::Bybit, Market::Spot, 3, 10.0)).await;
-    let (_, answer) = get(
-        &simulator,
-        "/v5/market/instruments-info?category=spot&symbol=BTCUSDT",
-    )
-    .await;
+    let (_, answer) = get(&simulator, "/v5/market/instruments-info?category=spot&symbol=BTCUSDT").await;
     assert_eq!(answer["result"]["list"][0]["baseCoin"], "BTC");
-    let (_, answer) = get(
-        &simulator,
-        "/v5/market/orderbook?category=spot&symbol=BTCUSDT&limit=50",
-    )
-    .await;
+    let (_, answer) = get(&simulator, "/v5/market/orderbook?category=spot&symbol=BTCUSDT&limit=50").await;
     assert_eq!(answer["result"]["b"].as_array().unwrap().len(), 50);
-    assert_ne!(
-        get(
-            &simulator,
-            "/v5/market/orderbook?category=linear&symbol=BTCUSDT"
-        )
-        .await
-        .1["retCode"],
-        0
-    );
-    assert!(
-        Client::try_connect(&simulator, "/v5/public/linear")
-            .await
-            .is_err()
-    );
+    assert_ne!(get(&simulator, "/v5/market/orderbook?category=linear&symbol=BTCUSDT").await.1["retCode"], 0);
+    assert!(Client::try_connect(&simulator, "/v5/public/linear").await.is_err());
 }

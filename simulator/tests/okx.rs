@@ -1,10 +1,6 @@
 //! OKX as a client sees it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what went wrong by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod support;
 

@@ -16,7 +16,6 @@ use bond_ingest::backoff::BackoffPolicy;
 use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Ports};
 use bond_ingest::session::{Network, Timing};
-use bond_ingest::source::guard::Guard;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -135,8 +134,8 @@ async fn start_engine(
         feed_symbols: settings.feed_symbols.clone(),
         ring: settings.ring,
         max_lag: settings.max_lag,
-        timing: Timing { backoff, ..Timing::default() },
-        guard: if settings.allow_private_sources { Guard::AllowAll } else { Guard::PublicOnly },
+        timing: Timing { backoff, ..Timing::default() }.patient_by(settings.patience_percent),
+        allow_private_sources: settings.allow_private_sources,
         social_seed: u64::from(random()?),
     };
     let network = Network::new().map_err(|error| failed(error.to_string()))?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,7 +20,7 @@ use bond_core::position::{Position, Start};
 use bond_core::topic::{StreamId, Topic};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -31,6 +32,12 @@ use super::shared::Shared;
 
 /// The subprotocol that turns control messages and batches on.
 const SUBPROTOCOL: &str = "bond.v1";
+
+/// After this long without a byte the kernel looks whether the client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The length of a `Sec-WebSocket-Key`: 16 bytes in base64.
+const KEY_LENGTH: usize = 24;
 
 /// What the kernel may hold for one client, so that one that does not read costs no more.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -55,7 +62,7 @@ async fn stream(
     let parameters = Parameters::new(pairs);
     let upgrade = match Upgrade::of(&request) {
         Ok(upgrade) => upgrade,
-        Err(response) => return response,
+        Err(unfit) => return unfit.into_response(),
     };
     let admitted = admit_stream(&shared, &id, &parameters, request.headers()).await;
     let (start, errors) = parameters.start();
@@ -99,12 +106,14 @@ async fn raw(State(shared): State<Arc<Shared>>, Query(pairs): Pairs, request: Re
 async fn open_feed(shared: Arc<Shared>, parameters: Parameters, request: Request, begins: bool) -> Response {
     let upgrade = match Upgrade::of(&request) {
         Ok(upgrade) => upgrade,
-        Err(response) => return response,
+        Err(unfit) => return unfit.into_response(),
     };
     let credentials = Credentials { token: parameters.get("token"), headers: request.headers() };
     let plan = match shared.admission.feed(credentials).await {
         Ok(grant) => {
-            let (wish, errors) = if begins { parameters.wish() } else { (None, Vec::new()) };
+            // Before the client is answered, so that whatever is appended after that reaches it.
+            let since = shared.clock.now();
+            let (wish, errors) = if begins { parameters.wish(since) } else { (None, Vec::new()) };
             Plan { purpose: Purpose::Feed { wish }, errors, grant }
         }
         Err(refusal) => Plan::refused(&refusal),
@@ -127,6 +136,25 @@ impl Plan {
     }
 }
 
+/// Why a request opens no WebSocket.
+#[derive(Clone, Copy, Debug)]
+enum Unfit {
+    NoWebSocket,
+    NoKey,
+}
+
+impl IntoResponse for Unfit {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoWebSocket => {
+                let wanted = [(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
+                (StatusCode::UPGRADE_REQUIRED, wanted, "connect with a WebSocket client\n").into_response()
+            }
+            Self::NoKey => (StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key\n").into_response(),
+        }
+    }
+}
+
 /// A request to open a WebSocket, held to RFC 6455.
 struct Upgrade {
     accept: HeaderValue,
@@ -134,21 +162,17 @@ struct Upgrade {
 }
 
 impl Upgrade {
-    fn of(request: &Request) -> Result<Self, Response> {
+    fn of(request: &Request) -> Result<Self, Unfit> {
         let headers = request.headers();
         let asks = request.method() == Method::GET
             && has_token(headers, &CONNECTION, "upgrade")
-            && has_token(headers, &UPGRADE, "websocket");
-        if !asks || !has_token(headers, &SEC_WEBSOCKET_VERSION, "13") {
-            let answer = [(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
-            return Err(
-                (StatusCode::UPGRADE_REQUIRED, answer, "connect with a WebSocket client\n").into_response()
-            );
+            && has_token(headers, &UPGRADE, "websocket")
+            && has_token(headers, &SEC_WEBSOCKET_VERSION, "13");
+        if !asks {
+            return Err(Unfit::NoWebSocket);
         }
-        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
-        let accept = key.and_then(|key| derive_accept_key(key.as_bytes()).parse().ok());
-        let accept =
-            accept.ok_or_else(|| (StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key\n").into_response())?;
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == KEY_LENGTH).ok_or(Unfit::NoKey)?;
+        let accept = derive_accept_key(key.as_bytes()).parse().map_err(|_| Unfit::NoKey)?;
         Ok(Self { accept, has_subprotocol: has_token(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) })
     }
 
@@ -219,6 +243,6 @@ async fn take_socket(upgrade: OnUpgrade) -> io::Result<(std::net::TcpStream, byt
     let socket = io.into_inner().into_std()?;
     let options = SockRef::from(&socket);
     options.set_send_buffer_size(SEND_BUFFER)?;
-    options.set_keepalive(true)?;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
     Ok((socket, read_buf))
 }

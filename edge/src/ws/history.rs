@@ -1,19 +1,23 @@
 //! What a ring holds: the items' places, numbers and times beside the tape of their frames.
 
+mod cursors;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bond_core::event::Channel;
 use bond_core::log::{Entry, EventKind, Gap, GapReason, Item, Kept, Run};
 use bond_core::message::{ServerMessage, to_json};
-use bond_core::position::{Epoch, Position, Start};
+use bond_core::position::{Epoch, Position};
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
+use bond_core::wire;
 use bytes::Bytes;
 
-use super::encode::{event_json, status_json};
 use super::frame;
-use super::ring::{Behind, Cursor, Frames, Joined, Pick, Retention, Skip};
+use super::ring::{Behind, Cursor, Frames, Pick, Retention};
 use super::tape::Tape;
 
 /// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
@@ -178,7 +182,7 @@ impl History {
     fn event(&mut self, epoch: &Epoch, entry: &Entry, arrival: &mut u64, block: &mut Vec<u8>) {
         let record = &entry.record;
         let encode = |body: &[u8], out: &mut Vec<u8>| {
-            frame::text(&event_json(&self.name, epoch, entry, body), out);
+            frame::text(&wire::frame(&self.name, epoch, entry.seq, record.ts, record.kind, body), out);
         };
         encode(&record.body, block);
         let changes = record.changes.as_ref().map(|body| {
@@ -213,7 +217,7 @@ impl History {
     }
 
     fn status(&mut self, epoch: &Epoch, kept: &Kept, arrival: &mut u64, block: &mut Vec<u8>) {
-        let json = status_json(&self.name, epoch, kept);
+        let json = wire::status(&self.name, epoch, kept.after_seq, &kept.body);
         self.aside(&json, kept.after_seq, kept.at, arrival, block);
     }
 
@@ -250,64 +254,6 @@ impl History {
             self.asides.pop_front();
         }
         self.tape.trim(self.start);
-    }
-
-    pub(crate) fn join(&self, start: &Start, now: UnixNanos) -> Option<Joined> {
-        if self.phase != Phase::Ready {
-            return None;
-        }
-        let at = |cursor| Some(Joined { cursor, gap: None });
-        match (start, start.time(now)) {
-            (Start::After(position), _) => self.resume(position),
-            (_, Some(time)) => at(self.at_time(time.max(now.minus(self.retention.window)))),
-            _ => at(self.cursor_before(self.places.len())),
-        }
-    }
-
-    fn resume(&self, after: &Position) -> Option<Joined> {
-        let epoch = self.epoch.as_ref().filter(|_| !self.has_ended)?;
-        let oldest = self.at_time(UnixNanos::EPOCH);
-        let missed = |gap: Gap| Some(Joined { cursor: oldest, gap: Some((epoch.clone(), gap)) });
-        if after.epoch != *epoch || after.seq > self.head {
-            return missed(Gap { from_seq: None, to_seq: oldest.seq, reason: GapReason::EpochChanged });
-        }
-        if after.seq < oldest.seq {
-            let (from_seq, to_seq) = (Some(after.seq + 1), oldest.seq);
-            return missed(Gap { from_seq, to_seq, reason: GapReason::BehindRing });
-        }
-        Some(Joined { cursor: self.before_first_not(|place| place.seq <= after.seq), gap: None })
-    }
-
-    /// The place before the first event of this epoch that came at or after `time`.
-    fn at_time(&self, time: UnixNanos) -> Cursor {
-        self.before_first_not(|place| place.at < time)
-    }
-
-    /// The place before the first event of this epoch that `passed` does not hold for, and before the statuses kept just before it.
-    fn before_first_not(&self, passed: impl Fn(&Place) -> bool) -> Cursor {
-        let first = self.epoch_first();
-        let is_before = |place: &Place| place.generation < self.generation || passed(place);
-        let mut index = self.places.partition_point(is_before).max(first);
-        while index > first && self.places[index - 1].kind.is_none() {
-            index -= 1;
-        }
-        self.cursor_before(index)
-    }
-
-    fn epoch_first(&self) -> usize {
-        self.index_after(self.epoch_start)
-    }
-
-    fn cursor_before(&self, index: usize) -> Cursor {
-        let offset = match index.checked_sub(1) {
-            Some(before) => self.places[before].end,
-            None => self.start,
-        };
-        let seq = match self.places.range(index..).find(|place| place.kind.is_some()) {
-            Some(place) if place.generation == self.generation => place.seq - 1,
-            _ => self.head,
-        };
-        Cursor { offset, seq, generation: self.generation }
     }
 
     /// How many kept items end at or before `offset`.
@@ -398,46 +344,6 @@ impl History {
 
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
         self.places.get(self.index_after(offset)).map(Place::cursor)
-    }
-
-    pub(crate) fn skip(&self, cursor: Cursor) -> Skip {
-        let target = self.cursor_before(self.skip_index());
-        let dropped = match cursor.generation == target.generation {
-            true => target.seq.saturating_sub(cursor.seq),
-            false => target.seq,
-        };
-        let gap = match cursor.generation == target.generation {
-            true => {
-                Gap { from_seq: Some(cursor.seq + 1), to_seq: target.seq, reason: GapReason::SlowConsumer }
-            }
-            false => Gap { from_seq: None, to_seq: target.seq, reason: GapReason::EpochChanged },
-        };
-        let gap = (dropped > 0).then_some(gap);
-        Skip { cursor: target, gap: self.epoch.clone().zip(gap), dropped }
-    }
-
-    fn skip_index(&self) -> usize {
-        let first = self.epoch_first();
-        let Some(newest) = self.places.iter().rposition(|place| place.kind.is_some()) else {
-            return self.places.len();
-        };
-        let windowed = self.places[newest].kind == Some(EventKind::Aggregate);
-        let target = match self.conflation {
-            Conflation::Newest => newest,
-            Conflation::Window if windowed => self.window_start(newest),
-            Conflation::Window | Conflation::Oldest => {
-                self.index_after(self.start + (self.tape.end() - self.start) / 2)
-            }
-        };
-        target.max(first)
-    }
-
-    /// The first event of the window that the event at `newest` belongs to.
-    fn window_start(&self, newest: usize) -> usize {
-        let window = self.places[newest].ts;
-        let others =
-            self.places.range(..newest).rev().take_while(|place| place.kind.is_some() && place.ts == window);
-        newest - others.count()
     }
 }
 

@@ -72,10 +72,9 @@ impl Worker {
         let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
         let Scope::Filter { name, filter } = &mut feed.scope else { return };
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
-        feed.since = self.shared.clock.now();
         self.shared.leases.set(name, filter.clone());
         if let Some(wish) = &wish {
-            (feed.speed, feed.book_changes) = (wish.speed, wish.book_changes);
+            feed.adjust(wish);
         }
         self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
         let Some(wish) = wish else { return };
@@ -153,11 +152,11 @@ impl Worker {
 
     /// Sends a heartbeat now, and has the next one sent in its time.
     fn heartbeat(&mut self, id: usize) {
-        let (clock, statuses) = (self.shared.clock.now(), self.shared.statuses());
+        let (clock, sources) = (self.shared.clock.now(), self.shared.board.snapshot());
         let connection = &mut self.connections[id];
         connection.heartbeats += 1;
         connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
-        connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, statuses)));
+        connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, &sources)));
     }
 
     /// Looks after everyone's deadlines.

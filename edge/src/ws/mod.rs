@@ -6,7 +6,6 @@
 
 mod admission;
 mod connection;
-mod encode;
 mod feed;
 mod frame;
 mod handshake;

@@ -39,6 +39,22 @@ pub(crate) struct Tally {
     pub(crate) newest: UnixNanos,
 }
 
+impl Tally {
+    fn add(&mut self, events: u64, newest: UnixNanos) {
+        if events > 0 {
+            self.delivered += events;
+            self.newest = newest;
+        }
+    }
+}
+
+/// What a turn goes by, and what it adds to.
+pub(crate) struct Moment<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) now: Instant,
+    pub(crate) tally: &'a mut Tally,
+}
+
 /// The run that the last connection got: the next one most likely stands at the same place.
 #[derive(Debug, Default)]
 pub(crate) struct RunCache {
@@ -69,34 +85,24 @@ impl RunCache {
 }
 
 /// Gives a connection to one stream its turn.
-pub(crate) fn deliver(
-    connection: &mut Connection,
-    cache: &mut RunCache,
-    clock: &dyn Clock,
-    now: Instant,
-    tally: &mut Tally,
-) -> Turn {
-    match connection.flush(now) {
+pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment: &mut Moment<'_>) -> Turn {
+    match connection.flush(moment.now) {
         Ok(true) => {}
         Ok(false) => return Turn::Done,
         Err(_) => return Turn::Broken,
     }
     let Carried::Stream { follow, .. } = &mut connection.carried else { return Turn::Done };
-    let Some(cursor) = settle(follow, connection.control, clock, connection.outbox.end()) else {
+    let Some(cursor) = settle(follow, connection.control, moment.clock, connection.outbox.end()) else {
         return Turn::Done;
-    };
-    let ring = Arc::clone(&follow.ring);
-    let Ok(frames) = cache.get(&ring, cursor, connection.control) else {
-        return skip(connection, &ring, cursor, tally);
     };
     if !connection.outbox.is_empty() {
         return Turn::More;
     }
-    if frames.slices.is_empty() {
-        set_cursor(connection, frames.to);
-        return Turn::Done;
+    let ring = Arc::clone(&follow.ring);
+    match cache.get(&ring, cursor, connection.control) {
+        Ok(frames) => write(connection, &ring, cursor, frames, moment),
+        Err(Behind) => skip(connection, &ring, cursor, moment.tally),
     }
-    write(connection, &ring, cursor, frames, now, tally)
 }
 
 /// The cursor of a follower, once its ring can tell where it begins; what it missed is put into `out`.
@@ -140,29 +146,29 @@ fn write(
     ring: &Ring,
     cursor: Cursor,
     frames: &Frames,
-    now: Instant,
-    tally: &mut Tally,
+    moment: &mut Moment<'_>,
 ) -> Turn {
-    let Ok(written) = connection.write_slices(&frames.slices, now) else { return Turn::Broken };
+    let outcome =
+        if frames.slices.is_empty() { Ok(0) } else { connection.write_slices(&frames.slices, moment.now) };
+    let Ok(written) = outcome else { return Turn::Broken };
     if written == frames.len() {
-        tally.delivered += frames.events;
-        tally.newest = frames.newest;
+        moment.tally.add(frames.events, frames.newest);
         set_cursor(connection, frames.to);
         return if frames.more { Turn::More } else { Turn::Done };
     }
     if written > 0 {
         let reached = reach(ring, frames, written as u64);
-        let events = if reached.generation == cursor.generation {
-            reached.seq.saturating_sub(cursor.seq).min(frames.events)
-        } else {
-            frames.events
-        };
-        tally.delivered += events;
         let rest = written..(reached.offset - frames.from) as usize;
         keep_rest(&frames.slices, &rest, connection.outbox.end());
+        moment.tally.add(events_between(cursor, reached).min(frames.events), frames.newest);
         set_cursor(connection, reached);
     }
     Turn::Done
+}
+
+/// How many events lie between two places of one epoch.
+fn events_between(from: Cursor, to: Cursor) -> u64 {
+    if from.generation == to.generation { to.seq.saturating_sub(from.seq) } else { u64::MAX }
 }
 
 /// The end of the frame in which a write of `written` bytes ended.

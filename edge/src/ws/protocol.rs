@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 
 use bond_core::code::{CloseCode, Code};
+use bond_core::feed::FeedFilter;
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, Subscribe, to_json};
 use bond_core::position::{Position, Start};
+use bond_core::time::UnixNanos;
 use serde_json::value::RawValue;
 
 use super::connection::{Carried, Place};
@@ -168,7 +170,8 @@ impl Worker {
         for error in &errors {
             self.answer_error(id, error, None);
         }
-        self.wish(id, filter.map(|filter| Wish::of(filter, message)));
+        let since = self.shared.clock.now();
+        self.wish(id, filter.map(|filter| Wish::of(filter, message, since)));
         self.change_feed(id, |feed| {
             if let (Some(batch), Some(size)) = (&mut feed.batch, message.batch_size) {
                 batch.size = size.clamp(1, batch.size);
@@ -193,10 +196,9 @@ impl Worker {
         match &mut self.connections[id].carried {
             Carried::Stream { follow, .. } if is_named(&follow.ring) => follow.place = place,
             Carried::Feed(feed) => {
-                let resumed = feed.topic_mut(topic).ok_or_else(|| unknown(topic))?;
-                resumed.follow.place = place;
-                resumed.needs_whole = true;
-                resumed.fresh = true;
+                if !feed.move_topic(topic, place) {
+                    return Err(unknown(topic));
+                }
             }
             _ => return Err(unknown(topic)),
         }
@@ -217,10 +219,10 @@ impl Worker {
 }
 
 impl Wish {
-    /// What a message asks for beside its filter.
-    pub(super) fn of(filter: bond_core::feed::FeedFilter, message: &Subscribe) -> Self {
+    /// What a message that came at `since` asks for.
+    pub(super) fn of(filter: FeedFilter, message: &Subscribe, since: UnixNanos) -> Self {
         let Subscribe { speed, max_lag, book_changes, .. } = *message;
-        Self { filter, speed, max_lag, book_changes }
+        Self { filter, speed, max_lag, book_changes, since }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bond_core::code::Code;
 use bond_core::message::{MessageError, Subscribe};
 use bond_core::position::Start;
+use bond_core::time::UnixNanos;
 
 use super::feed::{BatchSetup, Wish};
 
@@ -72,8 +73,8 @@ impl Parameters {
         Some(BatchSetup { size: size.min(BATCH_LIMIT), wait })
     }
 
-    /// What a feed that begins without a message wants, and what of it is unknown.
-    pub(crate) fn wish(&self) -> (Option<Wish>, Vec<MessageError>) {
+    /// What a feed that begins without a message wants from `since` on, and what of it is unknown.
+    pub(crate) fn wish(&self, since: UnixNanos) -> (Option<Wish>, Vec<MessageError>) {
         let message = Subscribe {
             channels: self.list(&["channels", "channel"]),
             symbols: self.list(&["symbols", "symbol"]),
@@ -84,7 +85,7 @@ impl Parameters {
             ..Subscribe::default()
         };
         let (filter, errors) = message.filter();
-        (filter.map(|filter| Wish::of(filter, &message)), errors)
+        (filter.map(|filter| Wish::of(filter, &message, since)), errors)
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     #[test]
     fn lists_are_repeated_or_comma_separated() {
         let query = parameters(&[("symbol", "BTC/USDT,ETH/USDT"), ("symbol", "SOL/USDT"), ("mode", "old")]);
-        let (wish, errors) = query.wish();
+        let (wish, errors) = query.wish(UnixNanos::EPOCH);
         assert_eq!(errors, []);
         assert_eq!(wish.expect("wish").filter.symbols.len(), 3);
     }

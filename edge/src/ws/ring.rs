@@ -223,3 +223,22 @@ impl Ring {
         self.followers.load(Ordering::Acquire) == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_told_once_until_it_looks_and_again_after_it_was_away() {
+        let topic = "trades.okx.BTC-USDT".parse().expect("topic");
+        let ring = Ring::new(1, topic, Retention { window: Duration::from_secs(1), bytes: 1 });
+        ring.interest(3, true);
+        assert_eq!([ring.tell(), ring.tell()], [1 << 3, 0]);
+        ring.look(3);
+        assert_eq!(ring.tell(), 1 << 3);
+        ring.interest(3, false);
+        assert_eq!(ring.tell(), 0);
+        ring.interest(3, true);
+        assert_eq!(ring.tell(), 1 << 3);
+    }
+}

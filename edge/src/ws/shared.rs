@@ -1,6 +1,5 @@
 //! What all workers and handlers of one fan-out share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -54,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) totals: Totals,
     connections: AtomicUsize,
     next_name: AtomicU64,
+    next_worker: AtomicUsize,
 }
 
 /// Counters of this process.
@@ -103,6 +103,7 @@ impl Shared {
             totals: Totals::default(),
             connections: AtomicUsize::new(0),
             next_name: AtomicU64::new(0),
+            next_worker: AtomicUsize::new(0),
         }
     }
 
@@ -143,7 +144,7 @@ impl Shared {
 
     /// Hands a connection to one worker after the other.
     pub(crate) fn adopt(&self, note: Note) {
-        let turn = self.next_name.fetch_add(1, Ordering::Relaxed) as usize;
+        let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
         self.mailboxes[turn % self.mailboxes.len()].send(note);
     }
 
@@ -162,10 +163,5 @@ impl Shared {
         if tally.delivered > 0 {
             meter.add_latency(self.clock.now().since(tally.newest));
         }
-    }
-
-    /// The state of every source, as heartbeats tell it.
-    pub(crate) fn statuses(&self) -> BTreeMap<SmolStr, &'static str> {
-        self.board.snapshot().into_iter().map(|(name, status)| (name, status.state.as_str())).collect()
     }
 }

@@ -15,7 +15,7 @@ use slab::Slab;
 use super::connection::{Carried, Connection, Follow};
 use super::feed::{self, Workbench};
 use super::mailbox::{Mailbox, Note};
-use super::pass::{self, RunCache, Tally, Turn};
+use super::pass::{self, Moment, RunCache, Tally, Turn};
 use super::ring::Ring;
 use super::shared::Shared;
 
@@ -121,7 +121,7 @@ impl Worker {
             self.connections[id].blocked = false;
             self.ready.push(id);
         }
-        if event.is_readable() || event.is_read_closed() {
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(id);
         }
     }
@@ -162,8 +162,8 @@ impl Worker {
                 if connection.blocked {
                     return;
                 }
-                let turn = pass::deliver(connection, &mut self.cache, &*self.shared.clock, self.now, tally);
-                if turn != Turn::Done {
+                let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally };
+                if pass::deliver(connection, &mut self.cache, &mut moment) != Turn::Done {
                     self.ready.push(id);
                 }
             }
@@ -183,6 +183,9 @@ impl Worker {
             if self.connections.contains(id) {
                 self.turn(id);
             }
+            if self.connections.get(id).is_some_and(|c| c.unread && c.outbox.is_empty()) {
+                self.read(id);
+            }
         }
     }
 
@@ -190,14 +193,12 @@ impl Worker {
     pub(super) fn turn(&mut self, id: usize) {
         let mut tally = Tally::default();
         let connection = &mut self.connections[id];
-        let clock = &*self.shared.clock;
+        let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally: &mut tally };
         let (turn, timer) = match &mut connection.carried {
-            Carried::Stream { .. } => {
-                (pass::deliver(connection, &mut self.cache, clock, self.now, &mut tally), None)
-            }
+            Carried::Stream { .. } => (pass::deliver(connection, &mut self.cache, &mut moment), None),
             Carried::Feed(feed) => {
                 feed.queued = false;
-                feed::deliver(connection, &mut self.bench, clock, self.now, &mut tally)
+                feed::deliver(connection, &mut self.bench, &mut moment)
             }
             Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
         };
@@ -209,9 +210,6 @@ impl Worker {
         }
         if let Some(at) = timer {
             self.set_timer(id, at);
-        }
-        if self.connections[id].unread && self.connections[id].outbox.is_empty() {
-            self.read(id);
         }
     }
 

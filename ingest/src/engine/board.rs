@@ -7,10 +7,11 @@ use bond_core::source::{SourceBoard, SourceState, SourceStatus};
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use super::health::Health;
 use super::losses::Range;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Status};
 
 /// What each topic was last told of each source.
 #[derive(Debug, Default)]
@@ -26,30 +27,40 @@ impl Told {
         }
     }
 
+    /// Forgets a topic that has ended.
+    pub(super) fn forget(&mut self, topic: &Topic) {
+        self.0.remove(topic);
+    }
+
     /// Forgets topics that have ended.
     pub(super) fn retain(&mut self, running: impl Fn(&Topic) -> bool) {
         self.0.retain(|topic, _| running(topic));
     }
 }
 
-fn status(venue: Venue, health: &Health) -> Bytes {
-    body(&fields(venue, health))
+fn status(venue: Venue, health: &Health) -> Status {
+    let lasts = !matches!(health.state, SourceState::Connecting | SourceState::Connected);
+    Status { source: venue.name(), body: body(&fields(venue, health)), lasts }
 }
 
 /// The status that says which of the venue's own numbers never came.
-pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Bytes {
+pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Status {
     let mut fields = fields(venue, health);
     fields["lost"] = json!({ "from": lost.from, "to": lost.to });
-    body(&fields)
+    Status { source: venue.name(), body: body(&fields), lasts: false }
 }
 
 fn fields(venue: Venue, health: &Health) -> Value {
-    json!({
+    let mut fields = json!({
         "source": venue.name(),
         "state": health.state.as_str(),
         "since": health.since.to_string(),
         "reason": health.reason.as_str(),
-    })
+    });
+    if health.simulated {
+        fields["simulated"] = true.into();
+    }
+    fields
 }
 
 /// The fields without their braces, as logs keep them.
@@ -58,14 +69,33 @@ fn body(fields: &Value) -> Bytes {
     Bytes::from(text[1..text.len() - 1].to_owned())
 }
 
-/// Puts how each venue fares on the board.
-pub(super) fn show(board: &SourceBoard, venues: &BTreeMap<Venue, Health>, simulated: &BTreeSet<Venue>) {
-    for (venue, health) in venues {
-        board.put(venue.name(), source_status(health, simulated.contains(venue)));
+/// The most instruments that cannot be had and are named on the board.
+const MOST_NAMED: usize = 64;
+
+/// What the board shows, and what it no longer should.
+#[derive(Debug, Default)]
+pub(super) struct Showing(BTreeSet<SmolStr>);
+
+impl Showing {
+    /// Puts on the board how each venue fares, and which instruments and venues that are wanted cannot be had: a topic that never
+    /// has an event has no place for a status.
+    pub(super) fn show(
+        &mut self,
+        board: &SourceBoard,
+        venues: &BTreeMap<Venue, Health>,
+        missing: BTreeMap<SmolStr, Health>,
+    ) {
+        let missing: BTreeMap<_, _> = missing.into_iter().take(MOST_NAMED).collect();
+        self.0.iter().filter(|name| !missing.contains_key(*name)).for_each(|name| board.remove(name));
+        missing.iter().for_each(|(name, health)| board.put(name, source_status(health)));
+        for (venue, health) in venues {
+            board.put(venue.name(), source_status(health));
+        }
+        self.0 = missing.into_keys().collect();
     }
 }
 
 /// A health as the rest of Bond knows it.
-pub(super) const fn source_status(health: &Health, simulated: bool) -> SourceStatus {
-    SourceStatus { state: health.state, since: health.since, simulated }
+pub(super) const fn source_status(health: &Health) -> SourceStatus {
+    SourceStatus { state: health.state, since: health.since, simulated: health.simulated }
 }

@@ -1,14 +1,14 @@
 //! How sources fare: what sessions report, folded to what topics and the board need to know.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
-use super::plan::MarketNeed;
+use super::plan::StreamPlan;
 use crate::venue::Subscription;
 
 /// A state, since when, and why.
@@ -17,9 +17,17 @@ pub(super) struct Health {
     pub(super) state: SourceState,
     pub(super) since: UnixNanos,
     pub(super) reason: SmolStr,
+    /// Whether the source's data are made up by a simulator.
+    pub(super) simulated: bool,
 }
 
 impl Health {
+    /// Of a market that this process does not serve.
+    pub(super) const fn unserved(since: UnixNanos) -> Self {
+        let reason = SmolStr::new_static("not served here");
+        Self { state: SourceState::Unavailable, since, reason, simulated: false }
+    }
+
     /// The worse of two, `self` on a tie.
     fn worse(self, other: Self) -> Self {
         if severity(other.state) > severity(self.state) { other } else { self }
@@ -62,25 +70,21 @@ impl Sources {
         self.subscriptions.retain(|subscription, _| wanted(subscription));
     }
 
-    /// How a subscription fares: as its market does while that is not connected, else as it does itself.
-    /// `None` before the first report.
+    /// How a subscription fares; as its market does before its own first report, and `None` before that too. A market is no better
+    /// than the worst of its connections, which need not be the one that carries the subscription.
     pub(super) fn of(&self, subscription: &Subscription) -> Option<Health> {
         let instrument = &subscription.instrument;
-        let own = self.subscriptions.get(subscription);
-        if let Some(own) = own.filter(|own| own.state == SourceState::Unavailable) {
-            return Some(own.clone());
-        }
-        let market = self.markets.get(&(instrument.venue, instrument.symbol.market()));
-        match (market, own) {
-            (Some(market), Some(own)) => Some(market.clone().worse(own.clone())),
-            (market, own) => market.or(own).cloned(),
-        }
+        let market = (instrument.venue, instrument.symbol.market());
+        self.subscriptions.get(subscription).or_else(|| self.markets.get(&market)).cloned()
     }
 
     /// How each venue fares for each symbol of a stream: as the worst of what is taken there. Nothing where nothing was reported.
-    pub(super) fn by_symbol(&self, needs: &BTreeSet<MarketNeed>) -> BySymbol {
+    pub(super) fn by_symbol(&self, plan: &StreamPlan, since: UnixNanos) -> BySymbol {
         let mut by_symbol = BySymbol::new();
-        for need in needs {
+        for (venue, symbol) in &plan.unserved {
+            fold(&mut by_symbol, (symbol.clone(), *venue), Health::unserved(since));
+        }
+        for need in &plan.market {
             let instrument = Arc::new(need.instrument.clone());
             let venue = instrument.venue;
             if let Some(health) = self.of(&Subscription { instrument, channel: need.channel }) {
@@ -90,7 +94,17 @@ impl Sources {
         by_symbol
     }
 
-    /// The same by venue alone.
+    /// The instruments that cannot be had, by the names they have on the board.
+    pub(super) fn missing(&self) -> BTreeMap<SmolStr, Health> {
+        let mut instruments: BTreeMap<SmolStr, Health> = BTreeMap::new();
+        for (subscription, health) in &self.subscriptions {
+            fold(&mut instruments, format_smolstr!("{}", subscription.instrument), health.clone());
+        }
+        instruments.retain(|_, health| health.state == SourceState::Unavailable);
+        instruments
+    }
+
+    /// How each venue fares for a stream as a whole.
     pub(super) fn by_venue(by_symbol: BySymbol) -> BTreeMap<Venue, Health> {
         let mut venues = BTreeMap::new();
         by_symbol.into_iter().for_each(|((_, venue), health)| fold(&mut venues, venue, health));
@@ -127,7 +141,7 @@ mod tests {
     use super::*;
 
     fn health(state: SourceState) -> Health {
-        Health { state, since: UnixNanos::EPOCH, reason: SmolStr::default() }
+        Health { state, since: UnixNanos::EPOCH, reason: SmolStr::default(), simulated: false }
     }
 
     fn trades(symbol: &str) -> Subscription {
@@ -136,12 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_market_takes_its_subscriptions_with_it() {
+    fn a_lost_connection_says_nothing_of_what_another_carries() {
         let mut sources = Sources::default();
-        sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
         sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Reconnecting));
         assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Reconnecting));
-        sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Connected));
+        sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
         assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Connected));
     }
 
@@ -152,5 +165,6 @@ mod tests {
         sources.subscription(trades("FOO/USDT"), health(SourceState::Unavailable));
         assert_eq!(sources.venues()[&Venue::Okx].state, SourceState::Connected);
         assert_eq!(sources.of(&trades("FOO/USDT")).map(|h| h.state), Some(SourceState::Unavailable));
+        assert_eq!(sources.missing().keys().collect::<Vec<_>>(), ["okx:FOO/USDT"]);
     }
 }

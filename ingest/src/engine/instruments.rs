@@ -109,6 +109,15 @@ impl InstrumentState {
         }
     }
 
+    /// Forgets the numbers of trades that nobody takes any more: what is not asked for is not lost.
+    fn settle_losses(&mut self) {
+        let is_taken =
+            self.topics.contains_key(&(Channel::Trades, None)) || self.takers.contains_key(&Channel::Trades);
+        if let Some(losses) = self.losses.as_mut().filter(|_| !is_taken) {
+            *losses = Losses::default();
+        }
+    }
+
     /// Whether anybody wants anything of it.
     pub(super) fn is_wanted(&self) -> bool {
         !self.topics.is_empty() || self.raw.is_some() || !self.takers.is_empty()
@@ -271,6 +280,9 @@ impl Instruments {
     /// Drops the instruments that nobody wants, and keeps books at the depths that are.
     pub(super) fn settle(&mut self) {
         self.0.retain(|_, state| state.is_wanted());
-        self.0.values_mut().for_each(InstrumentState::settle_depths);
+        for state in self.0.values_mut() {
+            state.settle_depths();
+            state.settle_losses();
+        }
     }
 }

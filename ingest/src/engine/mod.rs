@@ -8,6 +8,7 @@ mod losses;
 mod outbox;
 mod plan;
 mod run;
+mod sockets;
 mod streams;
 mod wants;
 
@@ -29,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::session::{Network, Timing};
-use crate::source::guard::Guard;
 
 /// Commands that may wait for the engine; an edge that finds the queue full is told so.
 const COMMANDS: usize = 1024;
@@ -62,8 +62,8 @@ pub struct EngineConfig {
     pub max_lag: Duration,
     /// How patient sessions are.
     pub timing: Timing,
-    /// Which addresses users' own sockets may be on.
-    pub guard: Guard,
+    /// Whether users' own sockets may be on addresses outside the public internet.
+    pub allow_private_sources: bool,
     /// The seed of the simulated social source.
     pub social_seed: u64,
 }
@@ -117,7 +117,7 @@ pub async fn start(
 ) -> Result<EngineHandle, LogError> {
     let (sender, commands) = mpsc::channel(COMMANDS);
     let fence = ports.log.acquire().await?;
-    let engine = run::Engine::new(config, ports, network, fence, cancel);
+    let engine = run::Engine::new(&config, ports, &network, fence, cancel);
     let task = tokio::spawn(engine.run(commands));
     Ok(EngineHandle { control: Arc::new(Commands(sender)), task })
 }

@@ -13,15 +13,17 @@ use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Told, lost_status, show, source_status};
+use super::board::{Showing, Told, lost_status, source_status};
 use super::health::{Health, Sources};
 use super::instruments::{Instruments, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
+use super::sockets::Sockets;
 use super::streams::StreamRun;
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
@@ -51,8 +53,10 @@ pub(super) struct Engine {
     wants: Wants,
     sources: Sources,
     told: Told,
+    showing: Showing,
     markets: BTreeMap<(Venue, MarketType), MarketHandle>,
     social: SocialHandle,
+    sockets: Sockets,
     instruments: Instruments,
     streams: Vec<StreamRun>,
     outbox: Outbox,
@@ -60,9 +64,9 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(
-        config: EngineConfig,
+        config: &EngineConfig,
         ports: Ports,
-        network: Network,
+        network: &Network,
         fence: Fence,
         cancel: CancellationToken,
     ) -> Self {
@@ -75,7 +79,8 @@ impl Engine {
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
         let social =
             social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
-        let markets = open_markets(&config, &network, &sender, &ports, &cancel);
+        let sockets = Sockets::new(config, network, &sender, &ports, &cancel);
+        let markets = open_markets(config, network, &sender, &ports, &cancel);
         Self {
             ports,
             fence,
@@ -87,8 +92,10 @@ impl Engine {
             wants: Wants::default(),
             sources: Sources::default(),
             told: Told::default(),
+            showing: Showing::default(),
             markets,
             social,
+            sockets,
             instruments: Instruments::default(),
             streams: Vec::new(),
             outbox: Outbox::default(),
@@ -126,6 +133,7 @@ impl Engine {
             market.stopped().await;
         }
         self.social.stopped().await;
+        self.sockets.stopped().await;
     }
 
     fn now(&self) -> UnixNanos {
@@ -223,6 +231,7 @@ impl Engine {
 
     async fn end_topic(&mut self, topic: &Topic) -> Result<(), LogError> {
         self.outbox.forget(topic);
+        self.told.forget(topic);
         self.ports.log.end(self.fence, topic).await
     }
 
@@ -236,6 +245,7 @@ impl Engine {
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
         self.social.set(desired.assets);
+        self.sockets.set(self.streams.iter().flat_map(|stream| &stream.plan().sockets));
         for (market, handle) in &self.markets {
             let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
             handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
@@ -280,10 +290,12 @@ impl Engine {
                 }
             }
             Report::Subscription { subscription, state, since, reason } => {
-                self.subscription_changed(subscription, Health { state, since, reason });
+                let simulated = self.simulated.contains(&subscription.instrument.venue);
+                self.subscription_changed(subscription, Health { state, since, reason, simulated });
             }
             Report::Market { venue, market, state, since, reason } => {
-                self.sources.market(venue, market, Health { state, since, reason });
+                let simulated = self.simulated.contains(&venue);
+                self.sources.market(venue, market, Health { state, since, reason, simulated });
                 self.tell();
             }
             Report::Rejected { venue, market, count, reason } => {
@@ -292,9 +304,10 @@ impl Engine {
             Report::Tweet(tweet) => {
                 self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
             }
-            Report::Custom(custom) => {
-                let takers = self.streams.iter_mut();
-                takers.for_each(|stream| stream.custom(&custom, now, &mut self.outbox));
+            Report::Custom { socket, event } => {
+                let Some(source) = self.sockets.source(socket) else { return };
+                let takers = self.streams.iter_mut().filter(|stream| stream.plan().sockets.contains(source));
+                takers.for_each(|stream| stream.custom(&event, now, &mut self.outbox));
             }
             Report::Source { source, state, since, reason } => {
                 tracing::info!(%source, %state, %reason, "source changed state");
@@ -328,9 +341,18 @@ impl Engine {
         self.tell();
     }
 
+    fn show(&mut self) {
+        let (venues, mut missing) = (self.sources.venues(), self.sources.missing());
+        let unserved = self.streams.iter().flat_map(|stream| &stream.plan().unserved);
+        for (venue, _) in unserved.filter(|(venue, _)| !venues.contains_key(venue)) {
+            missing.insert(SmolStr::new_static(venue.name()), Health::unserved(self.ports.clock.now()));
+        }
+        self.showing.show(&self.ports.board, &venues, missing);
+    }
+
     /// Tells the board, the topics and the windows how their sources fare now.
     fn tell(&mut self) {
-        show(&self.ports.board, &self.sources.venues(), &self.simulated);
+        self.show();
         for topic in self.wants.topics() {
             let Topic::Market(market) = topic else { continue };
             let own =
@@ -341,7 +363,7 @@ impl Engine {
         }
         let now = self.ports.clock.now();
         for stream in &mut self.streams {
-            tell_stream(stream, &self.sources, &mut self.told, &self.simulated, now, &mut self.outbox);
+            tell_stream(stream, &self.sources, &mut self.told, now, &mut self.outbox);
         }
     }
 }
@@ -351,14 +373,13 @@ fn tell_stream(
     stream: &mut StreamRun,
     sources: &Sources,
     told: &mut Told,
-    simulated: &BTreeSet<Venue>,
     now: UnixNanos,
     outbox: &mut Outbox,
 ) {
     let plan = Arc::clone(stream.plan());
-    let by_symbol = sources.by_symbol(&plan.market);
+    let by_symbol = sources.by_symbol(&plan, now);
     for ((symbol, venue), health) in &by_symbol {
-        stream.source(venue.name(), &source_status(health, simulated.contains(venue)), symbol, now);
+        stream.source(venue.name(), &source_status(health), symbol, now);
     }
     for (venue, health) in Sources::by_venue(by_symbol) {
         told.tell(stream.topic(), venue, &health, outbox);

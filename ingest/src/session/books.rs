@@ -150,17 +150,16 @@ impl Books {
         }
         outcome
     }
-    /// An attempt at a snapshot came to nothing; the venue asks to stay away for `pause`.
+    /// An attempt at a snapshot came to nothing.
     pub(super) fn failed(
         &mut self,
         subscription: &Subscription,
         reason: &str,
-        pause: Duration,
         now: Instant,
         unit: f64,
     ) -> Outcome {
         let Some(sync) = self.books.get_mut(subscription) else { return Outcome::Nothing };
-        let outcome = sync.fail(&format!("no snapshot: {reason}"), pause, now, unit);
+        let outcome = sync.fail(&format!("no snapshot: {reason}"), now, unit);
         self.look_ahead();
         outcome
     }
@@ -225,7 +224,7 @@ impl Sync {
             Verdict::Gap { expected, got } => self.gap(expected, got, now, unit),
             Verdict::TooOld { snapshot, first } => {
                 let reason = format!("snapshot at {snapshot} ends before the updates from {first}");
-                self.fail(&reason, Duration::ZERO, now, unit)
+                self.fail(&reason, now, unit)
             }
         }
     }
@@ -278,8 +277,8 @@ impl Sync {
         Outcome::Suspect { reason }
     }
 
-    fn fail(&mut self, reason: &str, pause: Duration, now: Instant, unit: f64) -> Outcome {
-        self.next = Next::At(now + self.backoff.fail(unit).max(pause));
+    fn fail(&mut self, reason: &str, now: Instant, unit: f64) -> Outcome {
+        self.next = Next::At(now + self.backoff.fail(unit));
         match self.good {
             true => Outcome::Nothing,
             false => Outcome::Suspect { reason: reason.to_owned() },

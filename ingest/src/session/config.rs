@@ -54,6 +54,8 @@ pub struct Timing {
     pub backoff: BackoffPolicy,
     /// How long a connection may take to open, TLS and handshake included.
     pub connect_timeout: Duration,
+    /// How long a channel may be silent, in percent of the venue's own budget for it.
+    pub silence_percent: u32,
     /// How long a connection may be silent, pings and pongs included, until it is dead. At half of it we ping.
     pub heartbeat: Duration,
     /// How long the venue may take to acknowledge a subscription or to send data for it.
@@ -82,6 +84,7 @@ impl Default for Timing {
         Self {
             backoff: BackoffPolicy::default(),
             connect_timeout: Duration::from_secs(10),
+            silence_percent: 100,
             heartbeat: Duration::from_secs(30),
             ack_timeout: Duration::from_secs(10),
             refused_retry: Duration::from_secs(300),
@@ -97,5 +100,25 @@ impl Default for Timing {
             listings_refresh: Duration::from_secs(3600),
             listings_retry: Duration::from_secs(60),
         }
+    }
+}
+
+impl Timing {
+    /// The same, where every wait for a sign of life is `percent` of what it was: of a channel, of a connection, of an answer.
+    #[must_use]
+    pub fn patient_by(self, percent: u32) -> Self {
+        let part = |wait: Duration| wait.saturating_mul(percent) / 100;
+        Self {
+            silence_percent: self.silence_percent.saturating_mul(percent) / 100,
+            heartbeat: part(self.heartbeat),
+            ack_timeout: part(self.ack_timeout),
+            refused_retry: part(self.refused_retry),
+            ..self
+        }
+    }
+
+    /// How long a channel may be silent whose venue grants it `budget`.
+    pub(super) fn silence(&self, budget: Duration) -> Duration {
+        budget.saturating_mul(self.silence_percent) / 100
     }
 }

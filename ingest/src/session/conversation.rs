@@ -50,7 +50,7 @@ pub(super) struct Conversation<'a> {
     statuses: Arc<Statuses>,
     liveness: &'a mut Liveness,
     books: Books,
-    ack_timeout: Duration,
+    timing: Timing,
     wanted: BTreeSet<Subscription>,
     raw: bool,
     effects: Effects,
@@ -70,7 +70,7 @@ impl<'a> Conversation<'a> {
         liveness.restart();
         Self {
             books: Books::new(protocol.continuity(), timing.resync),
-            ack_timeout: timing.ack_timeout,
+            timing,
             protocol,
             statuses,
             liveness,
@@ -138,7 +138,7 @@ impl<'a> Conversation<'a> {
         let queued = u32::try_from(self.effects.texts.len()).unwrap_or(u32::MAX);
         let sent = now + self.protocol.limits().message_interval.saturating_mul(queued);
         for subscription in subscriptions {
-            let budget = self.protocol.silence_budget(subscription.channel);
+            let budget = self.timing.silence(self.protocol.silence_budget(subscription.channel));
             self.liveness.asked(subscription, budget, sent);
             self.await_book(subscription, sent);
         }

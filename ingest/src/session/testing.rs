@@ -15,17 +15,21 @@ use bond_core::time::{ManualClock, UnixNanos};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::memory::{Answer, Memory, Peer};
-use self::words::Words;
+pub(super) use self::words::Words;
 use super::{MarketConfig, MarketHandle, Timing, market};
 use crate::report::Report;
 use crate::venue::{ContinuityRule, Subscription};
 
 /// How long an instrument may be silent at this venue.
 pub(super) const BUDGET: Duration = Duration::from_secs(20);
+
+/// Longer than anything here takes, so that what never comes fails a test at once: time is paused.
+pub(in crate::session) const PATIENCE: Duration = Duration::from_secs(3 * 86_400);
 
 pub(super) fn subscription(symbol: &str, channel: Channel) -> Subscription {
     Subscription { instrument: Instrument::shared(Venue::Binance, Symbol::parse(symbol).unwrap()), channel }
@@ -98,7 +102,7 @@ impl Bench {
 
     /// The next connection's other end.
     pub(super) async fn accept(&mut self) -> Peer {
-        self.peers.recv().await.unwrap()
+        timeout(PATIENCE, self.peers.recv()).await.expect("a connection").unwrap()
     }
 
     /// Reads reports until `subscription` comes into `state`; gives the reason.
@@ -137,6 +141,6 @@ impl Bench {
     }
 
     pub(super) async fn report(&mut self) -> Report {
-        self.reports.recv().await.unwrap()
+        timeout(PATIENCE, self.reports.recv()).await.expect("a report").unwrap()
     }
 }

@@ -2,14 +2,21 @@
 
 mod books;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::event::{Channel, MarketData, MarketEvent};
 use bond_core::source::SourceState;
+use bond_core::time::{ManualClock, UnixNanos};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Timing;
+use super::conversation::Conversation;
+use super::liveness::Liveness;
+use super::statuses::Statuses;
+use super::testing::Words;
 use super::testing::{BUDGET, Bench, subscription, trades};
 use crate::report::Report;
 use crate::rest::RestError;
@@ -278,13 +285,14 @@ async fn a_venue_that_asks_for_it_is_connected_to_anew_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_channel_holds_up_reading_and_loses_nothing() {
-    let answers = |_: &url::Url| Ok(Bytes::from_static(b"BTC/USDT"));
+    let answers = |_: &url::Url| Ok(Bytes::from_static(b"BTC/USDT ETH/USDT"));
     let mut bench = Bench::with(Timing::default(), ContinuityRule::PlusOne, 4, answers);
-    bench.want(&[trades(BTC)]);
+    bench.want(&[trades(BTC), trades("ETH/USDT")]);
     let peer = bench.accept().await;
     let venue = tokio::spawn(async move {
         for price in 1..=500 {
-            peer.say(&format!("trade BTC/USDT {price}")).await;
+            let symbol = if price % 50 == 0 { "ETH/USDT" } else { BTC };
+            peer.say(&format!("trade {symbol} {price}")).await;
         }
         peer
     });
@@ -363,7 +371,7 @@ async fn our_messages_keep_the_venues_pace() {
 async fn a_connection_is_replaced_before_the_venue_ends_it() {
     let mut bench = Bench::trades_only();
     let btc = trades(BTC);
-    bench.want(&[btc.clone()]);
+    bench.want(std::slice::from_ref(&btc));
     let peer = bench.accept().await;
     let begun = Instant::now();
     let reason = tokio::select! {
@@ -394,20 +402,44 @@ async fn a_quiet_instrument_costs_its_neighbours_ever_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_unwanted_and_wanted_again_is_told_again() {
+async fn what_is_unwanted_and_wanted_again_begins_anew() {
     let mut bench = Bench::trades_only();
     let btc = trades(BTC);
-    bench.want(&[btc.clone()]);
-    let peer = bench.accept().await;
+    bench.want(std::slice::from_ref(&btc));
+    let mut peer = bench.accept().await;
     peer.say("trade BTC/USDT 1").await;
     bench.until(&btc, SourceState::Connected).await;
     bench.want(&[]);
-    tokio::task::yield_now().await;
-    bench.want(&[btc.clone()]);
-    tokio::select! {
-        _ = bench.until(&btc, SourceState::Connected) => {}
-        () = peer.mouth.repeat("trade BTC/USDT 1") => unreachable!(),
-    }
+    peer.heard().await;
+    assert_eq!(peer.heard().await.as_deref(), Some("unsub trades BTC/USDT"));
+    bench.want(std::slice::from_ref(&btc));
+    bench.until(&btc, SourceState::Connecting).await;
+    peer.heard().await;
+    peer.say("trade BTC/USDT 2").await;
+    bench.until(&btc, SourceState::Connected).await;
+}
+
+/// The market may see a wish go and come back while the connection only sees that nothing has changed.
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_forgotten_meanwhile_is_told_again() {
+    let (btc, now) = (trades(BTC), Instant::now());
+    let wanted = BTreeSet::from([btc.clone()]);
+    let statuses = Arc::new(Statuses::new(Arc::new(ManualClock::default())));
+    let mut liveness = Liveness::new(BUDGET, BUDGET);
+    let words = Box::new(Words::listing(&["BTC/USDT"]));
+    let mut conversation = Conversation::new(words, Arc::clone(&statuses), &mut liveness, Timing::default());
+    conversation.want(&wanted, now);
+    conversation.frame(&"trade BTC/USDT 1".into(), UnixNanos::EPOCH, now);
+    conversation.take_effects();
+    statuses.retain(&BTreeSet::new());
+    conversation.want(&wanted, now);
+    let reports = conversation.take_effects().reports;
+    assert!(
+        matches!(reports.as_slice(), [Report::Subscription { state: SourceState::Connected, .. }]),
+        "{reports:?}"
+    );
+    conversation.want(&BTreeSet::new(), now);
+    assert_eq!(statuses.of(&btc), None);
 }
 
 #[tokio::test(start_paused = true)]

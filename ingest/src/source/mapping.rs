@@ -49,10 +49,10 @@ fn time(json: &str) -> Option<UnixNanos> {
         return i64::try_from(moment.unix_timestamp_nanos()).ok().map(UnixNanos::from_nanos);
     }
     let number = parse_decimal(text).ok()?;
-    let nanos_per_unit = match number.abs().trunc().mantissa() {
-        ..100_000_000_000 => 1_000_000_000_i64,
-        ..100_000_000_000_000 => 1_000_000,
-        ..100_000_000_000_000_000 => 1_000,
+    let nanos_per_unit = match number.abs().trunc().mantissa().to_string().len() {
+        ..=11 => 1_000_000_000_i64,
+        12..=14 => 1_000_000,
+        15..=17 => 1_000,
         _ => 1,
     };
     let nanos = number.checked_mul(Decimal::from(nanos_per_unit))?.trunc();

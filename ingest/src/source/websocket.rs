@@ -20,7 +20,7 @@ use url::Url;
 use super::guard::Guard;
 use super::mapping::map;
 use crate::backoff::{Backoff, BackoffPolicy};
-use crate::report::Report;
+use crate::report::{Report, SocketId};
 use crate::session::link::{Link, LinkPolicy, Lost};
 use crate::session::{Heard, Network, SocketError, Transport};
 
@@ -36,6 +36,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A user's source.
 #[derive(Debug, Clone)]
 pub struct CustomConfig {
+    /// Which source its events name.
+    pub id: SocketId,
     /// Where to connect to.
     pub url: Url,
     /// Where in a message its figures stand; all of it is the value where this is left out.
@@ -158,14 +160,14 @@ impl<T: Transport> Source<T> {
         };
         backoff.reset();
         self.tell(SourceState::Connected, "data flow").await?;
-        self.report(Report::Custom(Custom {
+        let event = Custom {
             source: self.name.clone(),
             symbol: None,
             value: mapped.value,
             ts_event: self.clock.now(),
             ts_exchange: mapped.time,
-        }))
-        .await
+        };
+        self.report(Report::Custom { socket: self.config.id, event }).await
     }
 
     async fn tell(&mut self, state: SourceState, reason: &str) -> Result<(), Unheard> {
@@ -230,7 +232,7 @@ mod tests {
         let (reports_tx, reports) = mpsc::channel(8);
         let cancel = CancellationToken::new();
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(9)));
-        let config = CustomConfig { url, map, allow_private, backoff: SOON };
+        let config = CustomConfig { id: SocketId(1), url, map, allow_private, backoff: SOON };
         spawn(config, &Network::new().unwrap(), reports_tx, clock, cancel.clone());
         Server { listener, reports, _cancel: cancel.drop_guard() }
     }
@@ -254,7 +256,7 @@ mod tests {
 
         async fn event(&mut self) -> Custom {
             loop {
-                if let Report::Custom(event) = self.reports.recv().await.unwrap() {
+                if let Report::Custom { event, .. } = self.reports.recv().await.unwrap() {
                     return event;
                 }
             }

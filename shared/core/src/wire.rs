@@ -11,7 +11,6 @@ use crate::instrument::{Instrument, MarketType};
 use crate::log::EventKind;
 use crate::position::Epoch;
 use crate::time::UnixNanos;
-use crate::topic::Topic;
 
 /// The instrument and the two times of an event.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +49,10 @@ pub struct BookView<'a> {
 }
 
 /// A complete flat event: `body` with `type`, `topic`, `epoch`, `seq` and `ts` before it. Market events also say their number as
-/// `seq_internal`.
-pub fn frame(topic: &Topic, epoch: &Epoch, seq: u64, ts: UnixNanos, kind: EventKind, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 160);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.name().as_bytes());
-    out.extend_from_slice(b"\",\"topic\":");
-    string(&topic.to_string(), &mut out);
-    field_text("epoch", epoch.as_str(), &mut out);
+/// `seq_internal`. `topic` is the topic's name.
+pub fn frame(topic: &str, epoch: &Epoch, seq: u64, ts: UnixNanos, kind: EventKind, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 192);
+    head(kind.name(), topic, epoch, &mut out);
     field_integer("seq", seq, &mut out);
     if kind != EventKind::Aggregate {
         field_integer("seq_internal", seq, &mut out);
@@ -66,9 +61,31 @@ pub fn frame(topic: &Topic, epoch: &Epoch, seq: u64, ts: UnixNanos, kind: EventK
     out.push(b'"');
     ts.write_rfc3339(&mut out);
     out.extend_from_slice(b"\",");
+    tail(body, &mut out);
+    out
+}
+
+/// A complete `status` that follows event `after_seq` of the topic of this name.
+pub fn status(topic: &str, epoch: &Epoch, after_seq: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 128);
+    head("status", topic, epoch, &mut out);
+    field_integer("after_seq", after_seq, &mut out);
+    out.push(b',');
+    tail(body, &mut out);
+    out
+}
+
+fn head(kind: &str, topic: &str, epoch: &Epoch, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+    field_text("topic", topic, out);
+    field_text("epoch", epoch.as_str(), out);
+}
+
+fn tail(body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
     out.push(b'}');
-    out
 }
 
 /// Appends the fields of a trade.

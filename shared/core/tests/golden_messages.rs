@@ -13,6 +13,7 @@ use bond_core::instrument::{Instrument, Symbol, Venue};
 use bond_core::log::EventKind;
 use bond_core::position::Epoch;
 use bond_core::time::UnixNanos;
+use bond_core::topic::Topic;
 use bond_core::window::{Config, Subject, Windows};
 use bond_core::wire::{self, BookView, Stamp};
 use serde_json::value::RawValue;
@@ -45,8 +46,8 @@ fn assert_golden(name: &str, topic: &str, kind: EventKind, write: impl FnOnce(&m
 #[track_caller]
 fn assert_golden_at(ts: UnixNanos, name: &str, topic: &str, kind: EventKind, body: &[u8]) {
     let golden: BTreeMap<String, Box<RawValue>> = serde_json::from_str(GOLDEN).expect("golden messages");
-    let (topic, epoch) = (topic.parse().expect("topic"), Epoch::new("18f5a1x0").expect("epoch"));
-    let frame = wire::frame(&topic, &epoch, 42, ts, kind, body);
+    let (topic, epoch) = (topic.parse::<Topic>().expect("topic"), Epoch::new("18f5a1x0").expect("epoch"));
+    let frame = wire::frame(&topic.to_string(), &epoch, 42, ts, kind, body);
     assert_eq!(String::from_utf8(frame).expect("UTF-8"), golden[name].get());
 }
 

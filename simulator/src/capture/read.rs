@@ -33,11 +33,7 @@ pub(super) struct Record {
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
     let file = File::open(path).with_context(|| format!("open capture {}", path.display()))?;
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
-    let reader: Box<dyn Read> = if gzipped {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+    let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut records = Vec::new();
     let mut first = None;
     for (number, line) in BufReader::new(reader).lines().enumerate() {
@@ -54,14 +50,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
 }
 
 fn split(line: &str) -> anyhow::Result<(u64, &str)> {
-    let (at, frame) = line
-        .split_once(' ')
-        .context("expected a receive time and a frame")?;
-    Ok((
-        at.parse()
-            .context("expected a receive time in nanoseconds")?,
-        frame,
-    ))
+    let (at, frame) = line.split_once(' ').context("expected a receive time and a frame")?;
+    Ok((at.parse().context("expected a receive time in nanoseconds")?, frame))
 }
 
 /// The parts of a frame that tell where it belongs.
@@ -92,19 +82,10 @@ fn record(offset: u64, frame: &str) -> Option<Record> {
         return None;
     }
     let (stream, data) = match envelope {
-        Envelope {
-            stream: Some(stream),
-            data: Some(data),
-            ..
-        } => (Some(stream), data.get()),
+        Envelope { stream: Some(stream), data: Some(data), .. } => (Some(stream), data.get()),
         Envelope { arg: Some(arg), .. } => (Some(okx_stream(arg)?), frame),
-        Envelope {
-            topic: Some(topic), ..
-        } => (Some(topic), frame),
-        Envelope {
-            last_update_id: Some(_),
-            ..
-        } => (None, frame),
+        Envelope { topic: Some(topic), .. } => (Some(topic), frame),
+        Envelope { last_update_id: Some(_), .. } => (None, frame),
         _ => return None,
     };
     let alias = stream.as_deref().and_then(alias).map(Arc::from);
@@ -126,13 +107,9 @@ fn okx_stream(arg: Arg) -> Option<String> {
 
 /// Binance no longer offers `depth@0ms`: a recording of it serves those who ask for `depth@100ms`.
 fn alias(stream: &str) -> Option<String> {
-    stream
-        .strip_suffix("@depth@0ms")
-        .map(|symbol| format!("{symbol}@depth@100ms"))
+    stream.strip_suffix("@depth@0ms").map(|symbol| format!("{symbol}@depth@100ms"))
 }
 
 fn last_id(ids: &Ids) -> String {
-    ids.trade
-        .or(ids.book)
-        .map_or_else(String::new, |(_, last)| last.to_string())
+    ids.trade.or(ids.book).map_or_else(String::new, |(_, last)| last.to_string())
 }

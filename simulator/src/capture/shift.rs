@@ -75,13 +75,7 @@ impl Shift {
         }
         let mut out = String::with_capacity(frame.len() + 16);
         let mut copied = 0;
-        for Number {
-            start,
-            end,
-            value,
-            family,
-        } in numbers(frame)
-        {
+        for Number { start, end, value, family } in numbers(frame) {
             out.push_str(&frame[copied..start]);
             out.push_str(&(value + self.of(family)).to_string());
             copied = end;
@@ -113,14 +107,8 @@ impl Ids {
 
     /// So that they span another frame's ids too.
     pub(super) fn merge(mut self, other: &Self) -> Self {
-        other
-            .trade
-            .into_iter()
-            .for_each(|range| widen(&mut self.trade, range));
-        other
-            .book
-            .into_iter()
-            .for_each(|range| widen(&mut self.book, range));
+        other.trade.into_iter().for_each(|range| widen(&mut self.trade, range));
+        other.book.into_iter().for_each(|range| widen(&mut self.book, range));
         self
     }
 }
@@ -164,21 +152,9 @@ fn number_at(frame: &str, colon: usize) -> Option<Number> {
     let length = frame[start..].find(|c: char| !c.is_ascii_digit())?;
     let end = start + length;
     let next = frame.as_bytes()[end];
-    let whole = if quoted {
-        next == b'"'
-    } else {
-        next == b',' || next == b'}'
-    };
-    let value: u64 = frame[start..end]
-        .parse()
-        .ok()
-        .filter(|value| whole && *value > 0)?;
-    Some(Number {
-        start,
-        end,
-        value,
-        family: *family,
-    })
+    let whole = if quoted { next == b'"' } else { next == b',' || next == b'}' };
+    let value: u64 = frame[start..end].parse().ok().filter(|value| whole && *value > 0)?;
+    Some(Number { start, end, value, family: *family })
 }
 
 #[cfg(test)]
@@ -199,10 +175,7 @@ mod tests {
             r#"{"e":"depthUpdate","U":101,"u":102,"pu":109,"b":[["1","2"]],"a":[["3","4"]]}"#
         );
         let okx = r#"{"data":[{"ts":"5000","seqId":4,"prevSeqId":-1,"px":"61837.6"}]}"#;
-        assert_eq!(
-            shift.apply(okx),
-            r#"{"data":[{"ts":"6000","seqId":104,"prevSeqId":-1,"px":"61837.6"}]}"#
-        );
+        assert_eq!(shift.apply(okx), r#"{"data":[{"ts":"6000","seqId":104,"prevSeqId":-1,"px":"61837.6"}]}"#);
     }
 
     #[test]

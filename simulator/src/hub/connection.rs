@@ -28,24 +28,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        client: Client,
-        queue: mpsc::Sender<Outgoing>,
-        kill: CancellationToken,
-    ) -> Self {
-        Self {
-            client,
-            queue,
-            kill,
-            withheld_acks: Vec::new(),
-        }
+    pub(super) fn new(client: Client, queue: mpsc::Sender<Outgoing>, kill: CancellationToken) -> Self {
+        Self { client, queue, kill, withheld_acks: Vec::new() }
     }
 
     pub(super) fn take_ack(&mut self, stream: &str) -> Option<String> {
-        let index = self
-            .withheld_acks
-            .iter()
-            .position(|(streams, _)| streams.iter().any(|name| name == stream))?;
+        let index =
+            self.withheld_acks.iter().position(|(streams, _)| streams.iter().any(|name| name == stream))?;
         Some(self.withheld_acks.remove(index).1)
     }
 }

@@ -41,10 +41,7 @@ impl State {
             self.transmit(&frame, &targets, Form::Whole);
             return self.transmit(&first, &first_targets, Form::Whole);
         }
-        match self
-            .faults
-            .take(Moment::Frame, &frame.stream, frame.class, self.now)
-        {
+        match self.faults.take(Moment::Frame, &frame.stream, frame.class, self.now) {
             None => self.transmit(&frame, &targets, Form::Whole),
             Some((_, Effect::Silence(_))) => self.stats_of(&frame.stream).withheld += 1,
             Some((fault, effect)) => {
@@ -55,17 +52,9 @@ impl State {
     }
 
     fn note_frame(&self, fault: FaultId, frame: &Frame) {
-        let (stream, id, text) = (
-            frame.stream.to_string(),
-            frame.id.clone(),
-            frame.text.chars().take(MOST_NOTED).collect(),
-        );
-        self.journal.write(Entry::Applied {
-            fault,
-            stream,
-            id,
-            text,
-        });
+        let (stream, id, text) =
+            (frame.stream.to_string(), frame.id.clone(), frame.text.chars().take(MOST_NOTED).collect());
+        self.journal.write(Entry::Applied { fault, stream, id, text });
     }
 
     fn distort(&mut self, effect: &Effect, frame: Frame, targets: Vec<u64>) {
@@ -85,22 +74,13 @@ impl State {
     }
 
     fn put_off(&mut self, time: Duration, later: Later) {
-        let time = if self.later.len() < MOST_DELAYED {
-            nanos(time)
-        } else {
-            0
-        };
+        let time = if self.later.len() < MOST_DELAYED { nanos(time) } else { 0 };
         self.later_count += 1;
-        self.later
-            .insert((self.now.saturating_add(time), self.later_count), later);
+        self.later.insert((self.now.saturating_add(time), self.later_count), later);
     }
 
     pub(super) fn send_later(&mut self) {
-        while let Some(entry) = self
-            .later
-            .first_entry()
-            .filter(|entry| entry.key().0 <= self.now)
-        {
+        while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
                 Later::Frame(frame, targets) => self.transmit(&frame, &targets, Form::Whole),
                 Later::Reply(connection, text) => self.reply(connection, text),
@@ -129,10 +109,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(&target) else {
             return;
         };
-        let combined = frame
-            .combined
-            .as_ref()
-            .filter(|_| connection.client.opening.combined);
+        let combined = frame.combined.as_ref().filter(|_| connection.client.opening.combined);
         let text = combined.unwrap_or(&frame.text).clone();
         let ack = connection.take_ack(&frame.stream);
         self.push(
@@ -140,9 +117,7 @@ impl State {
             match form {
                 Form::Whole => Outgoing::Text(text),
                 Form::Split => Outgoing::Split(text),
-                Form::Cut => {
-                    Outgoing::Text(text.chars().take(text.len() / 2).collect::<String>().into())
-                }
+                Form::Cut => Outgoing::Text(text.chars().take(text.len() / 2).collect::<String>().into()),
             },
         );
         if let Some(ack) = ack {
@@ -186,13 +161,7 @@ impl State {
         self.push(connection, Outgoing::Text(text.into()));
     }
 
-    pub(super) fn reply_later(
-        &mut self,
-        connection: u64,
-        text: String,
-        now: UnixNanos,
-        time: Duration,
-    ) {
+    pub(super) fn reply_later(&mut self, connection: u64, text: String, now: UnixNanos, time: Duration) {
         self.now = now;
         self.put_off(time, Later::Reply(connection, text));
     }

@@ -63,9 +63,7 @@ impl State {
     }
 
     pub(super) fn client(&mut self, connection: u64) -> Option<&mut Client> {
-        self.connections
-            .get_mut(&connection)
-            .map(|connection| &mut connection.client)
+        self.connections.get_mut(&connection).map(|connection| &mut connection.client)
     }
 
     pub(super) fn remove(&mut self, connection: u64, reason: &str) {
@@ -75,10 +73,7 @@ impl State {
         for stream in &removed.client.streams {
             self.interest.remove(stream, connection);
         }
-        self.journal.write(Entry::Disconnected {
-            connection,
-            reason: reason.to_owned(),
-        });
+        self.journal.write(Entry::Disconnected { connection, reason: reason.to_owned() });
     }
 
     /// Sends what is due until `now`; answers when something is due again.
@@ -86,10 +81,7 @@ impl State {
         self.now = now;
         self.send_later();
         let room = self.room();
-        let mut outlet = Outlet {
-            interest: &self.interest,
-            frames: Vec::new(),
-        };
+        let mut outlet = Outlet { interest: &self.interest, frames: Vec::new() };
         let progress = self.source.advance(now, room, &mut outlet);
         for frame in outlet.frames {
             let targets = self.interest.connections(&frame.stream).to_vec();
@@ -97,15 +89,10 @@ impl State {
         }
         self.note(&progress);
         let later = self.later.first_key_value().map(|((due, _), _)| *due);
-        [
-            later,
-            self.source
-                .due()
-                .map(|due| if room == 0 { now + MILLI } else { due }),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [later, self.source.due().map(|due| if room == 0 { now + MILLI } else { due })]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn note(&self, progress: &Progress) {
@@ -129,11 +116,7 @@ impl State {
         };
         if free / 2 > 0 {
             self.stalled_since = None;
-        } else if self
-            .now
-            .saturating_sub(*self.stalled_since.get_or_insert(self.now))
-            > PATIENCE
-        {
+        } else if self.now.saturating_sub(*self.stalled_since.get_or_insert(self.now)) > PATIENCE {
             self.kill(connection, "too slow");
         }
         free / 2
@@ -141,13 +124,7 @@ impl State {
 
     /// Ends a connection with a close frame.
     pub(super) fn close(&mut self, connection: u64, code: u16, reason: &str) {
-        self.push(
-            connection,
-            Outgoing::Close {
-                code,
-                reason: reason.to_owned(),
-            },
-        );
+        self.push(connection, Outgoing::Close { code, reason: reason.to_owned() });
         self.remove(connection, reason);
     }
 
@@ -167,10 +144,7 @@ impl State {
         }
         self.interest.add(stream, connection);
         self.now = now;
-        let mut outlet = Outlet {
-            interest: &self.interest,
-            frames: Vec::new(),
-        };
+        let mut outlet = Outlet { interest: &self.interest, frames: Vec::new() };
         self.source.greet(stream, now, &mut outlet);
         for frame in outlet.frames {
             self.deliver(frame, vec![connection]);
@@ -188,12 +162,7 @@ impl State {
     }
 
     /// Carries out a fault that happens at once.
-    pub(super) fn strike(
-        &mut self,
-        id: FaultId,
-        fault: &Fault,
-        notice: impl Fn(&Client) -> Option<String>,
-    ) {
+    pub(super) fn strike(&mut self, id: FaultId, fault: &Fault, notice: impl Fn(&Client) -> Option<String>) {
         if let Effect::Jump(by) = fault.effect {
             self.source.jump(by, &fault.filter);
             return self.note_struck(id, String::new());
@@ -204,8 +173,7 @@ impl State {
                 Effect::Reset => self.kill(connection, "reset by a fault"),
                 _ => {
                     let text = self.client(connection).and_then(|client| notice(client));
-                    text.into_iter()
-                        .for_each(|text| self.reply(connection, text));
+                    text.into_iter().for_each(|text| self.reply(connection, text));
                 }
             }
             self.note_struck(id, connection.to_string());
@@ -213,36 +181,20 @@ impl State {
     }
 
     fn note_struck(&self, fault: FaultId, id: String) {
-        self.journal.write(Entry::Applied {
-            fault,
-            stream: String::new(),
-            id,
-            text: String::new(),
-        });
+        self.journal.write(Entry::Applied { fault, stream: String::new(), id, text: String::new() });
     }
 
     fn concerned(&self, fault: &Fault) -> Vec<u64> {
         let all = fault.filter == Filter::Any;
         let matches = |client: &Client| {
-            all || client
-                .streams
-                .iter()
-                .any(|stream| fault.filter.matches(stream, Class::of(stream)))
+            all || client.streams.iter().any(|stream| fault.filter.matches(stream, Class::of(stream)))
         };
-        self.connections
-            .values()
-            .filter(|c| matches(&c.client))
-            .map(|c| c.client.id)
-            .collect()
+        self.connections.values().filter(|c| matches(&c.client)).map(|c| c.client.id).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            streams: self
-                .streams
-                .iter()
-                .map(|(name, stats)| (name.to_string(), stats.clone()))
-                .collect(),
+            streams: self.streams.iter().map(|(name, stats)| (name.to_string(), stats.clone())).collect(),
             connections: self.connections.len(),
             finished: self.source.finished(),
         }

@@ -21,14 +21,7 @@ pub(crate) struct Trade {
 impl Trade {
     /// What stands for the last trade before there is one.
     pub(super) fn none(id: u64, at: UnixNanos) -> Self {
-        Self {
-            id,
-            ticks: 0,
-            lots: 0,
-            taker: Side::Bid,
-            sequence: id,
-            at,
-        }
+        Self { id, ticks: 0, lots: 0, taker: Side::Bid, sequence: id, at }
     }
 }
 
@@ -68,11 +61,7 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(super) fn add(&mut self, trade: &Trade, quote: Decimal) {
-        self.low = if self.trades == 0 {
-            trade.ticks
-        } else {
-            self.low.min(trade.ticks)
-        };
+        self.low = if self.trades == 0 { trade.ticks } else { self.low.min(trade.ticks) };
         self.high = self.high.max(trade.ticks);
         self.trades += 1;
         self.lots += trade.lots;

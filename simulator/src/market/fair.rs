@@ -29,12 +29,10 @@ pub(crate) struct Fair {
 
 impl Fair {
     pub(super) fn new(seed: u64, venue: Venue, spec: &Spec) -> Self {
-        let place =
-            (venue as u64 * 2 + spec.market as u64) * ASSETS.len() as u64 + spec.asset as u64;
+        let place = (venue as u64 * 2 + spec.market as u64) * ASSETS.len() as u64 + spec.asset as u64;
         let perpetual = spec.market == Market::Perpetual;
         Self {
-            latent: LatentPrice::new(seed, spec.base())
-                .expect("the asset is one of the market's own"),
+            latent: LatentPrice::new(seed, spec.base()).expect("the asset is one of the market's own"),
             venue_noise: Noise::new(seed, 1_000 + place, 0.004),
             premium: perpetual.then(|| Noise::new(seed, 500 + spec.asset as u64, 0.005)),
             ticks: 10_f64.powi(spec.price_scale as i32),
@@ -46,10 +44,7 @@ impl Fair {
     /// In ticks, not yet whole.
     fn price(&mut self, at: UnixNanos) -> f64 {
         let at_ms = at / MILLI;
-        let premium = self
-            .premium
-            .as_mut()
-            .map_or(0.0, |noise| PREMIUM + noise.at(at_ms));
+        let premium = self.premium.as_mut().map_or(0.0, |noise| PREMIUM + noise.at(at_ms));
         let relative = 1.0 + premium + self.venue_noise.at(at_ms);
         self.latent.at(at_ms) * relative * self.ticks
     }
@@ -82,9 +77,6 @@ impl Fair {
         let period = at / MILLI / FUNDING_PERIOD_MS + 1;
         let noise = Noise::new(self.seed, 700 + self.asset as u64, 1.0).at(period * 1_000);
         let hundred_millionths = 10_000 + (noise * 1e6) as i64 % 30_000;
-        (
-            period * FUNDING_PERIOD_MS,
-            Decimal::new(hundred_millionths, 8),
-        )
+        (period * FUNDING_PERIOD_MS, Decimal::new(hundred_millionths, 8))
     }
 }

@@ -37,13 +37,7 @@ pub(crate) struct Instrument {
 }
 
 impl Instrument {
-    pub(crate) fn new(
-        seed: u64,
-        venue: Venue,
-        spec: Spec,
-        start: UnixNanos,
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
+    pub(crate) fn new(seed: u64, venue: Venue, spec: Spec, start: UnixNanos, rng: &mut ChaCha8Rng) -> Self {
         let first_id = start / MILLI * IDS_PER_MS;
         let mut instrument = Self {
             unit: unit(&spec),
@@ -71,12 +65,7 @@ impl Instrument {
     }
 
     /// One event: a trade or a quote, after which the book lies around the fair price again.
-    pub(crate) fn act(
-        &mut self,
-        at: UnixNanos,
-        liquidation: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<Event> {
+    pub(crate) fn act(&mut self, at: UnixNanos, liquidation: bool, rng: &mut ChaCha8Rng) -> Vec<Event> {
         let before = self.touch();
         let (bid, ask) = self.fair.targets(at);
         let mut events = self.follow(at, bid, ask, rng);
@@ -114,63 +103,31 @@ impl Instrument {
     }
 
     fn trade_at_touch(&mut self, at: UnixNanos, rng: &mut ChaCha8Rng) -> Trade {
-        let taker = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
-        let resting = self
-            .book
-            .best(taker.opposite())
-            .map_or(1, |level| level.lots);
+        let taker = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
+        let resting = self.book.best(taker.opposite()).map_or(1, |level| level.lots);
         let whole = self.book.len(taker.opposite()) > 1 && rng.random_bool(0.2);
-        let lots = if whole {
-            resting
-        } else {
-            rng.random_range(1..=resting).min(self.random_lots(rng))
-        };
+        let lots = if whole { resting } else { rng.random_range(1..=resting).min(self.random_lots(rng)) };
         self.trade(taker, lots.min(resting), at)
     }
 
     /// A trade against the best level, which it reduces.
     fn trade(&mut self, taker: Side, lots: i64, at: UnixNanos) -> Trade {
         let maker = taker.opposite();
-        let level = self.book.best(maker).unwrap_or(Level {
-            ticks: self.last.ticks,
-            lots,
-        });
+        let level = self.book.best(maker).unwrap_or(Level { ticks: self.last.ticks, lots });
         self.set(maker, level.ticks, level.lots - lots);
         let id = self.last.id + 1;
-        self.last = Trade {
-            id,
-            ticks: level.ticks,
-            lots,
-            taker,
-            sequence: self.book.sequence,
-            at,
-        };
-        self.totals.add(
-            &self.last,
-            self.spec.price(level.ticks) * self.spec.coins(lots),
-        );
+        self.last = Trade { id, ticks: level.ticks, lots, taker, sequence: self.book.sequence, at };
+        self.totals.add(&self.last, self.spec.price(level.ticks) * self.spec.coins(lots));
         self.last.clone()
     }
 
     /// A level near the touch appears, changes or is cancelled; the nearer the likelier.
     fn quote(&mut self, bid: i64, ask: i64, rng: &mut ChaCha8Rng) {
-        let side = if rng.random_bool(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
+        let side = if rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
         let reach = 1_i64 << rng.random_range(0..10);
         let steps = rng.random_range(0..reach);
         let away = steps * self.level_gap(1);
-        let ticks = if side == Side::Bid {
-            bid - away
-        } else {
-            ask + away
-        };
+        let ticks = if side == Side::Bid { bid - away } else { ask + away };
         let lots = self.random_lots(rng);
         let cancel = self.book.quantity(side, ticks) > 0 && rng.random_bool(0.4);
         self.set(side, ticks, if cancel { 0 } else { lots });
@@ -199,22 +156,15 @@ impl Instrument {
             return false;
         };
         let gap = rng.random_range(1..=2 * self.level_gap(2));
-        let ticks = if side == Side::Bid {
-            worst.ticks - gap
-        } else {
-            worst.ticks + gap
-        };
+        let ticks = if side == Side::Bid { worst.ticks - gap } else { worst.ticks + gap };
         let lots = self.random_lots(rng);
         ticks > 0 && self.set(side, ticks, lots)
     }
 
     /// Mean gap in ticks between levels, divided.
     fn level_gap(&self, divisor: i64) -> i64 {
-        let reference = self
-            .book
-            .best(Side::Bid)
-            .or(self.book.best(Side::Ask))
-            .map_or(1, |level| level.ticks);
+        let reference =
+            self.book.best(Side::Bid).or(self.book.best(Side::Ask)).map_or(1, |level| level.ticks);
         ((reference as f64 * LEVEL_GAP) as i64 / divisor).max(1)
     }
 
@@ -227,10 +177,7 @@ impl Instrument {
     fn set(&mut self, side: Side, ticks: i64, lots: i64) -> bool {
         let changed = self.book.set(side, ticks, lots);
         if changed {
-            self.changes.push(Change {
-                side,
-                level: Level { ticks, lots },
-            });
+            self.changes.push(Change { side, level: Level { ticks, lots } });
         }
         changed
     }
@@ -243,21 +190,13 @@ impl Instrument {
     /// Best bid and ask.
     pub(crate) fn touch(&self) -> (Level, Level) {
         let nothing = Level { ticks: 0, lots: 0 };
-        (
-            self.book.best(Side::Bid).unwrap_or(nothing),
-            self.book.best(Side::Ask).unwrap_or(nothing),
-        )
+        (self.book.best(Side::Bid).unwrap_or(nothing), self.book.best(Side::Ask).unwrap_or(nothing))
     }
 
     fn add_top(&self, before: (Level, Level), at: UnixNanos, events: &mut Vec<Event>) {
         let (bid, ask) = self.touch();
         if (bid, ask) != before {
-            events.push(Event::Top {
-                at,
-                sequence: self.book.sequence,
-                bid,
-                ask,
-            });
+            events.push(Event::Top { at, sequence: self.book.sequence, bid, ask });
         }
     }
 
@@ -267,12 +206,7 @@ impl Instrument {
         };
         if wanted {
             let (order, ticks, lots, at) = (trade.taker, trade.ticks, trade.lots, trade.at);
-            events.push(Event::Liquidation(Liquidation {
-                order,
-                ticks,
-                lots,
-                at,
-            }));
+            events.push(Event::Liquidation(Liquidation { order, ticks, lots, at }));
         }
     }
 
@@ -301,15 +235,8 @@ mod tests {
     type Levels = BTreeMap<(Side, i64), i64>;
 
     fn best(levels: &Levels, side: Side) -> Option<i64> {
-        let mut ticks = levels
-            .keys()
-            .filter(|(of, _)| *of == side)
-            .map(|(_, ticks)| *ticks);
-        if side == Side::Bid {
-            ticks.next_back()
-        } else {
-            ticks.next()
-        }
+        let mut ticks = levels.keys().filter(|(of, _)| *of == side).map(|(_, ticks)| *ticks);
+        if side == Side::Bid { ticks.next_back() } else { ticks.next() }
     }
 
     fn opened(rng: &mut ChaCha8Rng) -> (Instrument, Levels) {
@@ -331,8 +258,7 @@ mod tests {
         for Change { side, level } in changes {
             let before = levels.get(&(*side, level.ticks)).copied().unwrap_or(0);
             let fits = |trade: &Trade| {
-                (trade.taker.opposite(), trade.ticks, before - trade.lots)
-                    == (*side, level.ticks, level.lots)
+                (trade.taker.opposite(), trade.ticks, before - trade.lots) == (*side, level.ticks, level.lots)
             };
             if trades.front().is_some_and(fits) {
                 trades.pop_front();
@@ -355,11 +281,7 @@ mod tests {
         for step in 0..2_000 {
             let events = instrument.act((1_795_000_000_000 + step * 50) * MILLI, false, &mut rng);
             let of = |event| {
-                if let Event::Trade(trade) = event {
-                    Some(trade)
-                } else {
-                    None
-                }
+                if let Event::Trade(trade) = event { Some(trade) } else { None }
             };
             let trades: VecDeque<Trade> = events.into_iter().filter_map(of).collect();
             printed += trades.len();

@@ -36,28 +36,15 @@ struct Symbol {
 
 impl Binance {
     pub(super) fn new(market: Market, instruments: &[Instrument]) -> Self {
-        let symbols = instruments
-            .iter()
-            .map(|instrument| Symbol::new(market, instrument))
-            .collect();
+        let symbols = instruments.iter().map(|instrument| Symbol::new(market, instrument)).collect();
         Self { market, symbols }
     }
 
-    fn book_ticker(
-        &self,
-        spec: &Spec,
-        at: UnixNanos,
-        sequence: u64,
-        bid: Level,
-        ask: Level,
-    ) -> String {
+    fn book_ticker(&self, spec: &Spec, at: UnixNanos, sequence: u64, bid: Level, ask: Level) -> String {
         let ms = at / MILLI;
         let (before, after) = match self.market {
             Market::Spot => (String::new(), String::new()),
-            Market::Perpetual => (
-                "\"e\":\"bookTicker\",".to_owned(),
-                format!(",\"T\":{ms},\"E\":{ms}"),
-            ),
+            Market::Perpetual => ("\"e\":\"bookTicker\",".to_owned(), format!(",\"T\":{ms},\"E\":{ms}")),
         };
         format!(
             "{{{before}\"u\":{sequence},\"s\":\"{}\",\"b\":\"{}\",\"B\":\"{}\",\"a\":\"{}\",\"A\":\"{}\"{after}}}",
@@ -73,40 +60,22 @@ impl Binance {
         if self.market == Market::Spot {
             outlet.binance(&symbol.trade, trade.id, || spot_trade(spec, trade));
         }
-        outlet.binance(&symbol.agg_trade, trade.id, || {
-            agg_trade(self.market, spec, trade)
-        });
+        outlet.binance(&symbol.agg_trade, trade.id, || agg_trade(self.market, spec, trade));
     }
 
-    fn tickers(
-        &self,
-        index: usize,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn tickers(&self, index: usize, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let lower = &self.symbols[index].lower;
         let open = instrument.fair.day_open(at);
-        outlet.binance(&format!("{lower}@ticker"), instrument.last.id, || {
-            ticker(instrument, open, at)
-        });
+        outlet.binance(&format!("{lower}@ticker"), instrument.last.id, || ticker(instrument, open, at));
         outlet.binance(&format!("{lower}@miniTicker"), instrument.last.id, || {
             mini_ticker(instrument, open, at)
         });
     }
 
-    fn mark_price(
-        &self,
-        index: usize,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn mark_price(&self, index: usize, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let lower = &self.symbols[index].lower;
         let mark = mark_price(instrument, at);
-        outlet.binance(&format!("{lower}@markPrice@1s"), at / MILLI, || {
-            mark.clone()
-        });
+        outlet.binance(&format!("{lower}@markPrice@1s"), at / MILLI, || mark.clone());
         if at.is_multiple_of(3_000 * MILLI) {
             outlet.binance(&format!("{lower}@markPrice"), at / MILLI, || mark);
         }
@@ -114,14 +83,7 @@ impl Binance {
 
     /// Limits that the REST depth accepts: any up to 5000 on spot, a fixed set on USD-M.
     fn depth_limit(&self, request: &Request) -> Option<usize> {
-        let limit = request.number(
-            "limit",
-            if self.market == Market::Spot {
-                100
-            } else {
-                500
-            },
-        )?;
+        let limit = request.number("limit", if self.market == Market::Spot { 100 } else { 500 })?;
         let valid = match self.market {
             Market::Spot => (1..=5_000).contains(&limit),
             Market::Perpetual => [5, 10, 20, 50, 100, 500, 1_000].contains(&limit),
@@ -131,32 +93,20 @@ impl Binance {
 
     fn depth(&self, instruments: &[Instrument], request: &Request, now: UnixNanos) -> Answer {
         let Some(name) = request.get("symbol") else {
-            return error(
-                -1102,
-                "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.",
-            );
+            return error(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
         };
-        let Some(instrument) = instruments
-            .iter()
-            .find(|instrument| instrument.spec.symbol == name)
-        else {
+        let Some(instrument) = instruments.iter().find(|instrument| instrument.spec.symbol == name) else {
             return error(-1121, "Invalid symbol.");
         };
         let Some(limit) = self.depth_limit(request) else {
             return error(-1130, "Data sent for parameter 'limit' is not valid.");
         };
         let ms = now / MILLI;
-        let times = if self.market == Market::Spot {
-            String::new()
-        } else {
-            format!("\"E\":{ms},\"T\":{ms},")
-        };
+        let times =
+            if self.market == Market::Spot { String::new() } else { format!("\"E\":{ms},\"T\":{ms},") };
         let side = |side| levels(&instrument.spec, &instrument.book.top(side, limit), "");
         let (id, bids, asks) = (instrument.book.sequence, side(Side::Bid), side(Side::Ask));
-        Answer::new(
-            200,
-            format!("{{\"lastUpdateId\":{id},{times}\"bids\":{bids},\"asks\":{asks}}}"),
-        )
+        Answer::new(200, format!("{{\"lastUpdateId\":{id},{times}\"bids\":{bids},\"asks\":{asks}}}"))
     }
 }
 
@@ -165,30 +115,17 @@ fn error(code: i32, message: &str) -> Answer {
 }
 
 impl Wire for Binance {
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let (symbol, spec) = (&self.symbols[index], &instrument.spec);
         match event {
             Event::Trade(trade) => self.trade(symbol, spec, trade, outlet),
-            Event::Top {
-                at,
-                sequence,
-                bid,
-                ask,
-            } => {
+            Event::Top { at, sequence, bid, ask } => {
                 let encode = || self.book_ticker(spec, *at, *sequence, *bid, *ask);
                 outlet.binance(&symbol.book_ticker, sequence, encode);
             }
             Event::Liquidation(liquidation) => {
                 let stream = format!("{}@forceOrder", symbol.lower);
-                outlet.binance(&stream, liquidation.at / MILLI, || {
-                    force_order(spec, liquidation)
-                });
+                outlet.binance(&stream, liquidation.at / MILLI, || force_order(spec, liquidation));
             }
         }
     }
@@ -219,26 +156,15 @@ impl Wire for Binance {
     /// Binance greets nobody: a stream begins with its next event.
     fn greet(&mut self, _: &mut [Instrument], _: &str, _: UnixNanos, _: &mut Outlet<'_>) {}
 
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer {
-        let base = if self.market == Market::Spot {
-            "/api/v3"
-        } else {
-            "/fapi/v1"
-        };
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer {
+        let base = if self.market == Market::Spot { "/api/v3" } else { "/fapi/v1" };
         match request.path.strip_prefix(base) {
             Some("/ping") => Answer::new(200, "{}"),
             Some("/time") => Answer::json(200, json!({"serverTime": now / MILLI})),
             Some("/depth") => self.depth(instruments, request, now),
             Some("/exchangeInfo") => {
-                let listings: Vec<Listing> = instruments
-                    .iter()
-                    .map(|instrument| Listing::of(&instrument.spec))
-                    .collect();
+                let listings: Vec<Listing> =
+                    instruments.iter().map(|instrument| Listing::of(&instrument.spec)).collect();
                 binance_info(self.market, listings, request, now)
             }
             _ => Answer::new(404, r#"{"msg":"Not Found"}"#),
@@ -247,10 +173,7 @@ impl Wire for Binance {
 
     fn jump(&mut self, index: usize, instrument: &mut Instrument, by: u64) {
         instrument.jump(by);
-        self.symbols[index]
-            .diffs
-            .iter_mut()
-            .for_each(|diff| diff.jump(by));
+        self.symbols[index].diffs.iter_mut().for_each(|diff| diff.jump(by));
     }
 
     fn book_stream(&self, spec: &Spec) -> String {

@@ -51,20 +51,13 @@ impl Topics {
             topic: format!("orderbook.{depth}.{symbol}"),
             view: View::new(instrument, *depth, ms * MILLI),
         });
-        Self {
-            books: books.collect(),
-            ticker: Ticker::default(),
-            liquidations: Vec::new(),
-        }
+        Self { books: books.collect(), ticker: Ticker::default(), liquidations: Vec::new() }
     }
 }
 
 impl Bybit {
     pub(super) fn new(market: Market, instruments: &[Instrument]) -> Self {
-        Self {
-            market,
-            topics: instruments.iter().map(Topics::new).collect(),
-        }
+        Self { market, topics: instruments.iter().map(Topics::new).collect() }
     }
 
     fn liquidations(&mut self, index: usize, spec: &Spec, at: UnixNanos, outlet: &mut Outlet<'_>) {
@@ -72,10 +65,8 @@ impl Bybit {
         if waiting.is_empty() || !at.is_multiple_of(500 * MILLI) {
             return;
         }
-        let data: Vec<Value> = waiting
-            .drain(..)
-            .map(|liquidation| liquidation_datum(spec, &liquidation))
-            .collect();
+        let data: Vec<Value> =
+            waiting.drain(..).map(|liquidation| liquidation_datum(spec, &liquidation)).collect();
         let topic = format!("allLiquidation.{}", spec.symbol);
         outlet.plain(&topic, at / MILLI, || {
             json!({"topic": topic, "type": "snapshot", "ts": at / MILLI, "data": data}).to_string()
@@ -90,14 +81,7 @@ impl Book {
         let (topic, view) = (&self.topic, &self.view);
         match delta {
             Some(delta) if !first_level => outlet.plain(topic, view.updates, || {
-                message(
-                    topic,
-                    "delta",
-                    &instrument.spec,
-                    &delta.bids,
-                    &delta.asks,
-                    view,
-                )
+                message(topic, "delta", &instrument.spec, &delta.bids, &delta.asks, view)
             }),
             Some(_) => self.send_snapshot(&instrument.spec, outlet),
             None if first_level && at >= view.at + REPEAT => {
@@ -110,27 +94,17 @@ impl Book {
 
     fn send_snapshot(&self, spec: &Spec, outlet: &mut Outlet<'_>) {
         let (topic, view) = (&self.topic, &self.view);
-        outlet.plain(topic, view.updates, || {
-            message(topic, "snapshot", spec, &view.bids, &view.asks, view)
-        });
+        outlet.plain(topic, view.updates, || message(topic, "snapshot", spec, &view.bids, &view.asks, view));
     }
 }
 
 impl Wire for Bybit {
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {
             Event::Trade(trade) => {
                 let topic = format!("publicTrade.{}", spec.symbol);
-                outlet.plain(&topic, trade_id(spec, trade.id), || {
-                    trade_message(&topic, spec, trade)
-                });
+                outlet.plain(&topic, trade_id(spec, trade.id), || trade_message(&topic, spec, trade));
             }
             Event::Liquidation(liquidation) => {
                 self.topics[index].liquidations.push(liquidation.clone());
@@ -164,42 +138,27 @@ impl Wire for Bybit {
         let Some((channel, symbol)) = stream.rsplit_once('.') else {
             return;
         };
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == symbol)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == symbol) else {
             return;
         };
         if channel == "tickers" {
-            return self.topics[index]
-                .ticker
-                .greet(&mut instruments[index], now, outlet);
+            return self.topics[index].ticker.greet(&mut instruments[index], now, outlet);
         }
-        if let Some(book) = self.topics[index]
-            .books
-            .iter()
-            .find(|book| book.topic == stream)
-        {
+        if let Some(book) = self.topics[index].books.iter().find(|book| book.topic == stream) {
             book.send_snapshot(&instruments[index].spec, outlet);
         }
     }
 
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer {
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer {
         match request.path.as_str() {
             "/v5/market/time" => {
-                let seconds = json!({"timeSecond": (now / 1_000 / MILLI).to_string(), "timeNano": now.to_string()});
+                let seconds =
+                    json!({"timeSecond": (now / 1_000 / MILLI).to_string(), "timeNano": now.to_string()});
                 bybit_answer(0, "OK", seconds, now)
             }
             "/v5/market/instruments-info" => {
-                let listings: Vec<Listing> = instruments
-                    .iter()
-                    .map(|instrument| Listing::of(&instrument.spec))
-                    .collect();
+                let listings: Vec<Listing> =
+                    instruments.iter().map(|instrument| Listing::of(&instrument.spec)).collect();
                 bybit_info(self.market, &listings, request, now)
             }
             "/v5/market/orderbook" => self.rest_book(instruments, request, now),
@@ -209,10 +168,7 @@ impl Wire for Bybit {
 
     fn jump(&mut self, index: usize, instrument: &mut Instrument, by: u64) {
         instrument.jump(by);
-        self.topics[index]
-            .books
-            .iter_mut()
-            .for_each(|book| book.view.jump(by));
+        self.topics[index].books.iter_mut().for_each(|book| book.view.jump(by));
     }
 
     fn book_stream(&self, spec: &Spec) -> String {
@@ -227,41 +183,22 @@ impl Bybit {
             return error("params error: category is invalid or not simulated here");
         }
         let wanted = request.get("symbol").unwrap_or_default();
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == wanted)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == wanted) else {
             return error("params error: symbol invalid");
         };
-        let most = if self.market == Market::Spot {
-            200
-        } else {
-            500
-        };
+        let most = if self.market == Market::Spot { 200 } else { 500 };
         let default = if self.market == Market::Spot { 1 } else { 25 };
-        let Some(depth) = request
-            .number("limit", default)
-            .filter(|depth| (1..=most).contains(depth))
-        else {
+        let Some(depth) = request.number("limit", default).filter(|depth| (1..=most).contains(depth)) else {
             return error("params error: limit invalid");
         };
         self.book_answer(index, &instruments[index], depth, now)
     }
 
-    fn book_answer(
-        &self,
-        index: usize,
-        instrument: &Instrument,
-        depth: usize,
-        now: UnixNanos,
-    ) -> Answer {
+    fn book_answer(&self, index: usize, instrument: &Instrument, depth: usize, now: UnixNanos) -> Answer {
         let spec = &instrument.spec;
         let side = |side| levels(spec, &instrument.book.top(side, depth), "");
         let (bids, asks, ms) = (side(Side::Bid), side(Side::Ask), now / MILLI);
-        let updates = self.topics[index]
-            .books
-            .last()
-            .map_or(1, |book| book.view.updates);
+        let updates = self.topics[index].books.last().map_or(1, |book| book.view.updates);
         Answer::new(
             200,
             format!(

@@ -143,12 +143,7 @@ fn okx_instrument(kind: &str, listing: &Listing) -> Value {
 }
 
 /// Bybit's answer to `instruments-info`.
-pub(crate) fn bybit_info(
-    market: Market,
-    listings: &[Listing],
-    request: &Request,
-    now: UnixNanos,
-) -> Answer {
+pub(crate) fn bybit_info(market: Market, listings: &[Listing], request: &Request, now: UnixNanos) -> Answer {
     let category = bybit_category(market);
     if request.get("category") != Some(category) {
         return bybit_answer(

@@ -7,8 +7,8 @@ mod encode;
 use serde_json::json;
 
 use self::encode::{
-    LEVEL_REST, liquidation_push, name, put_funding, put_mark_price, put_open_interest,
-    put_short_book, put_snapshot, put_ticker, trade_push, update,
+    LEVEL_REST, liquidation_push, name, put_funding, put_mark_price, put_open_interest, put_short_book,
+    put_snapshot, put_ticker, trade_push, update,
 };
 use super::list::okx_error;
 use super::view::{Delta, View};
@@ -53,53 +53,28 @@ impl Channels {
 
 impl Okx {
     pub(super) fn new(instruments: &[Instrument]) -> Self {
-        Self {
-            channels: instruments.iter().map(Channels::new).collect(),
-        }
+        Self { channels: instruments.iter().map(Channels::new).collect() }
     }
 
     /// The finest channel first, so that a best price is known when the book that shows it comes.
-    fn books(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn books(&mut self, index: usize, instrument: &Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let (spec, channels) = (&instrument.spec, &mut self.channels[index]);
-        for (channel, view) in [
-            ("bbo-tbt", &mut channels.best),
-            ("books5", &mut channels.best_five),
-        ] {
+        for (channel, view) in [("bbo-tbt", &mut channels.best), ("books5", &mut channels.best_five)] {
             if view.publish(instrument, at).is_some() {
                 put_short_book(channel, spec, view, outlet);
             }
         }
         let view = &mut channels.book;
         if let Some(delta) = view.publish(instrument, at) {
-            outlet.plain(&name("books", spec), view.sequence, || {
-                update(spec, view, &delta)
-            });
+            outlet.plain(&name("books", spec), view.sequence, || update(spec, view, &delta));
         } else if at >= view.at + IDLE_UPDATE {
             view.at = at;
-            let nothing = Delta {
-                bids: Vec::new(),
-                asks: Vec::new(),
-                previous_sequence: view.sequence,
-            };
-            outlet.plain(&name("books", spec), view.sequence, || {
-                update(spec, view, &nothing)
-            });
+            let nothing = Delta { bids: Vec::new(), asks: Vec::new(), previous_sequence: view.sequence };
+            outlet.plain(&name("books", spec), view.sequence, || update(spec, view, &nothing));
         }
     }
 
-    fn ticker(
-        &mut self,
-        index: usize,
-        instrument: &mut Instrument,
-        at: UnixNanos,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn ticker(&mut self, index: usize, instrument: &mut Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let last = &mut self.channels[index].ticker;
         if at.is_multiple_of(100 * MILLI) && *last != instrument.book.sequence {
             *last = instrument.book.sequence;
@@ -109,28 +84,18 @@ impl Okx {
 }
 
 impl Wire for Okx {
-    fn event(
-        &mut self,
-        index: usize,
-        instrument: &Instrument,
-        event: &Event,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {
             Event::Trade(trade) => {
                 let count = 1 + trade.id % 3;
                 let id = &mut self.channels[index].trade_id;
                 *id += count;
-                outlet.plain(&name("trades", spec), *id, || {
-                    trade_push(spec, trade, *id, count)
-                });
+                outlet.plain(&name("trades", spec), *id, || trade_push(spec, trade, *id, count));
             }
             Event::Liquidation(liquidation) => {
                 let id = liquidation.at / MILLI;
-                outlet.plain("liquidation-orders/SWAP", id, || {
-                    liquidation_push(spec, liquidation)
-                });
+                outlet.plain("liquidation-orders/SWAP", id, || liquidation_push(spec, liquidation));
             }
             Event::Top { .. } => {}
         }
@@ -162,10 +127,7 @@ impl Wire for Okx {
         let Some((channel, symbol)) = stream.split_once('/') else {
             return;
         };
-        let Some(index) = instruments
-            .iter()
-            .position(|instrument| instrument.spec.symbol == symbol)
-        else {
+        let Some(index) = instruments.iter().position(|instrument| instrument.spec.symbol == symbol) else {
             return;
         };
         let (instrument, channels) = (&mut instruments[index], &self.channels[index]);
@@ -182,22 +144,14 @@ impl Wire for Okx {
         }
     }
 
-    fn answer(
-        &mut self,
-        instruments: &mut [Instrument],
-        request: &Request,
-        now: UnixNanos,
-    ) -> Answer {
+    fn answer(&mut self, instruments: &mut [Instrument], request: &Request, now: UnixNanos) -> Answer {
         match request.path.as_str() {
             "/api/v5/public/time" => Answer::json(
                 200,
                 json!({"code": "0", "msg": "", "data": [{"ts": (now / MILLI).to_string()}]}),
             ),
             "/api/v5/public/instruments" => {
-                let listings = instruments
-                    .iter()
-                    .map(|instrument| Listing::of(&instrument.spec))
-                    .collect();
+                let listings = instruments.iter().map(|instrument| Listing::of(&instrument.spec)).collect();
                 okx_info(listings, request)
             }
             "/api/v5/market/books" => rest_book(instruments, request, now),
@@ -230,30 +184,15 @@ fn perpetual_boundary(instrument: &mut Instrument, at: UnixNanos, outlet: &mut O
 
 fn rest_book(instruments: &[Instrument], request: &Request, now: UnixNanos) -> Answer {
     let wanted = request.get("instId").unwrap_or_default();
-    let Some(instrument) = instruments
-        .iter()
-        .find(|instrument| instrument.spec.symbol == wanted)
-    else {
+    let Some(instrument) = instruments.iter().find(|instrument| instrument.spec.symbol == wanted) else {
         return okx_error("51001", "Instrument ID or Spread ID doesn't exist.");
     };
-    let Some(depth) = request
-        .number("sz", 1)
-        .filter(|depth| (1..=400).contains(depth))
-    else {
+    let Some(depth) = request.number("sz", 1).filter(|depth| (1..=400).contains(depth)) else {
         return okx_error("51000", "Parameter sz error");
     };
-    let side = |side| {
-        levels(
-            &instrument.spec,
-            &instrument.book.top(side, depth),
-            LEVEL_REST,
-        )
-    };
+    let side = |side| levels(&instrument.spec, &instrument.book.top(side, depth), LEVEL_REST);
     let (asks, bids) = (side(Side::Ask), side(Side::Bid));
     let (ms, id) = (now / MILLI, instrument.book.sequence);
     let datum = format!("{{\"asks\":{asks},\"bids\":{bids},\"ts\":\"{ms}\",\"seqId\":{id}}}");
-    Answer::new(
-        200,
-        format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{datum}]}}"),
-    )
+    Answer::new(200, format!("{{\"code\":\"0\",\"msg\":\"\",\"data\":[{datum}]}}"))
 }

@@ -14,16 +14,8 @@ const HOUR: u64 = 3_600_000_000_000;
 const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// Channels of the public address that name an instrument.
-const BY_INSTRUMENT: [&str; 8] = [
-    "trades",
-    "tickers",
-    "books",
-    "bbo-tbt",
-    "books5",
-    "funding-rate",
-    "mark-price",
-    "open-interest",
-];
+const BY_INSTRUMENT: [&str; 8] =
+    ["trades", "tickers", "books", "bbo-tbt", "books5", "funding-rate", "mark-price", "open-interest"];
 /// Channels that need a login.
 const WITH_LOGIN: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];
 const INSTRUMENT_TYPES: [&str; 4] = ["SWAP", "FUTURES", "MARGIN", "OPTION"];

@@ -7,7 +7,7 @@ use bond_core::control::Command;
 use bond_core::log::{EventKind, Record};
 use bond_core::time::Clock;
 
-use super::host::{Host, SystemClock};
+use super::host::{Host, SystemClock, record};
 
 const BTC: &str = "trades.okx.BTC-USDT";
 const ETH: &str = "trades.okx.ETH-USDT";
@@ -163,4 +163,102 @@ async fn the_six_types_alone_unless_control_is_asked_for() {
     trade(&host, BTC, 2).await;
     assert_eq!(plain.next().await["type"], "trade");
     assert_eq!(told.next().await["type"], "status");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_may_lag_is_ordered_by_venue_time() {
+    let host = Host::start().await;
+    trade(&host, BTC, 0).await;
+    trade(&host, ETH, 0).await;
+    let mut client = host.connect("/stream").await;
+    client.say(r#"{"type":"subscribe","channels":["trades"],"max_lag_ms":300,"correlation_id":1}"#).await;
+    client.next_of("ack").await;
+    assert!(client.is_quiet().await);
+    let now = SystemClock.now();
+    for (topic, price) in [(BTC, 40), (ETH, 20), (BTC, 50), (ETH, 10), (BTC, 60), (ETH, 30)] {
+        let mut record = record(EventKind::Trade, now, format!("\"price\":{price}"));
+        record.order = now.minus(Duration::from_millis(1_000 - price));
+        host.append_records(topic, vec![record]).await;
+    }
+    let mut prices = Vec::new();
+    while prices.len() < 6 {
+        prices.extend(client.next_of("trade").await["price"].as_u64());
+    }
+    assert_eq!(prices, [10, 20, 30, 40, 50, 60]);
+    trade(&host, BTC, 70).await;
+    assert_eq!(client.next_of("trade").await["price"], 70, "the hold ends by itself");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_together_goes_in_order_of_arrival() {
+    let host = Host::start().await;
+    trade(&host, BTC, 0).await;
+    trade(&host, ETH, 0).await;
+    let mut held = host.connect("/raw?channels=trades&batch=20&wait_ms=1000").await;
+    let mut live = host.connect("/raw?channels=trades").await;
+    for client in [&mut held, &mut live] {
+        client.next_of("heartbeat").await;
+        assert!(client.is_quiet().await);
+    }
+    for price in 1..=20 {
+        trade(&host, if price % 3 == 0 { ETH } else { BTC }, price).await;
+        assert_eq!(live.next_of("trade").await["price"], price, "one arrives after the other");
+    }
+    let batch = held.next().await;
+    let prices: Vec<u64> =
+        batch.as_array().expect("a batch").iter().filter_map(|e| e["price"].as_u64()).collect();
+    assert_eq!(prices, (1..=20).collect::<Vec<u64>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_feed_gets_whole_frames_and_is_told_what_it_missed() {
+    let host = Host::with(|config| config.ring_bytes = 1 << 20).await;
+    let mut slow = host.connect("/raw?channels=trades&control=true").await;
+    trade(&host, BTC, 1).await;
+    slow.next_of("trade").await;
+    let body = format!("\"pad\":\"{}\"", "x".repeat(10_000));
+    for _ in 0..30 {
+        host.append(BTC, EventKind::Trade, vec![body.clone(); 100]).await;
+    }
+    let (mut last, mut missed) = (1, 0);
+    while last < 3_001 {
+        let message = slow.next().await;
+        if message["type"] == "gap" {
+            assert_eq!(message["from_seq"].as_u64(), Some(last + 1));
+            last = message["to_seq"].as_u64().expect("a number");
+            missed += 1;
+        } else {
+            assert_eq!(message["seq"].as_u64(), Some(last + 1), "after {missed} gaps");
+            last += 1;
+        }
+    }
+    assert!(missed > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_order_loses_nothing_that_waits() {
+    let host = Host::start().await;
+    trade(&host, BTC, 0).await;
+    let mut client = host.connect("/stream").await;
+    let mut live = host.connect("/raw?channels=trades").await;
+    let mut seqs = Vec::new();
+    for round in 0..10 {
+        let lag = if round % 2 == 0 { 1_000 } else { 0 };
+        let subscribe =
+            format!(r#"{{"type":"subscribe","channels":["trades"],"max_lag_ms":{lag},"correlation_id":1}}"#);
+        client.say(&subscribe).await;
+        loop {
+            let message = client.next().await;
+            seqs.extend(message["seq"].as_u64());
+            if message["type"] == "ack" {
+                break;
+            }
+        }
+        trade(&host, BTC, round).await;
+        live.next_of("trade").await;
+    }
+    while seqs.len() < 10 {
+        seqs.extend(client.next_of("trade").await["seq"].as_u64());
+    }
+    assert_eq!(seqs, (2..=11).collect::<Vec<u64>>());
 }

@@ -1,7 +1,6 @@
 //! How the conversation keeps order books proven.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bond_core::event::{Channel, MarketData, MarketEvent};
 use bond_core::source::SourceState;
@@ -19,7 +18,7 @@ impl Conversation<'_> {
     /// A subscription is being asked for; where it is an order book, it needs a snapshot.
     pub(super) fn await_book(&mut self, subscription: &Subscription, sent: Instant) {
         if subscription.channel == Channel::OrderBook {
-            self.books.asked(subscription, sent, sent + self.ack_timeout);
+            self.books.asked(subscription, sent, sent + self.timing.ack_timeout);
         }
     }
 
@@ -58,10 +57,9 @@ impl Conversation<'_> {
         received: UnixNanos,
         now: Instant,
     ) {
-        let pause = answer.as_ref().err().and_then(RestError::retry_after).unwrap_or_default();
         let outcome = match self.read_snapshot(subscription, answer, received) {
             Ok(event) => self.books.offer(subscription, event, now, rand::random()),
-            Err(reason) => self.books.failed(subscription, &reason, pause, now, rand::random()),
+            Err(reason) => self.books.failed(subscription, &reason, now, rand::random()),
         };
         let mut events = Vec::new();
         self.book(subscription, outcome, &mut events);
@@ -89,7 +87,7 @@ impl Conversation<'_> {
             return Vec::new();
         }
         for subscription in &due {
-            if !self.books.awaits(subscription, now + self.ack_timeout, rand::random()) {
+            if !self.books.awaits(subscription, now + self.timing.ack_timeout, rand::random()) {
                 self.give_up(Lost::Unproven(subscription.clone()));
             }
         }
@@ -100,8 +98,7 @@ impl Conversation<'_> {
         match self.protocol.snapshot_request(&subscription.instrument) {
             Some(path) => self.effects.snapshots.push((subscription, path)),
             None => {
-                let missed =
-                    self.books.failed(&subscription, "not listed", Duration::ZERO, now, rand::random());
+                let missed = self.books.failed(&subscription, "not listed", now, rand::random());
                 self.book(&subscription, missed, &mut Vec::new());
             }
         }

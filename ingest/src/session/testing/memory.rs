@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use url::Url;
 
+use super::PATIENCE;
 use crate::rest::RestError;
 use crate::session::{Heard, Socket, SocketError, Transport};
 
@@ -49,7 +51,7 @@ impl Peer {
     /// The next message that is no ping; `None` once the client has hung up.
     pub(in crate::session) async fn heard(&mut self) -> Option<String> {
         loop {
-            match self.from_client.recv().await {
+            match self.heard_any().await {
                 Some(text) if text.contains("ping") => {}
                 other => return other,
             }
@@ -58,7 +60,7 @@ impl Peer {
 
     /// The next message, pings too.
     pub(in crate::session) async fn heard_any(&mut self) -> Option<String> {
-        self.from_client.recv().await
+        timeout(PATIENCE, self.from_client.recv()).await.expect("a message, or the end")
     }
 }
 

@@ -21,6 +21,12 @@ pub(in crate::session) struct Words {
 }
 
 impl Words {
+    pub(in crate::session) fn listing(symbols: &[&str]) -> Self {
+        let mut listings = Listings::default();
+        listings.extend(symbols.iter().map(|symbol| listing(symbol)));
+        Self { listings: Arc::new(listings), rule: ContinuityRule::PlusOne }
+    }
+
     fn subscription(&self, channel: &str, symbol: &str) -> Option<Subscription> {
         let symbol = Symbol::parse(symbol).ok()?;
         let instrument = Arc::clone(&self.listings.by_symbol(&symbol)?.instrument);
@@ -54,6 +60,12 @@ impl Words {
             _ => None,
         }
     }
+}
+
+fn listing(symbol: &str) -> Listing {
+    let symbol = Symbol::parse(symbol).unwrap();
+    let name = symbol.topic_form();
+    Listing { instrument: Instrument::shared(Venue::Binance, symbol), name, contract_size: None }
 }
 
 fn number(text: &str) -> u64 {
@@ -141,11 +153,6 @@ impl Protocol for Words {
     }
 
     fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
-        let listing = |symbol: &str| {
-            let symbol = Symbol::parse(symbol).unwrap();
-            let name = symbol.topic_form();
-            Listing { instrument: Instrument::shared(Venue::Binance, symbol), name, contract_size: None }
-        };
         Ok(std::str::from_utf8(body).unwrap().split(' ').map(listing).collect())
     }
 }

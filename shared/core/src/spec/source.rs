@@ -72,7 +72,7 @@ pub struct LiquidationsSource {
 }
 
 /// A WebSocket of the user's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct WebSocketSource {
     /// Its URL, `ws` or `wss`, as the WHATWG URL standard writes it.
     pub url: String,

@@ -32,7 +32,7 @@ pub enum Transform {
         #[serde(rename = "as")]
         name: SmolStr,
     },
-    /// Keeps these fields and no others.
+    /// Keeps these fields, and what tells events apart: `window_start`, `window_end` and `symbol`.
     Project {
         /// The fields; never empty.
         fields: BTreeSet<SmolStr>,

@@ -20,11 +20,7 @@ pub(super) fn spot_trade(spec: &Spec, trade: &Trade) -> String {
 
 pub(super) fn agg_trade(market: Market, spec: &Spec, trade: &Trade) -> String {
     let (ms, id) = (trade.at / MILLI, trade.id);
-    let more = if market == Market::Spot {
-        ",\"M\":true"
-    } else {
-        ""
-    };
+    let more = if market == Market::Spot { ",\"M\":true" } else { "" };
     format!(
         "{{\"e\":\"aggTrade\",\"E\":{ms},\"s\":\"{}\",\"a\":{id},\"p\":\"{}\",\"q\":\"{}\",\"f\":{id},\"l\":{id},\"T\":{ms},\"m\":{}{more}}}",
         spec.symbol,
@@ -37,11 +33,7 @@ pub(super) fn agg_trade(market: Market, spec: &Spec, trade: &Trade) -> String {
 pub(super) fn force_order(spec: &Spec, liquidation: &Liquidation) -> String {
     let ms = liquidation.at / MILLI;
     let (price, size) = (spec.price(liquidation.ticks), spec.size(liquidation.lots));
-    let side = if liquidation.order == Side::Bid {
-        "BUY"
-    } else {
-        "SELL"
-    };
+    let side = if liquidation.order == Side::Bid { "BUY" } else { "SELL" };
     format!(
         "{{\"e\":\"forceOrder\",\"E\":{ms},\"o\":{{\"s\":\"{}\",\"S\":\"{side}\",\"o\":\"LIMIT\",\"f\":\"IOC\",\"q\":\"{size}\",\"p\":\"{price}\",\"ap\":\"{price}\",\"X\":\"FILLED\",\"l\":\"{size}\",\"z\":\"{size}\",\"T\":{ms}}}}}",
         spec.symbol,

@@ -46,11 +46,7 @@ pub(super) fn trade_id(spec: &Spec, id: u64) -> String {
 
 pub(super) fn trade_message(topic: &str, spec: &Spec, trade: &Trade) -> String {
     let (ms, id) = (trade.at / MILLI, trade_id(spec, trade.id));
-    let direction = if spec.market == Market::Spot {
-        ""
-    } else {
-        "\"L\":\"ZeroPlusTick\","
-    };
+    let direction = if spec.market == Market::Spot { "" } else { "\"L\":\"ZeroPlusTick\"," };
     format!(
         "{{\"topic\":\"{topic}\",\"type\":\"snapshot\",\"ts\":{ms},\"data\":[{{\"T\":{ms},\"s\":\"{}\",\"S\":\"{}\",\"v\":\"{}\",\"p\":\"{}\",{direction}\"i\":\"{id}\",\"BT\":false,\"RPI\":false,\"seq\":{}}}]}}",
         spec.symbol,
@@ -63,11 +59,7 @@ pub(super) fn trade_message(topic: &str, spec: &Spec, trade: &Trade) -> String {
 
 /// `S` is the side of the position: `Buy` when a long was liquidated, by an order to sell.
 pub(super) fn liquidation_datum(spec: &Spec, liquidation: &Liquidation) -> Value {
-    let position = if liquidation.order == Side::Ask {
-        Side::Bid
-    } else {
-        Side::Ask
-    };
+    let position = if liquidation.order == Side::Ask { Side::Bid } else { Side::Ask };
     json!({
         "T": liquidation.at / MILLI,
         "s": spec.symbol,
@@ -85,12 +77,7 @@ mod tests {
     #[test]
     fn a_long_that_is_liquidated_by_selling_is_a_buy() {
         let spec = Spec::new(Venue::Bybit, Market::Perpetual, 0);
-        let liquidation = Liquidation {
-            order: Side::Ask,
-            ticks: 950_000,
-            lots: 1,
-            at: 0,
-        };
+        let liquidation = Liquidation { order: Side::Ask, ticks: 950_000, lots: 1, at: 0 };
         assert_eq!(liquidation_datum(&spec, &liquidation)["S"], "Buy");
     }
 }

@@ -23,11 +23,7 @@ fn push(channel: &str, spec: &Spec, between: &str, datum: &str) -> String {
 }
 
 fn kind(spec: &Spec) -> &'static str {
-    if spec.market == Market::Spot {
-        "SPOT"
-    } else {
-        "SWAP"
-    }
+    if spec.market == Market::Spot { "SPOT" } else { "SWAP" }
 }
 
 fn snapshot(spec: &Spec, view: &View) -> String {
@@ -37,25 +33,11 @@ fn snapshot(spec: &Spec, view: &View) -> String {
 
 pub(super) fn update(spec: &Spec, view: &View, delta: &Delta) -> String {
     let previous = delta.previous_sequence.to_string();
-    let datum = book_datum(
-        spec,
-        &delta.bids,
-        &delta.asks,
-        view.at,
-        &previous,
-        view.sequence,
-    );
+    let datum = book_datum(spec, &delta.bids, &delta.asks, view.at, &previous, view.sequence);
     push("books", spec, "\"action\":\"update\",", &datum)
 }
 
-fn book_datum(
-    spec: &Spec,
-    bids: &[Level],
-    asks: &[Level],
-    at: UnixNanos,
-    previous: &str,
-    id: u64,
-) -> String {
+fn book_datum(spec: &Spec, bids: &[Level], asks: &[Level], at: UnixNanos, previous: &str, id: u64) -> String {
     format!(
         "{{\"asks\":{},\"bids\":{},\"ts\":\"{}\",\"checksum\":0,\"prevSeqId\":{previous},\"seqId\":{id}}}",
         levels(spec, asks, LEVEL_REST),
@@ -66,16 +48,10 @@ fn book_datum(
 
 /// `books5` and `bbo-tbt`: always whole, without action and predecessor.
 fn short_book(channel: &str, spec: &Spec, view: &View) -> String {
-    let (asks, bids) = (
-        levels(spec, &view.asks, LEVEL_REST),
-        levels(spec, &view.bids, LEVEL_REST),
-    );
+    let (asks, bids) = (levels(spec, &view.asks, LEVEL_REST), levels(spec, &view.bids, LEVEL_REST));
     let (ms, id) = (view.at / MILLI, view.sequence);
-    let instrument = if channel == "books5" {
-        format!("\"instId\":\"{}\",", spec.symbol)
-    } else {
-        String::new()
-    };
+    let instrument =
+        if channel == "books5" { format!("\"instId\":\"{}\",", spec.symbol) } else { String::new() };
     push(
         channel,
         spec,
@@ -102,11 +78,7 @@ fn side(side: Side) -> &'static str {
 }
 
 pub(super) fn liquidation_push(spec: &Spec, liquidation: &Liquidation) -> String {
-    let position = if liquidation.order == Side::Ask {
-        "long"
-    } else {
-        "short"
-    };
+    let position = if liquidation.order == Side::Ask { "long" } else { "short" };
     let family = format!("{}-USDT", spec.base());
     json!({
         "arg": {"channel": "liquidation-orders", "instType": "SWAP"},
@@ -126,9 +98,7 @@ pub(super) fn put_ticker(instrument: &mut Instrument, at: UnixNanos, outlet: &mu
     let stream = name("tickers", &instrument.spec);
     if outlet.interest.wanted(&stream).is_some() {
         let open = instrument.fair.day_open(at);
-        outlet.plain(&stream, instrument.book.sequence, || {
-            ticker(instrument, open, at)
-        });
+        outlet.plain(&stream, instrument.book.sequence, || ticker(instrument, open, at));
     }
 }
 
@@ -173,8 +143,7 @@ pub(super) fn put_mark_price(instrument: &mut Instrument, at: UnixNanos, outlet:
     let spec = &instrument.spec;
     outlet.plain(&name("mark-price", spec), at / MILLI, || {
         let (price, ms) = (spec.price(mark).to_string(), (at / MILLI).to_string());
-        let datum =
-            json!({"instType": kind(spec), "instId": spec.symbol, "markPx": price, "ts": ms});
+        let datum = json!({"instType": kind(spec), "instId": spec.symbol, "markPx": price, "ts": ms});
         push("mark-price", spec, "", &datum.to_string())
     });
 }
@@ -189,9 +158,7 @@ pub(super) fn put_snapshot(spec: &Spec, view: &View, outlet: &mut Outlet<'_>) {
 }
 
 pub(super) fn put_short_book(channel: &str, spec: &Spec, view: &View, outlet: &mut Outlet<'_>) {
-    outlet.plain(&name(channel, spec), view.sequence, || {
-        short_book(channel, spec, view)
-    });
+    outlet.plain(&name(channel, spec), view.sequence, || short_book(channel, spec, view));
 }
 
 /// Positions do not move in this market: the open interest is a constant number of contracts.
@@ -200,7 +167,8 @@ pub(super) fn put_open_interest(spec: &Spec, at: UnixNanos, outlet: &mut Outlet<
         let lots = OPEN_INTEREST;
         let (contracts, coins) = (spec.size(lots).to_string(), spec.coins(lots).normalize().to_string());
         let ms = (at / MILLI).to_string();
-        let datum = json!({"instType": kind(spec), "instId": spec.symbol, "oi": contracts, "oiCcy": coins, "ts": ms});
+        let datum =
+            json!({"instType": kind(spec), "instId": spec.symbol, "oi": contracts, "oiCcy": coins, "ts": ms});
         push("open-interest", spec, "", &datum.to_string())
     });
 }

@@ -1,0 +1,135 @@
+//! Bond's side of the fan-out benchmark: the edge alone, with one stream in a log in memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bond_bench::fanout::host;
+use bond_core::control::{Command, Control, ControlError};
+use bond_core::log::{EventKind, EventLog, Fence, Record};
+use bond_core::memory::{MemoryLog, Retention};
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::store::{Claim, DesiredStream, StreamStore};
+use bond_core::time::Clock;
+use bond_core::topic::{StreamId, Topic};
+use bond_edge::server;
+use bond_edge::store::RedbStore;
+use bond_edge::ws::{Admission, Credentials, Fanout, FanoutConfig, FanoutParts, Grant, Refusal};
+use bond_ingest::clock::SystemClock;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// The one stream.
+const STREAM: &str = "0123456789abcdef";
+
+/// As `bond up` has it by default.
+const RETENTION: Retention =
+    Retention { ring: Duration::from_secs(60), topic_bytes: 64 << 20, total_bytes: 256 << 20 };
+
+#[derive(Parser)]
+struct Arguments {
+    /// Size of an event in bytes.
+    #[arg(long, default_value_t = 150)]
+    payload: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let arguments = Arguments::parse();
+    let log = MemoryLog::new(RETENTION, Arc::new(SystemClock), 0);
+    let publisher = Publisher::new(log.clone()).await?;
+    let address = serve(log).await?;
+    let path = format!("/ws/{STREAM}?token=any");
+    let orders =
+        move || host::serve_orders(address, &path, arguments.payload, |event| publisher.publish(event));
+    tokio::task::spawn_blocking(orders).await?
+}
+
+/// Starts the edge on a free port of loopback.
+async fn serve(log: MemoryLog) -> Result<SocketAddr> {
+    let parts = FanoutParts {
+        log: Arc::new(log),
+        store: Arc::new(registry().await?),
+        control: Arc::new(NoIngest),
+        admission: Arc::new(Open),
+        board: SourceBoard::default(),
+        meters: Meters::default(),
+        clock: Arc::new(SystemClock),
+    };
+    let fanout = Fanout::start(FanoutConfig::new("bench"), parts)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(server::serve(vec![listener], fanout.router(), fanout, CancellationToken::new()));
+    Ok(address)
+}
+
+/// A registry that holds the one stream.
+async fn registry() -> Result<RedbStore> {
+    let store = RedbStore::in_memory()?;
+    let now = SystemClock.now();
+    let id = StreamId::parse(STREAM).context("no stream id")?;
+    let stream = DesiredStream { id, canonical: String::new(), spec: "{}".to_owned(), created_at: now };
+    store.claim(stream, Claim { owner: "bench".to_owned(), expires_at: None }, 1, now).await?;
+    Ok(store)
+}
+
+/// The writer of the stream's topic.
+struct Publisher {
+    log: MemoryLog,
+    fence: Fence,
+    topic: Topic,
+    runtime: Handle,
+}
+
+impl Publisher {
+    async fn new(log: MemoryLog) -> Result<Self> {
+        let fence = log.acquire().await?;
+        let topic = Topic::Stream(StreamId::parse(STREAM).context("no stream id")?);
+        Ok(Self { log, fence, topic, runtime: Handle::current() })
+    }
+
+    /// Appends a JSON object as one event.
+    fn publish(&self, mut event: String) {
+        event.pop();
+        event.remove(0);
+        let now = SystemClock.now();
+        let record =
+            Record { kind: EventKind::Custom, ts: now, order: now, body: event.into(), changes: None };
+        let appended = self.runtime.block_on(self.log.append(self.fence, &self.topic, vec![record]));
+        appended.expect("the only writer of a log in memory");
+    }
+}
+
+/// Everybody may connect.
+struct Open;
+
+#[async_trait]
+impl Admission for Open {
+    async fn stream(&self, _: &StreamId, _: Credentials<'_>) -> Result<Grant, Refusal> {
+        Ok(Grant::default())
+    }
+
+    async fn feed(&self, _: Credentials<'_>) -> Result<Grant, Refusal> {
+        Ok(Grant::default())
+    }
+
+    fn refresh(&self, _: Option<&StreamId>, _: &str) -> Result<Grant, Refusal> {
+        Ok(Grant::default())
+    }
+}
+
+/// Feeds' wishes lead nowhere.
+struct NoIngest;
+
+#[async_trait]
+impl Control for NoIngest {
+    async fn send(&self, _: Command) -> Result<(), ControlError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! From picked items to bytes: frame after frame, or batches.
+
+use bytes::Bytes;
+
+use super::{BatchSetup, Feed, Picked};
+use crate::ws::frame;
+use crate::ws::ring::{Cursor, Pick};
+
+/// The most bytes that one connection gets in one turn; a single frame may be longer.
+const TURN_BYTES: usize = 128 * 1024;
+
+/// The most bytes of one batch; a single event may be longer.
+const BATCH_BYTES: usize = 32 * 1024;
+
+/// What all feeds of a worker share while they have their turn.
+#[derive(Debug, Default)]
+pub(crate) struct Workbench {
+    pub(super) picks: Vec<Picked>,
+    pub(super) looked: Vec<Pick>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) rendered: Vec<Rendered>,
+}
+
+/// An item in the buffer.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) topic: usize,
+    pub(super) to: Cursor,
+    /// Where its frame ends in the buffer.
+    pub(super) end: usize,
+    pub(super) is_event: bool,
+}
+
+impl Rendered {
+    fn new(topic: usize, pick: &Pick, end: usize) -> Self {
+        Self { topic, to: pick.to, end, is_event: pick.kind.is_some() }
+    }
+}
+
+impl Workbench {
+    /// The end of the frame in which a write of `written` bytes ended.
+    pub(super) fn frame_end(&self, written: usize) -> usize {
+        let mut ends = self.rendered.iter().map(|item| item.end);
+        if written == 0 { 0 } else { ends.find(|end| *end >= written).unwrap_or(written) }
+    }
+}
+
+impl Feed {
+    /// Puts the picked items' frames into the buffer, as far as the turn goes.
+    pub(super) fn render(&mut self, bench: &mut Workbench) {
+        bench.buffer.clear();
+        bench.rendered.clear();
+        match self.batch {
+            Some(batch) => self.render_batch(batch, bench),
+            None => self.render_frames(bench),
+        }
+    }
+
+    fn render_frames(&mut self, bench: &mut Workbench) {
+        for (index, pick) in &bench.picks {
+            if bench.buffer.len() >= TURN_BYTES {
+                break;
+            }
+            bench.buffer.extend_from_slice(self.frame_of(*index, pick));
+            bench.rendered.push(Rendered::new(*index, pick, bench.buffer.len()));
+        }
+    }
+
+    fn render_batch(&mut self, batch: BatchSetup, bench: &mut Workbench) {
+        let mut json = Vec::with_capacity(4096);
+        for (index, pick) in bench.picks.iter().take(batch.size) {
+            let payload = frame::payload(self.frame_of(*index, pick));
+            if !json.is_empty() && json.len() + payload.len() + 2 > BATCH_BYTES {
+                break;
+            }
+            json.push(if json.is_empty() { b'[' } else { b',' });
+            json.extend_from_slice(payload);
+            bench.rendered.push(Rendered::new(*index, pick, 0));
+        }
+        if !json.is_empty() {
+            json.push(b']');
+            frame::text(&json, &mut bench.buffer);
+        }
+        let end = bench.buffer.len();
+        bench.rendered.iter_mut().for_each(|item| item.end = end);
+    }
+
+    /// The form of an item that this client takes now.
+    fn frame_of<'a>(&mut self, index: usize, pick: &'a Pick) -> &'a Bytes {
+        let topic = &mut self.topics[index];
+        let is_continued = !topic.needs_whole || topic.in_buffer;
+        topic.in_buffer |= pick.kind.is_some();
+        match &pick.changes {
+            Some(changes) if self.book_changes && is_continued => changes,
+            _ => &pick.frame,
+        }
+    }
+}

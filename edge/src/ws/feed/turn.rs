@@ -1,0 +1,207 @@
+//! A feed's turn: look at what is new, and send what is due of it.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Feed, FeedTopic, Workbench};
+use crate::ws::connection::{Carried, Connection, Place};
+use crate::ws::pass::{Moment, Turn, announce, settle};
+use crate::ws::ring::{Cursor, Pick, Ring};
+
+/// The most items of one topic that are looked at in one turn.
+const TURN_ITEMS: usize = 256;
+
+/// What a look at all topics gave, besides the picks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gathered {
+    more: bool,
+    timer: Option<Instant>,
+}
+
+impl Gathered {
+    fn wake_at(&mut self, at: Instant) {
+        self.timer = Some(self.timer.map_or(at, |timer| timer.min(at)));
+    }
+}
+
+/// Gives a feed its turn. `Some` time: it wants another turn then, if not before.
+pub(crate) fn deliver(
+    connection: &mut Connection,
+    bench: &mut Workbench,
+    moment: &mut Moment<'_>,
+) -> (Turn, Option<Instant>) {
+    match connection.flush(moment.now) {
+        Ok(true) => {}
+        Ok(false) => return (Turn::Done, None),
+        Err(_) => return (Turn::Broken, None),
+    }
+    // Taken out, so that the socket and the feed can be worked on at once.
+    let Carried::Feed(mut feed) = mem::replace(&mut connection.carried, Carried::Nothing) else {
+        return (Turn::Done, None);
+    };
+    let outcome = feed.turn(connection, bench, moment);
+    connection.carried = Carried::Feed(feed);
+    outcome
+}
+
+impl Feed {
+    fn turn(
+        &mut self,
+        connection: &mut Connection,
+        bench: &mut Workbench,
+        moment: &mut Moment<'_>,
+    ) -> (Turn, Option<Instant>) {
+        let mut gathered = self.gather(connection, bench, moment);
+        if let Some(at) = self.reorder(&mut bench.picks, moment.clock.now(), moment.now) {
+            gathered.wake_at(at);
+        }
+        if !connection.outbox.is_empty() {
+            self.put_back(&mut bench.picks);
+            return (Turn::More, gathered.timer);
+        }
+        if let Some(until) = self.hold(bench.picks.len(), moment.now) {
+            self.put_back(&mut bench.picks);
+            gathered.wake_at(until);
+            return (Turn::Done, gathered.timer);
+        }
+        self.waiting_since = None;
+        (self.send(connection, bench, gathered.more, moment), gathered.timer)
+    }
+
+    /// Picks the next items of all fresh topics, in order of arrival.
+    fn gather(
+        &mut self,
+        connection: &mut Connection,
+        bench: &mut Workbench,
+        moment: &mut Moment<'_>,
+    ) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut horizon = u64::MAX;
+        bench.picks.clear();
+        for index in 0..self.topics.len() {
+            let interval = self.interval(&self.topics[index]);
+            let topic = &mut self.topics[index];
+            topic.in_buffer = false;
+            if !topic.fresh {
+                continue;
+            }
+            if !interval.is_zero() && moment.now < topic.due {
+                gathered.wake_at(topic.due);
+                continue;
+            }
+            bench.looked.clear();
+            topic.fresh = topic.look(interval, connection, &mut bench.looked, moment);
+            if topic.fresh {
+                gathered.more = true;
+                horizon = horizon.min(bench.looked.last().map_or(u64::MAX, |pick| pick.arrival));
+            }
+            bench.picks.extend(bench.looked.drain(..).map(|pick| (index, pick)));
+        }
+        bench.picks.sort_unstable_by_key(|(_, pick)| pick.arrival);
+        self.leave_beyond(horizon, bench);
+        gathered
+    }
+
+    /// Leaves what came after an item that was not looked at for the next turn.
+    fn leave_beyond(&mut self, horizon: u64, bench: &mut Workbench) {
+        let within = bench.picks.partition_point(|(_, pick)| pick.arrival <= horizon);
+        for (index, _) in bench.picks.drain(within..) {
+            self.topics[index].fresh = true;
+        }
+    }
+
+    /// Whether a batch should wait for more, and until when.
+    fn hold(&mut self, count: usize, now: Instant) -> Option<Instant> {
+        let batch = self.batch.filter(|batch| !batch.wait.is_zero() && count > 0 && count < batch.size)?;
+        let until = *self.waiting_since.get_or_insert(now) + batch.wait;
+        (now < until).then_some(until)
+    }
+
+    fn send(
+        &mut self,
+        connection: &mut Connection,
+        bench: &mut Workbench,
+        more: bool,
+        moment: &mut Moment<'_>,
+    ) -> Turn {
+        self.render(bench);
+        let outcome =
+            if bench.buffer.is_empty() { Ok(0) } else { connection.write(&bench.buffer, moment.now) };
+        let Ok(written) = outcome else { return Turn::Broken };
+        let reached = bench.frame_end(written);
+        connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
+        let passed = bench.rendered.iter().take_while(|item| item.end <= reached).count();
+        self.pass(bench, passed, moment);
+        bench.picks.drain(..passed);
+        let more =
+            more || !bench.picks.is_empty() || self.order.as_ref().is_some_and(|order| order.has_due());
+        self.put_back(&mut bench.picks);
+        if more && !connection.blocked { Turn::More } else { Turn::Done }
+    }
+
+    /// Moves the cursors past the first `count` items, and counts them.
+    fn pass(&mut self, bench: &Workbench, count: usize, moment: &mut Moment<'_>) {
+        for item in &bench.rendered[..count] {
+            let interval = self.interval(&self.topics[item.topic]);
+            let topic = &mut self.topics[item.topic];
+            // A feed that is ordered has moved on already.
+            if self.order.is_none() {
+                topic.pass(item.to, item.is_event, moment.now, interval);
+            }
+            topic.needs_whole &= !item.is_event;
+            moment.tally.delivered += u64::from(item.is_event);
+        }
+        if let Some((_, newest)) = count.checked_sub(1).and_then(|last| bench.picks.get(last)) {
+            moment.tally.newest = newest.at;
+        }
+    }
+}
+
+impl FeedTopic {
+    /// Looks at the next items, and returns whether there are more than were taken.
+    fn look(
+        &mut self,
+        interval: Duration,
+        connection: &mut Connection,
+        into: &mut Vec<Pick>,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        let control = connection.control;
+        let Some(cursor) = settle(&mut self.follow, control, moment.clock, connection.outbox.end()) else {
+            return false;
+        };
+        let ring = Arc::clone(&self.follow.ring);
+        if !interval.is_zero() {
+            self.look_thinned(&ring, cursor, control, into);
+            return false;
+        }
+        if ring.picks(cursor, control, TURN_ITEMS, into).is_err() {
+            self.skip(&ring, cursor, connection, moment);
+            return true;
+        }
+        into.len() == TURN_ITEMS
+    }
+
+    /// Takes the newest event, and every status that came before it. Numbers so skipped are no gap.
+    fn look_thinned(&mut self, ring: &Ring, cursor: Cursor, control: bool, into: &mut Vec<Pick>) {
+        let Some(newest) = ring.newest(cursor) else { return };
+        self.needs_whole = true;
+        if control && ring.picks(cursor, true, usize::MAX, into).is_ok() {
+            into.retain(|pick| pick.kind.is_none() && pick.arrival < newest.arrival);
+        }
+        into.push(newest);
+    }
+
+    /// Goes on where a connection that fell behind can.
+    fn skip(&mut self, ring: &Ring, cursor: Cursor, connection: &mut Connection, moment: &mut Moment<'_>) {
+        let skip = ring.skip(cursor);
+        moment.tally.dropped += skip.dropped;
+        if connection.control
+            && let Some((epoch, gap)) = skip.gap
+        {
+            announce(ring, &epoch, gap, connection.outbox.end());
+        }
+        self.move_to(Place::At(skip.cursor));
+    }
+}
