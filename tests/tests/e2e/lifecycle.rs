@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bond_e2e::numbers::Head;
 use bond_e2e::process::{Bond, ws_url};
-use bond_e2e::socket::{Came, Socket};
+use bond_e2e::socket::{Came, PATIENCE, Socket};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const SENTENCE: &str = "BTC trades tick by tick";
 
@@ -25,7 +26,9 @@ struct Goodbye {
 /// Reads until the server closes.
 async fn goodbye(mut socket: Socket) -> Result<Goodbye> {
     let mut last = None;
+    let deadline = Instant::now() + PATIENCE;
     loop {
+        ensure!(Instant::now() < deadline, "not closed, but goes on");
         match socket.next().await? {
             Came::Frame(text) => last = Some(text),
             Came::Closed(code, _) => {
