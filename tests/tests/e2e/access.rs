@@ -312,6 +312,7 @@ fn bad_bodies() -> Vec<(String, u16, &'static str)> {
         (custom("ws://127.0.0.1:9000/"), 400, "127.0.0.1"),
         (custom("ws://[::ffff:10.0.0.1]/"), 400, "url"),
         (custom("file:///etc/passwd"), 400, "ws"),
+        (json!({"spec": {"version": "v1", "symbols": ["BTC/USDT"], "sources": [{"type": "websocket", "url": "wss://example.com"}]}}).to_string(), 400, "the sources have none"),
     ]
 }
 
