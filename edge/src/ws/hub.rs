@@ -177,6 +177,12 @@ impl Filler {
     }
 
     async fn spread(&mut self, news: News) {
+        // Before the runs, which may be of the epoch that came after.
+        for topic in &news.ended {
+            if let Some(ring) = self.hub.rings.lock().get(topic) {
+                ring.end();
+            }
+        }
         let mut workers = 0;
         let now = self.hub.sources.clock.now();
         for (topic, run) in &news.runs {

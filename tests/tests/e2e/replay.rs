@@ -155,6 +155,22 @@ async fn a_resume_message_goes_back_and_on_without_a_seam() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_full_ring_is_replayed_from_its_very_beginning() -> Result<()> {
+    let bond = Bond::up(&["--sim-rate", RATE], &[("BOND_RING_SECONDS", "2")]).await?;
+    let created = bond.stream(SENTENCE).await?;
+    let mut watched = watch(&created).await?;
+    reached(&mut watched, 5_000).await?;
+    for attempt in 0..40 {
+        let mut socket = Socket::open(&ws_url(&created, "&control=true&from=now-60s")).await?;
+        let mut numbers = Numbers::default();
+        for _ in 0..20 {
+            numbers.take(&next(&mut socket).await.with_context(|| format!("attempt {attempt}"))?)?;
+        }
+    }
+    Ok(())
+}
+
 /// What a client that resumes gets first: its gap, and the event after it.
 async fn resumed(url: &str, from: &str) -> Result<(Value, Head)> {
     let mut socket = Socket::open(&format!("{url}&from={from}")).await?;
