@@ -53,7 +53,12 @@ impl Admission for Gate {
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
             Some(key) if !self.0.access.is_open() => self.key(key),
-            _ => self.0.access.caller(credentials.headers).map(|_| Grant::default()).map_err(|problem| refusal(&problem)),
+            _ => self
+                .0
+                .access
+                .caller(credentials.headers)
+                .map(|_| Grant::default())
+                .map_err(|problem| refusal(&problem)),
         }
     }
 

@@ -16,7 +16,8 @@ use crate::config::Settings;
 /// Where the filter is not understood, or logging was started before.
 pub fn start(settings: &Settings) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(Exit::Failed, why);
-    let filter: Targets = settings.log_filter.parse().map_err(|error| failed(format!("BOND_LOG: {error}")))?;
+    let filter: Targets =
+        settings.log_filter.parse().map_err(|error| failed(format!("BOND_LOG: {error}")))?;
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let started = match settings.log_json {
         true => tracing_subscriber::registry().with(layer.json().with_filter(filter)).try_init(),

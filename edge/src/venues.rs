@@ -37,7 +37,8 @@ const LIVE: [(Venue, MarketType, &str, &str); 6] = [
 /// Where a venue or URL is not understood, or a simulator cannot start.
 pub async fn serve(args: &UpArgs) -> Result<Served, Failure> {
     if !args.venue_urls.is_empty() {
-        let mut markets: Vec<Market> = args.venue_urls.iter().map(|url| named(url)).collect::<Result<_, _>>()?;
+        let mut markets: Vec<Market> =
+            args.venue_urls.iter().map(|url| named(url)).collect::<Result<_, _>>()?;
         for market in &mut markets {
             market.simulated = says_simulated(&market.rest_base).await;
         }
