@@ -152,11 +152,11 @@ impl Worker {
 
     /// Sends a heartbeat now, and has the next one sent in its time.
     fn heartbeat(&mut self, id: usize) {
-        let (clock, statuses) = (self.shared.clock.now(), self.shared.statuses());
+        let (clock, sources) = (self.shared.clock.now(), self.shared.board.snapshot());
         let connection = &mut self.connections[id];
         connection.heartbeats += 1;
         connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
-        connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, statuses)));
+        connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, &sources)));
     }
 
     /// Looks after everyone's deadlines.

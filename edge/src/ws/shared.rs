@@ -1,6 +1,5 @@
 //! What all workers and handlers of one fan-out share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -162,10 +161,5 @@ impl Shared {
         if tally.delivered > 0 {
             meter.add_latency(self.clock.now().since(tally.newest));
         }
-    }
-
-    /// The state of every source, as heartbeats tell it.
-    pub(crate) fn statuses(&self) -> BTreeMap<SmolStr, &'static str> {
-        self.board.snapshot().into_iter().map(|(name, status)| (name, status.state.as_str())).collect()
     }
 }

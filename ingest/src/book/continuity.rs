@@ -226,10 +226,11 @@ fn first_after_seed(seed: u64, ids: UpdateIds) -> Step {
     }
 }
 
-/// Binance USD-M, step 4, and OKX: whatever the new id is, it must name the one before. OKX sends an idle book's id again.
+/// Binance USD-M, step 4, and OKX: whatever the new id is, it must name the one before. OKX sends an idle book's id again, and an
+/// update that leads to where the book stands was applied before.
 fn previous(last: u64, ids: UpdateIds) -> Step {
     match ids.previous {
-        Some(previous) if previous == last && ids.last == last => Step::Old,
+        _ if ids.last == last => Step::Old,
         Some(previous) if previous == last => Step::Next,
         other => Step::Missing { expected: last, got: other.unwrap_or(ids.last) },
     }

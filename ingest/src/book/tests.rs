@@ -196,6 +196,15 @@ fn okx_deltas_name_the_id_before_whatever_theirs_is() {
 }
 
 #[test]
+fn an_okx_delta_that_comes_twice_is_no_gap() {
+    let mut okx = Continuity::new(ContinuityRule::Previous);
+    offer(&mut okx, snapshot(10));
+    assert_eq!(offer(&mut okx, linked(15, 15, 10)), Verdict::Apply(vec![15]));
+    assert_eq!(offer(&mut okx, linked(15, 15, 10)), Verdict::Ignore);
+    assert_eq!(offer(&mut okx, linked(17, 17, 15)), Verdict::Apply(vec![17]));
+}
+
+#[test]
 fn a_sign_of_life_after_a_lost_update_is_a_gap() {
     let mut book = Continuity::new(ContinuityRule::Previous);
     offer(&mut book, snapshot(10));

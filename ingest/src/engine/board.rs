@@ -51,12 +51,16 @@ pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Status 
 }
 
 fn fields(venue: Venue, health: &Health) -> Value {
-    json!({
+    let mut fields = json!({
         "source": venue.name(),
         "state": health.state.as_str(),
         "since": health.since.to_string(),
         "reason": health.reason.as_str(),
-    })
+    });
+    if health.simulated {
+        fields["simulated"] = true.into();
+    }
+    fields
 }
 
 /// The fields without their braces, as logs keep them.
@@ -80,19 +84,18 @@ impl Showing {
         board: &SourceBoard,
         venues: &BTreeMap<Venue, Health>,
         missing: BTreeMap<SmolStr, Health>,
-        simulated: &BTreeSet<Venue>,
     ) {
         let missing: BTreeMap<_, _> = missing.into_iter().take(MOST_NAMED).collect();
         self.0.iter().filter(|name| !missing.contains_key(*name)).for_each(|name| board.remove(name));
-        missing.iter().for_each(|(name, health)| board.put(name, source_status(health, false)));
+        missing.iter().for_each(|(name, health)| board.put(name, source_status(health)));
         for (venue, health) in venues {
-            board.put(venue.name(), source_status(health, simulated.contains(venue)));
+            board.put(venue.name(), source_status(health));
         }
         self.0 = missing.into_keys().collect();
     }
 }
 
 /// A health as the rest of Bond knows it.
-pub(super) const fn source_status(health: &Health, simulated: bool) -> SourceStatus {
-    SourceStatus { state: health.state, since: health.since, simulated }
+pub(super) const fn source_status(health: &Health) -> SourceStatus {
+    SourceStatus { state: health.state, since: health.since, simulated: health.simulated }
 }

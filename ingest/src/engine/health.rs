@@ -17,12 +17,15 @@ pub(super) struct Health {
     pub(super) state: SourceState,
     pub(super) since: UnixNanos,
     pub(super) reason: SmolStr,
+    /// Whether the source's data are made up by a simulator.
+    pub(super) simulated: bool,
 }
 
 impl Health {
     /// Of a market that this process does not serve.
     pub(super) const fn unserved(since: UnixNanos) -> Self {
-        Self { state: SourceState::Unavailable, since, reason: SmolStr::new_static("not served here") }
+        let reason = SmolStr::new_static("not served here");
+        Self { state: SourceState::Unavailable, since, reason, simulated: false }
     }
 
     /// The worse of two, `self` on a tie.
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
 
     fn health(state: SourceState) -> Health {
-        Health { state, since: UnixNanos::EPOCH, reason: SmolStr::default() }
+        Health { state, since: UnixNanos::EPOCH, reason: SmolStr::default(), simulated: false }
     }
 
     fn trades(symbol: &str) -> Subscription {

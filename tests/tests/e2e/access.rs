@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bond_e2e::process::{Bond, binary, fresh_dir, ws_url};
-use bond_e2e::socket::Socket;
+use bond_e2e::socket::{Came, Socket};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -32,9 +32,9 @@ async fn open(bond: &Bond, id: &str, token: &str) -> Result<Socket> {
 
 /// Expects a close with 1008 whose reason begins with this code.
 async fn refused(bond: &Bond, id: &str, token: &str, code: &str) -> Result<()> {
-    let closed = open(bond, id, token).await?.closed().await.with_context(|| token.to_owned())?;
-    ensure!(closed.0 == 1008 && closed.1.starts_with(code), "{token}: {closed:?}");
-    ensure!(closed.1.len() > code.len() + 10, "{token}: the reason says nothing: {closed:?}");
+    let came = open(bond, id, token).await?.next().await.with_context(|| token.to_owned())?;
+    let Came::Closed(1008, reason) = came else { bail!("{token}: {came:?}") };
+    ensure!(reason.starts_with(code) && reason.len() > code.len() + 10, "{token}: {reason}");
     Ok(())
 }
 
@@ -205,7 +205,8 @@ async fn without_keys_no_web_page_and_no_foreign_name_gets_in() -> Result<()> {
 }
 
 async fn key_of(owner: &str, data_dir: &std::path::Path) -> Result<String> {
-    let made = Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(data_dir).output();
+    let made =
+        Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(data_dir).output();
     let made = made.await?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     Ok(format!("Bearer {}", String::from_utf8(made.stdout)?.trim()))
@@ -320,7 +321,8 @@ async fn what_cannot_be_used_is_answered_with_what_to_fix() -> Result<()> {
     for (body, status, named) in bad_bodies() {
         let start: String = body.chars().take(200).collect();
         let json = [("content-type", "application/json")];
-        let (given, _, problem) = problem(&bond, ("POST", "/v1/streams"), &json, body).await.context(start.clone())?;
+        let (given, _, problem) =
+            problem(&bond, ("POST", "/v1/streams"), &json, body).await.context(start.clone())?;
         assert_eq!(given, status, "{start}: {problem}");
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(named), "{start}: {detail}");

@@ -60,8 +60,7 @@ enum From {
     Position,
 }
 
-const FROMS: [From; 5] =
-    [From::Everything, From::Seconds(5), From::Position, From::Unix, From::Seconds(1)];
+const FROMS: [From; 5] = [From::Everything, From::Seconds(5), From::Position, From::Unix, From::Seconds(1)];
 
 /// Connects, and reads from the past until well past the moment of the join.
 async fn join(url: String, from: From, watched: watch::Receiver<Numbers>) -> Result<()> {
@@ -143,8 +142,11 @@ async fn a_resume_message_goes_back_and_on_without_a_seam() -> Result<()> {
     for _ in 0..200 {
         numbers.take(&socket.head().await?)?;
     }
-    let (topic, epoch) = (format!("streams.{}", created["stream_id"].as_str().unwrap_or_default()), &numbers.epoch);
-    socket.send(&json!({"type": "resume", "topic": topic, "epoch": epoch, "seq": 20, "correlation_id": 7})).await?;
+    let (topic, epoch) =
+        (format!("streams.{}", created["stream_id"].as_str().unwrap_or_default()), &numbers.epoch);
+    socket
+        .send(&json!({"type": "resume", "topic": topic, "epoch": epoch, "seq": 20, "correlation_id": 7}))
+        .await?;
     while socket.head().await?.seq != Some(21) {}
     numbers.last = 21;
     for _ in 0..600 {

@@ -10,6 +10,7 @@ use super::MessageError;
 use crate::code::Code;
 use crate::log::Gap;
 use crate::position::Epoch;
+use crate::source::SourceStatus;
 use crate::time::UnixNanos;
 
 /// A message from an edge that is no event. A `status` is not among them: it comes encoded out of the log.
@@ -53,6 +54,9 @@ pub enum ServerMessage<'a> {
         seq_internal: u64,
         /// The state of every source by name.
         status: BTreeMap<SmolStr, &'static str>,
+        /// The sources among them whose data are made up by a simulator.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        simulated: Vec<SmolStr>,
     },
     /// Numbers of a topic that cannot be delivered.
     Gap {
@@ -108,8 +112,10 @@ impl<'a> ServerMessage<'a> {
     }
 
     /// The heartbeat number `seq_internal` of a connection at time `ts`.
-    pub fn heartbeat(seq_internal: u64, ts: UnixNanos, status: BTreeMap<SmolStr, &'static str>) -> Self {
+    pub fn heartbeat(seq_internal: u64, ts: UnixNanos, sources: &BTreeMap<SmolStr, SourceStatus>) -> Self {
         let ts_event = ts.as_millis();
+        let status = sources.iter().map(|(name, status)| (name.clone(), status.state.as_str())).collect();
+        let simulated = sources.iter().filter(|(_, status)| status.simulated).map(|(name, _)| name.clone());
         Self::Heartbeat {
             exchange: "system",
             symbol: "",
@@ -118,6 +124,7 @@ impl<'a> ServerMessage<'a> {
             ts_exchange: None,
             seq_internal,
             status,
+            simulated: simulated.collect(),
         }
     }
 }
@@ -140,6 +147,7 @@ fn code_text<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Erro
 mod tests {
     use super::*;
     use crate::log::GapReason;
+    use crate::source::SourceState;
 
     fn text(message: &ServerMessage<'_>) -> String {
         String::from_utf8(to_json(message)).expect("text")
@@ -172,12 +180,13 @@ mod tests {
 
     #[test]
     fn a_heartbeat_has_the_common_fields_of_flat_events() {
-        let status = BTreeMap::from([("okx".into(), "connected")]);
+        let (state, since) = (SourceState::Connected, UnixNanos::EPOCH);
+        let sources = BTreeMap::from([("okx".into(), SourceStatus { state, since, simulated: true })]);
         assert_eq!(
-            text(&ServerMessage::heartbeat(1, UnixNanos::from_millis(7), status)),
+            text(&ServerMessage::heartbeat(1, UnixNanos::from_millis(7), &sources)),
             concat!(
                 r#"{"type":"heartbeat","exchange":"system","symbol":"","ts":"1970-01-01T00:00:00.007Z","ts_event":7,"#,
-                r#""ts_exchange":null,"seq_internal":1,"status":{"okx":"connected"}}"#
+                r#""ts_exchange":null,"seq_internal":1,"status":{"okx":"connected"},"simulated":["okx"]}"#
             )
         );
     }

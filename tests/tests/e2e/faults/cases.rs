@@ -19,6 +19,8 @@ pub(super) const TOLD: Duration = Duration::from_secs(5);
 enum Outcome {
     /// Every topic is told `reconnecting`, then `connected`; events follow, and a book begins with a snapshot.
     Reconnects,
+    /// The same for trades. What is on another connection is not told anything and goes on.
+    TradesReconnect,
     /// The topic of the book is told `suspect`, then `connected`; the book begins with a snapshot.
     Resyncs,
     /// Trades that never come. Binance numbers its trades: the topic is told which. Elsewhere nobody can know.
@@ -29,7 +31,7 @@ enum Outcome {
     Shrugs(&'static str),
 }
 
-/// A fault, how often it has to take effect, and what follows.
+/// Faults, how often the first of them has to take effect until all end, and what follows.
 struct Case {
     faults: &'static [&'static str],
     times: usize,
@@ -40,19 +42,19 @@ const fn case(faults: &'static [&'static str], times: usize, outcome: Outcome) -
     Case { faults, times, outcome }
 }
 
-/// Faults of connections. The last fault of a row is the one that is waited for.
+/// Faults of connections.
 const CONNECTION_FAULTS: [Case; 11] = [
     case(&["close=1001"], 1, Outcome::Reconnects),
+    case(&["close=4004:trade"], 1, Outcome::TradesReconnect),
     case(&["reset"], 1, Outcome::Reconnects),
     case(&["notice"], 1, Outcome::Reconnects),
-    case(&["reset", "refuse=400ms:*:all"], 1, Outcome::Reconnects),
-    case(&["reset", "unavailable=400ms:*:all"], 1, Outcome::Reconnects),
+    case(&["refuse", "reset"], 2, Outcome::Reconnects),
+    case(&["unavailable", "reset"], 2, Outcome::Reconnects),
     case(&["ack-late=400ms:*:all", "reset"], 1, Outcome::Reconnects),
     case(&["ack-after-data:*:all", "reset"], 1, Outcome::Reconnects),
     case(&["ack-never:*:all", "reset"], 1, Outcome::Reconnects),
     case(&["slow-rest=1s:*:1", "reset"], 1, Outcome::Reconnects),
     case(&["rest-429=1s:*:1", "reset"], 1, Outcome::Reconnects),
-    case(&["close=4004:trade"], 1, Outcome::Reconnects),
 ];
 
 /// Faults of single frames.
@@ -82,22 +84,24 @@ impl Case {
         let has_quotes = (site.venue, site.market) != (Venue::Bybit, Market::Perpetual);
         let has_ticker = (site.venue, site.market) != (Venue::Binance, Market::Perpetual);
         !(fault == "notice" && site.venue == Venue::Bybit)
-            && !(fault.contains("rest-") && site.venue != Venue::Binance)
+            && !(fault.contains("rest") && site.venue != Venue::Binance)
             && (has_quotes || !fault.contains("quote"))
             && (has_ticker || !fault.contains("ticker"))
     }
 
     async fn run(&self, site: &Site, watch: &Watch) -> Result<()> {
         let mark = watch.mark();
-        let mut ids = Vec::new();
-        for fault in self.faults {
-            let id = site.inject(fault)?;
-            if Some(fault) == self.faults.last() {
-                ids = site.applied(id, self.times).await?;
-            }
-        }
+        let faults = self.faults.iter().map(|fault| site.inject(fault)).collect::<Result<Vec<_>>>()?;
+        let ids = site.applied(faults[0], self.times).await?;
+        site.simulator.clear_faults();
         match self.outcome {
             Outcome::Reconnects => recovers(site, watch, mark, &CHANNELS, "reconnecting").await?,
+            Outcome::TradesReconnect => {
+                recovers(site, watch, mark, site.beside_trades(), "reconnecting").await?;
+                for channel in CHANNELS.iter().filter(|channel| !site.beside_trades().contains(channel)) {
+                    quietly_goes_on(site, watch, mark, channel, 3).await?;
+                }
+            }
             Outcome::Resyncs => recovers(site, watch, mark, &["orderbook"], "suspect").await?,
             Outcome::Loses => loses(site, watch, mark, &ids).await?,
             Outcome::Keeps => keeps(site, watch, mark, &ids).await?,
@@ -193,14 +197,12 @@ async fn run_all(cases: &[Case]) -> Result<()> {
 async fn run_site(world: &World, site: &Site, cases: &[Case]) -> Result<Vec<Error>> {
     let watch = world.feed(site).await?;
     for channel in CHANNELS {
-        let topic = site.topic(channel);
-        watch.find(0, &format!("{topic} begins"), PATIENCE, |m| is_event(m, &topic)).await?;
+        goes_on(&watch, 0, &site.topic(channel)).await?;
     }
     let mut wrong = Vec::new();
     for case in cases.iter().filter(|case| case.concerns(site)) {
         let run = case.run(site, &watch).await;
         wrong.extend(run.err().map(|error| error.context(case.faults.join(" and "))));
-        site.simulator.clear_faults();
     }
     wrong.extend(audit_trades(site, &watch).await.err().map(|error| error.context("trades")));
     wrong.extend(audit_book(site, &watch).await.err().map(|error| error.context("book")));

@@ -109,6 +109,14 @@ impl Site {
         format!("{channel}.{}.BTC-USDT{market}{depth}", self.name())
     }
 
+    /// The channels that come on the connection of the trades. Binance's futures have an address of their own for them.
+    pub(super) const fn beside_trades(&self) -> &'static [&'static str] {
+        match (self.venue, self.market) {
+            (Venue::Binance, Market::Perpetual) => &["trades"],
+            _ => &CHANNELS,
+        }
+    }
+
     /// The venue's own name of its trades of BTC.
     pub(super) fn trades_stream(&self) -> &'static str {
         match (self.venue, self.market) {
