@@ -286,3 +286,56 @@ impl Instruments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bond_core::event::{Side, Trade};
+    use bond_core::instrument::Symbol;
+    use smol_str::ToSmolStr;
+
+    use super::*;
+
+    fn taker() -> Taker {
+        Taker { stream: 0, passes: false, depth: None }
+    }
+
+    fn trade(instrument: &Arc<Instrument>, number: u64) -> MarketEvent {
+        let price = Price::parse("1").expect("price");
+        let size = bond_core::decimal::Quantity::parse("1").expect("size");
+        let trade = Trade { price, size, side: Side::Buy, trade_id: number.to_smolstr() };
+        let ts_event = UnixNanos::from_secs(1);
+        MarketEvent {
+            instrument: Arc::clone(instrument),
+            ts_event,
+            ts_exchange: None,
+            data: MarketData::Trade(trade),
+        }
+    }
+
+    /// Takes trades 1 and 9, with a change of what is wanted in between.
+    fn lost(between: impl Fn(&mut Instruments, &Instrument)) -> Vec<Range> {
+        let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
+        let mut instruments = Instruments::default();
+        let mut outbox = Outbox::default();
+        for number in [1, 9] {
+            between(&mut instruments, &instrument);
+            instruments.clear_wants();
+            instruments.of(&instrument).want_taker(Channel::Ticker, taker());
+            instruments.of(&instrument).want_taker(Channel::Trades, taker());
+            instruments.settle();
+            instruments.of(&instrument).take(trade(&instrument, number), &mut outbox);
+        }
+        instruments.lost(UnixNanos::from_secs(9)).into_iter().map(|(_, range)| range).collect()
+    }
+
+    #[test]
+    fn trades_are_not_lost_while_nobody_takes_them() {
+        assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
+        let pause = |instruments: &mut Instruments, instrument: &Instrument| {
+            instruments.clear_wants();
+            instruments.of(instrument).want_taker(Channel::Ticker, taker());
+            instruments.settle();
+        };
+        assert_eq!(lost(pause), []);
+    }
+}

@@ -28,7 +28,8 @@ use super::listing::Names;
 use super::sink::Sink;
 use super::wire;
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    Subscription,
 };
 
 const SPOT: Route = Route { name: "stream", path: "/stream" };
@@ -215,6 +216,15 @@ impl Protocol for Binance {
             Channel::Funding => 10,
             Channel::Liquidations => 24 * 3_600,
         })
+    }
+
+    /// The best prices and the last come on a stream each.
+    fn parts(&self, channel: Channel) -> &'static [Part] {
+        match (channel, self.market) {
+            (Channel::Ticker, MarketType::Spot) => &[Part::Quote, Part::Last],
+            (Channel::Ticker, MarketType::Perpetual) => &[Part::Quote],
+            _ => &[Part::Whole],
+        }
     }
 
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use bond_sim::Venue;
 use serde_json::{Value, json};
 
 use super::audit::sent_by_window;
@@ -46,6 +47,17 @@ async fn windows_say_which_venue_they_lack_and_are_complete_again_afterwards() -
     for site in &world.sites {
         mark = goes_away(site, &watch, mark).await.with_context(|| site.name())?;
     }
+    let binance = world.sites.iter().find(|site| site.venue == Venue::Binance).context("binance")?;
+    loses_one(binance, &watch).await
+}
+
+/// The stream's own topic is told of the trade that its venue never sent.
+async fn loses_one(site: &Site, watch: &Watch) -> Result<()> {
+    let dropped = site.inject("drop:trade:1")?;
+    let number: u64 = site.applied(dropped, 1).await?[0].parse()?;
+    let is_told =
+        |m: &Value| m["source"] == site.name() && m["lost"] == json!({"from": number, "to": number});
+    watch.find(0, &format!("{number} told lost"), PATIENCE, is_told).await?;
     Ok(())
 }
 
