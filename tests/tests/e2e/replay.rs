@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use bond_e2e::numbers::{Head, Numbers};
 use bond_e2e::process::{Bond, ws_url};
-use bond_e2e::socket::{Came, Socket};
+use bond_e2e::socket::Socket;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -225,7 +225,7 @@ async fn an_unreadable_from_begins_live_and_says_so_where_asked() -> Result<()> 
         assert!(error["message"].as_str().is_some_and(|m| m.contains(unreadable)), "{error}");
         assert!(loud.head().await?.seq > Some(newest), "not live");
         let mut quiet = Socket::open(&ws_url(&created, &format!("&from={unreadable}"))).await?;
-        let Came::Frame(first) = quiet.next().await? else { panic!("closed") };
+        let first = quiet.text().await?;
         assert!(Head::read(&first)?.seq > Some(newest), "not an event, or not live: {first}");
     }
     Ok(())

@@ -29,7 +29,7 @@ impl History {
         if after.epoch != *epoch || after.seq > self.head {
             return missed(Gap { from_seq: None, to_seq: cursor.seq, reason: GapReason::EpochChanged });
         }
-        if after.seq < self.at_time(UnixNanos::EPOCH).seq {
+        if after.seq < cursor.seq {
             let (from_seq, to_seq) = (Some(after.seq + 1), cursor.seq);
             return missed(Gap { from_seq, to_seq, reason: GapReason::BehindRing });
         }
