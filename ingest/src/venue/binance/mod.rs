@@ -12,6 +12,7 @@ mod rest;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +43,14 @@ pub(super) struct Binance {
     market: MarketType,
     names: Names,
     ledger: Ledger,
+    /// The id of the last best prices of each symbol.
+    best_ids: HashMap<SmolStr, u64>,
 }
 
 impl Binance {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
-        Self { market, names: Names::new(listings, market, rest::spelling), ledger: Ledger::default() }
+        let names = Names::new(listings, market, rest::spelling);
+        Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
     }
 
     fn streams(&self, subscription: &Subscription) -> Vec<SmolStr> {
@@ -102,7 +106,7 @@ impl Binance {
         let reading = match kind {
             Kind::Trade => payload::<push::TradePush<'_>>(frame, envelope)?.read(),
             Kind::AggregateTrade => payload::<push::AggregateTradePush<'_>>(frame, envelope)?.read(),
-            Kind::BookTicker => payload::<push::BookTickerPush<'_>>(frame, envelope)?.read(),
+            Kind::BookTicker => return self.read_best(payload(frame, envelope)?, sink),
             Kind::MiniTicker => payload::<push::MiniTickerPush<'_>>(frame, envelope)?.read(),
             Kind::Depth => payload::<push::DepthPush<'_>>(frame, envelope)?.read_on(self.market),
             Kind::PartialDepth => {
@@ -118,6 +122,21 @@ impl Binance {
             }
         };
         self.emit(reading?, sink)
+    }
+
+    /// Best prices carry the id of the book that they are the top of: one that comes again is a repetition.
+    fn read_best(&mut self, push: push::BookTickerPush<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
+        let (symbol, id) = (push.s, push.u);
+        let reading = push.read()?;
+        let listing = self.names.find(symbol)?;
+        if self.best_ids.insert(symbol.into(), id) == Some(id) {
+            let ticker =
+                Subscription { instrument: Arc::clone(&listing.instrument), channel: Channel::Ticker };
+            sink.push(Decoded::Unchanged(ticker, Part::Quote));
+        } else {
+            sink.event(&listing, reading.time, reading.data);
+        }
+        Ok(())
     }
 
     fn emit(&mut self, reading: Reading<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {

@@ -162,7 +162,8 @@ fn trade(id: u64, price: &str, size: &str, buyer_is_maker: bool) -> Result<Marke
 /// Best bid and ask. On spot it carries neither a time nor an event type.
 #[derive(Deserialize)]
 pub(super) struct BookTickerPush<'a> {
-    s: &'a str,
+    pub(super) u: u64,
+    pub(super) s: &'a str,
     b: &'a str,
     #[serde(rename = "B")]
     bid_size: &'a str,

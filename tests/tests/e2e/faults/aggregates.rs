@@ -22,8 +22,15 @@ fn is_aggregate(message: &Value, complete: bool) -> bool {
     message["type"] == "aggregate" && message["complete"] == complete
 }
 
+fn has_source(window: &Value, venue: &str) -> bool {
+    window["raw_data"]["sources"]
+        .as_array()
+        .is_some_and(|sources| sources.iter().any(|source| source == venue))
+}
+
 /// While a venue is away windows say so and name it, and it alone; afterwards they are complete again.
 async fn goes_away(site: &Site, watch: &Watch, mark: Mark) -> Result<Mark> {
+    let begun = mark;
     site.inject("refuse")?;
     site.inject("reset")?;
     let only_it = |m: &Value| is_aggregate(m, false) && m["raw_data"]["down"] == json!([site.name()]);
@@ -36,6 +43,9 @@ async fn goes_away(site: &Site, watch: &Watch, mark: Mark) -> Result<Mark> {
     site.simulator.clear_faults();
     let (mark, whole) = watch.find(mark, "a complete window", PATIENCE, |m| is_aggregate(m, true)).await?;
     ensure!(whole["raw_data"]["down"] == json!([]), "{whole}");
+    let hides_it = |m: &Value| is_aggregate(m, true) && !has_source(m, site.name());
+    let hidden = watch.since(begun).into_iter().find(|m| hides_it(m));
+    ensure!(hidden.is_none(), "nothing of {} in {hidden:?}", site.name());
     Ok(mark)
 }
 
