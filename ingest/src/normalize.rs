@@ -176,7 +176,7 @@ impl<W: Write> Normalizer<W> {
             Decoded::Acknowledged(_) => "acknowledged",
             Decoded::Refused { .. } => "refused",
             Decoded::Reconnect { .. } => "reconnect",
-            Decoded::Alive => "alive",
+            Decoded::Alive | Decoded::Unchanged(..) => "alive",
             Decoded::Ignored(why) => why,
         };
         *self.counts.other.entry(what).or_default() += 1;

@@ -22,7 +22,7 @@ pub type FaultId = u64;
 pub struct Fault {
     /// What goes wrong.
     pub effect: Effect,
-    /// On which streams. For [`Effect::Close`], [`Effect::Reset`] and [`Effect::Notice`]: on connections subscribed to one.
+    /// On which streams. For [`Effect::Close`], [`Effect::Reset`], [`Effect::Freeze`] and [`Effect::Notice`]: on connections subscribed to one.
     pub filter: Filter,
     /// How often. Without meaning for what happens at once.
     pub count: Count,
@@ -61,6 +61,8 @@ pub enum Effect {
     Close(u16),
     /// `reset`: connections are torn down by a TCP reset, at once.
     Reset,
+    /// `freeze`: connections stay open and say nothing any more, not even pongs, as where a router has forgotten them; at once.
+    Freeze,
     /// `jump=5`: the book's ids jump ahead by so many, at once, as if updates had been lost.
     Jump(u64),
     /// `slow-rest=2s`: a REST answer comes late.
@@ -139,7 +141,7 @@ impl Effect {
 
     /// Effects that happen when injected and leave nothing behind.
     pub(crate) fn is_immediate(&self) -> bool {
-        matches!(self, Effect::Close(_) | Effect::Reset | Effect::Jump(_) | Effect::Notice)
+        matches!(self, Effect::Close(_) | Effect::Reset | Effect::Freeze | Effect::Jump(_) | Effect::Notice)
     }
 }
 

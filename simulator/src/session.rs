@@ -37,6 +37,8 @@ enum End {
     Close(u16, String),
     /// It ends without a word.
     Reset,
+    /// It stays open without a word.
+    Frozen,
 }
 
 struct Session {
@@ -168,6 +170,8 @@ impl Session {
                 self.hub.disconnect(self.id, "reset");
                 let _ = self.socket.get_ref().set_zero_linger();
             }
+            // Holds the socket until the simulator stops.
+            End::Frozen => std::future::pending().await,
         }
     }
 }
@@ -193,6 +197,7 @@ async fn feed(socket: &mut Socket, batch: &mut Vec<Outgoing>) -> Result<(), End>
         match outgoing {
             Outgoing::Text(text) => socket.feed(Message::Text(text)).await.map_err(gone)?,
             Outgoing::Split(text) => feed_split(socket, text.as_ref()).await.map_err(gone)?,
+            Outgoing::Freeze => return Err(End::Frozen),
             Outgoing::Close { code, reason } => {
                 let _ = socket.flush().await;
                 return Err(End::Close(code, reason));

@@ -139,15 +139,18 @@ struct Filler {
 }
 
 impl Filler {
+    /// Begins what was asked for. What is asked for meanwhile has its own notice; only a failure is a reason to wait.
     async fn begin_asked(&mut self) {
         let asked = std::mem::take(&mut *self.hub.asked.lock());
+        let mut has_failed = false;
         for ring in asked {
             if let Err(error) = self.begin(&ring).await {
                 warn!(topic = %ring.name, %error, "cannot read the log yet");
                 self.hub.asked.lock().push(ring);
+                has_failed = true;
             }
         }
-        if !self.hub.asked.lock().is_empty() {
+        if has_failed {
             tokio::time::sleep(RETRY).await;
             self.hub.has_asked.notify_one();
         }

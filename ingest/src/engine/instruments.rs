@@ -43,6 +43,7 @@ pub(super) struct InstrumentState {
     seen: Seen,
     losses: Option<Losses>,
     ticker: Ticker,
+    last_ticker: Option<(UnixNanos, Ticker)>,
     funding: Funding,
     book: Book,
     depths: Vec<DepthView>,
@@ -68,6 +69,7 @@ impl InstrumentState {
             takers: HashMap::new(),
             seen: Seen::new(REMEMBERED),
             ticker: Ticker::default(),
+            last_ticker: None,
             funding: Funding::default(),
             book: Book::default(),
             depths: Vec::new(),
@@ -134,7 +136,16 @@ impl InstrumentState {
         self.depths.iter_mut().for_each(DepthView::restart);
     }
 
-    /// Takes an event in and publishes it. `None` for a trade that was seen before.
+    /// Whether the same figures came just before at the same time of the venue's.
+    fn repeats_ticker(&mut self, update: &Ticker, at: Option<UnixNanos>) -> bool {
+        let Some(at) = at else { return false };
+        let came = Some((at, update.clone()));
+        let repeats = self.last_ticker == came;
+        self.last_ticker = came;
+        repeats
+    }
+
+    /// Takes an event in and publishes it. `None` for what was seen before.
     pub(super) fn take(&mut self, event: MarketEvent, outbox: &mut Outbox) -> Option<Taken> {
         let channel = event.data.channel();
         let mut top = (None, None);
@@ -149,6 +160,9 @@ impl InstrumentState {
                 self.record_of(channel, &event)
             }
             MarketData::Ticker(update) => {
+                if self.repeats_ticker(update, event.ts_exchange) {
+                    return None;
+                }
                 self.ticker.merge(update);
                 self.record_of(channel, &event)
             }
@@ -284,5 +298,74 @@ impl Instruments {
             state.settle_depths();
             state.settle_losses();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bond_core::event::{Side, Trade};
+    use bond_core::instrument::Symbol;
+    use smol_str::ToSmolStr;
+
+    use super::*;
+
+    fn taker() -> Taker {
+        Taker { stream: 0, passes: false, depth: None }
+    }
+
+    fn trade(instrument: &Arc<Instrument>, number: u64) -> MarketEvent {
+        let price = Price::parse("1").expect("price");
+        let size = bond_core::decimal::Quantity::parse("1").expect("size");
+        let trade = Trade { price, size, side: Side::Buy, trade_id: number.to_smolstr() };
+        let ts_event = UnixNanos::from_secs(1);
+        MarketEvent {
+            instrument: Arc::clone(instrument),
+            ts_event,
+            ts_exchange: None,
+            data: MarketData::Trade(trade),
+        }
+    }
+
+    /// Takes trades 1 and 9, with a change of what is wanted in between.
+    fn lost(between: impl Fn(&mut Instruments, &Instrument)) -> Vec<Range> {
+        let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
+        let mut instruments = Instruments::default();
+        let mut outbox = Outbox::default();
+        for number in [1, 9] {
+            between(&mut instruments, &instrument);
+            instruments.clear_wants();
+            instruments.of(&instrument).want_taker(Channel::Ticker, taker());
+            instruments.of(&instrument).want_taker(Channel::Trades, taker());
+            instruments.settle();
+            instruments.of(&instrument).take(trade(&instrument, number), &mut outbox);
+        }
+        instruments.lost(UnixNanos::from_secs(9)).into_iter().map(|(_, range)| range).collect()
+    }
+
+    #[test]
+    fn a_ticker_that_comes_twice_counts_once() {
+        let instrument = Instrument::shared(Venue::Okx, Symbol::parse("BTC/USDT").expect("symbol"));
+        let ticker = |bid: &str, at: Option<i64>| MarketEvent {
+            instrument: Arc::clone(&instrument),
+            ts_event: UnixNanos::from_secs(9),
+            ts_exchange: at.map(UnixNanos::from_secs),
+            data: MarketData::Ticker(Ticker { bid: Price::parse(bid).ok(), ..Ticker::default() }),
+        };
+        let mut state = InstrumentState::new(Venue::Okx);
+        let mut counts = |bid, at| state.take(ticker(bid, at), &mut Outbox::default()).is_some();
+        assert!(counts("1", Some(1)) && !counts("1", Some(1)));
+        assert!(counts("2", Some(1)) && counts("1", Some(1)) && counts("1", Some(2)));
+        assert!(counts("1", None) && counts("1", None), "without a time of the venue's nobody can tell");
+    }
+
+    #[test]
+    fn trades_are_not_lost_while_nobody_takes_them() {
+        assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
+        let pause = |instruments: &mut Instruments, instrument: &Instrument| {
+            instruments.clear_wants();
+            instruments.of(instrument).want_taker(Channel::Ticker, taker());
+            instruments.settle();
+        };
+        assert_eq!(lost(pause), []);
     }
 }

@@ -1,26 +1,24 @@
 //! The engine's loop: reports in, appends out, and what runs kept in line with what is wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::control::Command;
-use bond_core::event::{Channel, MarketEvent};
-use bond_core::instrument::{Instrument, MarketType, Venue};
+use bond_core::instrument::Venue;
 use bond_core::log::{Fence, LogError};
-use bond_core::source::SourceStatus;
 use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
-use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Showing, Told, lost_status, source_status};
-use super::health::{Health, Sources};
+use super::board::{Showing, Told};
+use super::health::Sources;
 use super::instruments::{Instruments, Taker};
+use super::markets::Markets;
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
 use super::sockets::Sockets;
@@ -28,9 +26,8 @@ use super::streams::StreamRun;
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
-use crate::session::{MarketConfig, MarketHandle, Network, ProtocolFactory, market};
+use crate::session::Network;
 use crate::source::social::{self, SocialHandle};
-use crate::venue::{self, Subscription};
 
 /// Reports that may wait; sessions stop reading from their venue while the queue is full.
 const REPORTS: usize = 1024;
@@ -43,23 +40,23 @@ const RECONCILE: Duration = Duration::from_secs(2);
 
 /// The single writer and all that it keeps.
 pub(super) struct Engine {
-    ports: Ports,
-    fence: Fence,
-    cancel: CancellationToken,
-    reports: mpsc::Receiver<Report>,
-    scope: Scope,
-    patience: (Duration, Duration),
-    simulated: BTreeSet<Venue>,
-    wants: Wants,
-    sources: Sources,
-    told: Told,
-    showing: Showing,
-    markets: BTreeMap<(Venue, MarketType), MarketHandle>,
-    social: SocialHandle,
-    sockets: Sockets,
-    instruments: Instruments,
-    streams: Vec<StreamRun>,
-    outbox: Outbox,
+    pub(super) ports: Ports,
+    pub(super) fence: Fence,
+    pub(super) cancel: CancellationToken,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) scope: Scope,
+    pub(super) patience: (Duration, Duration),
+    pub(super) simulated: BTreeSet<Venue>,
+    pub(super) wants: Wants,
+    pub(super) sources: Sources,
+    pub(super) told: Told,
+    pub(super) showing: Showing,
+    pub(super) markets: Markets,
+    pub(super) social: SocialHandle,
+    pub(super) sockets: Sockets,
+    pub(super) instruments: Instruments,
+    pub(super) streams: Vec<StreamRun>,
+    pub(super) outbox: Outbox,
 }
 
 impl Engine {
@@ -80,7 +77,7 @@ impl Engine {
         let social =
             social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
         let sockets = Sockets::new(config, network, &sender, &ports, &cancel);
-        let markets = open_markets(config, network, &sender, &ports, &cancel);
+        let markets = Markets::open(config, network, &sender, &ports, &cancel);
         Self {
             ports,
             fence,
@@ -129,14 +126,12 @@ impl Engine {
 
     async fn stop(self) {
         drop(self.reports);
-        for (_, market) in self.markets {
-            market.stopped().await;
-        }
+        self.markets.stopped().await;
         self.social.stopped().await;
         self.sockets.stopped().await;
     }
 
-    fn now(&self) -> UnixNanos {
+    pub(super) fn now(&self) -> UnixNanos {
         self.ports.clock.now()
     }
 
@@ -145,7 +140,7 @@ impl Engine {
         deadline.map_or(RECONCILE, |deadline| deadline.since(self.now()).min(RECONCILE))
     }
 
-    fn close_windows(&mut self) {
+    pub(super) fn close_windows(&mut self) {
         let now = self.now();
         self.streams.iter_mut().for_each(|stream| stream.close_due(now, &mut self.outbox));
     }
@@ -172,22 +167,6 @@ impl Engine {
             Command::FeedGone { connection } => self.wants.release(&connection),
         }
         self.converge().await
-    }
-
-    /// Says in the topics that are concerned which trades a venue never sent.
-    fn tell_losses(&mut self) {
-        for (instrument, range) in self.instruments.lost(self.ports.clock.now()) {
-            tracing::warn!(%instrument, from = range.from, to = range.to, "trades lost");
-            let trades = Subscription { instrument, channel: Channel::Trades };
-            let Some(health) = self.sources.of(&trades) else { continue };
-            let body = lost_status(trades.instrument.venue, &health, range);
-            let topic = Topic::market(Channel::Trades, Instrument::clone(&trades.instrument), None);
-            if self.wants.topics().contains(&topic) {
-                self.outbox.status(&topic, body.clone());
-            }
-            let takers = self.streams.iter().filter(|stream| stream.takes(&trades));
-            takers.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
-        }
     }
 
     /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
@@ -244,13 +223,9 @@ impl Engine {
         self.route(&desired.topics);
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
+        self.markets.set(&desired);
         self.social.set(desired.assets);
         self.sockets.set(self.streams.iter().flat_map(|stream| &stream.plan().sockets));
-        for (market, handle) in &self.markets {
-            let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
-            handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
-            handle.set_raw(desired.topics.iter().any(|topic| is_raw_of(topic, *market)));
-        }
         self.tell();
         Ok(())
     }
@@ -273,155 +248,4 @@ impl Engine {
         }
         self.instruments.settle();
     }
-
-    fn take_all(&mut self, batch: &mut Vec<Report>) {
-        batch.drain(..).for_each(|report| self.take(report));
-    }
-
-    fn take(&mut self, report: Report) {
-        let now = self.now();
-        match report {
-            Report::Events { events, raw } => {
-                events.into_iter().for_each(|event| self.market_event(event, now));
-                if let Some(frame) = raw
-                    && let Some(state) = self.instruments.get_mut(&frame.instrument)
-                {
-                    state.publish_raw(&frame, &mut self.outbox);
-                }
-            }
-            Report::Subscription { subscription, state, since, reason } => {
-                let simulated = self.simulated.contains(&subscription.instrument.venue);
-                self.subscription_changed(subscription, Health { state, since, reason, simulated });
-            }
-            Report::Market { venue, market, state, since, reason } => {
-                let simulated = self.simulated.contains(&venue);
-                self.sources.market(venue, market, Health { state, since, reason, simulated });
-                self.tell();
-            }
-            Report::Rejected { venue, market, count, reason } => {
-                tracing::warn!(%venue, %market, count, %reason, "frames not understood");
-            }
-            Report::Tweet(tweet) => {
-                self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
-            }
-            Report::Custom { socket, event } => {
-                let Some(source) = self.sockets.source(socket) else { return };
-                let takers = self.streams.iter_mut().filter(|stream| stream.plan().sockets.contains(source));
-                takers.for_each(|stream| stream.custom(&event, now, &mut self.outbox));
-            }
-            Report::Source { source, state, since, reason } => {
-                tracing::info!(%source, %state, %reason, "source changed state");
-                self.ports
-                    .board
-                    .put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
-            }
-        }
-    }
-
-    fn market_event(&mut self, event: MarketEvent, now: UnixNanos) {
-        let Some(state) = self.instruments.get_mut(&event.instrument) else { return };
-        let channel = event.data.channel();
-        let Some(taken) = state.take(event, &mut self.outbox) else { return };
-        for taker in state.takers(channel) {
-            if let Some(stream) = self.streams.get_mut(taker.stream) {
-                stream.market(&taken, taker, now, &mut self.outbox);
-            }
-        }
-    }
-
-    fn subscription_changed(&mut self, subscription: Subscription, health: Health) {
-        use bond_core::source::SourceState::Connected;
-        if subscription.channel == Channel::OrderBook
-            && health.state != Connected
-            && let Some(state) = self.instruments.get_mut(&subscription.instrument)
-        {
-            state.distrust_book();
-        }
-        self.sources.subscription(subscription, health);
-        self.tell();
-    }
-
-    fn show(&mut self) {
-        let (venues, mut missing) = (self.sources.venues(), self.sources.missing());
-        let unserved = self.streams.iter().flat_map(|stream| &stream.plan().unserved);
-        for (venue, _) in unserved.filter(|(venue, _)| !venues.contains_key(venue)) {
-            missing.insert(SmolStr::new_static(venue.name()), Health::unserved(self.ports.clock.now()));
-        }
-        self.showing.show(&self.ports.board, &venues, missing);
-    }
-
-    /// Tells the board, the topics and the windows how their sources fare now.
-    fn tell(&mut self) {
-        self.show();
-        for topic in self.wants.topics() {
-            let Topic::Market(market) = topic else { continue };
-            let own =
-                Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
-            if let Some(health) = self.sources.of(&own) {
-                self.told.tell(topic, market.instrument.venue, &health, &mut self.outbox);
-            }
-        }
-        let now = self.ports.clock.now();
-        for stream in &mut self.streams {
-            tell_stream(stream, &self.sources, &mut self.told, now, &mut self.outbox);
-        }
-    }
-}
-
-/// Tells a stream and its windows: each venue fares as the worst of what the stream takes there.
-fn tell_stream(
-    stream: &mut StreamRun,
-    sources: &Sources,
-    told: &mut Told,
-    now: UnixNanos,
-    outbox: &mut Outbox,
-) {
-    let plan = Arc::clone(stream.plan());
-    let by_symbol = sources.by_symbol(&plan, now);
-    for ((symbol, venue), health) in &by_symbol {
-        stream.source(venue.name(), &source_status(health), symbol, now);
-    }
-    for (venue, health) in Sources::by_venue(by_symbol) {
-        told.tell(stream.topic(), venue, &health, outbox);
-    }
-}
-
-fn is_raw_of(topic: &Topic, (venue, market): (Venue, MarketType)) -> bool {
-    matches!(topic, Topic::Raw(i) if (i.venue, i.symbol.market()) == (venue, market))
-}
-
-/// How the connections of a market speak; `None` where this build has no connector.
-fn factory(venue: Venue, market: MarketType) -> Option<ProtocolFactory> {
-    let speaks = move |listings| venue::protocol(venue, market, listings);
-    speaks(Arc::default())?;
-    Some(Arc::new(move |listings| speaks(listings).expect("a connector that was there a moment ago")))
-}
-
-fn open_markets(
-    config: &EngineConfig,
-    network: &Network,
-    reports: &mpsc::Sender<Report>,
-    ports: &Ports,
-    cancel: &CancellationToken,
-) -> BTreeMap<(Venue, MarketType), MarketHandle> {
-    let mut handles = BTreeMap::new();
-    for m in &config.markets {
-        let (name, kind) = (m.venue, m.market);
-        let Some(protocol) = factory(name, kind) else {
-            tracing::error!(venue = %name, "no connector in this build");
-            continue;
-        };
-        let session = MarketConfig {
-            protocol,
-            ws_base: m.ws_base.clone(),
-            rest_base: m.rest_base.clone(),
-            timing: config.timing,
-        };
-        let clock = Arc::clone(&ports.clock);
-        handles.insert(
-            (name, kind),
-            market::spawn(session, network.clone(), reports.clone(), clock, cancel.clone()),
-        );
-    }
-    handles
 }

@@ -22,7 +22,7 @@ use super::link::Lost;
 use super::liveness::Liveness;
 use super::statuses::Statuses;
 use crate::report::{RawFrame, Report};
-use crate::venue::{Decoded, Protocol, Reject, Subscription};
+use crate::venue::{Decoded, Part, Protocol, Reject, Subscription};
 
 /// A channel that may be silent for so long says too little by its data: there, being accepted counts as connected.
 const RARE: Duration = Duration::from_secs(600);
@@ -139,7 +139,7 @@ impl<'a> Conversation<'a> {
         let sent = now + self.protocol.limits().message_interval.saturating_mul(queued);
         for subscription in subscriptions {
             let budget = self.timing.silence(self.protocol.silence_budget(subscription.channel));
-            self.liveness.asked(subscription, budget, sent);
+            self.liveness.asked(subscription, self.protocol.parts(subscription.channel), budget, sent);
             self.await_book(subscription, sent);
         }
     }
@@ -165,6 +165,7 @@ impl<'a> Conversation<'a> {
             Decoded::Refused { subscriptions, reason } => self.refused(&subscriptions, &reason, now),
             Decoded::Reconnect { reason } => self.give_up(Lost::Asked(reason)),
             Decoded::Alive => self.effects.answered = true,
+            Decoded::Unchanged(subscription, part) => self.unchanged(&subscription, part, now),
             Decoded::Ignored(why) => tracing::trace!(venue = %self.protocol.venue(), why, "frame ignored"),
         }
     }
@@ -172,7 +173,9 @@ impl<'a> Conversation<'a> {
     fn event(&mut self, event: MarketEvent, now: Instant, events: &mut Vec<MarketEvent>) {
         let subscription =
             Subscription { instrument: Arc::clone(&event.instrument), channel: event.data.channel() };
-        let Some(first) = self.liveness.heard(&subscription, now) else { return };
+        let Some(first) = self.liveness.heard(&subscription, |part| part.is_in(&event.data), now) else {
+            return;
+        };
         self.effects.answered = true;
         self.effects.data = true;
         if subscription.channel == Channel::OrderBook {
@@ -186,6 +189,13 @@ impl<'a> Conversation<'a> {
         events.push(event);
         if first {
             self.change(&subscription, SourceState::Connected, "data flow");
+        }
+    }
+
+    fn unchanged(&mut self, subscription: &Subscription, part: Part, now: Instant) {
+        self.effects.answered = true;
+        if self.liveness.heard(subscription, |other| other == part, now) == Some(true) {
+            self.change(subscription, SourceState::Connected, "data flow");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether each subscription delivers. An accepted subscription is not data, and one that fell silent looks healthy from below.
 //!
-//! A subscription has one deadline, which only its own data move. Missed, it is asked for again; missed once more, the connection
-//! is made anew. A quiet instrument looks the same as a lost one, so every miss doubles the budget for the next; data that come
+//! Each part of a subscription that has a stream of its own has one deadline, which only its own data move. Missed, the subscription
+//! is asked for again; missed once more, the connection is made anew. A quiet instrument looks the same as a lost one, so every miss doubles the budget for the next; data that come
 //! soon after asking show that the silence was a loss, and set the budget back.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::venue::Subscription;
+use crate::venue::{Part, Subscription};
 
 /// Misses that still double the budget: 64 times at most.
 const MOST_PATIENCE: u32 = 6;
@@ -27,11 +27,14 @@ pub(super) enum Due {
 
 #[derive(Debug)]
 struct Track {
+    part: Part,
     asked: Instant,
     budget: Duration,
     stage: Stage,
     /// Whether it was asked for a second time.
     again: bool,
+    /// How often it was missed.
+    misses: u32,
     /// When something must have come; `None` for never.
     deadline: Option<Instant>,
 }
@@ -44,44 +47,58 @@ enum Stage {
     Refused,
 }
 
-/// The deadlines of a connection's subscriptions.
+/// The deadlines of a connection's subscriptions, of which each has few parts, mostly one.
 #[derive(Debug)]
 pub(super) struct Liveness {
     ack_timeout: Duration,
     refused_retry: Duration,
-    tracks: HashMap<Subscription, Track>,
-    /// How often each was missed; kept from one connection to the next.
-    patience: HashMap<Subscription, u32>,
+    tracks: HashMap<Subscription, Vec<Track>>,
+    /// How often each was missed on earlier connections.
+    misses: HashMap<(Subscription, Part), u32>,
     /// No deadline lies before it. Data move deadlines later without looking here.
     earliest: Option<Instant>,
 }
 
 impl Liveness {
     pub(super) fn new(ack_timeout: Duration, refused_retry: Duration) -> Self {
-        Self { ack_timeout, refused_retry, tracks: HashMap::new(), patience: HashMap::new(), earliest: None }
+        Self { ack_timeout, refused_retry, tracks: HashMap::new(), misses: HashMap::new(), earliest: None }
     }
 
     /// Begins anew on a new connection, with the patience learnt so far.
     pub(super) fn restart(&mut self) {
-        self.tracks.clear();
+        for (subscription, tracks) in self.tracks.drain() {
+            let missed = tracks.iter().filter(|track| track.misses > 0);
+            self.misses.extend(missed.map(|track| ((subscription.clone(), track.part), track.misses)));
+        }
         self.earliest = None;
     }
 
-    /// A subscription is being asked for; the message is sent by `sent`. Data may be absent for `budget`.
-    pub(super) fn asked(&mut self, subscription: &Subscription, budget: Duration, sent: Instant) {
-        let deadline = sent.checked_add(patient(self.ack_timeout, self.patience_of(subscription)));
-        let track = Track { asked: sent, budget, stage: Stage::Asked, again: false, deadline };
-        self.tracks.insert(subscription.clone(), track);
-        self.watch(deadline);
+    /// A subscription is being asked for; the message is sent by `sent`. Data of each part may be absent for `budget`.
+    pub(super) fn asked(
+        &mut self,
+        subscription: &Subscription,
+        parts: &[Part],
+        budget: Duration,
+        sent: Instant,
+    ) {
+        let track = |part: &Part| {
+            let misses = self.misses.remove(&(subscription.clone(), *part)).unwrap_or_default();
+            let deadline = sent.checked_add(patient(self.ack_timeout, misses));
+            Track { part: *part, asked: sent, budget, stage: Stage::Asked, again: false, misses, deadline }
+        };
+        let tracks: Vec<_> = parts.iter().map(track).collect();
+        let earliest = tracks.iter().filter_map(|track| track.deadline).min();
+        self.tracks.insert(subscription.clone(), tracks);
+        self.watch(earliest);
     }
 
     /// The venue accepted it: now data have to come within the budget since it was asked for. False for one not asked for.
     pub(super) fn acknowledged(&mut self, subscription: &Subscription) -> bool {
-        let patience = self.patience_of(subscription);
-        let Some(track) = self.tracks.get_mut(subscription) else { return false };
-        if track.stage == Stage::Asked {
+        let Some(tracks) = self.tracks.get_mut(subscription) else { return false };
+        for track in tracks.iter_mut().filter(|track| track.stage == Stage::Asked) {
             track.stage = Stage::Acknowledged;
-            track.deadline = track.asked.checked_add(patient(track.budget, patience).max(self.ack_timeout));
+            track.deadline =
+                track.asked.checked_add(patient(track.budget, track.misses).max(self.ack_timeout));
         }
         true
     }
@@ -89,52 +106,57 @@ impl Liveness {
     /// The venue refused it. False for one not asked for.
     pub(super) fn refused(&mut self, subscription: &Subscription, now: Instant) -> bool {
         let deadline = now.checked_add(self.refused_retry);
-        let Some(track) = self.tracks.get_mut(subscription) else { return false };
-        track.stage = Stage::Refused;
-        track.deadline = deadline;
+        let Some(tracks) = self.tracks.get_mut(subscription) else { return false };
+        for track in tracks {
+            (track.stage, track.deadline) = (Stage::Refused, deadline);
+        }
         self.watch(deadline);
         true
     }
 
-    /// Its data came. `None` for one not asked for; otherwise whether they are the first since it was asked for.
-    pub(super) fn heard(&mut self, subscription: &Subscription, now: Instant) -> Option<bool> {
-        let track = self.tracks.get_mut(subscription)?;
-        let first = track.stage != Stage::Flowing;
-        if first && now.saturating_duration_since(track.asked) <= self.ack_timeout {
-            self.patience.remove(subscription);
+    /// Data of the parts that are `present` came. `None` for a subscription not asked for; otherwise whether they are the first of a
+    /// part since it was asked for.
+    pub(super) fn heard(
+        &mut self,
+        subscription: &Subscription,
+        present: impl Fn(Part) -> bool,
+        now: Instant,
+    ) -> Option<bool> {
+        let tracks = self.tracks.get_mut(subscription)?;
+        let mut began = None;
+        for track in tracks.iter_mut().filter(|track| present(track.part)) {
+            if track.hear(now, self.ack_timeout) {
+                began = began.into_iter().chain(track.deadline).min();
+            }
         }
-        let patience = self.patience.get(subscription).copied().unwrap_or(0);
-        track.stage = Stage::Flowing;
-        track.again = false;
-        track.deadline = now.checked_add(patient(track.budget, patience));
-        if first {
-            let deadline = track.deadline;
-            self.watch(deadline);
-        }
+        let first = began.is_some();
+        self.watch(began);
         Some(first)
     }
 
-    /// Whether its data came since it was asked for.
+    /// Whether data of all its parts came since it was asked for.
     pub(super) fn is_flowing(&self, subscription: &Subscription) -> bool {
-        self.tracks.get(subscription).is_some_and(|track| track.stage == Stage::Flowing)
+        let tracks = self.tracks.get(subscription);
+        tracks.is_some_and(|tracks| tracks.iter().all(|track| track.stage == Stage::Flowing))
     }
 
     /// No longer wanted.
     pub(super) fn forget(&mut self, subscription: &Subscription) {
         self.tracks.remove(subscription);
-        self.patience.remove(subscription);
+        self.misses.retain(|(missed, _), _| missed != subscription);
     }
 
     /// The one subscription that the venue has not answered yet, if there is just one.
     pub(super) fn only_unanswered(&self) -> Option<Subscription> {
-        let mut unanswered = self.tracks.iter().filter(|(_, track)| track.stage == Stage::Asked);
+        let is_open = |tracks: &[Track]| tracks.iter().any(|track| track.stage == Stage::Asked);
+        let mut unanswered = self.tracks.iter().filter(|(_, tracks)| is_open(tracks));
         let first = unanswered.next()?;
         unanswered.next().is_none().then(|| first.0.clone())
     }
 
     /// We could not listen for so long: nobody else is to blame for it.
     pub(super) fn excuse(&mut self, blocked: Duration) {
-        for track in self.tracks.values_mut() {
+        for track in self.tracks.values_mut().flatten() {
             track.deadline = track.deadline.and_then(|deadline| deadline.checked_add(blocked));
         }
     }
@@ -144,44 +166,22 @@ impl Liveness {
         self.earliest
     }
 
-    /// What is due.
+    /// What is due, one thing for each subscription.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
         }
-        let is_late = |track: &Track| track.deadline.is_some_and(|deadline| deadline <= now);
-        let late: Vec<Subscription> =
-            self.tracks.iter().filter(|(_, track)| is_late(track)).map(|(s, _)| s.clone()).collect();
-        let due = late.into_iter().filter_map(|subscription| self.miss(subscription, now)).collect();
-        self.earliest = self.tracks.values().filter_map(|track| track.deadline).min();
-        due
-    }
-
-    fn miss(&mut self, subscription: Subscription, now: Instant) -> Option<Due> {
-        let track = self.tracks.get_mut(&subscription)?;
-        let Track { stage: was, again, asked, budget, .. } = *track;
-        let patience = self.patience.entry(subscription.clone()).or_default();
-        let allowed = patient(budget, *patience);
-        *patience = (*patience + u32::from(was != Stage::Refused)).min(MOST_PATIENCE);
-        let deadline = now.checked_add(patient(self.ack_timeout, *patience));
-        *track = Track { asked: now, budget, stage: Stage::Asked, again: was != Stage::Refused, deadline };
-        if was == Stage::Refused {
-            return Some(Due::AskRefused { subscription });
+        let ack_timeout = self.ack_timeout;
+        let mut due = Vec::new();
+        for (subscription, tracks) in &mut self.tracks {
+            let late =
+                tracks.iter_mut().filter(|track| track.deadline.is_some_and(|deadline| deadline <= now));
+            let missed =
+                late.map(|track| track.miss(now, ack_timeout)).max_by_key(|missed| missed.severity());
+            due.extend(missed.map(|missed| missed.due(subscription)));
         }
-        let silence = now.saturating_duration_since(asked);
-        let reason = match was {
-            Stage::Asked => format!("neither acknowledged nor delivered within {silence:.0?}"),
-            Stage::Acknowledged => format!("acknowledged, but no data within {silence:.0?}"),
-            Stage::Flowing | Stage::Refused => format!("no data for {allowed:.0?}"),
-        };
-        Some(match again {
-            false => Due::AskAgain { subscription, reason },
-            true => Due::Reconnect { subscription, reason },
-        })
-    }
-
-    fn patience_of(&self, subscription: &Subscription) -> u32 {
-        self.patience.get(subscription).copied().unwrap_or(0)
+        self.earliest = self.tracks.values().flatten().filter_map(|track| track.deadline).min();
+        due
     }
 
     fn watch(&mut self, deadline: Option<Instant>) {
@@ -189,7 +189,103 @@ impl Liveness {
     }
 }
 
+/// What a missed deadline means.
+enum Missed {
+    Refusal,
+    Once(String),
+    Again(String),
+}
+
+impl Missed {
+    const fn severity(&self) -> u8 {
+        match self {
+            Self::Refusal => 0,
+            Self::Once(_) => 1,
+            Self::Again(_) => 2,
+        }
+    }
+
+    fn due(self, subscription: &Subscription) -> Due {
+        let subscription = subscription.clone();
+        match self {
+            Self::Refusal => Due::AskRefused { subscription },
+            Self::Once(reason) => Due::AskAgain { subscription, reason },
+            Self::Again(reason) => Due::Reconnect { subscription, reason },
+        }
+    }
+}
+
+impl Track {
+    /// Takes note of data; whether they are the first since it was asked for.
+    fn hear(&mut self, now: Instant, ack_timeout: Duration) -> bool {
+        let first = self.stage != Stage::Flowing;
+        if first && now.saturating_duration_since(self.asked) <= ack_timeout {
+            self.misses = 0;
+        }
+        (self.stage, self.again) = (Stage::Flowing, false);
+        self.deadline = now.checked_add(patient(self.budget, self.misses));
+        first
+    }
+
+    /// Nothing came in time: it counts as asked for anew from here on.
+    fn miss(&mut self, now: Instant, ack_timeout: Duration) -> Missed {
+        let (was, again) = (self.stage, self.again);
+        let (silence, allowed) =
+            (now.saturating_duration_since(self.asked), patient(self.budget, self.misses));
+        self.again = was != Stage::Refused;
+        self.misses = (self.misses + u32::from(self.again)).min(MOST_PATIENCE);
+        (self.asked, self.stage) = (now, Stage::Asked);
+        self.deadline = now.checked_add(patient(ack_timeout, self.misses));
+        let reason = match (was, self.part) {
+            (Stage::Refused, _) => return Missed::Refusal,
+            (Stage::Asked, _) => format!("neither acknowledged nor delivered within {silence:.0?}"),
+            (Stage::Acknowledged, _) => format!("acknowledged, but no data within {silence:.0?}"),
+            (Stage::Flowing, Part::Whole) => format!("no data for {allowed:.0?}"),
+            (Stage::Flowing, Part::Quote) => format!("no best bid or ask for {allowed:.0?}"),
+            (Stage::Flowing, Part::Last) => format!("no last price for {allowed:.0?}"),
+        };
+        if again { Missed::Again(reason) } else { Missed::Once(reason) }
+    }
+}
+
 /// A budget doubled for every miss before.
 fn patient(budget: Duration, misses: u32) -> Duration {
     budget.saturating_mul(1 << misses.min(MOST_PATIENCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bond_core::event::Channel;
+    use bond_core::instrument::{Instrument, Symbol, Venue};
+
+    use super::*;
+
+    const BUDGET: Duration = Duration::from_secs(30);
+    const ACK: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn one_part_that_falls_silent_is_noticed_while_the_other_goes_on() {
+        let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
+        let ticker = Subscription { instrument: Arc::clone(&instrument), channel: Channel::Ticker };
+        let start = Instant::now();
+        let mut liveness = Liveness::new(ACK, BUDGET);
+        liveness.asked(&ticker, &[Part::Quote, Part::Last], BUDGET, start);
+        assert_eq!(liveness.heard(&ticker, |_| true, start), Some(true));
+        for second in 1..=30 {
+            assert_eq!(liveness.due(start + Duration::from_secs(second - 1)), []);
+            let now = start + Duration::from_secs(second);
+            assert_eq!(liveness.heard(&ticker, |part| part == Part::Last, now), Some(false));
+        }
+        let reason = "no best bid or ask for 30s".to_owned();
+        assert_eq!(liveness.due(start + BUDGET), [Due::AskAgain { subscription: ticker.clone(), reason }]);
+        let later = start + BUDGET + Duration::from_secs(1);
+        assert_eq!(
+            liveness.heard(&ticker, |part| part == Part::Last, later),
+            Some(false),
+            "the same silence"
+        );
+        assert_eq!(liveness.heard(&ticker, |part| part == Part::Quote, later), Some(true));
+    }
 }

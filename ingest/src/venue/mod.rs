@@ -13,7 +13,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{BookUpdate, Channel, MarketEvent};
+use bond_core::event::{BookUpdate, Channel, MarketData, MarketEvent};
 use bond_core::instrument::{Instrument, MarketType, Venue};
 use bond_core::time::UnixNanos;
 use smol_str::SmolStr;
@@ -27,6 +27,28 @@ pub struct Subscription {
     pub instrument: Arc<Instrument>,
     /// What is carried.
     pub channel: Channel,
+}
+
+/// What of a channel comes on a stream of its own, and so may fall silent while the rest goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The best bid and ask of a ticker.
+    Quote,
+    /// The last price of a ticker.
+    Last,
+}
+
+impl Part {
+    /// Whether `data` is a sign of life of it.
+    pub const fn is_in(self, data: &MarketData) -> bool {
+        match (self, data) {
+            (Self::Quote, MarketData::Ticker(ticker)) => ticker.is_quote(),
+            (Self::Last, MarketData::Ticker(ticker)) => ticker.last.is_some(),
+            _ => true,
+        }
+    }
 }
 
 /// One class of URL of a venue's market; each has its own connections.
@@ -94,8 +116,10 @@ pub enum Decoded {
         /// The venue's words.
         reason: String,
     },
-    /// A sign of life without data: a pong, a best price sent again.
+    /// A sign of life without data: a pong.
     Alive,
+    /// What this subscription brought last holds still: a best price sent again.
+    Unchanged(Subscription, Part),
     /// A well-formed frame that carries nothing we take, and why.
     Ignored(&'static str),
 }
@@ -165,6 +189,11 @@ pub trait Protocol: Send {
 
     /// How long an instrument's channel may be silent before it counts as stale; data alone ends a silence.
     fn silence_budget(&self, channel: Channel) -> Duration;
+
+    /// What of `channel` has to be heard of by itself.
+    fn parts(&self, _channel: Channel) -> &'static [Part] {
+        &[Part::Whole]
+    }
 
     /// The messages that ask for these subscriptions. Each becomes acknowledged, refused, or neither, where a venue stays silent.
     /// What is not listed, or has no route, is not asked for; what another subscription receives already needs no message, and is

@@ -24,31 +24,35 @@ pub enum DecimalError {
 
 /// Parses `[-]digits[.digits][e[+-]digits]` exactly, trailing zeros dropped.
 pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
-    match parse_short(text.as_bytes()) {
-        Some(value) => Ok(value.normalize()),
-        None => parse_any(text),
-    }
+    parse_short(text.as_bytes()).map_or_else(|| parse_any(text), Ok)
 }
 
-/// The common case: at most 18 digits, no sign and no exponent, in one pass over the bytes.
+/// The common case: no sign, no exponent, and at most 18 digits without the trailing zeros. Those are dropped as text, which is
+/// much cheaper than dividing them away.
 fn parse_short(text: &[u8]) -> Option<Decimal> {
-    if text.is_empty() || text.len() > 19 {
+    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        Some(point) => (&text[..point], without_trailing_zeros(&text[point + 1..])),
+        None => (text, &[][..]),
+    };
+    let length = whole.len() + fraction.len();
+    if length == 0 || length > 18 {
         return None;
     }
-    let (mut mantissa, mut scale, mut point) = (0_u64, 0_u32, false);
-    for &byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                mantissa = mantissa * 10 + u64::from(byte - b'0');
-                scale += u32::from(point);
-            }
-            b'.' if !point => point = true,
-            _ => return None,
-        }
-    }
-    let digits = text.len() - usize::from(point);
-    let mantissa = i64::try_from(mantissa).ok().filter(|_| digits > 0 && digits <= 18)?;
-    Some(Decimal::new(mantissa, scale))
+    let mantissa = append_digits(append_digits(0, whole)?, fraction)?;
+    Some(Decimal::new(mantissa, fraction.len() as u32))
+}
+
+fn without_trailing_zeros(digits: &[u8]) -> &[u8] {
+    let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    &digits[..end]
+}
+
+/// `number` with `digits` written behind it; `None` where they are no digits. 18 in all fit.
+fn append_digits(number: i64, digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(number, |number, digit| {
+        let value = digit.wrapping_sub(b'0');
+        (value < 10).then(|| number * 10 + i64::from(value))
+    })
 }
 
 fn parse_any(text: &str) -> Result<Decimal, DecimalError> {
@@ -78,7 +82,10 @@ fn is_number(text: &str) -> bool {
 
 /// Appends the shortest decimal text of `value`: every significant digit, no trailing zeros, no exponent.
 pub fn write_decimal(value: Decimal, out: &mut Vec<u8>) {
-    let value = value.normalize();
+    write_normalized(value.normalize(), out);
+}
+
+fn write_normalized(value: Decimal, out: &mut Vec<u8>) {
     if value.is_sign_negative() && !value.is_zero() {
         out.push(b'-');
     }
@@ -122,7 +129,7 @@ macro_rules! number {
             /// # Errors
             /// [`DecimalError`] where the text is no number, has more digits than can be kept, or a sign that has no meaning here.
             pub fn parse(text: &str) -> Result<Self, DecimalError> {
-                Self::new(parse_decimal(text)?)
+                Self::from_normalized(parse_decimal(text)?)
             }
 
             /// Wraps a decimal.
@@ -130,12 +137,16 @@ macro_rules! number {
             /// # Errors
             /// [`DecimalError`] where the value has more digits than can be kept, or a sign that has no meaning here.
             pub fn new(value: Decimal) -> Result<Self, DecimalError> {
-                if value.is_sign_negative() && !value.is_zero() && !$signed {
-                    return Err(DecimalError::Negative);
-                }
                 let value = value.normalize();
                 if value.scale() > MAX_SCALE {
                     return Err(DecimalError::TooPrecise);
+                }
+                Self::from_normalized(value)
+            }
+
+            fn from_normalized(value: Decimal) -> Result<Self, DecimalError> {
+                if value.is_sign_negative() && !value.is_zero() && !$signed {
+                    return Err(DecimalError::Negative);
                 }
                 Ok(Self(value))
             }
@@ -152,7 +163,7 @@ macro_rules! number {
 
             /// Appends the number as JSON: every significant digit, trailing zeros dropped.
             pub fn write_json(self, out: &mut Vec<u8>) {
-                write_decimal(self.0, out);
+                write_normalized(self.0, out);
             }
         }
 

@@ -93,7 +93,7 @@ fn moment_of(effect: &Effect) -> Option<Moment> {
         Effect::Refuse(_) => Some(Moment::Connection),
         Effect::Unavailable(_) => Some(Moment::Http),
         Effect::SlowRest(_) | Effect::TooManyRequests(_) => Some(Moment::Rest),
-        Effect::Close(_) | Effect::Reset | Effect::Jump(_) | Effect::Notice => None,
+        Effect::Close(_) | Effect::Reset | Effect::Freeze | Effect::Jump(_) | Effect::Notice => None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::frame::Class;
 pub enum ParseFaultError {
     /// No such effect.
     #[error(
-        "unknown fault {0:?}: expected drop, repeat, swap, delay, split, malformed, ack-late, ack-after-data, ack-never, refuse-subscription, silence, refuse, unavailable, close, reset, jump, slow-rest, rest-429 or notice"
+        "unknown fault {0:?}: expected drop, repeat, swap, delay, split, malformed, ack-late, ack-after-data, ack-never, refuse-subscription, silence, refuse, unavailable, close, reset, freeze, jump, slow-rest, rest-429 or notice"
     )]
     Effect(String),
     /// The effect needs a value, or the value cannot be read.
@@ -71,6 +71,7 @@ fn parse_effect(text: &str) -> Result<Effect, ParseFaultError> {
         "unavailable" => value.optional_duration().map(Effect::Unavailable),
         "close" => value.number("a close code, as in close=1001").map(Effect::Close),
         "reset" => value.none(Effect::Reset),
+        "freeze" => value.none(Effect::Freeze),
         "jump" => value.number("a number of ids, as in jump=5").map(Effect::Jump),
         "slow-rest" => value.duration().map(Effect::SlowRest),
         "rest-429" => value.duration().map(Effect::TooManyRequests),
@@ -181,6 +182,7 @@ impl fmt::Display for Effect {
             Effect::Unavailable(Some(time)) => timed(f, "unavailable", time),
             Effect::Close(code) => write!(f, "close={code}"),
             Effect::Reset => f.write_str("reset"),
+            Effect::Freeze => f.write_str("freeze"),
             Effect::Jump(by) => write!(f, "jump={by}"),
             Effect::SlowRest(time) => timed(f, "slow-rest", time),
             Effect::TooManyRequests(time) => timed(f, "rest-429", time),

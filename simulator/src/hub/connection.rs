@@ -12,6 +12,8 @@ pub(crate) enum Outgoing {
     Text(Utf8Bytes),
     /// One message in several WebSocket frames.
     Split(Utf8Bytes),
+    /// Neither reading nor writing from here on.
+    Freeze,
     Close {
         code: u16,
         reason: String,

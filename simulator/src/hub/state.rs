@@ -170,6 +170,10 @@ impl State {
         for connection in self.concerned(fault) {
             match &fault.effect {
                 Effect::Close(code) => self.close(connection, *code, "closed by a fault"),
+                Effect::Freeze => {
+                    self.push(connection, Outgoing::Freeze);
+                    self.remove(connection, "frozen by a fault");
+                }
                 Effect::Reset => self.kill(connection, "reset by a fault"),
                 _ => {
                     let text = self.client(connection).and_then(|client| notice(client));

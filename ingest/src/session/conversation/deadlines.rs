@@ -63,7 +63,6 @@ impl Conversation<'_> {
 
     fn report_rejections(&mut self, count: u64, reason: SmolStr) {
         let (venue, market) = (self.protocol.venue(), self.protocol.market());
-        tracing::warn!(%venue, %market, count, %reason, "frames not understood");
         self.effects.reports.push(Report::Rejected { venue, market, count, reason });
     }
 

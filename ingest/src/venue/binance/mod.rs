@@ -12,23 +12,25 @@ mod rest;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{BookUpdate, Channel};
+use bond_core::event::{BookUpdate, Channel, MarketData};
 use bond_core::instrument::{Instrument, MarketType, Venue};
 use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 
-use self::push::{Kind, Push, Reading, Wrapped};
+use self::push::{Envelope, Kind, Push, Reading, Wrapped};
 use super::ledger::Ledger;
 use super::listing::Names;
 use super::sink::Sink;
 use super::wire;
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    Subscription,
 };
 
 const SPOT: Route = Route { name: "stream", path: "/stream" };
@@ -41,11 +43,14 @@ pub(super) struct Binance {
     market: MarketType,
     names: Names,
     ledger: Ledger,
+    /// The id of the last best prices of each symbol.
+    best_ids: HashMap<SmolStr, u64>,
 }
 
 impl Binance {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
-        Self { market, names: Names::new(listings, market, rest::spelling), ledger: Ledger::default() }
+        let names = Names::new(listings, market, rest::spelling);
+        Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
     }
 
     fn streams(&self, subscription: &Subscription) -> Vec<SmolStr> {
@@ -76,9 +81,9 @@ impl Binance {
     }
 
     fn read(&mut self, frame: &str, sink: &mut Sink<'_>) -> Result<(), Reject> {
-        if let Some(stream) = wire::peek(frame, "\"stream\"") {
-            return match Kind::of_stream(stream) {
-                Some(kind) => self.read_push(kind, frame, Some(stream), sink),
+        if let Some(envelope) = Envelope::of(frame) {
+            return match Kind::of_stream(envelope.stream) {
+                Some(kind) => self.read_push(kind, frame, Some(envelope), sink),
                 None => ignore(frame, "a stream that Bond does not take", sink),
             };
         }
@@ -95,20 +100,21 @@ impl Binance {
         &mut self,
         kind: Kind,
         frame: &str,
-        stream: Option<&str>,
+        envelope: Option<Envelope<'_>>,
         sink: &mut Sink<'_>,
     ) -> Result<(), Reject> {
         let reading = match kind {
-            Kind::Trade => payload::<push::TradePush<'_>>(frame, stream)?.read(),
-            Kind::AggregateTrade => payload::<push::AggregateTradePush<'_>>(frame, stream)?.read(),
-            Kind::BookTicker => payload::<push::BookTickerPush<'_>>(frame, stream)?.read(),
-            Kind::MiniTicker => payload::<push::MiniTickerPush<'_>>(frame, stream)?.read(),
-            Kind::Depth => payload::<push::DepthPush<'_>>(frame, stream)?.read_on(self.market),
+            Kind::Trade => payload::<push::TradePush<'_>>(frame, envelope)?.read(),
+            Kind::AggregateTrade => payload::<push::AggregateTradePush<'_>>(frame, envelope)?.read(),
+            Kind::BookTicker => return self.read_best(payload(frame, envelope)?, sink),
+            Kind::MiniTicker => payload::<push::MiniTickerPush<'_>>(frame, envelope)?.read(),
+            Kind::Depth => payload::<push::DepthPush<'_>>(frame, envelope)?.read_on(self.market),
             Kind::PartialDepth => {
-                payload::<push::PartialDepthPush<'_>>(frame, stream)?.read(stream.unwrap_or_default())
+                let stream = envelope.map_or("", |envelope| envelope.stream);
+                payload::<push::PartialDepthPush<'_>>(frame, envelope)?.read(stream)
             }
-            Kind::MarkPrice => payload::<push::MarkPricePush<'_>>(frame, stream)?.read(),
-            Kind::ForceOrder => payload::<push::ForceOrderPush<'_>>(frame, stream)?.read(),
+            Kind::MarkPrice => payload::<push::MarkPricePush<'_>>(frame, envelope)?.read(),
+            Kind::ForceOrder => payload::<push::ForceOrderPush<'_>>(frame, envelope)?.read(),
             Kind::ServerShutdown => {
                 wire::parse::<serde::de::IgnoredAny>(frame)?;
                 sink.push(Decoded::Reconnect { reason: "serverShutdown".to_owned() });
@@ -118,9 +124,28 @@ impl Binance {
         self.emit(reading?, sink)
     }
 
+    /// Best prices carry the id of the book that they are the top of: one that comes again is a repetition.
+    fn read_best(&mut self, push: push::BookTickerPush<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
+        let (symbol, id) = (push.s, push.u);
+        let reading = push.read()?;
+        let listing = self.names.find(symbol)?;
+        if self.best_ids.insert(symbol.into(), id) == Some(id) {
+            let ticker =
+                Subscription { instrument: Arc::clone(&listing.instrument), channel: Channel::Ticker };
+            sink.push(Decoded::Unchanged(ticker, Part::Quote));
+        } else {
+            sink.event(&listing, reading.time, reading.data);
+        }
+        Ok(())
+    }
+
     fn emit(&mut self, reading: Reading<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let listing = self.names.find(&reading.symbol)?;
-        reading.data.into_iter().for_each(|data| sink.event(&listing, reading.time, data));
+        let ticker = push::ticker_of(&reading.data);
+        sink.event(&listing, reading.time, reading.data);
+        if let Some(ticker) = ticker {
+            sink.event(&listing, reading.time, MarketData::Ticker(ticker));
+        }
         Ok(())
     }
 
@@ -146,13 +171,16 @@ impl Binance {
 }
 
 /// What a frame carries, wrapped by the combined endpoint or not.
-fn payload<'a, T: Deserialize<'a>>(frame: &'a str, stream: Option<&str>) -> Result<T, Reject> {
-    let Some(stream) = stream else { return wire::parse(frame) };
-    let wrapped: Wrapped<'a, T> = wire::parse(frame)?;
-    if wrapped.stream == stream {
-        Ok(wrapped.data)
-    } else {
-        Err(Reject::Malformed("a stream's name in the wrong place".to_owned()))
+fn payload<'a, T: Deserialize<'a>>(frame: &'a str, envelope: Option<Envelope<'a>>) -> Result<T, Reject> {
+    match envelope {
+        None => wire::parse(frame),
+        Some(Envelope { data: Some(data), .. }) => wire::parse(data),
+        Some(Envelope { stream, data: None }) => {
+            let wrapped: Wrapped<'a, T> = wire::parse(frame)?;
+            let same = wrapped.stream == stream;
+            same.then_some(wrapped.data)
+                .ok_or_else(|| Reject::Malformed("a stream's name in the wrong place".to_owned()))
+        }
     }
 }
 
@@ -207,6 +235,15 @@ impl Protocol for Binance {
             Channel::Funding => 10,
             Channel::Liquidations => 24 * 3_600,
         })
+    }
+
+    /// The best prices and the last come on a stream each.
+    fn parts(&self, channel: Channel) -> &'static [Part] {
+        match (channel, self.market) {
+            (Channel::Ticker, MarketType::Spot) => &[Part::Quote, Part::Last],
+            (Channel::Ticker, MarketType::Perpetual) => &[Part::Quote],
+            _ => &[Part::Whole],
+        }
     }
 
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {

@@ -10,7 +10,6 @@ use bond_core::instrument::MarketType;
 use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use smol_str::ToSmolStr;
 
 use super::super::Reject;
 use super::super::listing::Unit;
@@ -65,6 +64,29 @@ impl Kind {
     }
 }
 
+/// What is seen of the combined endpoint's wrapper before anything is parsed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Envelope<'a> {
+    pub(super) stream: &'a str,
+    /// What is wrapped, where the wrapper is spelled as Binance spells it: the wrapper is then valid if this is.
+    pub(super) data: Option<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    /// The wrapper of `frame`; `None` where it has none.
+    pub(super) fn of(frame: &'a str) -> Option<Self> {
+        Self::usual(frame).or_else(|| Some(Self { stream: wire::peek(frame, "\"stream\"")?, data: None }))
+    }
+
+    /// `{"stream":"btcusdt@trade","data":…}`, exactly so.
+    fn usual(frame: &'a str) -> Option<Self> {
+        let rest = frame.strip_prefix("{\"stream\":\"")?;
+        let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
+        let data = rest[end..].strip_prefix("\",\"data\":")?.strip_suffix('}')?;
+        Some(Self { stream: &rest[..end], data: Some(data) })
+    }
+}
+
 /// A push of the combined endpoint.
 #[derive(Deserialize)]
 pub(super) struct Wrapped<'a, T> {
@@ -76,12 +98,12 @@ pub(super) struct Wrapped<'a, T> {
 pub(super) struct Reading<'a> {
     pub(super) symbol: Cow<'a, str>,
     pub(super) time: Option<UnixNanos>,
-    pub(super) data: Vec<MarketData>,
+    pub(super) data: MarketData,
 }
 
 impl<'a> Reading<'a> {
     fn new(symbol: &'a str, millis: Option<i64>, data: MarketData) -> Self {
-        Self { symbol: symbol.into(), time: millis.map(UnixNanos::from_millis), data: vec![data] }
+        Self { symbol: symbol.into(), time: millis.map(UnixNanos::from_millis), data }
     }
 }
 
@@ -133,14 +155,15 @@ fn trade(id: u64, price: &str, size: &str, buyer_is_maker: bool) -> Result<Marke
         price: wire::price("p", price)?,
         size: wire::quantity("q", size)?,
         side: if buyer_is_maker { Side::Sell } else { Side::Buy },
-        trade_id: id.to_smolstr(),
+        trade_id: itoa::Buffer::new().format(id).into(),
     }))
 }
 
 /// Best bid and ask. On spot it carries neither a time nor an event type.
 #[derive(Deserialize)]
 pub(super) struct BookTickerPush<'a> {
-    s: &'a str,
+    pub(super) u: u64,
+    pub(super) s: &'a str,
     b: &'a str,
     #[serde(rename = "B")]
     bid_size: &'a str,
@@ -245,7 +268,7 @@ impl<'a> PartialDepthPush<'a> {
         };
         let symbol = stream.split('@').next().unwrap_or(stream).to_ascii_uppercase();
         let time = time.map(UnixNanos::from_millis);
-        Ok(Reading { symbol: symbol.into(), time, data: vec![MarketData::Book(book)] })
+        Ok(Reading { symbol: symbol.into(), time, data: MarketData::Book(book) })
     }
 }
 
@@ -288,17 +311,19 @@ pub(super) struct MarkPricePush<'a> {
 }
 
 impl<'a> Push<'a> for MarkPricePush<'a> {
-    /// The mark and the index are figures of the ticker too.
     fn read(self) -> Result<Reading<'a>, Reject> {
         let (mark, index) = (Some(wire::price("p", self.p)?), wire::optional(wire::price, "i", self.i)?);
         let rate = wire::optional(wire::rate, "r", self.r)?;
         let next_time = self.next_time.filter(|time| *time > 0).map(UnixNanos::from_millis);
-        let funding = MarketData::Funding(Funding { rate, next_time, mark, index });
-        let ticker = MarketData::Ticker(Ticker { mark, index, ..Ticker::default() });
-        let mut reading = Reading::new(self.s, Some(self.time), funding);
-        reading.data.push(ticker);
-        Ok(reading)
+        let funding = Funding { rate, next_time, mark, index };
+        Ok(Reading::new(self.s, Some(self.time), MarketData::Funding(funding)))
     }
+}
+
+/// The mark and the index that come with a funding are figures of the ticker too.
+pub(super) fn ticker_of(data: &MarketData) -> Option<Ticker> {
+    let MarketData::Funding(Funding { mark, index, .. }) = *data else { return None };
+    Some(Ticker { mark, index, ..Ticker::default() })
 }
 
 #[derive(Deserialize)]

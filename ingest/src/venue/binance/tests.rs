@@ -207,3 +207,13 @@ fn snapshots_come_by_rest() {
     let book = protocol.decode_snapshot(&wanted.instrument, SNAPSHOT.as_bytes()).expect("snapshot");
     assert_eq!((book.last_id, book.bids.len(), book.asks.len()), (160, 1, 1));
 }
+
+#[test]
+fn a_best_price_of_the_same_book_is_a_repetition() {
+    let mut protocol = connected(SPOT.0, SPOT.1, &[("BNBUSDT", "BNB/USDT")]);
+    let ticker = subscription(SPOT.0, "BNB/USDT", Channel::Ticker);
+    assert!(matches!(decoded(&mut *protocol, BOOK_TICKER)[..], [Decoded::Event(_)]));
+    assert_eq!(decoded(&mut *protocol, BOOK_TICKER), [Decoded::Unchanged(ticker, Part::Quote)]);
+    let next = BOOK_TICKER.replace("400900217", "400900218");
+    assert!(matches!(decoded(&mut *protocol, &next)[..], [Decoded::Event(_)]));
+}

@@ -27,7 +27,8 @@ use super::listing::Names;
 use super::sink::Sink;
 use super::wire;
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    Subscription,
 };
 
 const SPOT: Route = Route { name: "spot", path: "/v5/public/spot" };
@@ -103,9 +104,11 @@ impl Bybit {
     fn read_best(&mut self, push: &Push<'_, BookData<'_>>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let BookData { s: symbol, u: id, .. } = push.data;
         let ticker = MarketData::Ticker(push.data.best()?);
-        self.names.find(symbol)?;
+        let listing = self.names.find(symbol)?;
         if self.best_ids.insert(symbol.into(), id) == Some(id) {
-            sink.push(Decoded::Alive);
+            let ticker =
+                Subscription { instrument: Arc::clone(&listing.instrument), channel: Channel::Ticker };
+            sink.push(Decoded::Unchanged(ticker, Part::Quote));
             return Ok(());
         }
         self.emit(Reading { symbol, time: push.time(), data: ticker }, sink)
@@ -219,6 +222,15 @@ impl Protocol for Bybit {
             Channel::Ticker | Channel::OrderBook | Channel::Funding => 30,
             Channel::Liquidations => 24 * 3_600,
         })
+    }
+
+    /// The best prices and the last come on a stream each.
+    fn parts(&self, channel: Channel) -> &'static [Part] {
+        match (channel, self.market) {
+            (Channel::Ticker, MarketType::Spot) => &[Part::Quote, Part::Last],
+            (Channel::Ticker, MarketType::Perpetual) => &[Part::Quote],
+            _ => &[Part::Whole],
+        }
     }
 
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {

@@ -29,7 +29,8 @@ use super::listing::Names;
 use super::sink::Sink;
 use super::wire;
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    Subscription,
 };
 
 const PUBLIC: Route = Route { name: "public", path: "/ws/v5/public" };
@@ -256,6 +257,14 @@ impl Protocol for Okx {
             Channel::OrderBook => 75,
             Channel::Liquidations => 24 * 3_600,
         })
+    }
+
+    /// `tickers` has best prices too, besides those of `bbo-tbt`, but it alone has the last one.
+    fn parts(&self, channel: Channel) -> &'static [Part] {
+        match channel {
+            Channel::Ticker => &[Part::Last],
+            _ => &[Part::Whole],
+        }
     }
 
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use bond_sim::Venue;
 use serde_json::{Value, json};
 
 use super::audit::sent_by_window;
@@ -21,8 +22,15 @@ fn is_aggregate(message: &Value, complete: bool) -> bool {
     message["type"] == "aggregate" && message["complete"] == complete
 }
 
+fn has_source(window: &Value, venue: &str) -> bool {
+    window["raw_data"]["sources"]
+        .as_array()
+        .is_some_and(|sources| sources.iter().any(|source| source == venue))
+}
+
 /// While a venue is away windows say so and name it, and it alone; afterwards they are complete again.
 async fn goes_away(site: &Site, watch: &Watch, mark: Mark) -> Result<Mark> {
+    let begun = mark;
     site.inject("refuse")?;
     site.inject("reset")?;
     let only_it = |m: &Value| is_aggregate(m, false) && m["raw_data"]["down"] == json!([site.name()]);
@@ -35,6 +43,9 @@ async fn goes_away(site: &Site, watch: &Watch, mark: Mark) -> Result<Mark> {
     site.simulator.clear_faults();
     let (mark, whole) = watch.find(mark, "a complete window", PATIENCE, |m| is_aggregate(m, true)).await?;
     ensure!(whole["raw_data"]["down"] == json!([]), "{whole}");
+    let hides_it = |m: &Value| is_aggregate(m, true) && !has_source(m, site.name());
+    let hidden = watch.since(begun).into_iter().find(|m| hides_it(m));
+    ensure!(hidden.is_none(), "nothing of {} in {hidden:?}", site.name());
     Ok(mark)
 }
 
@@ -46,6 +57,17 @@ async fn windows_say_which_venue_they_lack_and_are_complete_again_afterwards() -
     for site in &world.sites {
         mark = goes_away(site, &watch, mark).await.with_context(|| site.name())?;
     }
+    let binance = world.sites.iter().find(|site| site.venue == Venue::Binance).context("binance")?;
+    loses_one(binance, &watch).await
+}
+
+/// The stream's own topic is told of the trade that its venue never sent.
+async fn loses_one(site: &Site, watch: &Watch) -> Result<()> {
+    let dropped = site.inject("drop:trade:1")?;
+    let number: u64 = site.applied(dropped, 1).await?[0].parse()?;
+    let is_told =
+        |m: &Value| m["source"] == site.name() && m["lost"] == json!({"from": number, "to": number});
+    watch.find(0, &format!("{number} told lost"), PATIENCE, is_told).await?;
     Ok(())
 }
 

@@ -71,7 +71,7 @@ const FRAME_FAULTS: [Case; 15] = [
     case(&["repeat:book:2"], 2, Outcome::Shrugs("orderbook")),
     case(&["drop:book:1"], 1, Outcome::Resyncs),
     case(&["swap:book:1"], 1, Outcome::Resyncs),
-    case(&["delay=300ms:book:1"], 1, Outcome::Resyncs),
+    case(&["delay=1s:book:1"], 1, Outcome::Resyncs),
     case(&["malformed:book:1"], 1, Outcome::Resyncs),
     case(&["jump=5:book"], 1, Outcome::Resyncs),
 ];
