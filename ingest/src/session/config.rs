@@ -103,15 +103,19 @@ impl Default for Timing {
     }
 }
 
+/// A venue at the other end of the world has to have time to answer, however impatient an operator is.
+const LEAST_WAIT: Duration = Duration::from_secs(2);
+
 impl Timing {
-    /// The same, where every wait for a sign of life is `percent` of what it was: of a channel, of a connection, of an answer.
+    /// The same, where every wait for a sign of life is `percent` of what it was: of a channel, of a connection, of an answer. The last
+    /// two are never less than [`LEAST_WAIT`].
     #[must_use]
     pub fn patient_by(self, percent: u32) -> Self {
         let part = |wait: Duration| wait.saturating_mul(percent) / 100;
         Self {
             silence_percent: self.silence_percent.saturating_mul(percent) / 100,
-            heartbeat: part(self.heartbeat),
-            ack_timeout: part(self.ack_timeout),
+            heartbeat: part(self.heartbeat).max(LEAST_WAIT),
+            ack_timeout: part(self.ack_timeout).max(LEAST_WAIT),
             refused_retry: part(self.refused_retry),
             ..self
         }

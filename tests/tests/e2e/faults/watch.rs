@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use bond_e2e::socket::{Came, Socket};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How long what must come may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time is counted in these: while the machine does not let this process run, none passes.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Everything that came on one connection.
 pub(super) struct Watch {
@@ -58,7 +61,10 @@ impl Watch {
         wanted: impl Fn(&Value) -> bool,
     ) -> Result<(Mark, Arc<Value>)> {
         let mut seen = self.seen.clone();
-        let (mut next, deadline) = (mark, Instant::now() + within);
+        let mut next = mark;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut left = within.as_millis() / TICK.as_millis();
         loop {
             let found = {
                 let messages = seen.borrow_and_update();
@@ -70,8 +76,11 @@ impl Watch {
             if let Some(found) = found {
                 return Ok(found);
             }
-            let news = timeout_at(deadline, seen.changed()).await;
-            news.with_context(|| format!("{what}: not within {within:?}; {}", self.account(mark)))??;
+            tokio::select! {
+                news = seen.changed() => news?,
+                _ = ticks.tick() => left = left.saturating_sub(1),
+            }
+            ensure!(left > 0, "{what}: not within {within:?}; {}", self.account(mark));
         }
     }
 
