@@ -31,7 +31,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Raises the limit of open files as far as the system allows: every client is one, and the usual limit is 1024.
-pub fn raise_descriptor_limit() {
+fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => debug!(limit, "open files"),
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
@@ -41,6 +41,7 @@ pub fn raise_descriptor_limit() {
 /// Serves `router` on every listener until `shutdown`, then lets requests under way finish and clients of `fanout` go. Returns within
 /// two seconds of it.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, fanout: Fanout, shutdown: CancellationToken) {
+    raise_descriptor_limit();
     let host = Arc::new(Host { router, shutdown: shutdown.clone(), permits: Semaphore::new(CONNECTIONS) });
     let accepting: Vec<_> =
         listeners.into_iter().map(|listener| tokio::spawn(Arc::clone(&host).accept(listener))).collect();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -115,17 +115,19 @@ impl Socket {
         Ok(serde_json::from_str(&self.text().await?)?)
     }
 
-    /// The next text frame of this `type`; others are passed over.
+    /// The next text frame of this `type`; others are passed over, for as long as [`PATIENCE`].
     ///
     /// # Errors
     /// As [`Socket::event`].
     pub async fn event_of(&mut self, kind: &str) -> Result<Value> {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             let event = self.event().await?;
             if event["type"] == kind {
                 return Ok(event);
             }
         }
+        bail!("no {kind} came, but much else")
     }
 
     /// The next numbered event's head; words about the connection are passed over.
@@ -141,16 +143,18 @@ impl Socket {
         }
     }
 
-    /// The code and reason that the server closes with; frames before it are passed over.
+    /// The code and reason that the server closes with, within [`PATIENCE`]; frames before it are passed over.
     ///
     /// # Errors
     /// As [`Socket::next`].
     pub async fn closed(&mut self) -> Result<(u16, String)> {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             if let Came::Closed(code, reason) = self.next().await? {
                 return Ok((code, reason));
             }
         }
+        bail!("not closed, but goes on")
     }
 
     /// Closes from our side.

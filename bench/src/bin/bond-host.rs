@@ -27,9 +27,12 @@ use tokio_util::sync::CancellationToken;
 /// The one stream.
 const STREAM: &str = "0123456789abcdef";
 
-/// As `bond up` has it by default.
+/// History in the log, and as much again in the edge's ring: about the events that the axum peer's channel holds. `bond up`
+/// keeps 60 s by default, which is memory of the stream and not of its connections.
+const HISTORY: usize = 2 << 20;
+
 const RETENTION: Retention =
-    Retention { ring: Duration::from_secs(60), topic_bytes: 64 << 20, total_bytes: 256 << 20 };
+    Retention { ring: Duration::from_secs(60), topic_bytes: HISTORY, total_bytes: HISTORY };
 
 #[derive(Parser)]
 struct Arguments {
@@ -62,7 +65,8 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
         meters: Meters::default(),
         clock: Arc::new(SystemClock),
     };
-    let fanout = Fanout::start(FanoutConfig::new("bench"), parts)?;
+    let config = FanoutConfig { ring_bytes: HISTORY as u64, ..FanoutConfig::new("bench") };
+    let fanout = Fanout::start(config, parts)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(server::serve(vec![listener], fanout.router(), fanout, CancellationToken::new()));

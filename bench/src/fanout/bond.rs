@@ -1,9 +1,9 @@
 //! Bond's own side of the fan-out benchmark.
 //!
-//! Expected is a host of `bond-edge` that obeys [`crate::fanout::host`]: a process that serves one stream without a venue,
-//! appends to its log what [`crate::fanout::host::serve_orders`] hands it, and announces as its path `/ws/{stream_id}?token=…`.
-//! An event is what the publisher made, `t` and `n` included, in the flat form of a custom event; one to a text frame.
-//! Without such a host the table says that Bond was not measured.
+//! Its server is `bond-host`, a host of `bond-edge` that obeys [`crate::fanout::host`]: a process that serves one stream without
+//! a venue, appends to its log what [`crate::fanout::host::serve_orders`] hands it, and announces as its path
+//! `/ws/{stream_id}?token=…`. An event is what the publisher made, `t` and `n` included, in the flat form of a custom event; one
+//! to a text frame. Without it the table says that Bond was not measured.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,13 @@
 //! The subcommands of `bond`, one file each.
 
 use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::config::Settings;
+use crate::logging;
 
 pub mod client;
 pub mod compile;
@@ -54,3 +61,42 @@ impl From<anyhow::Error> for Failure {
 
 /// What every subcommand gives.
 pub type Outcome = Result<(), Failure>;
+
+/// Does what the command line says, and tells on standard error why not.
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bond: {}", failure.message);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Compile { text } => compile::run(&text),
+        Command::Normalize(args) => normalize::run(&args),
+        Command::Key(args) => key::run(&args),
+        served => runtime()?.block_on(dispatch_async(served)),
+    }
+}
+
+async fn dispatch_async(command: Command) -> Outcome {
+    match command {
+        Command::Up(args) => {
+            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+            logging::start(&settings)?;
+            up::run(&args, settings).await
+        }
+        Command::Sim(args) => sim::run(&args).await,
+        Command::Listen(args) => listen::run(&args).await,
+        Command::Streams(server) => streams::list(&server).await,
+        Command::Token { stream_id, server } => streams::token(&stream_id, &server).await,
+        Command::Compile { .. } | Command::Normalize(_) | Command::Key(_) => Ok(()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

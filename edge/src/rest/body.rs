@@ -1,11 +1,13 @@
 //! Reading request bodies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bond_core::code::Code;
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
 use super::RestState;
@@ -13,6 +15,12 @@ use crate::problem::Problem;
 
 /// The longest body taken, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// How much of a body that is too long is taken in, in bytes.
+const DISCARDED_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long that may take.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A request's body: a JSON object.
 pub(super) struct JsonObject(pub(super) Map<String, Value>);
@@ -50,6 +58,7 @@ async fn read(headers: HeaderMap, body: Body) -> Result<axum::body::Bytes, Probl
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_BYTES as u64) {
+        discard(body).await;
         return Err(too_large());
     }
     to_bytes(body, MAX_BYTES).await.map_err(|error| {
@@ -57,6 +66,22 @@ async fn read(headers: HeaderMap, body: Body) -> Result<axum::body::Bytes, Probl
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if over_limit { too_large() } else { Problem::new(Code::InvalidMessage, "the body broke off") }
     })
+}
+
+/// Takes in what a client is still sending, within bounds: a connection that is closed on unread bytes is reset, and the client never
+/// reads the answer that says why.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever is slower than this gets the answer by luck.
+    let _ = tokio::time::timeout(DISCARD_PATIENCE, reading).await;
 }
 
 fn too_large() -> Problem {

@@ -190,26 +190,15 @@ impl Upgrade {
                 .into_response();
         };
         if !shared.open() {
-            return (StatusCode::SERVICE_UNAVAILABLE, "no place for one connection more; try again\n")
-                .into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again\n").into_response();
         }
         let batch = parameters.batch(self.has_subprotocol);
         let control = control || self.has_subprotocol;
-        let Plan { purpose, errors, grant } = plan;
-        let newcomer = move |socket, leftover| Newcomer {
-            socket,
-            leftover,
-            purpose,
-            control,
-            batch,
-            errors,
-            expires_at: grant.expires_at,
-        };
+        let Plan { purpose, errors, grant: Grant { expires_at } } = plan;
         tokio::spawn(async move {
-            match take_socket(upgrade).await {
-                Ok((socket, leftover)) => shared.adopt(Note::Adopt(Box::new(newcomer(socket, leftover)))),
-                Err(_) => shared.closed(),
-            }
+            let Ok((socket, leftover)) = take_socket(upgrade).await else { return shared.closed() };
+            let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at };
+            shared.adopt(Note::Adopt(Box::new(newcomer)));
         });
         self.switching()
     }

@@ -5,6 +5,7 @@ mod cursors;
 mod tests;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bond_core::event::Channel;
 use bond_core::log::{Entry, EventKind, Gap, GapReason, Item, Kept, Run};
@@ -18,6 +19,9 @@ use bytes::Bytes;
 use super::frame;
 use super::ring::{Behind, Cursor, Frames, Pick, Retention};
 use super::tape::Tape;
+
+/// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a slow client is sent on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(crate) struct History {
     phase: Phase,
     /// Where the current epoch begins, after the gap that announces it.
     epoch_start: u64,
+    /// Whether the topic has ended, and no epoch has followed yet.
+    has_ended: bool,
 }
 
 /// Whether the ring holds what the log held when the ring began.
@@ -109,6 +115,7 @@ impl History {
             extra_bytes: 0,
             phase: Phase::Unknown,
             epoch_start: 0,
+            has_ended: false,
         }
     }
 
@@ -121,6 +128,13 @@ impl History {
             }
             None => Phase::Ready,
         };
+    }
+
+    /// The topic has ended. Its followers may still take what is here; whoever joins from here on gets nothing of it.
+    pub(crate) fn end(&mut self) {
+        self.generation += 1;
+        self.epoch_start = self.tape.end();
+        self.has_ended = true;
     }
 
     /// Takes a run. What is there already (tails deliver at least once) is left out.
@@ -151,6 +165,7 @@ impl History {
         if is_new {
             self.generation += u32::from(self.epoch.is_some());
             self.epoch = Some(run.epoch.clone());
+            self.has_ended = false;
             self.head = to_seq;
         }
         if let Some(gap) = gap {
@@ -225,7 +240,7 @@ impl History {
     }
 
     pub(crate) fn trim(&mut self, now: UnixNanos) {
-        let oldest = now.minus(self.retention.window);
+        let oldest = now.minus(self.retention.window).minus(GRACE);
         while let Some(place) = self.places.front() {
             let bytes = self.tape.end() - self.start + self.extra_bytes;
             if place.at >= oldest && bytes <= self.retention.bytes {

@@ -139,15 +139,18 @@ struct Filler {
 }
 
 impl Filler {
+    /// Begins what was asked for. What is asked for meanwhile has its own notice; only a failure is a reason to wait.
     async fn begin_asked(&mut self) {
         let asked = std::mem::take(&mut *self.hub.asked.lock());
+        let mut has_failed = false;
         for ring in asked {
             if let Err(error) = self.begin(&ring).await {
                 warn!(topic = %ring.name, %error, "cannot read the log yet");
                 self.hub.asked.lock().push(ring);
+                has_failed = true;
             }
         }
-        if !self.hub.asked.lock().is_empty() {
+        if has_failed {
             tokio::time::sleep(RETRY).await;
             self.hub.has_asked.notify_one();
         }
@@ -177,6 +180,12 @@ impl Filler {
     }
 
     async fn spread(&mut self, news: News) {
+        // Before the runs, which may be of the epoch that came after.
+        for topic in &news.ended {
+            if let Some(ring) = self.hub.rings.lock().get(topic) {
+                ring.end();
+            }
+        }
         let mut workers = 0;
         let now = self.hub.sources.clock.now();
         for (topic, run) in &news.runs {

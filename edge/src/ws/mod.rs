@@ -54,6 +54,9 @@ use worker::{WAKE, Worker};
 /// How long clients may take to leave when the edge ends.
 const DRAIN: Duration = Duration::from_millis(1_500);
 
+/// Rings note the workers that follow them in one word.
+const MOST_WORKERS: usize = 64;
+
 /// What a fan-out works with.
 #[derive(Clone)]
 pub struct FanoutParts {
@@ -76,7 +79,8 @@ pub struct FanoutParts {
 /// How a fan-out works.
 #[derive(Clone, Debug)]
 pub struct FanoutConfig {
-    /// Threads that own connections, 64 at most; by default one a core.
+    /// Threads that own connections, 64 at most; by default half the cores. More would keep the log's tail and the kernel waiting for a
+    /// core, which costs more latency than a second pass saves.
     pub workers: usize,
     /// How long items are kept for replay.
     pub ring: Duration,
@@ -92,9 +96,9 @@ impl FanoutConfig {
     /// The defaults, for a process of this name.
     pub fn new(instance: impl Into<SmolStr>) -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
             ring: Duration::from_secs(60),
-            ring_bytes: 64 * 1024 * 1024,
+            ring_bytes: 32 * 1024 * 1024,
             limits: Limits::default(),
             instance: instance.into(),
         }
@@ -128,32 +132,18 @@ impl Fanout {
     /// # Errors
     /// Where the system gives no poller or thread.
     pub fn start(config: FanoutConfig, parts: FanoutParts) -> io::Result<Self> {
-        let polls: Vec<Poll> =
-            (0..config.workers.clamp(1, 64)).map(|_| Poll::new()).collect::<io::Result<_>>()?;
-        let mailboxes: Vec<Arc<Mailbox>> = polls
-            .iter()
-            .map(|poll| Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKE)?))))
-            .collect::<io::Result<_>>()?;
+        let polls = poll_each(config.workers)?;
+        let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
+        let FanoutParts { log, store, control, clock, .. } = parts.clone();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
-        let FanoutParts { log, store, control, admission, board, meters, clock } = parts;
         let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
         let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
-        let FanoutConfig { limits, instance, .. } = config;
-        let shared = Arc::new(Shared::new(
-            hub,
-            mailboxes,
-            admission,
-            board,
-            meters,
-            Arc::clone(&clock),
-            limits,
-            instance,
-        ));
+        let shared = Arc::new(Shared::new(hub, mailboxes, config, parts));
         let stop = CancellationToken::new();
         tokio::spawn(hub::fill(Arc::clone(&shared.hub), stop.clone()));
         tokio::spawn(leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone()));
-        let threads = spawn(polls, &shared)?;
-        Ok(Self(Arc::new(Inner { shared, stop, threads: Mutex::new(threads) })))
+        let threads = Mutex::new(spawn(polls, &shared)?);
+        Ok(Self(Arc::new(Inner { shared, stop, threads })))
     }
 
     /// The WebSocket paths: `/ws/{stream_id}`, `/stream` and `/raw`. They work under [`crate::server::serve`] alone, which leaves
@@ -198,6 +188,14 @@ impl Fanout {
             let _ = thread.join();
         }
     }
+}
+
+fn poll_each(workers: usize) -> io::Result<Vec<Poll>> {
+    (0..workers.clamp(1, MOST_WORKERS)).map(|_| Poll::new()).collect()
+}
+
+fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
+    Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKE)?)))
 }
 
 fn spawn(polls: Vec<Poll>, shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {

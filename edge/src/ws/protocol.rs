@@ -108,7 +108,7 @@ impl Worker {
             self.turn_control_on(id);
         }
         let name = message.as_ref().map_or("", ClientMessage::name);
-        match message.and_then(|message| self.obey(id, message)) {
+        match message.and_then(|message| self.obey(id, message, echo)) {
             Ok(()) => self.answer_ack(id, name, echo),
             Err(error) => self.answer_error(id, &error, echo),
         }
@@ -131,12 +131,12 @@ impl Worker {
         self.connections[id].say(&to_json(&ServerMessage::error(error, correlation_id)));
     }
 
-    fn obey(&mut self, id: usize, message: ClientMessage) -> Answer {
+    fn obey(&mut self, id: usize, message: ClientMessage, echo: Option<&RawValue>) -> Answer {
         match message {
             ClientMessage::Refresh { token } => self.refresh(id, &token),
             ClientMessage::Resume { topic, position } => self.resume(id, &topic, position),
             other if !self.connections[id].carried.is_filtered() => Err(out_of_place(&other)),
-            ClientMessage::Subscribe(message) => self.subscribe(id, &message),
+            ClientMessage::Subscribe(message) => self.subscribe(id, &message, echo),
             ClientMessage::Unsubscribe(message) => self.unsubscribe(id, message.topic.as_deref()),
             ClientMessage::BackgroundMode(enabled) => self.change_feed(id, |feed| {
                 feed.is_background = enabled;
@@ -161,14 +161,14 @@ impl Worker {
     }
 
     /// Serves what is known of the filter, and reports what is not.
-    fn subscribe(&mut self, id: usize, message: &Subscribe) -> Answer {
+    fn subscribe(&mut self, id: usize, message: &Subscribe, echo: Option<&RawValue>) -> Answer {
         if message.topic.is_some() {
             let advice = "subscribe with channels, symbols and exchanges here";
             return Err(MessageError::new(Code::InvalidMessage, advice));
         }
         let (filter, errors) = message.filter();
         for error in &errors {
-            self.answer_error(id, error, None);
+            self.answer_error(id, error, echo);
         }
         let since = self.shared.clock.now();
         self.wish(id, filter.map(|filter| Wish::of(filter, message, since)));

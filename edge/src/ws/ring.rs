@@ -135,6 +135,11 @@ impl Ring {
         history.trim(now);
     }
 
+    /// The topic has ended: what is kept is for those who follow it already.
+    pub(crate) fn end(&self) {
+        self.history.write().end();
+    }
+
     /// Drops what is too old.
     pub(crate) fn trim(&self, now: UnixNanos) {
         self.history.write().trim(now);

@@ -17,6 +17,7 @@ use super::hub::Hub;
 use super::leases::Leases;
 use super::mailbox::{Mailbox, Note};
 use super::pass::Tally;
+use super::{FanoutConfig, FanoutParts};
 
 /// Deadlines and limits of connections.
 #[derive(Clone, Copy, Debug)]
@@ -76,17 +77,14 @@ impl Default for Totals {
 }
 
 impl Shared {
-    #[allow(clippy::too_many_arguments, reason = "each is another part of the process")]
     pub(crate) fn new(
         hub: Arc<Hub>,
         mailboxes: Vec<Arc<Mailbox>>,
-        admission: Arc<dyn Admission>,
-        board: SourceBoard,
-        meters: Meters,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-        instance: SmolStr,
+        config: FanoutConfig,
+        parts: FanoutParts,
     ) -> Self {
+        let FanoutParts { admission, board, meters, clock, .. } = parts;
+        let FanoutConfig { limits, instance, .. } = config;
         Self {
             hub,
             mailboxes,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "clients"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bond import Client, Closed, Refused, listen  # noqa: E402
-from conftest import Server, start  # noqa: E402
+from bond import Client, Closed, Refused, listen
+from conftest import Server, start
 
 
 @pytest.fixture(scope="module")

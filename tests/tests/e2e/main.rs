@@ -8,4 +8,5 @@ mod layering;
 mod lifecycle;
 mod replay;
 mod slow_clients;
+mod streams;
 mod to_the_digit;

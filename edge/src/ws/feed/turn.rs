@@ -90,7 +90,6 @@ impl Feed {
                 gathered.wake_at(topic.due);
                 continue;
             }
-            bench.looked.clear();
             topic.fresh = topic.look(interval, connection, &mut bench.looked, moment);
             if topic.fresh {
                 gathered.more = true;

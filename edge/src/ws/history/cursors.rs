@@ -13,22 +13,24 @@ impl History {
             return None;
         }
         let at = |cursor| Some(Joined { cursor, gap: None });
+        let earliest = now.minus(self.retention.window);
         match (start, start.time(now)) {
-            (Start::After(position), _) => self.resume(position),
-            (_, Some(time)) => at(self.at_time(time)),
+            (Start::After(position), _) => self.resume(position, earliest),
+            (_, Some(time)) => at(self.at_time(time.max(earliest))),
             _ => at(self.cursor_before(self.places.len())),
         }
     }
 
-    fn resume(&self, after: &Position) -> Option<Joined> {
-        let epoch = self.epoch.as_ref()?;
-        let oldest = self.at_time(UnixNanos::EPOCH);
-        let missed = |gap: Gap| Some(Joined { cursor: oldest, gap: Some((epoch.clone(), gap)) });
+    /// Goes on after a position, or with what came at or after `earliest`.
+    fn resume(&self, after: &Position, earliest: UnixNanos) -> Option<Joined> {
+        let epoch = self.epoch.as_ref().filter(|_| !self.has_ended)?;
+        let cursor = self.at_time(earliest);
+        let missed = |gap: Gap| Some(Joined { cursor, gap: Some((epoch.clone(), gap)) });
         if after.epoch != *epoch || after.seq > self.head {
-            return missed(Gap { from_seq: None, to_seq: oldest.seq, reason: GapReason::EpochChanged });
+            return missed(Gap { from_seq: None, to_seq: cursor.seq, reason: GapReason::EpochChanged });
         }
-        if after.seq < oldest.seq {
-            let (from_seq, to_seq) = (Some(after.seq + 1), oldest.seq);
+        if after.seq < cursor.seq {
+            let (from_seq, to_seq) = (Some(after.seq + 1), cursor.seq);
             return missed(Gap { from_seq, to_seq, reason: GapReason::BehindRing });
         }
         Some(Joined { cursor: self.before_first_not(|place| place.seq <= after.seq), gap: None })

@@ -130,10 +130,29 @@ fn a_start_in_time_begins_with_the_first_event_since_then() {
 }
 
 #[test]
+fn whoever_joins_after_the_end_gets_nothing_of_what_was_before() {
+    let mut history = history(ROOMY, &[("e1", (1..=3).map(event).collect())]);
+    let follower = history.join(&Start::At(UnixNanos::EPOCH), UnixNanos::EPOCH).expect("known").cursor;
+    history.end();
+    let late = history.join(&Start::At(UnixNanos::EPOCH), UnixNanos::EPOCH).expect("known").cursor;
+    let position = Position { epoch: epoch("e1"), seq: 2 };
+    assert_eq!(history.join(&Start::After(position), UnixNanos::EPOCH), None, "the next epoch is not known");
+    assert_eq!(read(&history, follower, false, 1 << 20).len(), 3);
+    assert_eq!(read(&history, late, false, 1 << 20), []);
+    history.append(&Run { epoch: epoch("e2"), gap: None, items: vec![event(1)] }, &mut 0);
+    assert_eq!(read(&history, late, false, 1 << 20), [("trade".to_owned(), 1)]);
+    let all = read(&history, follower, true, 1 << 20);
+    assert_eq!(all.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>()[3..], ["gap", "trade"]);
+}
+
+#[test]
 fn old_items_go_by_time_and_by_bytes() {
     let mut by_time = history(ROOMY, &[("e1", (1..=100).map(event).collect())]);
-    by_time.trim(UnixNanos::from_secs(100));
-    assert_eq!(by_time.at_time(UnixNanos::EPOCH).seq, 39);
+    let now = UnixNanos::from_secs(100);
+    by_time.trim(now);
+    let joined = by_time.join(&Start::At(UnixNanos::EPOCH), now).expect("known");
+    assert_eq!(joined.cursor.seq, 39, "who joins gets the window");
+    assert_eq!(by_time.at_time(UnixNanos::EPOCH).seq, 37, "and is not at the edge of what is kept");
     let tight = Retention { bytes: 2_000, ..ROOMY };
     let mut by_bytes = history(tight, &[("e1", (1..=100).map(event).collect())]);
     by_bytes.trim(UnixNanos::EPOCH);

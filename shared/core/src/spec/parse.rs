@@ -99,11 +99,11 @@ fn check_symbols(spec: &StreamSpec, written: Option<Written<'_>>, report: &mut R
         written.iter().filter_map(|(path, text)| report.ok(path, pair(text))).collect();
     if report.is_clean() && as_pairs(&given) != as_pairs(&spec.symbols) {
         let derived: Vec<String> = spec.symbols.iter().map(ToString::to_string).collect();
-        let derived = derived.join(", ");
-        report.problem(
-            "symbols",
-            format!("these are derived from the sources: leave them out, or write {derived}"),
-        );
+        let advice = match derived.as_slice() {
+            [] => "leave them out, the sources have none".to_owned(),
+            derived => format!("leave them out, or write {}", derived.join(", ")),
+        };
+        report.problem("symbols", format!("these are derived from the sources: {advice}"));
     }
 }
 
