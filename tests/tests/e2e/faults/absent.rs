@@ -27,8 +27,7 @@ async fn heartbeat_says(watch: &Watch, source: &str) -> Result<()> {
 }
 
 /// What cannot be had is told after the stream's first event, is missed by no window, and stands in heartbeats where there is no event.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_venue_does_not_list_and_a_venue_not_served_are_told_unavailable() -> Result<()> {
+async fn not_listed_or_not_served() -> Result<()> {
     let world = World::new(&[(Venue::Binance, Market::Spot)], &[("BOND_HEARTBEAT_SECONDS", "1")]).await?;
     let mixed = world.stream(spec("BTC/USDT", &["binance", "kraken"])).await?;
     told_unavailable(&mixed, "kraken").await?;
@@ -44,8 +43,8 @@ async fn what_a_venue_does_not_list_and_a_venue_not_served_are_told_unavailable(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_venue_that_never_comes_back_costs_a_line_an_attempt_and_nobody_else() -> Result<()> {
+/// It costs a line of log an attempt, and nobody else anything.
+async fn never_comes_back() -> Result<()> {
     let world = World::new(&SPOT, &[]).await?;
     let gone = world.sites.iter().find(|site| site.venue == Venue::Okx).context("okx")?;
     let watch = world.feed(gone).await?;
@@ -88,8 +87,7 @@ async fn a_venue_that_never_comes_back_costs_a_line_an_attempt_and_nobody_else()
 }
 
 /// A venue that is down from the start, so that not even its list of instruments can be read.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_venue_that_is_down_at_the_start_is_told_and_taken_in_when_it_comes() -> Result<()> {
+async fn down_at_the_start() -> Result<()> {
     let world = World::new(&SPOT, &[("BOND_HEARTBEAT_SECONDS", "1")]).await?;
     let late = world.sites.iter().find(|site| site.venue == Venue::Bybit).context("bybit")?;
     let refused = late.inject("refuse")?;
@@ -106,5 +104,11 @@ async fn a_venue_that_is_down_at_the_start_is_told_and_taken_in_when_it_comes() 
         .await?;
     let whole = |m: &Value| m["type"] == "aggregate" && m["complete"] == true;
     watch.find(mark, "a complete window", PATIENCE, whole).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_had_is_told_and_harms_nobody_else() -> Result<()> {
+    tokio::try_join!(not_listed_or_not_served(), never_comes_back(), down_at_the_start())?;
     Ok(())
 }

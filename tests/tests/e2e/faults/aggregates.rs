@@ -49,8 +49,7 @@ async fn goes_away(site: &Site, watch: &Watch, mark: Mark) -> Result<Mark> {
     Ok(mark)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn windows_say_which_venue_they_lack_and_are_complete_again_afterwards() -> Result<()> {
+async fn venues_go_away() -> Result<()> {
     let world = World::new(&SPOT, &[]).await?;
     let watch = world.stream(spec()).await?;
     let (mut mark, _) = watch.find(0, "a complete window", PATIENCE, |m| is_aggregate(m, true)).await?;
@@ -95,8 +94,7 @@ fn unix_millis(text: &str) -> Result<i64> {
     Ok((days * 86_400 + seconds) * 1000)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_venues_send_twice_or_out_of_order_is_counted_once() -> Result<()> {
+async fn trades_come_twice_and_out_of_order() -> Result<()> {
     let world = World::new(&SPOT, &[("BOND_MAX_LAG_MS", "1500")]).await?;
     for site in &world.sites {
         site.inject("repeat:trade:1/2")?;
@@ -115,5 +113,11 @@ async fn what_venues_send_twice_or_out_of_order_is_counted_once() -> Result<()> 
             ensure!(trades == sent, "{}: {trades} trades counted at {start}, {sent} sent", site.name());
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aggregates_say_what_they_lack_and_count_nothing_twice() -> Result<()> {
+    tokio::try_join!(venues_go_away(), trades_come_twice_and_out_of_order())?;
     Ok(())
 }

@@ -212,11 +212,7 @@ async fn run_site(world: &World, site: &Site, cases: &[Case]) -> Result<Vec<Erro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_of_a_connection_is_told_and_recovered_from() -> Result<()> {
-    run_all(&CONNECTION_FAULTS).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_of_a_frame_is_told_and_recovered_from_or_does_no_harm() -> Result<()> {
-    run_all(&FRAME_FAULTS).await
+async fn every_fault_is_told_and_recovered_from_or_does_no_harm() -> Result<()> {
+    tokio::try_join!(run_all(&CONNECTION_FAULTS), run_all(&FRAME_FAULTS))?;
+    Ok(())
 }

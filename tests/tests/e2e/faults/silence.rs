@@ -93,14 +93,13 @@ async fn run_row(row: &[Silence]) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_falls_silent_is_told_in_time_and_comes_back() -> Result<()> {
-    try_join_all(ROWS.map(run_row)).await?;
+async fn what_falls_silent_or_is_refused_is_told_in_time_and_comes_back() -> Result<()> {
+    tokio::try_join!(try_join_all(ROWS.map(run_row)), refuses())?;
     Ok(())
 }
 
 /// Asked for again after a while, of which a fiftieth is waited here.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_subscription_is_told_unavailable_and_asked_for_again() -> Result<()> {
+async fn refuses() -> Result<()> {
     let world = World::new(&SPOT, &[("BOND_PATIENCE_PERCENT", "2")]).await?;
     try_join_all(world.sites.iter().map(|site| refused(&world, site))).await?;
     Ok(())
