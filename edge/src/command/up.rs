@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bond_core::control::Control;
@@ -161,7 +161,7 @@ impl Edge<'_> {
         let admission = Arc::new(Gate::new(Arc::clone(&state)));
         let parts = FanoutParts { log, store, control, admission, board, meters, clock };
         let fanout = Fanout::start(self.fanout_config()?, parts)?;
-        let counted = fanout.clone();
+        let counted = state.fanout.get_or_init(|| fanout.clone()).clone();
         state.traffic.attach(move || {
             let stats = counted.stats();
             Totals { subscriptions: stats.connections as u64, messages: stats.delivered }
@@ -183,6 +183,7 @@ impl Edge<'_> {
             board,
             meters,
             traffic: Traffic::default(),
+            fanout: OnceLock::new(),
             access: access(self.args)?,
             tokens: token_keys(self.args, self.settings)?,
             clock,

@@ -11,7 +11,7 @@ mod streams;
 mod traffic;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -34,6 +34,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::auth::{Access, Caller};
 use crate::problem::{self, Problem};
+use crate::ws::Fanout;
 
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
@@ -55,6 +56,8 @@ pub struct RestState {
     pub meters: Meters,
     /// What all connections together get.
     pub traffic: Traffic,
+    /// What serves the WebSockets, once it runs: it is told at once of streams that have ended.
+    pub fanout: OnceLock<Fanout>,
     /// Who may call.
     pub access: Access,
     /// What signs tokens.

@@ -160,6 +160,9 @@ pub(super) async fn delete(
     let was_last = released.ok_or_else(|| unknown(id.as_str()))?;
     if was_last {
         state.meters.remove(&id);
+        if let Some(fanout) = state.fanout.get() {
+            fanout.end_stream(&id);
+        }
         hint(&state).await;
     }
     Ok(Json(Deleted { stream_id: id.to_string(), deleted: true, status: "deleted" }))

@@ -111,6 +111,7 @@ impl Server {
             board: SourceBoard::default(),
             meters: Meters::default(),
             traffic: Traffic::default(),
+            fanout: std::sync::OnceLock::new(),
             access: Access::new(keys, on_loopback),
             tokens: TokenKeys::new(TokenKey::new(SECRET), None),
             clock: clock.clone(),
