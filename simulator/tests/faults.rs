@@ -9,6 +9,7 @@ use std::time::Duration;
 use bond_sim::{Class, Config, Count, Effect, Entry, Fault, Market, Simulator, Venue};
 use serde_json::Value;
 use support::{Client, get, start};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 const TRADES: &str = "/ws/btcusdt@trade";
@@ -182,6 +183,18 @@ async fn connections_are_closed_with_a_code_or_reset() {
     simulator.inject(fault("reset"));
     assert_eq!(quotes.ended().await, None);
     simulator.journal().wait(|entry| matches!(entry, Entry::Disconnected { connection: 2, .. })).await;
+    assert_eq!(simulator.stats().connections, 0);
+}
+
+#[tokio::test]
+async fn a_frozen_connection_stays_open_and_says_nothing_not_even_a_pong() {
+    let simulator = spot(500.0).await;
+    let mut trades = Client::connect(&simulator, TRADES).await;
+    trades.json().await;
+    simulator.inject(fault("freeze"));
+    simulator.journal().wait(|entry| matches!(entry, Entry::Disconnected { connection: 1, .. })).await;
+    // What was under way still comes; then there is nothing, and no end either.
+    while timeout(Duration::from_millis(300), trades.next_message()).await.is_ok() {}
     assert_eq!(simulator.stats().connections, 0);
 }
 

@@ -108,7 +108,7 @@ const LEAST_WAIT: Duration = Duration::from_secs(2);
 
 impl Timing {
     /// The same, where every wait for a sign of life is `percent` of what it was: of a channel, of a connection, of an answer. The last
-    /// two are never less than [`LEAST_WAIT`].
+    /// two are never less than 2 s.
     #[must_use]
     pub fn patient_by(self, percent: u32) -> Self {
         let part = |wait: Duration| wait.saturating_mul(percent) / 100;

@@ -225,6 +225,7 @@ mod tests {
             "delay=250ms:book:3",
             "silence:ticker:all",
             "close=1001",
+            "freeze",
             "refuse=10000ms",
             "drop:btcusdt@trade:all",
             "swap:orderbook.50.BTCUSDT:1",
