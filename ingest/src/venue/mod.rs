@@ -210,14 +210,18 @@ pub trait Protocol: Send {
     fn continuity(&self) -> ContinuityRule;
 
     /// The path and query below the REST base URL that answers with a snapshot of the order book;
-    /// `None` where snapshots come on the socket.
-    fn snapshot_request(&self, instrument: &Instrument) -> Option<String>;
+    /// `None` where snapshots come on the socket, as they do unless a venue says otherwise.
+    fn snapshot_request(&self, _instrument: &Instrument) -> Option<String> {
+        None
+    }
 
     /// What a snapshot's answer means.
     ///
     /// # Errors
     /// [`Reject`] where the answer is not of the documented shape.
-    fn decode_snapshot(&self, instrument: &Instrument, body: &[u8]) -> Result<BookUpdate, Reject>;
+    fn decode_snapshot(&self, _instrument: &Instrument, _body: &[u8]) -> Result<BookUpdate, Reject> {
+        Err(Reject::Malformed("snapshots come on the socket".to_owned()))
+    }
 
     /// The path and query below the REST base URL that list the market's instruments.
     fn listings_request(&self) -> &'static str;

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{BookUpdate, Channel, Funding, MarketData, Ticker};
-use bond_core::instrument::{Instrument, MarketType, Venue};
+use bond_core::event::{Channel, Funding, MarketData, Ticker};
+use bond_core::instrument::{MarketType, Venue};
 use bond_core::time::UnixNanos;
 use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
@@ -266,14 +266,6 @@ impl Protocol for Bybit {
     ///    published captures grow by one throughout, so anything else is taken for a loss.
     fn continuity(&self) -> ContinuityRule {
         ContinuityRule::PlusOne
-    }
-
-    fn snapshot_request(&self, _instrument: &Instrument) -> Option<String> {
-        None
-    }
-
-    fn decode_snapshot(&self, _instrument: &Instrument, _body: &[u8]) -> Result<BookUpdate, Reject> {
-        Err(Reject::Malformed("snapshots come on the socket".to_owned()))
     }
 
     fn listings_request(&self) -> &'static str {

@@ -16,8 +16,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::event::{BookUpdate, Channel, MarketData};
-use bond_core::instrument::{Instrument, MarketType, Venue};
+use bond_core::event::{Channel, MarketData};
+use bond_core::instrument::{MarketType, Venue};
 use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -302,14 +302,6 @@ impl Protocol for Okx {
     /// new snapshot.
     fn continuity(&self) -> ContinuityRule {
         ContinuityRule::Previous
-    }
-
-    fn snapshot_request(&self, _instrument: &Instrument) -> Option<String> {
-        None
-    }
-
-    fn decode_snapshot(&self, _instrument: &Instrument, _body: &[u8]) -> Result<BookUpdate, Reject> {
-        Err(Reject::Malformed("snapshots come on the socket".to_owned()))
     }
 
     fn listings_request(&self) -> &'static str {
