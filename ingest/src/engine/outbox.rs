@@ -60,7 +60,7 @@ impl Outbox {
         self.topics.entry(topic.clone()).or_default()
     }
 
-    /// Appends everything. On an error the rest is kept for the next call, except what may have been appended already.
+    /// Appends everything. On an error what is not appended yet is lost: its caller says so.
     pub(super) async fn flush(&mut self, log: &dyn EventLog, fence: Fence) -> Result<(), LogError> {
         for (topic, pending) in self.topics.drain() {
             for item in pending {
