@@ -40,7 +40,8 @@ const KEYS_RECHECK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Where settings, ports, data directory or venues cannot be used.
 pub async fn run(args: &UpArgs, settings: Settings) -> Outcome {
-    token_keys(args, &settings)?;
+    let tokens = token_keys(args, &settings)?;
+    let access = access(args)?;
     let listeners = vec![listen(args, args.rest_port).await?, listen(args, args.ws_port).await?];
     let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
     let ports = ports(args, &settings)?;
@@ -51,8 +52,8 @@ pub async fn run(args: &UpArgs, settings: Settings) -> Outcome {
     readiness.set(true);
     let ws_port = addresses[1].port();
     let venues = served.markets.iter().map(|market| market.venue).collect();
-    let edge = Edge { args, settings: &settings, ports, engine: &engine, readiness, venues, ws_port };
-    let (fanout, router) = edge.start()?;
+    let edge = Edge { settings: &settings, ports, engine: &engine, readiness, venues, ws_port };
+    let (fanout, router) = edge.start(access, tokens)?;
     let stop = cancel.clone();
     let serving = tokio::spawn(async move { server::serve(listeners, router, fanout, stop).await });
     announce(args, &banner(args, &addresses))?;
@@ -144,7 +145,6 @@ async fn start_engine(
 
 /// What the edge is made of.
 struct Edge<'a> {
-    args: &'a UpArgs,
     settings: &'a Settings,
     ports: Ports,
     engine: &'a EngineHandle,
@@ -154,10 +154,10 @@ struct Edge<'a> {
 }
 
 impl Edge<'_> {
-    fn start(self) -> Result<(Fanout, axum::Router), Failure> {
+    fn start(self, access: Access, tokens: TokenKeys) -> Result<(Fanout, axum::Router), Failure> {
         let Ports { log, store, board, meters, clock } = self.ports.clone();
         let control = self.engine.control();
-        let state = Arc::new(self.state(Arc::clone(&control))?);
+        let state = Arc::new(self.state(Arc::clone(&control), access, tokens)?);
         let admission = Arc::new(Gate::new(Arc::clone(&state)));
         let parts = FanoutParts { log, store, control, admission, board, meters, clock };
         let fanout = Fanout::start(self.fanout_config()?, parts)?;
@@ -170,7 +170,12 @@ impl Edge<'_> {
         Ok((fanout, router))
     }
 
-    fn state(&self, control: Arc<dyn Control>) -> Result<RestState, Failure> {
+    fn state(
+        &self,
+        control: Arc<dyn Control>,
+        access: Access,
+        tokens: TokenKeys,
+    ) -> Result<RestState, Failure> {
         let Ports { log, store, board, meters, clock } = self.ports.clone();
         let prometheus = PrometheusBuilder::new()
             .install_recorder()
@@ -184,8 +189,8 @@ impl Edge<'_> {
             meters,
             traffic: Traffic::default(),
             fanout: OnceLock::new(),
-            access: access(self.args)?,
-            tokens: token_keys(self.args, self.settings)?,
+            access,
+            tokens,
             clock,
             readiness: self.readiness.clone(),
             prometheus,
