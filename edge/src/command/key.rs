@@ -6,7 +6,7 @@ use bond_ingest::clock::SystemClock;
 
 use super::{Exit, Failure, Outcome};
 use crate::cli::{KeyAction, KeyArgs};
-use crate::keys::{self, KeyRandom, KeysError};
+use bond_api::keys::{self, KeyRandom, KeysError};
 
 /// Makes, lists or revokes keys.
 ///

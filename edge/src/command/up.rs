@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bond_api::auth::Access;
+use bond_api::gate::Gate;
+use bond_api::keys::Keys;
+use bond_api::rest::{self, Readiness, RestSettings, RestState, Traffic, UrlForm};
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::memory::{MemoryLog, Retention};
@@ -12,6 +16,7 @@ use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
 use bond_core::token::{TokenKey, TokenKeys};
+use bond_core::vitals::LocalVitals;
 use bond_ingest::backoff::BackoffPolicy;
 use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Ports};
@@ -21,12 +26,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, Outcome};
-use crate::admission::Gate;
-use crate::auth::Access;
 use crate::cli::{UpArgs, Venues};
 use crate::config::Settings;
-use crate::keys::Keys;
-use crate::rest::{self, Readiness, RestSettings, RestState, Totals, Traffic};
 use crate::store::RedbStore;
 use crate::venues::{self, Served};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts, Limits};
@@ -157,15 +158,23 @@ impl Edge<'_> {
     fn start(self, access: Access, tokens: TokenKeys) -> Result<(Fanout, axum::Router), Failure> {
         let Ports { log, store, board, meters, clock } = self.ports.clone();
         let control = self.engine.control();
-        let state = Arc::new(self.state(Arc::clone(&control), access, tokens)?);
+        let ended = meters.clone();
+        let vitals = Arc::new(LocalVitals::new(meters.clone(), board.clone()));
+        let state = Arc::new(self.state(Arc::clone(&control), Arc::clone(&vitals), access, tokens)?);
         let admission = Arc::new(Gate::new(Arc::clone(&state)));
         let parts = FanoutParts { log, store, control, admission, board, meters, clock };
         let fanout = Fanout::start(self.fanout_config()?, parts)?;
-        let counted = state.fanout.get_or_init(|| fanout.clone()).clone();
-        state.traffic.attach(move || {
-            let stats = counted.stats();
-            Totals { subscriptions: stats.connections as u64, messages: stats.delivered }
+        let (told, counted) = (fanout.clone(), fanout.clone());
+        state.ended.get_or_init(|| {
+            Box::new(move |id| {
+                ended.remove(id);
+                told.end_stream(id);
+            })
         });
+        vitals.attach(Box::new(move || {
+            let stats = counted.stats();
+            (stats.connections as u64, stats.delivered)
+        }));
         let router = rest::router(state, fanout.router());
         Ok((fanout, router))
     }
@@ -173,10 +182,11 @@ impl Edge<'_> {
     fn state(
         &self,
         control: Arc<dyn Control>,
+        vitals: Arc<LocalVitals>,
         access: Access,
         tokens: TokenKeys,
     ) -> Result<RestState, Failure> {
-        let Ports { log, store, board, meters, clock } = self.ports.clone();
+        let Ports { log, store, clock, .. } = self.ports.clone();
         let prometheus = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|error| Failure::new(Exit::Failed, format!("metrics cannot be gathered: {error}")))?;
@@ -185,15 +195,14 @@ impl Edge<'_> {
             store,
             control,
             log,
-            board,
-            meters,
+            vitals,
             traffic: Traffic::default(),
-            fanout: OnceLock::new(),
+            ended: OnceLock::new(),
             access,
             tokens,
             clock,
             readiness: self.readiness.clone(),
-            prometheus,
+            prometheus: Box::new(move || prometheus.render()),
             settings: self.rest_settings(),
         })
     }
@@ -214,6 +223,7 @@ impl Edge<'_> {
             token_ttl: self.settings.token_ttl,
             ws_host: self.settings.ws_host.clone(),
             ws_port: self.ws_port,
+            url_form: UrlForm::Path,
             allow_private_sources: self.settings.allow_private_sources,
             venues: self.venues.clone(),
         }

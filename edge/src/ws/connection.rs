@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_core::code::CloseCode;
+use bond_core::connection::{Batch, Wish};
 use bond_core::message::MessageError;
 use bond_core::position::Start;
 use bond_core::time::UnixNanos;
@@ -13,7 +14,7 @@ use bond_core::topic::StreamId;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
-use super::feed::{BatchSetup, Feed, Scope, Wish};
+use super::feed::{Feed, Scope};
 use super::frame;
 use super::inbox::Inbox;
 use super::ring::{Cursor, Joined, Ring};
@@ -37,7 +38,7 @@ pub(crate) struct Newcomer {
     pub(crate) purpose: Purpose,
     /// Whether it takes statuses, gaps and the like from the first moment.
     pub(crate) control: bool,
-    pub(crate) batch: Option<BatchSetup>,
+    pub(crate) batch: Option<Batch>,
     /// What was wrong with its request.
     pub(crate) errors: Vec<MessageError>,
     pub(crate) expires_at: Option<UnixNanos>,

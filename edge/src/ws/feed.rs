@@ -8,6 +8,7 @@ mod turn;
 
 use std::time::{Duration, Instant};
 
+use bond_core::connection::{Batch, Wish};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
@@ -21,28 +22,6 @@ use order::Order;
 
 pub(crate) use render::Workbench;
 pub(crate) use turn::deliver;
-
-/// How a client takes batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BatchSetup {
-    /// The most events in one.
-    pub(crate) size: usize,
-    /// How long one may wait to fill.
-    pub(crate) wait: Duration,
-}
-
-/// What a feed's client asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) filter: FeedFilter,
-    /// At most one ticker or book per topic in this time.
-    pub(crate) speed: Duration,
-    /// How long the feed is held to be ordered by venue time; zero: order of arrival.
-    pub(crate) max_lag: Duration,
-    pub(crate) book_changes: bool,
-    /// When it asked: nothing older is sent.
-    pub(crate) since: UnixNanos,
-}
 
 /// What a feed is about.
 #[derive(Debug)]
@@ -63,7 +42,7 @@ pub(crate) struct Feed {
     pub(crate) speed: Duration,
     pub(crate) is_background: bool,
     pub(crate) book_changes: bool,
-    pub(crate) batch: Option<BatchSetup>,
+    pub(crate) batch: Option<Batch>,
     /// Whether it is in line for a turn.
     pub(crate) queued: bool,
     /// When a timer will give it a turn.
@@ -90,7 +69,7 @@ pub(crate) struct FeedTopic {
 }
 
 impl Feed {
-    pub(crate) fn new(scope: Scope, batch: Option<BatchSetup>) -> Self {
+    pub(crate) fn new(scope: Scope, batch: Option<Batch>) -> Self {
         Self {
             scope,
             topics: Vec::new(),

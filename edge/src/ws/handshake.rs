@@ -14,7 +14,9 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bond_api::admission::{Credentials, Grant, Refusal};
 use bond_core::code::{CloseCode, Code};
+use bond_core::connection::Parameters;
 use bond_core::message::MessageError;
 use bond_core::position::{Position, Start};
 use bond_core::topic::{StreamId, Topic};
@@ -24,10 +26,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::admission::{Credentials, Grant, Refusal};
 use super::connection::{Follow, Newcomer, Purpose};
 use super::mailbox::Note;
-use super::query::Parameters;
 use super::shared::Shared;
 
 /// The subprotocol that turns control messages and batches on.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bond_core::code::{CloseCode, Code};
+use bond_core::connection::{Batch, Wish};
 use bond_core::feed::FeedFilter;
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::position::Start;
@@ -12,7 +13,7 @@ use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
 
 use super::connection::{Carried, Connection, Follow, Newcomer, Purpose};
-use super::feed::{BatchSetup, Feed, Scope, Wish};
+use super::feed::{Feed, Scope};
 use super::worker::Worker;
 
 /// The span over which clients are asked to come back after a shutdown.
@@ -45,7 +46,7 @@ impl Worker {
         }
     }
 
-    fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<BatchSetup>) {
+    fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<Batch>) {
         self.attend(id, &follow.ring);
         self.connections[id].carried = match batch {
             None => Carried::Stream { id: stream, follow },
@@ -57,7 +58,7 @@ impl Worker {
         };
     }
 
-    fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<BatchSetup>) {
+    fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<Batch>) {
         self.shared.feeds.fetch_add(1, Ordering::Relaxed);
         let scope = Scope::Filter { name: self.shared.name_feed(), filter: None };
         self.connections[id].carried = Carried::Feed(Box::new(Feed::new(scope, batch)));

@@ -4,7 +4,6 @@
 //! a cursor into a ring, and a pass over the clients writes to each the run of frames after its cursor in one call. Under load the
 //! runs get longer by themselves; there is no queue for a client, and no task.
 
-mod admission;
 mod connection;
 mod feed;
 mod frame;
@@ -17,7 +16,6 @@ mod lifecycle;
 mod mailbox;
 mod pass;
 mod protocol;
-mod query;
 mod ring;
 mod shared;
 mod tape;
@@ -30,6 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use bond_api::admission::Admission;
 use bond_core::control::Control;
 use bond_core::log::EventLog;
 use bond_core::meter::Meters;
@@ -42,7 +41,6 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
 
-pub use admission::{Admission, Credentials, Grant, Refusal};
 pub use shared::Limits;
 
 use hub::{Hub, Sources};

@@ -3,14 +3,13 @@
 use std::io::{self, Read};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::feed::FeedFilter;
+use bond_core::connection::{Wish, out_of_place, unknown};
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, Subscribe, to_json};
 use bond_core::position::{Position, Start};
-use bond_core::time::UnixNanos;
 use serde_json::value::RawValue;
 
 use super::connection::{Carried, Place};
-use super::feed::{Feed, Wish};
+use super::feed::Feed;
 use super::frame;
 use super::inbox::{Inbound, Violation};
 use super::ring::Ring;
@@ -216,21 +215,4 @@ impl Worker {
             Err(refusal) => Err(MessageError::new(refusal.code, refusal.message)),
         }
     }
-}
-
-impl Wish {
-    /// What a message that came at `since` asks for.
-    pub(super) fn of(filter: FeedFilter, message: &Subscribe, since: UnixNanos) -> Self {
-        let Subscribe { speed, max_lag, book_changes, .. } = *message;
-        Self { filter, speed, max_lag, book_changes, since }
-    }
-}
-
-fn out_of_place(message: &ClientMessage) -> MessageError {
-    let advice = format!("{} makes no sense on a connection to one stream; use /stream", message.name());
-    MessageError::new(Code::InvalidMessage, advice)
-}
-
-fn unknown(topic: &str) -> MessageError {
-    MessageError::new(Code::NotFound, format!("not followed here: {topic:.80}"))
 }

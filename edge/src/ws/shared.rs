@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bond_api::admission::Admission;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
@@ -12,7 +13,6 @@ use metrics::{Counter, Gauge, counter, gauge};
 use smol_str::{SmolStr, format_smolstr};
 use tokio::sync::Notify;
 
-use super::admission::Admission;
 use super::hub::Hub;
 use super::leases::Leases;
 use super::mailbox::{Mailbox, Note};

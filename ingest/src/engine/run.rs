@@ -165,6 +165,8 @@ impl Engine {
                 }
             }
             Command::FeedGone { connection } => self.wants.release(&connection),
+            // For the relay, which tells the engine of what its feeds want.
+            Command::Connected(_) | Command::Disconnected { .. } => return Ok(()),
         }
         self.converge().await
     }

@@ -1,6 +1,6 @@
 //! Counters of one stream, written by ingest and edges, read by its metrics.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::topic::StreamId;
+use crate::vitals::StreamFigures;
 
 /// How many latest latencies the percentiles are taken over.
 const SAMPLES: usize = 1024;
@@ -30,6 +31,16 @@ pub struct LatencySummary {
     pub p95: Duration,
     /// Over how many samples, at most 1024.
     pub samples: usize,
+}
+
+impl LatencySummary {
+    /// Percentiles over `latencies`, in any order; zero without any.
+    pub fn of(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        let last = latencies.len().saturating_sub(1);
+        let at = |percent: usize| latencies.get((latencies.len() * percent / 100).min(last)).copied();
+        Self { p50: at(50).unwrap_or_default(), p95: at(95).unwrap_or_default(), samples: latencies.len() }
+    }
 }
 
 impl StreamMeter {
@@ -74,14 +85,16 @@ impl StreamMeter {
 
     /// Percentiles over the latest latencies; zero without samples.
     pub fn latency(&self) -> LatencySummary {
-        let mut sorted: Vec<Duration> = self.latencies.lock().iter().copied().collect();
-        sorted.sort_unstable();
-        let at =
-            |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)));
-        LatencySummary {
-            p50: at(50).copied().unwrap_or_default(),
-            p95: at(95).copied().unwrap_or_default(),
-            samples: sorted.len(),
+        LatencySummary::of(self.latencies.lock().iter().copied().collect())
+    }
+
+    /// All of it at once.
+    pub fn figures(&self) -> StreamFigures {
+        StreamFigures {
+            msgs_in: self.msgs_in(),
+            msgs_out: self.msgs_out(),
+            dropped: self.dropped(),
+            latencies: self.latencies.lock().iter().copied().collect(),
         }
     }
 }
@@ -97,6 +110,11 @@ impl Meters {
             return Arc::clone(meter);
         }
         Arc::clone(self.0.write().entry(stream.clone()).or_default())
+    }
+
+    /// The figures of all streams.
+    pub fn figures(&self) -> BTreeMap<StreamId, StreamFigures> {
+        self.0.read().iter().map(|(id, meter)| (id.clone(), meter.figures())).collect()
     }
 
     /// Forgets the meter of a stream that has ended.

@@ -7,11 +7,17 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Which crates of this workspace each may use, tests apart.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("bond-core", &[]),
     ("bond-sim", &[]),
+    ("bond-gateway", &[]),
+    ("bond-api", &["bond-core"]),
+    ("bond-redis", &["bond-core"]),
+    ("bond-aws", &["bond-core"]),
     ("bond-ingest", &["bond-core"]),
-    ("bond-edge", &["bond-core", "bond-ingest", "bond-sim"]),
+    ("bond-edge", &["bond-api", "bond-core", "bond-ingest", "bond-redis", "bond-sim"]),
+    ("bond-functions", &["bond-api", "bond-aws", "bond-core", "bond-redis"]),
+    ("bond-cloud", &["bond-api", "bond-aws", "bond-core", "bond-edge", "bond-ingest", "bond-redis"]),
     ("bond-e2e", &[]),
 ];
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{BatchSetup, Feed, Picked};
+use super::{Batch, Feed, Picked};
 use crate::ws::frame;
 use crate::ws::ring::{Cursor, Pick};
 
@@ -66,7 +66,7 @@ impl Feed {
         }
     }
 
-    fn render_batch(&mut self, batch: BatchSetup, bench: &mut Workbench) {
+    fn render_batch(&mut self, batch: Batch, bench: &mut Workbench) {
         let mut json = Vec::with_capacity(4096);
         for (index, pick) in bench.picks.iter().take(batch.size) {
             let payload = frame::payload(self.frame_of(*index, pick));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
@@ -28,7 +29,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::server;
-use crate::ws::{Admission, Credentials, Fanout, FanoutConfig, FanoutParts, Grant, Refusal};
+use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -25,22 +25,36 @@ use bond_core::code::Code;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::log::EventLog;
-use bond_core::meter::Meters;
-use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::token::TokenKeys;
-use metrics_exporter_prometheus::PrometheusHandle;
+use bond_core::topic::StreamId;
+use bond_core::vitals::VitalsBoard;
 
 use crate::auth::{Access, Caller};
 use crate::problem::{self, Problem};
-use crate::ws::Fanout;
 
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
 pub use self::health::Readiness;
 pub use self::openapi::document;
-pub use self::traffic::{Totals, Traffic};
+pub use self::traffic::Traffic;
+
+/// Is told of a stream that has ended.
+pub type Ended = Box<dyn Fn(&StreamId) + Send + Sync>;
+
+/// Renders metrics as text.
+pub type Render = Box<dyn Fn() -> String + Send + Sync>;
+
+/// How the URL of a stream's WebSocket names the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UrlForm {
+    /// `/ws/{stream_id}?token=…`: the dedicated edge.
+    #[default]
+    Path,
+    /// `?stream={stream_id}&token=…`: all that API Gateway can carry.
+    Query,
+}
 
 /// What the handlers work with.
 pub struct RestState {
@@ -50,14 +64,12 @@ pub struct RestState {
     pub control: Arc<dyn Control>,
     /// The log, asked whether it answers.
     pub log: Arc<dyn EventLog>,
-    /// How sources fare.
-    pub board: SourceBoard,
-    /// The streams' counters.
-    pub meters: Meters,
-    /// What all connections together get.
+    /// The figures of streams, the statuses of sources, and what all connections together get.
+    pub vitals: Arc<dyn VitalsBoard>,
+    /// The rate at which messages are written.
     pub traffic: Traffic,
-    /// What serves the WebSockets, once it runs: it is told at once of streams that have ended.
-    pub fanout: OnceLock<Fanout>,
+    /// Tells what serves the WebSockets, once it runs, of streams that have ended.
+    pub ended: OnceLock<Ended>,
     /// Who may call.
     pub access: Access,
     /// What signs tokens.
@@ -68,8 +80,8 @@ pub struct RestState {
     pub started_at: UnixNanos,
     /// Whether ingest runs.
     pub readiness: Readiness,
-    /// What `/metrics` renders for Prometheus.
-    pub prometheus: PrometheusHandle,
+    /// What `/metrics` answers to Prometheus.
+    pub prometheus: Render,
     /// The settings that concern REST.
     pub settings: RestSettings,
 }
@@ -86,6 +98,8 @@ pub struct RestSettings {
     pub ws_host: Option<String>,
     /// The port in `ws_url` where `ws_host` names none.
     pub ws_port: u16,
+    /// How `ws_url` names the stream.
+    pub url_form: UrlForm,
     /// Whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
     /// The configured venues, which a sentence may exclude some of.

@@ -10,9 +10,11 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use bond_core::api_key::ApiKey;
 use bond_core::control::{Command, ControlError};
 use bond_core::memory::{MemoryLog, Retention};
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
 use bond_core::time::ManualClock;
 use bond_core::token::TokenKey;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use bond_core::vitals::LocalVitals;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,7 +22,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::keys::{self, KeyRandom, Keys};
-use crate::store::RedbStore;
+use bond_edge::store::RedbStore;
 
 const NOW: UnixNanos = UnixNanos::from_secs(1_700_000_000);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -50,6 +52,8 @@ impl Control for Recorder {
 /// A server under test.
 struct Server {
     state: Arc<RestState>,
+    meters: Meters,
+    board: SourceBoard,
     clock: Arc<ManualClock>,
     control: Arc<Recorder>,
     data_dir: TempDir,
@@ -97,31 +101,34 @@ impl Server {
             token_ttl: Duration::from_secs(3600),
             ws_host: None,
             ws_port: 8080,
+            url_form: UrlForm::Path,
             allow_private_sources: false,
             venues: [Venue::Binance, Venue::Okx, Venue::Bybit].into(),
         };
         adjust(&mut settings);
         let retention =
             Retention { ring: Duration::from_secs(60), topic_bytes: 1_000_000, total_bytes: 1_000_000 };
+        let (meters, board) = (Meters::default(), SourceBoard::default());
+        let vitals = Arc::new(LocalVitals::new(meters.clone(), board.clone()));
+        vitals.attach(Box::new(|| (1, 20)));
         let keys = Keys::open(data_dir.path(), Duration::ZERO).expect("keys");
         let state = RestState {
             store: Arc::new(RedbStore::in_memory().expect("store")),
             control: control.clone(),
             log: Arc::new(MemoryLog::new(retention, clock.clone(), 0)),
-            board: SourceBoard::default(),
-            meters: Meters::default(),
+            vitals,
             traffic: Traffic::default(),
-            fanout: std::sync::OnceLock::new(),
+            ended: std::sync::OnceLock::new(),
             access: Access::new(keys, on_loopback),
             tokens: TokenKeys::new(TokenKey::new(SECRET), None),
             clock: clock.clone(),
             started_at: NOW,
             readiness: Readiness::default(),
-            prometheus: PrometheusBuilder::new().build_recorder().handle(),
+            prometheus: Box::new(|| "# TYPE bond_connections gauge\n".to_owned()),
             settings,
         };
         state.readiness.set(true);
-        Self { state: Arc::new(state), clock, control, data_dir }
+        Self { state: Arc::new(state), meters, board, clock, control, data_dir }
     }
 
     fn key(&self, owner: &str) -> ApiKey {

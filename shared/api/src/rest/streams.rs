@@ -159,9 +159,8 @@ pub(super) async fn delete(
     let released = state.store.release(&id, &caller.owner, state.clock.now()).await.map_err(store_problem)?;
     let was_last = released.ok_or_else(|| unknown(id.as_str()))?;
     if was_last {
-        state.meters.remove(&id);
-        if let Some(fanout) = state.fanout.get() {
-            fanout.end_stream(&id);
+        if let Some(ended) = state.ended.get() {
+            ended(&id);
         }
         hint(&state).await;
     }

@@ -214,7 +214,7 @@ async fn a_list_comes_in_pages() {
 async fn a_streams_metrics_are_its_meters() {
     let server = Server::new();
     let made = server.post("/v1/streams", &spec("BTC/USDT")).await;
-    let meter = server.state.meters.of(&id(&made));
+    let meter = server.meters.of(&id(&made));
     meter.add_in(7);
     meter.add_out(5);
     meter.add_dropped(2);

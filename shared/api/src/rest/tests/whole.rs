@@ -27,10 +27,9 @@ async fn readiness_is_that_of_all_its_parts() {
 async fn metrics_are_json_unless_text_is_asked_for() {
     let server = Server::new();
     let status = |state| SourceStatus { state, since: NOW, simulated: false };
-    server.state.board.put("binance", status(SourceState::Connected));
-    server.state.board.put("okx", status(SourceState::Reconnecting));
-    server.state.board.put("social", status(SourceState::Connected));
-    server.state.traffic.attach(|| Totals { subscriptions: 1, messages: 20 });
+    server.board.put("binance", status(SourceState::Connected));
+    server.board.put("okx", status(SourceState::Reconnecting));
+    server.board.put("social", status(SourceState::Connected));
     server.clock.advance(Duration::from_secs(10));
     let expected = json!({
         "active_subscriptions": 1, "messages_per_second": 2.0, "uptime": 10.0,

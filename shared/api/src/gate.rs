@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bond_core::code::Code;
 use bond_core::topic::StreamId;
 
+use crate::admission::{Admission, Credentials, Grant, Refusal};
 use crate::problem::Problem;
 use crate::rest::RestState;
-use crate::ws::{Admission, Credentials, Grant, Refusal};
 
 /// Checks tokens of streams, and keys for feeds.
 pub struct Gate(Arc<RestState>);

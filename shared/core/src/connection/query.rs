@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bond_core::code::Code;
-use bond_core::message::{MessageError, Subscribe};
-use bond_core::position::Start;
-use bond_core::time::UnixNanos;
-
-use super::feed::{BatchSetup, Wish};
+use super::{Batch, Wish};
+use crate::code::Code;
+use crate::message::{MessageError, Subscribe};
+use crate::position::Start;
+use crate::time::UnixNanos;
 
 /// The events in a batch where the subprotocol asks for batches and no size is named.
 const BATCH_SIZE: usize = 100;
@@ -19,16 +18,17 @@ const BATCH_LIMIT: usize = 1_000;
 const WAIT_LIMIT_MS: u64 = 1_000;
 
 /// A query, in order; names may come again.
-#[derive(Debug)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+#[derive(Clone, Debug)]
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    pub(crate) fn new(pairs: Vec<(String, String)>) -> Self {
+    /// These parameters, decoded.
+    pub fn new(pairs: Vec<(String, String)>) -> Self {
         Self(pairs)
     }
 
     /// The first value of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -48,12 +48,12 @@ impl Parameters {
     }
 
     /// Whether statuses, gaps and the like are asked for.
-    pub(crate) fn control(&self) -> bool {
+    pub fn control(&self) -> bool {
         self.is_true("control")
     }
 
     /// Where to begin. An unreadable `from` begins live, with an error.
-    pub(crate) fn start(&self) -> (Start, Vec<MessageError>) {
+    pub fn start(&self) -> (Start, Vec<MessageError>) {
         let Some(text) = self.get("from") else { return (Start::Live, Vec::new()) };
         match Start::parse(text) {
             Some(start) => (start, Vec::new()),
@@ -66,15 +66,15 @@ impl Parameters {
     }
 
     /// Whether events are taken in batches, which the subprotocol does unless told otherwise.
-    pub(crate) fn batch(&self, has_subprotocol: bool) -> Option<BatchSetup> {
+    pub fn batch(&self, has_subprotocol: bool) -> Option<Batch> {
         let named = self.number("batch").map(|size| usize::try_from(size).unwrap_or(BATCH_LIMIT));
         let size = named.or(has_subprotocol.then_some(BATCH_SIZE)).filter(|size| *size > 0)?;
         let wait = Duration::from_millis(self.number("wait_ms").unwrap_or(0).min(WAIT_LIMIT_MS));
-        Some(BatchSetup { size: size.min(BATCH_LIMIT), wait })
+        Some(Batch { size: size.min(BATCH_LIMIT), wait })
     }
 
     /// What a feed that begins without a message wants from `since` on, and what of it is unknown.
-    pub(crate) fn wish(&self, since: UnixNanos) -> (Option<Wish>, Vec<MessageError>) {
+    pub fn wish(&self, since: UnixNanos) -> (Option<Wish>, Vec<MessageError>) {
         let message = Subscribe {
             channels: self.list(&["channels", "channel"]),
             symbols: self.list(&["symbols", "symbol"]),

@@ -7,7 +7,7 @@ use bond_core::topic::StreamId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{RestSettings, RestState};
+use super::{RestSettings, RestState, UrlForm};
 
 /// What opens a stream.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +41,10 @@ fn ws_url(settings: &RestSettings, headers: &HeaderMap, stream: &StreamId, token
         Some(host) => format!("ws://{host}:{}", settings.ws_port),
         None => format!("ws://{}:{}", request_host(headers), settings.ws_port),
     };
-    format!("{base}/ws/{stream}?token={token}")
+    match settings.url_form {
+        UrlForm::Path => format!("{base}/ws/{stream}?token={token}"),
+        UrlForm::Query => format!("{base}?stream={stream}&token={token}"),
+    }
 }
 
 fn has_port(host: &str) -> bool {
@@ -68,6 +71,7 @@ mod tests {
             token_ttl: Duration::ZERO,
             ws_host: ws_host.map(str::to_owned),
             ws_port: 8080,
+            url_form: UrlForm::Path,
             allow_private_sources: false,
             venues: [].into(),
         };

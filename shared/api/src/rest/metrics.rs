@@ -8,7 +8,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bond_core::code::Code;
 use bond_core::instrument::Venue;
+use bond_core::vitals::Vitals;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,14 +64,14 @@ pub(super) async fn stream(
     Path(id): Path<String>,
 ) -> Result<Json<StreamMetrics>, Problem> {
     let stream = owned(&state, &caller, &id).await?;
-    let meter = state.meters.of(&stream.id);
-    let latency = meter.latency();
+    let figures = vitals(&state).await?.streams.remove(&stream.id).unwrap_or_default();
+    let latency = figures.latency();
     Ok(Json(StreamMetrics {
         uptime_sec: seconds(state.clock.now().since(stream.created_at)),
         created_at: stream.created_at.to_string(),
-        msgs_in: meter.msgs_in(),
-        msgs_out: meter.msgs_out(),
-        dropped: meter.dropped(),
+        msgs_in: figures.msgs_in,
+        msgs_out: figures.msgs_out,
+        dropped: figures.dropped,
         latency_p50_ms: milliseconds(latency.p50),
         latency_p95_ms: milliseconds(latency.p95),
         latency_samples: latency.samples,
@@ -99,18 +101,27 @@ pub(super) struct ServerMetrics {
     get, path = "/metrics", operation_id = "get_metrics", tag = "health",
     responses((status = 200, content((ServerMetrics = "application/json"), (String = "text/plain")))),
 )]
-pub(super) async fn all(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Response {
+pub(super) async fn all(
+    State(state): State<Arc<RestState>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if wants_text(&headers) {
-        return ([(header::CONTENT_TYPE, PROMETHEUS)], state.prometheus.render()).into_response();
+        return Ok(([(header::CONTENT_TYPE, PROMETHEUS)], (state.prometheus)()).into_response());
     }
     let now = state.clock.now();
+    let vitals = vitals(&state).await?;
     let metrics = ServerMetrics {
-        active_subscriptions: state.traffic.totals().subscriptions,
-        messages_per_second: state.traffic.messages_per_second(state.started_at, now),
+        active_subscriptions: vitals.connections,
+        messages_per_second: state.traffic.messages_per_second(vitals.delivered, state.started_at, now),
         uptime: seconds(now.since(state.started_at)),
-        exchange_status: exchange_status(&state),
+        exchange_status: exchange_status(vitals),
     };
-    Json(metrics).into_response()
+    Ok(Json(metrics).into_response())
+}
+
+async fn vitals(state: &RestState) -> Result<Vitals, Problem> {
+    let found = state.vitals.all().await;
+    found.map_err(|error| Problem::new(Code::ConnectionError, format!("no figures at the moment: {error}")))
 }
 
 fn wants_text(headers: &HeaderMap) -> bool {
@@ -119,9 +130,8 @@ fn wants_text(headers: &HeaderMap) -> bool {
     types.any(|name| matches!(name.trim(), "text/plain" | "application/openmetrics-text"))
 }
 
-fn exchange_status(state: &RestState) -> BTreeMap<String, &'static str> {
-    let sources = state.board.snapshot().into_iter();
-    let venues = sources.filter(|(name, _)| name.parse::<Venue>().is_ok());
+fn exchange_status(vitals: Vitals) -> BTreeMap<String, &'static str> {
+    let venues = vitals.sources.into_iter().filter(|(name, _)| name.parse::<Venue>().is_ok());
     venues.map(|(name, status)| (name.to_string(), status.state.as_str())).collect()
 }
 

@@ -1,0 +1,2 @@
+//! The AWS host.
+fn main() {}

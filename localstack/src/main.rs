@@ -1,0 +1,2 @@
+//! A strict simulator.
+fn main() {}

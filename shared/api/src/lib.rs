@@ -1,0 +1,8 @@
+//! The control plane's use-cases, whoever hosts them: the REST router, who may call it, and who may connect.
+
+pub mod admission;
+pub mod auth;
+pub mod gate;
+pub mod keys;
+pub mod problem;
+pub mod rest;

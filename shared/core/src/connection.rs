@@ -1,0 +1,195 @@
+//! A client's connection as something that can be kept: who is connected, how it takes events, and from where.
+//!
+//! The dedicated edge holds its connections itself and uses only [`Parameters`], [`Batch`] and [`Wish`]. Behind API Gateway nobody
+//! holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
+
+mod change;
+mod json;
+mod query;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use smol_str::SmolStr;
+
+pub use self::change::{out_of_place, unknown};
+pub use self::json::ConnectionError;
+pub(crate) use self::json::WireFilter;
+pub use self::query::Parameters;
+use crate::feed::FeedFilter;
+use crate::message::{Rate, Subscribe};
+use crate::position::{Position, Start};
+use crate::store::StoreError;
+use crate::time::UnixNanos;
+use crate::topic::StreamId;
+
+/// How many lanes connections are spread over. Items are keyed by lane, so that another number needs another table.
+pub const LANES: u16 = 16;
+
+/// The name of a connection, unique among all that are open; given by API Gateway.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(SmolStr);
+
+impl ConnectionId {
+    /// The connection of this name.
+    pub fn new(name: impl Into<SmolStr>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The lane it belongs to: FNV-1a of its name, so that functions and relay agree whatever they were built with.
+    pub fn lane(&self) -> u16 {
+        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        // Less than LANES, and so within 16 bits.
+        ((hash >> 32) % u64::from(LANES)) as u16
+    }
+}
+
+impl std::fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a client takes batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The most events in one.
+    pub size: usize,
+    /// How long one may wait to fill.
+    pub wait: Duration,
+}
+
+/// What a feed's client asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What it wants.
+    pub filter: FeedFilter,
+    /// At most one ticker or book per topic in this time.
+    pub speed: Duration,
+    /// How long the feed is held to be ordered by venue time; zero: order of arrival.
+    pub max_lag: Duration,
+    /// Whether order books are wanted as changed levels.
+    pub book_changes: bool,
+    /// When it asked: nothing older is sent.
+    pub since: UnixNanos,
+}
+
+impl Wish {
+    /// What a message that came at `since` asks for.
+    pub fn of(filter: FeedFilter, message: &Subscribe, since: UnixNanos) -> Self {
+        let Subscribe { speed, max_lag, book_changes, .. } = *message;
+        Self { filter, speed, max_lag, book_changes, since }
+    }
+}
+
+/// A connection behind API Gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its name.
+    pub id: ConnectionId,
+    /// When it was opened, by API Gateway's clock.
+    pub opened_at: UnixNanos,
+    /// When the request that made it what it is was made, by API Gateway's clock. An older request never replaces a newer one.
+    pub asked_at: UnixNanos,
+    /// Whether statuses, gaps and the like are sent.
+    pub control: bool,
+    /// How it takes batches; `None`: one event a frame.
+    pub batch: Option<Batch>,
+    /// When it must be closed unless refreshed.
+    pub expires_at: Option<UnixNanos>,
+    /// What it carries.
+    pub carries: Carries,
+}
+
+/// What a connection carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// One stream.
+    Stream {
+        /// Which.
+        id: StreamId,
+        /// From where; never relative to a later moment.
+        start: Start,
+    },
+    /// A feed.
+    Feed(Box<FeedState>),
+}
+
+/// What a feed's client has said so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedState {
+    /// What it wants; `None` before it has asked and after `unsubscribe`.
+    pub wish: Option<Wish>,
+    /// Whether its screen is off.
+    pub is_background: bool,
+    /// What it set for single topics, by name.
+    pub rates: BTreeMap<String, Rate>,
+    /// From where single topics go on, by name.
+    pub resumes: BTreeMap<String, Position>,
+}
+
+/// Who is connected, subscribed to what, from which position.
+///
+/// - `put` replaces an item only with a request at least as new; a stale one changes nothing and is told so.
+/// - A connection is gone at `opened_at` plus [`LIFETIME`], whoever asks, whether or not it was removed.
+/// - `lane` is consistent: it sees every `put` and `remove` that returned before it was called.
+#[async_trait]
+pub trait ConnectionStore: Send + Sync {
+    /// Keeps a connection as it now is. `false`: what is kept is newer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn put(&self, connection: &Connection) -> Result<bool, StoreError>;
+
+    /// The connection, if it is open.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn get(&self, id: &ConnectionId, now: UnixNanos) -> Result<Option<Connection>, StoreError>;
+
+    /// Forgets a connection. Whether it was known.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn remove(&self, id: &ConnectionId) -> Result<bool, StoreError>;
+
+    /// All open connections of one lane.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn lane(&self, lane: u16, now: UnixNanos) -> Result<Vec<Connection>, StoreError>;
+}
+
+/// The longest that API Gateway keeps a connection, and some minutes of grace (API Gateway quotas, read 2026-11: 2 hours).
+pub const LIFETIME: Duration = Duration::from_secs(2 * 3600 + 300);
+
+impl Connection {
+    /// Whether API Gateway has closed it by `now` in any case.
+    pub fn is_over(&self, now: UnixNanos) -> bool {
+        now >= self.opened_at.plus(LIFETIME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_the_same_in_every_build_and_all_used() {
+        assert_eq!(
+            ConnectionId::new("L0SM9cOFvHcCIhw=").lane(),
+            ConnectionId::new("L0SM9cOFvHcCIhw=").lane()
+        );
+        let used: std::collections::BTreeSet<u16> =
+            (0..500).map(|n| ConnectionId::new(format!("c{n}")).lane()).collect();
+        assert_eq!(used, (0..LANES).collect());
+    }
+}

@@ -1,0 +1,244 @@
+//! What a client's message makes of its connection.
+
+use crate::code::Code;
+use crate::feed::FeedFilter;
+use crate::message::{ClientMessage, MessageError, Subscribe};
+use crate::position::{Position, Start};
+use crate::time::UnixNanos;
+use crate::topic::{StreamId, Topic};
+
+use super::{Carries, Connection, FeedState, Wish};
+
+/// Most topics that one connection may set a rate or a position for.
+const TOPIC_LIMIT: usize = 100;
+
+impl Connection {
+    /// Turns control messages on where a client has shown, by any message but `ping`, that it reads answers; a feed's client has to
+    /// speak in any case, and chooses when it connects.
+    fn hear(&mut self) {
+        self.control |= matches!(self.carries, Carries::Stream { .. });
+    }
+
+    /// Takes a message that was made at `now`, and returns what in it is unknown; the rest of it is served. `ping` and `refresh` change
+    /// nothing here.
+    ///
+    /// # Errors
+    /// [`MessageError`] where the message makes no sense on this connection, which then is as it was, but for control messages.
+    pub fn take(
+        &mut self,
+        message: &ClientMessage,
+        now: UnixNanos,
+    ) -> Result<Vec<MessageError>, MessageError> {
+        if matches!(message, ClientMessage::Ping) {
+            return Ok(Vec::new());
+        }
+        self.hear();
+        self.asked_at = now;
+        match (message, &mut self.carries) {
+            (ClientMessage::Refresh { .. }, _) => Ok(Vec::new()),
+            (ClientMessage::Resume { topic, position }, Carries::Stream { id, start }) => {
+                resume_stream(id, start, topic, position)
+            }
+            (other, Carries::Stream { .. }) => Err(out_of_place(other)),
+            (ClientMessage::Subscribe(message), Carries::Feed(feed)) => {
+                let errors = feed.subscribe(message, now)?;
+                if let (Some(batch), Some(size)) = (&mut self.batch, message.batch_size) {
+                    batch.size = size.clamp(1, batch.size);
+                }
+                Ok(errors)
+            }
+            (message, Carries::Feed(feed)) => feed.take(message).map(|()| Vec::new()),
+        }
+    }
+
+    /// What must run for its feed.
+    pub fn filter(&self) -> Option<&FeedFilter> {
+        match &self.carries {
+            Carries::Feed(feed) => feed.wish.as_ref().map(|wish| &wish.filter),
+            Carries::Stream { .. } => None,
+        }
+    }
+
+    /// The stream it carries, if it carries one.
+    pub const fn stream(&self) -> Option<&StreamId> {
+        match &self.carries {
+            Carries::Stream { id, .. } => Some(id),
+            Carries::Feed(_) => None,
+        }
+    }
+}
+
+fn resume_stream(
+    id: &StreamId,
+    start: &mut Start,
+    topic: &str,
+    position: &Position,
+) -> Result<Vec<MessageError>, MessageError> {
+    if topic != Topic::Stream(id.clone()).to_string() {
+        return Err(unknown(topic));
+    }
+    *start = Start::After(position.clone());
+    Ok(Vec::new())
+}
+
+impl FeedState {
+    fn subscribe(&mut self, message: &Subscribe, now: UnixNanos) -> Result<Vec<MessageError>, MessageError> {
+        if message.topic.is_some() {
+            let advice = "subscribe with channels, symbols and exchanges here";
+            return Err(MessageError::new(Code::InvalidMessage, advice));
+        }
+        let (filter, errors) = message.filter();
+        self.wish = filter.map(|filter| Wish::of(filter, message, now));
+        self.rates.clear();
+        self.resumes.clear();
+        Ok(errors)
+    }
+
+    fn take(&mut self, message: &ClientMessage) -> Result<(), MessageError> {
+        match message {
+            ClientMessage::Unsubscribe(message) => self.unsubscribe(message.topic.as_deref()),
+            ClientMessage::BackgroundMode(enabled) => {
+                self.is_background = *enabled;
+                Ok(())
+            }
+            ClientMessage::Resume { topic, position } => {
+                self.check(topic, self.resumes.len())?;
+                self.resumes.insert(topic.clone(), position.clone());
+                Ok(())
+            }
+            ClientMessage::Frequency { topic: Some(topic), rate } => {
+                self.check(topic, self.rates.len())?;
+                self.rates.insert(topic.clone(), *rate);
+                Ok(())
+            }
+            ClientMessage::Frequency { topic: None, rate } => {
+                if let Some(wish) = &mut self.wish {
+                    wish.speed = rate.interval();
+                }
+                Ok(())
+            }
+            ClientMessage::Ping | ClientMessage::Refresh { .. } | ClientMessage::Subscribe(_) => Ok(()),
+        }
+    }
+
+    /// Whether its filter takes the topic of this name, and there is room to note something about it.
+    fn check(&self, name: &str, noted: usize) -> Result<(), MessageError> {
+        let topic: Topic = name.parse().map_err(|_| unknown(name))?;
+        if !self.wish.as_ref().is_some_and(|wish| wish.filter.matches(&topic)) {
+            return Err(unknown(name));
+        }
+        let advice = format!("{TOPIC_LIMIT} topics at most have a rate or position of their own");
+        (noted < TOPIC_LIMIT).then_some(()).ok_or_else(|| MessageError::new(Code::LimitExceeded, advice))
+    }
+
+    fn unsubscribe(&mut self, topic: Option<&str>) -> Result<(), MessageError> {
+        match topic {
+            None => {
+                self.wish = None;
+                Ok(())
+            }
+            Some(name) => {
+                let advice = format!(
+                    "not a topic of its own here: {name:.80}; subscribe again with a narrower filter"
+                );
+                Err(MessageError::new(Code::InvalidMessage, advice))
+            }
+        }
+    }
+}
+
+/// What is said of a message that a connection to one stream does not take.
+pub fn out_of_place(message: &ClientMessage) -> MessageError {
+    let advice = format!("{} makes no sense on a connection to one stream; use a feed", message.name());
+    MessageError::new(Code::InvalidMessage, advice)
+}
+
+/// What is said of a topic that a connection does not follow.
+pub fn unknown(topic: &str) -> MessageError {
+    MessageError::new(Code::NotFound, format!("not followed here: {topic:.80}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Batch, ConnectionId};
+    use crate::message::{Rate, Request};
+    use std::time::Duration;
+
+    const NOW: UnixNanos = UnixNanos::from_secs(100);
+
+    fn connection(carries: Carries) -> Connection {
+        Connection {
+            id: ConnectionId::new("c"),
+            opened_at: UnixNanos::EPOCH,
+            asked_at: UnixNanos::EPOCH,
+            control: false,
+            batch: Some(Batch { size: 100, wait: Duration::ZERO }),
+            expires_at: None,
+            carries,
+        }
+    }
+
+    fn stream() -> Connection {
+        let id = StreamId::parse("00000000000000aa").expect("id");
+        connection(Carries::Stream { id, start: Start::Live })
+    }
+
+    fn feed() -> Connection {
+        connection(Carries::Feed(Box::default()))
+    }
+
+    fn say(connection: &mut Connection, text: &str) -> Result<Vec<MessageError>, MessageError> {
+        let message = Request::parse(text).message.expect("a message");
+        connection.take(&message, NOW)
+    }
+
+    #[test]
+    fn any_message_but_ping_turns_control_on_where_one_stream_is_carried() {
+        let mut quiet = stream();
+        say(&mut quiet, r#"{"type":"ping"}"#).expect("taken");
+        assert!(!quiet.control);
+        let refused = say(&mut quiet, r#"{"type":"subscribe"}"#);
+        assert_eq!((refused.map_err(|error| error.code), quiet.control), (Err(Code::InvalidMessage), true));
+        let mut feed = feed();
+        say(&mut feed, r#"{"type":"subscribe","channels":["trades"]}"#).expect("taken");
+        assert!(!feed.control, "a feed's client has to speak, and chooses when it connects");
+    }
+
+    #[test]
+    fn a_resume_moves_the_start_of_the_stream_that_is_carried_alone() {
+        let mut connection = stream();
+        say(&mut connection, r#"{"type":"resume","topic":"streams.00000000000000aa","epoch":"e","seq":7}"#)
+            .expect("taken");
+        let position = Position { epoch: crate::position::Epoch::new("e").expect("epoch"), seq: 7 };
+        assert!(
+            matches!(&connection.carries, Carries::Stream { start: Start::After(at), .. } if *at == position)
+        );
+        let other = say(
+            &mut connection,
+            r#"{"type":"resume","topic":"streams.00000000000000bb","epoch":"e","seq":7}"#,
+        );
+        assert_eq!(other.map_err(|error| error.code), Err(Code::NotFound));
+    }
+
+    #[test]
+    fn a_subscription_replaces_the_one_before_and_what_was_said_about_its_topics() {
+        let mut connection = feed();
+        say(&mut connection, r#"{"type":"subscribe","channels":["ticker"],"batch_size":5}"#).expect("taken");
+        say(&mut connection, r#"{"type":"frequency","topic":"ticker.okx.BTC-USDT","rate":"low"}"#)
+            .expect("taken");
+        let Carries::Feed(state) = &connection.carries else { panic!("a feed") };
+        assert_eq!(state.rates.values().collect::<Vec<_>>(), [&Rate::Low]);
+        let outside =
+            say(&mut connection, r#"{"type":"frequency","topic":"trades.okx.BTC-USDT","rate":"low"}"#);
+        assert_eq!(outside.map_err(|error| error.code), Err(Code::NotFound));
+        let unknown =
+            say(&mut connection, r#"{"type":"subscribe","channels":["trades","candles"]}"#).expect("taken");
+        assert_eq!(unknown.len(), 1);
+        let Carries::Feed(state) = &connection.carries else { panic!("a feed") };
+        assert!(state.rates.is_empty() && state.wish.as_ref().is_some_and(|wish| wish.since == NOW));
+        assert_eq!(connection.batch.map(|batch| batch.size), Some(5), "a maximum is not raised again");
+        say(&mut connection, r#"{"type":"unsubscribe"}"#).expect("taken");
+        assert_eq!(connection.filter(), None);
+    }
+}
