@@ -1,6 +1,7 @@
 //! Black-box tests of a whole `bond`: real processes, real sockets, simulated venues.
 
 mod access;
+mod broker;
 mod faults;
 mod feed;
 mod first_stream;
