@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod captures;
+pub mod emulator;
 pub mod host;
 pub mod numbers;
 pub mod process;
