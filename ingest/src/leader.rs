@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::lease::{LEASE, Lease, RENEWAL};
+use bond_core::log::LogError;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -15,6 +16,9 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long giving the lease up may take; it runs out by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Tells until when a process leads, by its monotonic clock.
+pub type Deadline = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// A time of leading. Dropped without [`Term::resign`], the lease is renewed no more and runs out.
 pub struct Term {
@@ -39,7 +43,50 @@ pub async fn stand_by(lease: Arc<dyn Lease>) -> Term {
     }
 }
 
+/// Leads whenever it can, until `cancel`: stands by, has `serve` run for a term, and stands by again. `serve` is given until when it
+/// leads, and returns soon after its token is cancelled: with the term's end, or with `cancel`. Where another writer fenced it off, or
+/// where it failed, the lease is given up and asked for again.
+pub async fn lead<F>(
+    lease: Arc<dyn Lease>,
+    cancel: CancellationToken,
+    serve: impl Fn(Deadline, CancellationToken) -> F,
+) where
+    F: Future<Output = Result<(), LogError>>,
+{
+    loop {
+        let term = tokio::select! {
+            () = cancel.cancelled() => return,
+            term = stand_by(Arc::clone(&lease)) => term,
+        };
+        tracing::info!("this process leads");
+        let outcome = term.serve(&cancel, &serve).await;
+        term.resign().await;
+        if cancel.is_cancelled() {
+            return;
+        }
+        tracing::warn!(?outcome, "this process leads no more and stands by");
+        sleep(ASK_EVERY).await;
+    }
+}
+
 impl Term {
+    async fn serve<F>(
+        &self,
+        cancel: &CancellationToken,
+        serve: impl Fn(Deadline, CancellationToken) -> F,
+    ) -> Result<(), LogError>
+    where
+        F: Future<Output = Result<(), LogError>>,
+    {
+        let over = cancel.child_token();
+        let mut serving = std::pin::pin!(serve(self.deadline(), over.clone()));
+        tokio::select! {
+            outcome = &mut serving => return outcome,
+            () = self.lost.cancelled() => over.cancel(),
+        }
+        serving.await
+    }
+
     fn begin(lease: Arc<dyn Lease>, asked: Instant) -> Self {
         let until = Arc::new(Mutex::new(asked + LEASE));
         let (lost, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -61,7 +108,7 @@ impl Term {
     }
 
     /// [`Term::until`] for those who outlive a borrow of the term.
-    pub fn deadline(&self) -> Arc<dyn Fn() -> Instant + Send + Sync> {
+    pub fn deadline(&self) -> Deadline {
         let until = Arc::clone(&self.until);
         Arc::new(move || *until.lock())
     }
@@ -126,8 +173,9 @@ impl Renewal {
 mod tests {
     use std::collections::VecDeque;
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use async_trait::async_trait;
-    use bond_core::log::LogError;
     use tokio::time::advance;
 
     use super::*;
@@ -219,5 +267,25 @@ mod tests {
         sleep(LEASE).await;
         assert!(*lease.released.lock());
         assert_eq!(lease.asked.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_term_ends_stops_stands_by_and_leads_again() {
+        let lease = lease([Ok(true), Ok(false), Ok(true)]);
+        let (cancel, terms) = (CancellationToken::new(), AtomicUsize::new(0));
+        let serve = |_, over: CancellationToken| {
+            let (cancel, term) = (&cancel, terms.fetch_add(1, Ordering::Relaxed));
+            async move {
+                match term {
+                    0 => over.cancelled().await,
+                    1 => return Err(LogError::Fenced),
+                    _ => cancel.cancel(),
+                }
+                Ok(())
+            }
+        };
+        lead(Arc::<Scripted>::clone(&lease), cancel.clone(), serve).await;
+        assert_eq!(terms.into_inner(), 3);
+        assert!(*lease.released.lock());
     }
 }
