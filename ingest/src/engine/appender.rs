@@ -183,7 +183,7 @@ mod tests {
     async fn a_status_before_the_first_event_is_told_once_the_topic_begins_if_it_still_holds() {
         let log = memory();
         let fence = log.acquire().await.expect("fence");
-        let topic: Topic = "streams.stream_0123456789abcdef".parse().expect("topic");
+        let topic: Topic = "trades.okx.BTC-USDT".parse().expect("topic");
         let (mut outbox, mut appender) = (Outbox::default(), Appender::new(Arc::clone(&log), fence));
         for status in [
             said("okx", "reconnecting", Holds::On),
