@@ -24,6 +24,7 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::{Follow, Newcomer, Purpose};
@@ -35,6 +36,9 @@ const SUBPROTOCOL: &str = "bond.v1";
 
 /// After this long without a byte the kernel looks whether the client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How long a client waits until it is known where its stream stands.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The length of a `Sec-WebSocket-Key`: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
@@ -71,6 +75,8 @@ async fn stream(
         Ok((id, grant)) => {
             // Before the client is answered, so that whatever is appended after that reaches it.
             let ring = shared.hub.follow(&Topic::Stream(id.clone()));
+            // A log that does not answer holds up no client for long; it begins by our clock then.
+            let _ = timeout(LOOK, ring.begun()).await;
             let follow = Follow::new(ring, start, shared.clock.now());
             Plan { purpose: Purpose::Stream { id, follow }, errors, grant }
         }
