@@ -1,14 +1,18 @@
 //! A `bond` process, started on free ports and ended with the test.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+
+use crate::api::Api;
+
+pub use crate::api::ws_url;
 
 /// How long a process may take to serve.
 const START: Duration = Duration::from_secs(30);
@@ -16,13 +20,11 @@ const START: Duration = Duration::from_secs(30);
 /// A running `bond up`.
 pub struct Bond {
     child: Child,
-    /// The REST base URL.
-    pub rest: String,
+    api: Api,
     /// The WebSocket base URL.
     pub ws: String,
     /// Its data directory.
     pub data_dir: PathBuf,
-    http: reqwest::Client,
 }
 
 /// The `bond` binary: `BOND_BINARY`, else the one built beside this test.
@@ -82,10 +84,9 @@ impl Bond {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started; build it first", binary().display()))?;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
-        let mut bond = Self { child, rest: String::new(), ws: String::new(), data_dir, http };
+        let mut bond = Self { child, api: Api::open("")?, ws: String::new(), data_dir };
         let banner = bond.await_ready(&ready).await?;
-        bond.rest = url_in(&banner, "http://")?;
+        bond.api = Api::open(url_in(&banner, "http://")?)?;
         bond.ws = url_in(&banner, "ws://")?;
         Ok(bond)
     }
@@ -133,83 +134,14 @@ impl Bond {
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         Ok((begun.elapsed(), status.success()))
     }
-
-    /// A request with these headers and a raw body.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<reqwest::Body>,
-    ) -> Result<reqwest::Response> {
-        let mut request = self.http.request(method.parse()?, format!("{}{path}", self.rest)).body(body);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Ok(request.send().await?)
-    }
-
-    /// As [`Bond::send`]; gives the status and the JSON of the answer.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn request(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<reqwest::Body>,
-    ) -> Result<(u16, Value)> {
-        let answer = self.send(method, path, headers, body).await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
-    }
-
-    /// `POST` of JSON.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        self.request("POST", path, &[("content-type", "application/json")], body.to_string()).await
-    }
-
-    /// `GET`.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
-        self.request("GET", path, &[], "").await
-    }
-
-    /// Creates a stream from a sentence.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn stream(&self, sentence: &str) -> Result<Value> {
-        self.created(&json!({ "natural_language": sentence })).await
-    }
-
-    /// Creates a stream from a spec.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn stream_of(&self, spec: Value) -> Result<Value> {
-        self.created(&json!({ "spec": spec })).await
-    }
-
-    async fn created(&self, body: &Value) -> Result<Value> {
-        match self.post("/v1/streams", body).await? {
-            (200, answer) => Ok(answer),
-            (status, answer) => bail!("refused with {status}: {answer}"),
-        }
-    }
 }
 
-/// The `ws_url` in an answer, with more of a query, such as `&from=now-5s`.
-pub fn ws_url(answer: &Value, more: &str) -> String {
-    format!("{}{more}", answer["ws_url"].as_str().unwrap_or_default())
+impl Deref for Bond {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
 }
 
 fn url_in(banner: &str, scheme: &str) -> Result<String> {

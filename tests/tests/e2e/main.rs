@@ -4,6 +4,7 @@ mod access;
 mod faults;
 mod feed;
 mod first_stream;
+mod hosts;
 mod layering;
 mod lifecycle;
 mod replay;
