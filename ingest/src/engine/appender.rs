@@ -17,6 +17,9 @@ use super::outbox::{Batch, Holds, Outbox, Pending, Status};
 /// How long to wait before a log that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// The most records of one append: what gathered during an outage must not hold up the log.
+const MOST_RECORDS: usize = 1024;
+
 type Writing = Pin<Box<dyn Future<Output = Result<Writer, LogError>> + Send>>;
 
 /// The log's writer, which has at most one batch in hand: what comes meanwhile gathers in the [`Outbox`], and so makes larger batches.
@@ -78,7 +81,11 @@ impl Writer {
         for (topic, pending) in batch {
             for item in pending {
                 match item {
-                    Pending::Records(records) => self.append(&topic, records).await?,
+                    Pending::Records(records) => {
+                        for records in records.chunks(MOST_RECORDS) {
+                            self.append(&topic, records).await?;
+                        }
+                    }
                     Pending::Status(status) => self.status(&topic, status).await?,
                     Pending::End => self.end(&topic).await?,
                 }
@@ -87,8 +94,8 @@ impl Writer {
         Ok(self)
     }
 
-    async fn append(&mut self, topic: &Topic, records: Vec<Record>) -> Result<(), LogError> {
-        let append = || self.log.append(self.fence, topic, records.clone());
+    async fn append(&mut self, topic: &Topic, records: &[Record]) -> Result<(), LogError> {
+        let append = || self.log.append(self.fence, topic, records.to_vec());
         let epoch = insist(append).await?.epoch;
         if self.epochs.get(topic) == Some(&epoch) {
             return Ok(());
