@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod host;
 pub mod logging;
 pub mod server;
 pub mod signal;

@@ -11,9 +11,11 @@ use crate::logging;
 
 pub mod client;
 pub mod compile;
+pub mod edge;
 pub mod key;
 pub mod listen;
 pub mod normalize;
+mod serve;
 pub mod sim;
 pub mod streams;
 pub mod up;
@@ -84,17 +86,21 @@ fn dispatch(command: Command) -> Outcome {
 
 async fn dispatch_async(command: Command) -> Outcome {
     match command {
-        Command::Up(args) => {
-            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
-            logging::start(&settings)?;
-            up::run(&args, settings).await
-        }
+        Command::Up(args) => up::run(&args, &settings()?).await,
+        Command::Edge(args) => edge::run(&args, &settings()?).await,
         Command::Sim(args) => sim::run(&args).await,
         Command::Listen(args) => listen::run(&args).await,
         Command::Streams(server) => streams::list(&server).await,
         Command::Token { stream_id, server } => streams::token(&stream_id, &server).await,
         Command::Compile { .. } | Command::Normalize(_) | Command::Key(_) => Ok(()),
     }
+}
+
+/// Reads the settings of a process that serves, and begins to log as they say.
+fn settings() -> Result<Settings, Failure> {
+    let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+    logging::start(&settings)?;
+    Ok(settings)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -12,6 +12,7 @@ use axum::http::header::{
     UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bond_api::admission::{Credentials, Grant, Refusal};
@@ -46,10 +47,26 @@ const KEY_LENGTH: usize = 24;
 /// What the kernel may hold for one client, so that one that does not read costs no more.
 const SEND_BUFFER: usize = 128 * 1024;
 
+/// The path of the forms that have all in the query, as API Gateway wants it.
+const BY_QUERY: &str = "/ws";
+
+/// Lets `/` do as [`BY_QUERY`] where a WebSocket is asked for, so that one URL works on every edge. For the outside of a router: within, the
+/// request has its route already.
+pub(crate) async fn root_by_query(mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/" && has_token(request.headers(), &UPGRADE, "websocket") {
+        let query = request.uri().query().unwrap_or_default();
+        if let Ok(uri) = format!("{BY_QUERY}?{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
+}
+
 /// The WebSocket paths.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/ws/{stream_id}", get(stream))
+        .route(BY_QUERY, get(by_query))
         .route("/stream", get(feed))
         .route("/raw", get(raw))
         .with_state(shared)
@@ -57,18 +74,30 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 type Pairs = Query<Vec<(String, String)>>;
 
+async fn by_query(State(shared): State<Arc<Shared>>, Query(pairs): Pairs, request: Request) -> Response {
+    let parameters = Parameters::new(pairs);
+    match (parameters.get("stream").map(str::to_owned), parameters.get("mode")) {
+        (Some(id), _) => open_stream(shared, &id, parameters, request).await,
+        (None, Some("feed")) => open_feed(shared, parameters, request, false).await,
+        _ => (StatusCode::NOT_FOUND, "name a stream with ?stream= or ask for ?mode=feed\n").into_response(),
+    }
+}
+
 async fn stream(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     Query(pairs): Pairs,
     request: Request,
 ) -> Response {
-    let parameters = Parameters::new(pairs);
+    open_stream(shared, &id, Parameters::new(pairs), request).await
+}
+
+async fn open_stream(shared: Arc<Shared>, id: &str, parameters: Parameters, request: Request) -> Response {
     let upgrade = match Upgrade::of(&request) {
         Ok(upgrade) => upgrade,
         Err(unfit) => return unfit.into_response(),
     };
-    let admitted = admit_stream(&shared, &id, &parameters, request.headers()).await;
+    let admitted = admit_stream(&shared, id, &parameters, request.headers()).await;
     let (start, errors) = parameters.start();
     let resumes = matches!(start, Start::After(Position { .. }));
     let plan = match admitted {
