@@ -5,4 +5,5 @@ pub mod captures;
 pub mod host;
 pub mod numbers;
 pub mod process;
+pub mod redis;
 pub mod socket;

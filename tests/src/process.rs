@@ -17,7 +17,7 @@ pub use crate::api::ws_url;
 /// How long a process may take to serve.
 const START: Duration = Duration::from_secs(30);
 
-/// A running `bond up`.
+/// A running `bond up` or `bond edge`.
 pub struct Bond {
     child: Child,
     api: Api,
@@ -67,11 +67,28 @@ impl Bond {
     /// # Errors
     /// As [`Bond::up`].
     pub async fn up_in(data_dir: PathBuf, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start("up", data_dir, arguments, settings).await
+    }
+
+    /// Starts `bond edge` on this Redis, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Bond::up`].
+    pub async fn edge(redis: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start("edge", fresh_dir("edge")?, &["--redis", redis], settings).await
+    }
+
+    async fn start(
+        command: &str,
+        data_dir: PathBuf,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let ready = data_dir.join("ready");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::options().create(true).append(true).open(data_dir.join("bond.log"))?;
         let child = Command::new(binary())
-            .args(["up", "--rest-port", "0", "--ws-port", "0"])
+            .args([command, "--rest-port", "0", "--ws-port", "0"])
             .arg("--data-dir")
             .arg(&data_dir)
             .arg("--ready-file")
@@ -124,13 +141,37 @@ impl Bond {
         Ok(kib * 1024)
     }
 
+    /// Waits until it says that it can do all its work: somebody ingests, and log and registry answer.
+    ///
+    /// # Errors
+    /// Where that does not come.
+    pub async fn is_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            match self.api.get("/ready").await? {
+                (200, _) => return Ok(()),
+                (_, answer) if Instant::now() > deadline => bail!("not ready: {answer}\n{}", self.log()),
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Sends it a signal, such as `STOP` or `KILL`.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await?;
+        if sent.success() { Ok(()) } else { bail!("process {} cannot be sent {name}", self.pid()) }
+    }
+
     /// Sends SIGTERM and waits for the end. Returns how long that took and whether the exit code was 0.
     ///
     /// # Errors
     /// Where it does not end within 20 s.
     pub async fn terminate(&mut self) -> Result<(Duration, bool)> {
         let begun = Instant::now();
-        Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await?;
+        self.signal("TERM").await?;
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         Ok((begun.elapsed(), status.success()))
     }
