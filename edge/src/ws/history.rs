@@ -130,6 +130,14 @@ impl History {
         };
     }
 
+    /// The log's head when the ring began, while the ring does not hold it yet.
+    pub(crate) const fn filling(&self) -> Option<&Position> {
+        match &self.phase {
+            Phase::Filling(head) => Some(head),
+            Phase::Unknown | Phase::Ready => None,
+        }
+    }
+
     /// The topic has ended. Its followers may still take what is here; whoever joins from here on gets nothing of it.
     pub(crate) fn end(&mut self) {
         self.generation += 1;

@@ -41,6 +41,7 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use handshake::root_by_query;
 pub use shared::Limits;
 
 use hub::{Hub, Sources};

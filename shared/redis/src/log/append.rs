@@ -70,17 +70,22 @@ impl RedisLog {
     ) -> Result<Option<Position>, LogError> {
         let standing = self.standings.of(fence, topic);
         let mut standing = standing.lock().await;
-        let mut args = self.arguments(fence, &standing);
-        args.extend(items);
-        let position = self.send(&mut standing, args).await?;
+        let mark = match standing.failed.take() {
+            Some((mark, failed)) if failed == items => mark,
+            _ => self.next(),
+        };
+        let mut args = self.arguments(fence, &standing, mark);
+        args.extend(items.iter().cloned());
+        let sent = self.send(&mut standing, args).await;
+        let position = sent.inspect_err(|_| standing.failed = Some((mark, items)))?;
         if let Some(Position { epoch, seq }) = &position {
             standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
         }
         Ok(position)
     }
 
-    fn arguments(&self, fence: Fence, standing: &Standing) -> Vec<Value> {
-        let (now, mark, ring) = (self.clock.now(), self.next(), self.retention.ring);
+    fn arguments(&self, fence: Fence, standing: &Standing, mark: u64) -> Vec<Value> {
+        let (now, ring) = (self.clock.now(), self.retention.ring);
         let acknowledged = standing.acknowledged.as_ref();
         vec![
             text(fence.0),

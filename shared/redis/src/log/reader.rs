@@ -199,7 +199,7 @@ impl Reader {
             Ok::<_, LogError>((topic.clone(), page))
         });
         let pages = try_join_all(reads).await?;
-        batch.iter().for_each(|topic| drop(self.dirty.remove(topic)));
+        self.dirty.retain(|topic| !batch.contains(topic));
         let mut answers = Vec::new();
         for (topic, page) in pages {
             let (Some(page), Some(followed)) = (page, self.followed.get_mut(&topic)) else { continue };
