@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
@@ -28,14 +28,7 @@ impl Aws {
     /// From the environment, as all of AWS's SDKs do: `AWS_REGION`, credentials of the function, task, profile or environment, and
     /// `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_{SERVICE}` for emulators, `http` included.
     pub async fn load() -> Self {
-        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(ATTEMPT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(OPERATION)
-            .build();
-        let loader = aws_config::defaults(BehaviorVersion::latest());
-        Self(loader.http_client(http.build_https()).timeout_config(timeouts).load().await)
+        Self(loader().load().await)
     }
 
     /// The registry of streams in this table.
@@ -76,5 +69,29 @@ impl Aws {
 
     fn table(&self, name: impl Into<String>) -> Table {
         Table { client: aws_sdk_dynamodb::Client::new(&self.0), name: name.into() }
+    }
+}
+
+fn loader() -> ConfigLoader {
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(ATTEMPT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http.build_https()).timeout_config(timeouts)
+}
+
+#[cfg(test)]
+impl Aws {
+    /// Every service at one loopback address.
+    pub(crate) async fn for_tests(url: &str) -> Self {
+        let credentials = aws_credential_types::Credentials::for_tests();
+        let loader = loader().region("eu-central-1").credentials_provider(credentials);
+        Self(loader.endpoint_url(url).load().await)
+    }
+
+    pub(crate) const fn config(&self) -> &SdkConfig {
+        &self.0
     }
 }

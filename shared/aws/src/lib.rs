@@ -19,3 +19,6 @@ pub use self::gateway::{ApiGateway, MESSAGE_BYTES};
 pub use self::lambda::LambdaInvoker;
 pub use self::secrets::{SecretError, Secrets};
 pub use self::streams::DynamoStreams;
+
+#[cfg(test)]
+mod tests;
