@@ -25,6 +25,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub struct LambdaInvoker {
     http: SignedHttp,
     uri: Uri,
+    margin: Duration,
 }
 
 impl LambdaInvoker {
@@ -33,7 +34,7 @@ impl LambdaInvoker {
         let function = path_segment(function);
         let url = format!("{}/2015-03-31/functions/{function}/invocations", endpoint.trim_end_matches('/'));
         let uri = url.parse().map_err(|_| SignedHttpError::Url(url))?;
-        Ok(Self { http, uri })
+        Ok(Self { http, uri, margin: MARGIN })
     }
 
     fn request(&self, body: Bytes) -> Request<Bytes> {
@@ -50,7 +51,7 @@ impl Invoker for LambdaInvoker {
     async fn invoke(&self, invocation: &Invocation) -> Result<Receipt, InvokeError> {
         let budget = Duration::from_millis(invocation.budget_ms);
         let body = serde_json::to_vec(invocation).map_err(|e| InvokeError::NotStarted(e.to_string()))?;
-        let answer = self.http.send(self.request(body.into()), Instant::now() + budget + MARGIN).await;
+        let answer = self.http.send(self.request(body.into()), Instant::now() + budget + self.margin).await;
         let answer = answer.map_err(|error| match error {
             SendError::Unsent(reason) => InvokeError::NotStarted(reason),
             unanswered => InvokeError::Failed { reason: unanswered.to_string(), after: budget },
@@ -81,3 +82,6 @@ fn read(answer: &Answer, parcels: usize, budget: Duration) -> Result<Receipt, In
 fn refusal(answer: &Answer) -> String {
     format!("{} {}: {}", answer.status.as_u16(), answer.error_type(), answer.text())
 }
+
+#[cfg(test)]
+mod tests;
