@@ -144,7 +144,8 @@ impl SignedHttp {
         let identity = identity.await.map_err(|_| SendError::Unsent("credentials not in time".into()))??;
         let request = self.sign(request, &identity)?.map(Full::new);
         let exchange = async {
-            let (head, body) = self.0.http.request(request).await.map_err(send_error)?.into_parts();
+            let (head, body) =
+                self.0.http.request(request).await.map_err(|error| send_error(&error))?.into_parts();
             let body = body.collect().await.map_err(|error| SendError::Unanswered(error.to_string()))?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
@@ -234,8 +235,8 @@ fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Signed
     Ok(client.build(tls.https_or_http().enable_http1().wrap_connector(tcp)))
 }
 
-fn send_error(error: hyper_util::client::legacy::Error) -> SendError {
-    let text = with_causes(&error);
+fn send_error(error: &hyper_util::client::legacy::Error) -> SendError {
+    let text = with_causes(error);
     if error.is_connect() { SendError::Unsent(text) } else { SendError::Unanswered(text) }
 }
 
