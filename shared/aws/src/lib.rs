@@ -8,7 +8,7 @@ mod clients;
 mod connections;
 mod gateway;
 mod lambda;
-pub mod secrets;
+mod secrets;
 mod signed;
 mod streams;
 mod table;
@@ -17,7 +17,8 @@ pub use self::clients::Aws;
 pub use self::connections::DynamoConnections;
 pub use self::gateway::{ApiGateway, MESSAGE_BYTES};
 pub use self::lambda::LambdaInvoker;
-pub use self::secrets::{SecretError, Secrets};
+pub use self::secrets::{SecretError, Secrets, TokenKeySet};
+pub use self::signed::ClientError;
 pub use self::streams::DynamoStreams;
 
 #[cfg(test)]

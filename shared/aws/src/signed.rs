@@ -48,7 +48,7 @@ impl Service {
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SignedHttpError {
+pub enum ClientError {
     /// No region.
     #[error("no AWS region: set AWS_REGION")]
     Region,
@@ -116,13 +116,13 @@ struct Shared {
 }
 
 impl SignedHttp {
-    pub(crate) fn new(config: &SdkConfig, service: Service) -> Result<Self, SignedHttpError> {
+    pub(crate) fn new(config: &SdkConfig, service: Service) -> Result<Self, ClientError> {
         Ok(Self(Arc::new(Shared {
             http: client()?,
-            provider: config.credentials_provider().ok_or(SignedHttpError::Credentials)?,
+            provider: config.credentials_provider().ok_or(ClientError::Credentials)?,
             kept: RwLock::default(),
             time: config.time_source().unwrap_or_default(),
-            region: config.region().ok_or(SignedHttpError::Region)?.to_string(),
+            region: config.region().ok_or(ClientError::Region)?.to_string(),
             service,
             config: config.clone(),
         })))
@@ -222,14 +222,14 @@ pub(crate) fn request(method: Method, uri: Uri, body: Bytes) -> Request<Bytes> {
     request
 }
 
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, SignedHttpError> {
+fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, ClientError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
     let tls = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(ring::default_provider())
-        .map_err(SignedHttpError::Certificates)?;
+        .map_err(ClientError::Certificates)?;
     let mut client = Client::builder(TokioExecutor::new());
     client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
     Ok(client.build(tls.https_or_http().enable_http1().wrap_connector(tcp)))
