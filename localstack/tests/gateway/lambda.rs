@@ -35,8 +35,17 @@ async fn the_environment_is_lambdas_and_nothing_of_the_hosts_but_its_path() {
     assert_eq!(environment["_HANDLER"], "bond-gateway-probe");
     let foreign = environment.as_object().unwrap().keys().filter(|name| {
         !name.starts_with("AWS_")
-            && !["_HANDLER", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "TZ", "LANG", "PATH", "GATEWAY"]
-                .contains(&name.as_str())
+            && ![
+                "_HANDLER",
+                "_X_AMZN_TRACE_ID",
+                "LAMBDA_TASK_ROOT",
+                "LAMBDA_RUNTIME_DIR",
+                "TZ",
+                "LANG",
+                "PATH",
+                "GATEWAY",
+            ]
+            .contains(&name.as_str())
     });
     assert_eq!(foreign.collect::<Vec<_>>(), Vec::<&String>::new());
 }
