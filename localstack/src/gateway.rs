@@ -84,6 +84,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .nest("/_admin", admin::router())
         .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke))
         .route(&format!("/{stage}"), any(websocket::connect))
+        .route(&format!("/{stage}/"), any(websocket::connect))
         .route(&format!("/{stage}/@connections/{{id}}"), connection)
         .fallback(http_api::handle)
         .layer(DefaultBodyLimit::disable())

@@ -90,19 +90,20 @@ pub(crate) async fn post(
 ) -> Response {
     let outcome = try_post(&gateway, &id, &headers, body).await;
     let posts = &gateway.stats.posts;
-    outcome.err().map_or(&posts.accepted, |refusal| refusal.counter(posts)).count();
-    if let Ok(key) = sigv4::access_key(&headers, "execute-api") {
-        kill_if_due(&gateway, key).await;
+    match outcome {
+        Ok(()) => {
+            posts.accepted.count();
+            kill_if_due(&gateway, &headers).await;
+            StatusCode::OK.into_response()
+        }
+        Err(refusal) => {
+            refusal.counter(posts).count();
+            refusal.into_response()
+        }
     }
-    outcome.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
 }
 
-async fn try_post(
-    gateway: &Arc<Gateway>,
-    id: &str,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Refusal> {
+async fn try_post(gateway: &Arc<Gateway>, id: &str, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
     authorize(gateway, headers)?;
     let message = message(body).await?;
     if gateway.faults.strikes(|plan| plan.quota_429) {
@@ -118,7 +119,7 @@ async fn try_post(
     } else {
         connection.push(message, gateway.clock.now_ms())?;
     }
-    Ok(StatusCode::OK)
+    Ok(())
 }
 
 async fn message(body: Body) -> Result<Bytes, Refusal> {
@@ -154,8 +155,9 @@ async fn release_reordered(gateway: Arc<Gateway>, connection: Arc<Connection>) {
 }
 
 /// Kills the process that has posted, where the fault says so, before it gets the answer.
-async fn kill_if_due(gateway: &Gateway, access_key: &str) {
-    let Some(environment) = gateway.lambda.environment(access_key) else { return };
+async fn kill_if_due(gateway: &Gateway, headers: &HeaderMap) {
+    let key = sigv4::access_key(headers, "execute-api").ok();
+    let Some(environment) = key.and_then(|key| gateway.lambda.environment(key)) else { return };
     if gateway.faults.dies(environment.function(), environment.count_post()) {
         environment.kill().await;
     }

@@ -6,6 +6,7 @@ use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::id;
@@ -105,16 +106,11 @@ fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     text.map_or_else(|| (STANDARD.encode(body), true), |text| (text.to_owned(), false))
 }
 
-/// `rawPath` is the decoded path, in spite of its name.
+/// `rawPath` is the decoded path, in spite of its name, and ends before a decoded `?`: AWS does not document it, captures of live events
+/// show it.
 fn decoded(path: &str) -> String {
-    let bytes: Vec<u8> = url::form_urlencoded::parse(
-        path.replace('+', "%2B").replace('&', "%26").replace('=', "%3D").as_bytes(),
-    )
-    .map(|(name, _)| name.into_owned())
-    .next()
-    .unwrap_or_default()
-    .into_bytes();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    decoded.split('?').next().unwrap_or("").to_owned()
 }
 
 #[cfg(test)]
@@ -129,13 +125,13 @@ mod tests {
 
     #[test]
     fn repeated_headers_and_parameters_are_joined_and_cookies_are_apart() {
-        let request = Request::get("/v1/a%20b?x=1&y=%20&x=2")
+        let request = Request::get("/v1/a%20b+c%3Fd?x=1&y=%20&x=2")
             .header("X-One", "a")
             .header("X-One", "b")
             .header("Cookie", "c=1; d=2")
             .header("Host", "api.example.com");
         let event = event(request, b"");
-        assert_eq!(event["rawPath"], "/v1/a b");
+        assert_eq!(event["rawPath"], "/v1/a b+c");
         assert_eq!(event["rawQueryString"], "x=1&y=%20&x=2");
         assert_eq!(event["queryStringParameters"], json!({"x": "1,2", "y": " "}));
         assert_eq!(event["headers"]["x-one"], "a,b");

@@ -263,16 +263,12 @@ pub(crate) fn runs(pid: u32) -> bool {
     status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
-/// The processes whose parent is this one.
+/// The processes that this one has started.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let of_threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flat_map(|task| {
-        std::fs::read_to_string(task.unwrap().path().join("children"))
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(|pid| pid.parse().unwrap())
-            .collect::<Vec<u32>>()
-    });
-    drop(list);
-    of_threads.collect()
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let lists =
+        threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
 }
