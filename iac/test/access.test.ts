@@ -43,7 +43,7 @@ describe('each may do what it must, and nothing else', () => {
     ['Disconnect', [...logs, ...network, 'dynamodb:DeleteItem Connections', 'secretsmanager:GetSecretValue RedisAuth']],
     [
       'Message',
-      [...logs, ...network, 'dynamodb:GetItem Streams', 'dynamodb:Query Streams', 'dynamodb:GetItem Connections', 'dynamodb:PutItem Connections', secrets],
+      [...logs, ...network, 'dynamodb:GetItem Connections', 'dynamodb:PutItem Connections', secrets],
     ],
     ['Fanout', [...logs, 'execute-api:ManageConnections @connections']],
   ])('%s', (role, actions) => {

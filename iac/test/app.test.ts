@@ -76,9 +76,9 @@ describe('settings', () => {
   });
 
   it('reach the processes', () => {
-    const { realtime, fargate } = templates({ BOND_MAX_LAG_MS: '400' });
+    const { realtime, fargate } = templates({ BOND_MAX_LAG_MS: '400', BOND_MAX_STREAMS: '7' });
     const texts = [realtime, fargate].map((template) => JSON.stringify(template.toJSON()));
-    expect(texts[0]).toContain('"BOND_MAX_LAG_MS":"400"');
+    expect(texts[0]).toContain('"BOND_MAX_STREAMS":"7"');
     expect(texts[1]).toContain('{"Name":"BOND_MAX_LAG_MS","Value":"400"}');
   });
 
