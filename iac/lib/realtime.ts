@@ -59,7 +59,7 @@ export class RealtimeStack extends Stack {
         ...this.set('BOND_TOKEN_TTL', 'BOND_MAX_STREAMS'),
       },
       statements: [
-        onTable(data.streams, 'ConditionCheckItem', 'DeleteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'),
+        onTable(data.streams, 'DeleteItem', 'GetItem', 'PutItem', 'Query'),
         reading(data.redisAuth, data.tokenKeys, data.apiKeys),
       ],
     });
