@@ -151,8 +151,14 @@ async fn init(builder: &Builder) -> Result<Client, Error> {
     Ok(client)
 }
 
+/// The schemes that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
+const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+
 fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
-    Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    let url = Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    if !SCHEMES.contains(&url.scheme()) {
+        return Err(ConnectError::Url(format!("{}:// is not its scheme", url.scheme())));
+    }
     install_tls_provider();
     let mut parsed = Config::from_url(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
     if let Some(Secret(password)) = &config.password {
