@@ -79,13 +79,14 @@ pub enum ConnectError {
 
 /// A connection to Redis that is restored when it breaks. A clone is another handle on the same connection.
 ///
-/// While it is broken every command fails at once; one that gets no answer fails after two seconds. No command is sent twice.
+/// A command that gets no answer within two seconds has failed. While the connection is broken, commands wait that long for it.
 #[derive(Clone)]
 pub struct Redis(Arc<Shared>);
 
 struct Shared {
     builder: Builder,
     client: WithOptions<Client>,
+    strict: WithOptions<Client>,
     runtime: Handle,
 }
 
@@ -114,11 +115,9 @@ impl Redis {
     pub async fn connect(config: &RedisConfig) -> Result<Self, ConnectError> {
         let builder = builder(config)?;
         let client = init(&builder).await.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
-        Ok(Self(Arc::new(Shared {
-            builder,
-            client: client.with_options(&options()),
-            runtime: Handle::current(),
-        })))
+        let strict = client.with_options(&options(true));
+        let client = client.with_options(&options(false));
+        Ok(Self(Arc::new(Shared { builder, client, strict, runtime: Handle::current() })))
     }
 
     /// Whether Redis answers.
@@ -136,8 +135,14 @@ impl Redis {
         init(&self.0.builder).await
     }
 
+    /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
     pub(crate) fn client(&self) -> &WithOptions<Client> {
         &self.0.client
+    }
+
+    /// For commands that must be sent once at most, and at once or not at all.
+    pub(crate) fn strict(&self) -> &WithOptions<Client> {
+        &self.0.strict
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -182,8 +187,13 @@ fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
     Ok(builder)
 }
 
-fn options() -> Options {
-    Options { max_attempts: Some(1), timeout: Some(COMMAND_TIMEOUT), fail_fast: true, ..Options::default() }
+fn options(is_strict: bool) -> Options {
+    Options {
+        max_attempts: Some(if is_strict { 1 } else { 2 }),
+        timeout: Some(COMMAND_TIMEOUT),
+        fail_fast: is_strict,
+        ..Options::default()
+    }
 }
 
 /// More than one provider may be linked; rustls then refuses to choose. An error says that one is installed already.

@@ -115,10 +115,10 @@ impl Reader {
 
     /// Reads whatever may have news.
     async fn look(&mut self) -> Result<Told, LogError> {
-        self.subscribe().await?;
         while let Some(hint) = self.subscription.as_mut().and_then(Subscription::waiting) {
             self.mark(hint);
         }
+        self.subscribe().await?;
         let mut news = News::default();
         if self.all {
             self.compare_all(&mut news).await?;
@@ -149,7 +149,8 @@ impl Reader {
                 }
             }
         }
-        subscription.set(self.followed.keys().map(keys::channel).collect()).await
+        subscription.set(self.followed.keys().map(keys::channel).collect()).await?;
+        if self.all { subscription.check().await } else { Ok(()) }
     }
 
     /// Finds which topics began and ended since it was last told.

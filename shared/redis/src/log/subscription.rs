@@ -65,6 +65,11 @@ impl Subscription {
         Ok(())
     }
 
+    /// Asks for an answer, without which a connection that died in silence would never be missed.
+    pub(super) async fn check(&self) -> Result<(), LogError> {
+        self.client.subscribe(TOPICS_CHANNEL).await.map_err(unavailable)
+    }
+
     /// Waits for a hint. Cancel-safe.
     pub(super) async fn next(&mut self) -> Hint {
         loop {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bond_core::log::{EventLog, Tail};
+use bond_core::log::EventLog;
 use bond_redis::{Redis, RedisConfig, Secret};
 use tokio::time::{Instant, sleep, timeout};
 
