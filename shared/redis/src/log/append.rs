@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::keys::{self, PARTITIONS};
 use super::writer::Standing;
 use super::{RedisLog, codec};
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 /// How long an append without an answer is asked again.

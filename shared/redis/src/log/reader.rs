@@ -17,8 +17,7 @@ use super::page::{self, Place};
 use super::subscription::{Hint, Subscription};
 use super::tail::{Told, Wish, Wishes};
 use super::{PAGE_ITEMS, topics};
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 
 /// How often everything is looked at without being told to.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -13,8 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::keys::{TOPIC_CHANNELS, TOPICS_CHANNEL};
-use crate::client::{Redis, close};
-use crate::lease::unavailable;
+use crate::client::{Redis, close, unavailable};
 
 /// Where there may be news.
 pub(super) enum Hint {

@@ -203,6 +203,23 @@ async fn a_takeover_after_a_restart_begins_anew() {
     assert_eq!((third.epoch, third.first_seq), (second.epoch, 2), "once");
 }
 
+/// Looking at everything once a second would bring the news too, but not these in time.
+#[tokio::test]
+async fn news_comes_when_it_is_made() {
+    let server = Server::start(&[]).await;
+    let writer = log(&server.connect().await, &clock());
+    let mut tail = writer.tail();
+    tail.follow(topic("BTC"), None);
+    let fence = writer.acquire().await.expect("acquire");
+    let rounds = async {
+        for round in 0..40 {
+            append(&writer, fence, &round.to_string()).await.expect("append");
+            assert_eq!(tailed(&mut *tail, 1).await, [round.to_string()]);
+        }
+    };
+    timeout(PATIENCE, rounds).await.expect("news is told of, not looked for");
+}
+
 /// The next `count` things that `tail` tells of what it follows.
 async fn tailed(tail: &mut dyn Tail, count: usize) -> Vec<String> {
     let mut told = Vec::new();
