@@ -50,7 +50,7 @@ impl ConnectionId {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         // Less than LANES, and so within 16 bits.
-        ((hash >> 32) % u64::from(LANES)) as u16
+        ((hash ^ (hash >> 32)) % u64::from(LANES)) as u16
     }
 }
 
