@@ -4,31 +4,49 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bond_core::code::Code;
+use bond_core::store::StreamStore;
+use bond_core::time::Clock;
 use bond_core::topic::StreamId;
 
 use crate::admission::{Admission, Credentials, Grant, Refusal};
+use crate::auth::Access;
 use crate::problem::Problem;
 use crate::rest::RestState;
+use crate::tokens::Tokens;
 
 /// Checks tokens of streams, and keys for feeds.
-pub struct Gate(Arc<RestState>);
+#[derive(Clone)]
+pub struct Gate {
+    /// Who may call the REST interface.
+    pub access: Arc<Access>,
+    /// What checks tokens.
+    pub tokens: Arc<Tokens>,
+    /// The registry, asked whether a stream is still there.
+    pub store: Arc<dyn StreamStore>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
 
 impl Gate {
     /// Checks by the keys, tokens and registry that REST uses.
-    pub const fn new(state: Arc<RestState>) -> Self {
-        Self(state)
+    pub fn of(state: &RestState) -> Self {
+        Self {
+            access: Arc::clone(&state.access),
+            tokens: Arc::clone(&state.tokens),
+            store: Arc::clone(&state.store),
+            clock: Arc::clone(&state.clock),
+        }
     }
 
     fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
-        let state = &self.0;
-        let verified = state.tokens.verify(token, id, state.clock.now());
+        let verified = self.tokens.verify(token, id, self.clock.now());
         // An open connection is not cut when its token expires.
         let granted = verified.map(|_| Grant { expires_at: None });
         granted.map_err(|error| Refusal { code: error.code(), message: error.to_string() })
     }
 
     fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        self.0.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+        self.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
     }
 }
 
@@ -40,7 +58,7 @@ impl Admission for Gate {
             message: format!("no token: take ws_url from POST /v1/streams/{id}/token"),
         };
         let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
-        match self.0.store.get(id, self.0.clock.now()).await {
+        match self.store.get(id, self.clock.now()).await {
             Ok(Some(_)) => Ok(grant),
             Ok(None) => Err(Refusal {
                 code: Code::NotFound,
@@ -52,20 +70,18 @@ impl Admission for Gate {
 
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
-            Some(key) if !self.0.access.is_open() => self.key(key),
-            _ => self
-                .0
-                .access
-                .caller(credentials.headers)
-                .map(|_| Grant::default())
-                .map_err(|problem| refusal(&problem)),
+            Some(key) if !self.access.is_open() => self.key(key),
+            _ => {
+                let caller = self.access.caller(credentials.headers);
+                caller.map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+            }
         }
     }
 
     fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
         match stream {
             Some(id) => self.token(id, token),
-            None if self.0.access.is_open() => Ok(Grant::default()),
+            None if self.access.is_open() => Ok(Grant::default()),
             None => self.key(token),
         }
     }
