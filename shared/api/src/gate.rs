@@ -14,27 +14,27 @@ use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
 
-/// Checks tokens of streams, and keys for feeds.
+/// Checks what clients show, by keys and tokens alone.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Checks {
     /// Who may call the REST interface.
     pub access: Arc<Access>,
     /// What checks tokens.
     pub tokens: Arc<Tokens>,
-    /// The registry, asked whether a stream is still there.
-    pub store: Arc<dyn StreamStore>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Gate {
-    /// Checks by the keys, tokens and registry that REST uses.
-    pub fn of(state: &RestState) -> Self {
-        Self {
-            access: Arc::clone(&state.access),
-            tokens: Arc::clone(&state.tokens),
-            store: Arc::clone(&state.store),
-            clock: Arc::clone(&state.clock),
+impl Checks {
+    /// A newer token for a connection to `stream`, or a key for one to a feed.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the connection goes on as it was.
+    pub fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
+        match stream {
+            Some(id) => self.token(id, token),
+            None if self.access.is_open() => Ok(Grant::default()),
+            None => self.key(token),
         }
     }
 
@@ -50,6 +50,24 @@ impl Gate {
     }
 }
 
+/// Checks tokens of streams that are still there, and keys for feeds.
+#[derive(Clone)]
+pub struct Gate {
+    /// By keys and tokens.
+    pub checks: Checks,
+    /// The registry, asked whether a stream is still there.
+    pub store: Arc<dyn StreamStore>,
+}
+
+impl Gate {
+    /// Checks by the keys, tokens and registry that REST uses.
+    pub fn of(state: &RestState) -> Self {
+        let (access, tokens) = (Arc::clone(&state.access), Arc::clone(&state.tokens));
+        let checks = Checks { access, tokens, clock: Arc::clone(&state.clock) };
+        Self { checks, store: Arc::clone(&state.store) }
+    }
+}
+
 #[async_trait]
 impl Admission for Gate {
     async fn stream(&self, id: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
@@ -57,8 +75,8 @@ impl Admission for Gate {
             code: Code::AuthRequired,
             message: format!("no token: take ws_url from POST /v1/streams/{id}/token"),
         };
-        let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
-        match self.store.get(id, self.clock.now()).await {
+        let grant = self.checks.token(id, credentials.token.ok_or_else(missing)?)?;
+        match self.store.get(id, self.checks.clock.now()).await {
             Ok(Some(_)) => Ok(grant),
             Ok(None) => Err(Refusal {
                 code: Code::NotFound,
@@ -70,20 +88,16 @@ impl Admission for Gate {
 
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
-            Some(key) if !self.access.is_open() => self.key(key),
+            Some(key) if !self.checks.access.is_open() => self.checks.key(key),
             _ => {
-                let caller = self.access.caller(credentials.headers);
+                let caller = self.checks.access.caller(credentials.headers);
                 caller.map(|_| Grant::default()).map_err(|problem| refusal(&problem))
             }
         }
     }
 
     fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
-        match stream {
-            Some(id) => self.token(id, token),
-            None if self.access.is_open() => Ok(Grant::default()),
-            None => self.key(token),
-        }
+        self.checks.refresh(stream, token)
     }
 }
 

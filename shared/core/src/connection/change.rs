@@ -17,7 +17,7 @@ const TOPIC_LIMIT: usize = 100;
 impl Connection {
     /// Turns control messages on where a client has shown, by any message but `ping`, that it reads answers; a feed's client has to
     /// speak in any case, and chooses when it connects.
-    fn hear(&mut self) {
+    pub fn hear(&mut self) {
         self.control |= matches!(self.carries, Carries::Stream { .. });
     }
 
