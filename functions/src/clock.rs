@@ -6,7 +6,7 @@ use bond_core::time::{Clock, UnixNanos};
 
 /// Wall time as the operating system keeps it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]

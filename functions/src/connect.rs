@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
+use crate::vault::Vault;
 
 /// The subprotocol that turns control messages and batches on.
 const SUBPROTOCOL: &str = "bond.v1";
@@ -28,6 +29,8 @@ const SUBPROTOCOL: &str = "bond.v1";
 pub struct Connect {
     /// Who may.
     pub admission: Arc<dyn Admission>,
+    /// What refreshes the keys that `admission` checks by.
+    pub vault: Vault,
     /// Where connections are kept.
     pub connections: Arc<dyn ConnectionStore>,
     /// The way to the relay.
@@ -68,6 +71,10 @@ impl Connect {
     }
 
     async fn open(&self, origin: &Origin, event: &WebSocketEvent) -> Result<Answer, Problem> {
+        self.vault.keyring().await.map_err(|error| {
+            tracing::error!(%error, "keys cannot be read");
+            Problem::new(Code::InternalError, "the server's keys cannot be read: try again")
+        })?;
         let parameters = parameters(event);
         let asked = self.admit(origin, &parameters, &event.headers).await.inspect_err(|problem| {
             tracing::info!(code = problem.code().as_str(), detail = problem.detail(), "refused");

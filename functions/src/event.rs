@@ -6,6 +6,7 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use bond_api::problem::{PROBLEM_TYPE, Problem};
 use bond_core::connection::{ConnectionId, Parameters};
 use bond_core::time::UnixNanos;
+use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
 /// An event of a WebSocket route, as API Gateway sends it.
@@ -17,6 +18,12 @@ pub type WebSocketEvent = ApiGatewayWebsocketProxyRequest;
     "not an event of a WebSocket route: no {0}; integrate the function with a WebSocket API as AWS_PROXY"
 )]
 pub struct EventError(&'static str);
+
+impl From<EventError> for Diagnostic {
+    fn from(error: EventError) -> Self {
+        Self { error_type: "EventError".to_owned(), error_message: error.to_string() }
+    }
+}
 
 /// Whose event it is, and when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use bond_core::time::Clock;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
+use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -29,6 +30,12 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 #[error("not an invocation of the relay: {0}")]
 pub struct InvocationError(#[from] serde_json::Error);
+
+impl From<InvocationError> for Diagnostic {
+    fn from(error: InvocationError) -> Self {
+        Self { error_type: "InvocationError".to_owned(), error_message: error.to_string() }
+    }
+}
 
 /// What ends every post by a moment.
 pub type Until = Box<dyn Fn(Instant) -> Arc<dyn Deliverer> + Send + Sync>;

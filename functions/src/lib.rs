@@ -3,6 +3,7 @@
 //! None of them sends history. The WebSocket routes keep the connection and what it wants, each wish with the position or time it begins
 //! at, and tell the relay, which delivers through [`fanout`].
 
+pub mod adapters;
 pub mod api;
 mod clock;
 pub mod config;

@@ -8,6 +8,7 @@ use bond_core::control::Command;
 use bond_core::position::Start;
 use bond_functions::connect::Connect;
 use bond_functions::event::Answer;
+use bond_functions::vault::Vault;
 use serde_json::Value;
 
 use super::support::*;
@@ -23,8 +24,10 @@ impl Host {
     async fn new() -> Self {
         let (connections, told) = (Arc::new(Connections::default()), Arc::new(Told::default()));
         let (emf, metrics) = emf("ws_connect");
-        let connect =
-            Connect { admission: gate().await, connections: connections.clone(), control: told.clone(), emf };
+        let vault = Vault::new(Box::new(Source::new()));
+        let admission = gate(&vault).await;
+        let (kept, control) = (connections.clone(), told.clone());
+        let connect = Connect { admission, vault, connections: kept, control, emf };
         Self { connect, connections, told, metrics }
     }
 

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bond_api::auth::Access;
 use bond_api::gate::{Checks, Gate};
-use bond_api::keys::Keys;
-use bond_api::tokens::Tokens;
 use bond_core::api_key::{ApiKey, KeyFile};
 use bond_core::connection::{Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
@@ -18,7 +15,7 @@ use bond_core::topic::StreamId;
 use bond_edge::store::RedbStore;
 use bond_functions::emf::Emf;
 use bond_functions::event::WebSocketEvent;
-use bond_functions::vault::{KeySource, VaultError};
+use bond_functions::vault::{KeySource, Vault, VaultError};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -96,12 +93,10 @@ pub async fn registry() -> Arc<dyn StreamStore> {
     Arc::new(store)
 }
 
-pub async fn gate() -> Arc<Gate> {
-    let checks = Checks {
-        access: Arc::new(Access::new(Keys::given(key_file()), false)),
-        tokens: Arc::new(Tokens::new(token_keys())),
-        clock: clock(),
-    };
+pub async fn gate(vault: &Vault) -> Arc<Gate> {
+    let keyring = vault.keyring().await.expect("keys");
+    let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
+    let checks = Checks { access, tokens, clock: clock() };
     Arc::new(Gate { checks, store: registry().await })
 }
 
