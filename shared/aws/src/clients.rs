@@ -11,7 +11,7 @@ use crate::connections::DynamoConnections;
 use crate::gateway::ApiGateway;
 use crate::lambda::LambdaInvoker;
 use crate::secrets::Secrets;
-use crate::signed::{Service, SignedHttp, SignedHttpError};
+use crate::signed::{ClientError, Service, SignedHttp};
 use crate::streams::DynamoStreams;
 use crate::table::Table;
 
@@ -50,20 +50,16 @@ impl Aws {
     /// `posts_per_second` in this process.
     ///
     /// # Errors
-    /// [`SignedHttpError`] where region, credentials or certificates are missing, or the URL is none.
-    pub fn api_gateway(
-        &self,
-        callback_url: &str,
-        posts_per_second: u32,
-    ) -> Result<ApiGateway, SignedHttpError> {
+    /// [`ClientError`] where region, credentials or certificates are missing, or the URL is none.
+    pub fn api_gateway(&self, callback_url: &str, posts_per_second: u32) -> Result<ApiGateway, ClientError> {
         ApiGateway::new(SignedHttp::new(&self.0, Service::ApiGateway)?, callback_url, posts_per_second)
     }
 
     /// Invokes this function, given by name or ARN.
     ///
     /// # Errors
-    /// [`SignedHttpError`] where region, credentials or certificates are missing, or the endpoint's URL is none.
-    pub fn lambda(&self, function: &str) -> Result<LambdaInvoker, SignedHttpError> {
+    /// [`ClientError`] where region, credentials or certificates are missing, or the endpoint's URL is none.
+    pub fn lambda(&self, function: &str) -> Result<LambdaInvoker, ClientError> {
         LambdaInvoker::new(SignedHttp::new(&self.0, Service::Lambda)?, function)
     }
 

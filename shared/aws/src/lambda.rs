@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
-use crate::signed::{Answer, SendError, SignedHttp, SignedHttpError, path_segment, request};
+use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, request};
 
 /// How long an answer may take beyond the function's own budget: a cold start, and the way there and back.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -29,11 +29,11 @@ pub struct LambdaInvoker {
 }
 
 impl LambdaInvoker {
-    pub(crate) fn new(http: SignedHttp, function: &str) -> Result<Self, SignedHttpError> {
+    pub(crate) fn new(http: SignedHttp, function: &str) -> Result<Self, ClientError> {
         let endpoint = http.lambda_endpoint();
         let function = path_segment(function);
         let url = format!("{}/2015-03-31/functions/{function}/invocations", endpoint.trim_end_matches('/'));
-        let uri = url.parse().map_err(|_| SignedHttpError::Url(url))?;
+        let uri = url.parse().map_err(|_| ClientError::Url(url))?;
         Ok(Self { http, uri, margin: MARGIN })
     }
 

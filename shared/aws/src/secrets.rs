@@ -155,3 +155,6 @@ fn random_key() -> Result<String, SecretError> {
     getrandom::fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests;

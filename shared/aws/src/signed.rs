@@ -1,15 +1,11 @@
 //! Signed HTTP requests to one AWS service: sent once, never repeated, and with it known whether the service can have seen one.
 
+mod signer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
-use aws_smithy_async::time::SharedTimeSource;
-use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -19,11 +15,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring;
-use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout_at};
 
-/// Credentials that end within this time are replaced.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+use self::signer::{SignError, Signer};
+
 /// How long opening a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long an idle connection is kept: less than API Gateway keeps it, so that it is not found closed by the next request.
@@ -48,7 +43,7 @@ impl Service {
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SignedHttpError {
+pub enum ClientError {
     /// No region.
     #[error("no AWS region: set AWS_REGION")]
     Region,
@@ -75,6 +70,12 @@ pub(crate) enum SendError {
     /// The same, time being up.
     #[error("no answer in time")]
     Deadline,
+}
+
+impl From<SignError> for SendError {
+    fn from(error: SignError) -> Self {
+        Self::Unsent(error.to_string())
+    }
 }
 
 /// What a service answered.
@@ -107,23 +108,15 @@ pub(crate) struct SignedHttp(Arc<Shared>);
 
 struct Shared {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    provider: SharedCredentialsProvider,
-    kept: RwLock<Option<(Identity, Credentials)>>,
-    time: SharedTimeSource,
-    region: String,
-    service: Service,
+    signer: Signer,
     config: SdkConfig,
 }
 
 impl SignedHttp {
-    pub(crate) fn new(config: &SdkConfig, service: Service) -> Result<Self, SignedHttpError> {
+    pub(crate) fn new(config: &SdkConfig, service: Service) -> Result<Self, ClientError> {
         Ok(Self(Arc::new(Shared {
             http: client()?,
-            provider: config.credentials_provider().ok_or(SignedHttpError::Credentials)?,
-            kept: RwLock::default(),
-            time: config.time_source().unwrap_or_default(),
-            region: config.region().ok_or(SignedHttpError::Region)?.to_string(),
-            service,
+            signer: Signer::new(config, service)?,
             config: config.clone(),
         })))
     }
@@ -135,69 +128,23 @@ impl SignedHttp {
             ServiceConfigKey::builder().service_id("Lambda").env("AWS_ENDPOINT_URL").profile("endpoint_url");
         let own = key.build().ok().and_then(|key| config.service_config()?.load_config(key));
         let set = own.or_else(|| config.endpoint_url().map(str::to_owned));
-        set.unwrap_or_else(|| regional("lambda", &self.0.region, config.use_dual_stack() == Some(true)))
+        set.unwrap_or_else(|| {
+            regional("lambda", self.0.signer.region(), config.use_dual_stack() == Some(true))
+        })
     }
 
     /// Sends a request once and reads the answer, both by `deadline`.
     pub(crate) async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Answer, SendError> {
-        let identity = timeout_at(deadline, self.identity());
-        let identity = identity.await.map_err(|_| SendError::Unsent("credentials not in time".into()))??;
-        let request = self.sign(request, &identity)?.map(Full::new);
-        let exchange = async {
-            let (head, body) = self.0.http.request(request).await.map_err(send_error)?.into_parts();
-            let body = body.collect().await.map_err(|error| SendError::Unanswered(error.to_string()))?;
-            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
-        };
-        timeout_at(deadline, exchange).await.unwrap_or(Err(SendError::Deadline))
+        let signed = timeout_at(deadline, self.0.signer.sign(request)).await;
+        let signed = signed.map_err(|_| SignError::Late).flatten()?;
+        timeout_at(deadline, self.exchange(signed)).await.unwrap_or(Err(SendError::Deadline))
     }
 
-    /// The credentials, asked for anew when they are about to end.
-    async fn identity(&self) -> Result<Identity, SendError> {
-        if let Some((identity, credentials)) = &*self.0.kept.read().await
-            && !self.is_ending(credentials)
-        {
-            return Ok(identity.clone());
-        }
-        let mut kept = self.0.kept.write().await;
-        if let Some((identity, _)) = kept.as_ref().filter(|(_, credentials)| !self.is_ending(credentials)) {
-            return Ok(identity.clone());
-        }
-        let unsent = |error: aws_credential_types::provider::error::CredentialsError| {
-            SendError::Unsent(format!(
-                "no credentials: {}",
-                aws_smithy_types::error::display::DisplayErrorContext(error)
-            ))
-        };
-        let credentials = self.0.provider.provide_credentials().await.map_err(unsent)?;
-        let identity = Identity::from(credentials.clone());
-        *kept = Some((identity.clone(), credentials));
-        Ok(identity)
-    }
-
-    fn is_ending(&self, credentials: &Credentials) -> bool {
-        credentials.expiry().is_some_and(|end| end < self.0.time.now() + RENEW_BEFORE)
-    }
-
-    fn sign(&self, mut request: Request<Bytes>, identity: &Identity) -> Result<Request<Bytes>, SendError> {
-        let unsent = |error: &dyn std::error::Error| SendError::Unsent(format!("cannot sign: {error}"));
-        let params = SigningParams::builder()
-            .identity(identity)
-            .region(&self.0.region)
-            .name(self.0.service.signing_name())
-            .time(self.0.time.now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| unsent(&error))?
-            .into();
-        let uri = request.uri().to_string();
-        let headers =
-            request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let body = SignableBody::Bytes(request.body());
-        let signable = SignableRequest::new(request.method().as_str(), uri, headers, body);
-        let signed = signable.and_then(|signable| sign(signable, &params)).map_err(|error| unsent(&error))?;
-        let (instructions, _signature) = signed.into_parts();
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, SendError> {
+        let answer = self.0.http.request(request.map(Full::new)).await.map_err(|error| send_error(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(|error| SendError::Unanswered(error.to_string()))?;
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 }
 
@@ -221,21 +168,21 @@ pub(crate) fn request(method: Method, uri: Uri, body: Bytes) -> Request<Bytes> {
     request
 }
 
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, SignedHttpError> {
+fn client() -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, ClientError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
     let tls = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(ring::default_provider())
-        .map_err(SignedHttpError::Certificates)?;
+        .map_err(ClientError::Certificates)?;
     let mut client = Client::builder(TokioExecutor::new());
     client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
     Ok(client.build(tls.https_or_http().enable_http1().wrap_connector(tcp)))
 }
 
-fn send_error(error: hyper_util::client::legacy::Error) -> SendError {
-    let text = with_causes(&error);
+fn send_error(error: &hyper_util::client::legacy::Error) -> SendError {
+    let text = with_causes(error);
     if error.is_connect() { SendError::Unsent(text) } else { SendError::Unanswered(text) }
 }
 

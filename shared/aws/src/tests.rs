@@ -19,7 +19,7 @@ struct Tables {
 }
 
 impl Tables {
-    async fn on(server: Server) -> Self {
+    fn on(server: Server) -> Self {
         Self { server, made: AtomicUsize::new(0) }
     }
 
@@ -64,7 +64,7 @@ impl connection_store::Harness for Tables {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_registries_behave_on_dynamodb_local() {
-    let tables = Tables::on(Server::dynamodb_local().await).await;
+    let tables = Tables::on(Server::dynamodb_local().await);
     stream_store::run(&tables).await;
     connection_store::run(&tables).await;
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::bucket::Bucket;
 use self::frame::Frame;
 use self::refusals::Refusals;
-use crate::signed::{Answer, SendError, SignedHttp, SignedHttpError, path_segment, request};
+use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, request};
 
 /// The most bytes of one message: API Gateway takes a post of 128 KB, sends it to the client as frames of 32 KB, and bills each
 /// (API Gateway quotas, read 2026-11).
@@ -56,11 +56,11 @@ impl ApiGateway {
         http: SignedHttp,
         callback_url: &str,
         posts_per_second: u32,
-    ) -> Result<Self, SignedHttpError> {
+    ) -> Result<Self, ClientError> {
         let base = callback_url.trim_end_matches('/');
         let is_absolute = base.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
         if !is_absolute {
-            return Err(SignedHttpError::Url(callback_url.to_owned()));
+            return Err(ClientError::Url(callback_url.to_owned()));
         }
         let shared = Shared {
             http,

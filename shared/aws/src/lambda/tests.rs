@@ -51,9 +51,9 @@ async fn invoker(url: &str) -> LambdaInvoker {
     aws.lambda("arn:aws:lambda:eu-central-1:1:function:fanout").expect("invoker")
 }
 
-fn failed_after(outcome: Result<Receipt, InvokeError>) -> Option<Duration> {
+fn failed_after(outcome: &Result<Receipt, InvokeError>) -> Option<Duration> {
     match outcome {
-        Err(InvokeError::Failed { after, .. }) => Some(after),
+        Err(InvokeError::Failed { after, .. }) => Some(*after),
         _ => None,
     }
 }
@@ -83,13 +83,13 @@ async fn a_function_that_ended_posts_no_more() {
     for (error, body) in
         [("Unhandled", r#"{"errorMessage":"Task timed out"}"#), ("", "{}"), ("", r#"{"deliveries":[]}"#)]
     {
-        assert_eq!(failed_after(invoke(200, error, body).await), Some(SETTLE), "{error} {body}");
+        assert_eq!(failed_after(&invoke(200, error, body).await), Some(SETTLE), "{error} {body}");
     }
 }
 
 #[tokio::test]
 async fn without_an_answer_a_whole_budget_is_waited_for() {
-    assert_eq!(failed_after(invoke(500, "ServiceException", "").await), Some(BUDGET));
+    assert_eq!(failed_after(&invoke(500, "ServiceException", "").await), Some(BUDGET));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     // Takes the request and closes.
@@ -98,7 +98,7 @@ async fn without_an_answer_a_whole_budget_is_waited_for() {
         socket.readable().await.expect("a request");
     };
     let (outcome, ()) = tokio::join!(async { invoker(&url).await.invoke(&invocation()).await }, closing);
-    assert_eq!(failed_after(outcome), Some(BUDGET));
+    assert_eq!(failed_after(&outcome), Some(BUDGET));
 }
 
 #[tokio::test]
@@ -107,6 +107,6 @@ async fn an_answer_is_not_waited_for_forever() {
     let url = format!("http://{}", listener.local_addr().expect("address"));
     let hurried = LambdaInvoker { margin: Duration::from_millis(50), ..invoker(&url).await };
     let (start, invocation) = (Instant::now(), Invocation { budget_ms: 50, ..invocation() });
-    assert_eq!(failed_after(hurried.invoke(&invocation).await), Some(Duration::from_millis(50)));
+    assert_eq!(failed_after(&hurried.invoke(&invocation).await), Some(Duration::from_millis(50)));
     assert!(start.elapsed() >= Duration::from_millis(100), "budget and margin are given");
 }
