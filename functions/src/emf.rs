@@ -44,6 +44,12 @@ impl Metric {
         Self { name, unit: Unit::Count, value: value as f64 }
     }
 
+    /// So many things for each of others; 0 where there are none of these.
+    pub const fn ratio(name: &'static str, things: usize, of: u64) -> Self {
+        let value = if of == 0 { 0.0 } else { things as f64 / of as f64 };
+        Self { name, unit: Unit::Count, value }
+    }
+
     /// A time it took.
     pub fn time(name: &'static str, took: Duration) -> Self {
         Self { name, unit: Unit::Milliseconds, value: took.as_micros() as f64 / 1e3 }

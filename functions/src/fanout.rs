@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Parcel, Receipt, Stop};
+use bond_core::deliver::{Deliverer, Delivery, Parcel, Receipt, Stop, Tally};
 use bond_core::time::Clock;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -78,12 +78,13 @@ impl Fanout {
             messages,
         };
         let span = tracing::info_span!("invocation", lane, number);
+        let deliverer = Arc::clone(&round.deliverer);
         let receipt = Arc::new(round).deliver(parcels).instrument(span).await;
-        self.tell(&receipt, begun.elapsed());
+        self.tell(&receipt, deliverer.tally(), begun.elapsed());
         Ok(receipt)
     }
 
-    fn tell(&self, receipt: &Receipt, took: Duration) {
+    fn tell(&self, receipt: &Receipt, tally: Tally, took: Duration) {
         let deliveries = &receipt.deliveries;
         let stopped = |stop: Stop| deliveries.iter().filter(|delivery| delivery.stop == Some(stop)).count();
         let taken: usize = deliveries.iter().map(|delivery| delivery.taken).sum();
@@ -93,6 +94,9 @@ impl Fanout {
             &[
                 Metric::count("Parcels", deliveries.len()),
                 Metric::count("Events", taken),
+                Metric::count("Posts", usize::try_from(tally.posts).unwrap_or(usize::MAX)),
+                Metric::ratio("EventsPerPost", taken, tally.posts),
+                Metric::time("QuotaWait", tally.waited),
                 Metric::count("PostsGone", stopped(Stop::Gone)),
                 Metric::count("PostsSlow", stopped(Stop::Slow)),
                 Metric::count("PostsThrottled", stopped(Stop::Quota)),
@@ -116,13 +120,19 @@ struct Round {
 impl Round {
     /// Delivers the parcels, each on a task of its own so that several processors share them.
     async fn deliver(self: Arc<Self>, parcels: Vec<Parcel>) -> Receipt {
-        let tasks = parcels.into_iter().map(|parcel| {
+        let mut deliveries = vec![Delivery { taken: 0, stop: Some(Stop::Failed) }; parcels.len()];
+        let tasks = parcels.into_iter().enumerate().map(|(place, parcel)| {
             let round = Arc::clone(&self);
-            async move { tokio::spawn(async move { round.parcel(&parcel).await }.in_current_span()).await }
+            tokio::spawn(async move { (place, round.parcel(&parcel).await) }.in_current_span())
         });
-        let delivered: Vec<_> = stream::iter(tasks).buffered(SIDE_BY_SIDE).collect().await;
-        let broken = Delivery { taken: 0, stop: Some(Stop::Failed) };
-        Receipt { deliveries: delivered.into_iter().map(|delivery| delivery.unwrap_or(broken)).collect() }
+        // Out of order: one that takes long must not keep those behind it from beginning.
+        let mut finished = stream::iter(tasks).buffer_unordered(SIDE_BY_SIDE);
+        while let Some(task) = finished.next().await {
+            if let Ok((place, delivery)) = task {
+                deliveries[place] = delivery;
+            }
+        }
+        Receipt { deliveries }
     }
 
     async fn parcel(&self, parcel: &Parcel) -> Delivery {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Invocation, Parcel, Receipt, Stop};
+use bond_core::deliver::{Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, Tally};
 use bond_functions::fanout::Fanout;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -58,6 +58,10 @@ impl Deliverer for Clients {
 
     async fn is_open(&self, _: &ConnectionId) -> Option<bool> {
         None
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { posts: 3, waited: Duration::from_millis(7) }
     }
 }
 
@@ -120,6 +124,8 @@ async fn one_that_fails_holds_up_no_other() {
     );
     let line = &lines[0];
     assert_eq!((line["Parcels"].as_f64(), line["Events"].as_f64()), (Some(7.0), Some(9.0)));
+    assert_eq!((line["Posts"].as_f64(), line["EventsPerPost"].as_f64()), (Some(3.0), Some(3.0)));
+    assert_eq!(line["QuotaWait"].as_f64(), Some(7.0));
     assert_eq!((line["PostsTooLarge"].as_f64(), line["PostsUnfinished"].as_f64()), (Some(1.0), Some(1.0)));
 }
 
@@ -141,6 +147,16 @@ async fn many_are_posted_to_at_once_but_not_all() {
     assert!(receipt.deliveries.iter().all(|delivery| delivery.taken == 1));
     assert_eq!(clients.most.load(Ordering::SeqCst), 128);
     assert!(begun.elapsed() <= Duration::from_millis(90), "eight rounds of 10 ms: {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_behind_one_that_hangs_are_begun() {
+    let clients = Arc::new(Clients { hang: vec!["hangs"], ..Clients::default() });
+    let mut parcels = vec![parcel("hangs", &[(0, 1)])];
+    parcels.extend((0..1_000).map(|n| parcel(&format!("c{n}"), &[(0, 1)])));
+    let (receipt, _) = fan_out(&clients, invocation(1, parcels)).await;
+    assert_eq!(receipt.deliveries.iter().filter(|delivery| delivery.taken == 1).count(), 1_000);
+    assert_eq!(receipt.deliveries[0].stop, Some(Stop::Deadline));
 }
 
 #[tokio::test(start_paused = true)]
