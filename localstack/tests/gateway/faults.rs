@@ -71,10 +71,11 @@ async fn a_connect_may_take_longer_than_its_function() {
     let told = async {
         let events = gateway.events_once(|events| events.len() == 1).await;
         let id = events[0]["requestContext"]["connectionId"].as_str().unwrap().to_owned();
-        (gateway.post(&id, "a").await.0, id)
+        let asked = gateway.connection("GET", &id).send().await.unwrap().status().as_u16();
+        (gateway.post(&id, "a").await.0, asked, id)
     };
-    let (mut socket, (early, id)) = tokio::join!(gateway.connect(), told);
-    assert_eq!(early, 410);
+    let (mut socket, (posted, asked, id)) = tokio::join!(gateway.connect(), told);
+    assert_eq!((posted, asked), (410, 410));
     assert_eq!(gateway.post(&id, "b").await.0, 200);
     assert_eq!(text(&mut socket).await, "b");
 }
