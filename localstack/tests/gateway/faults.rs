@@ -30,9 +30,15 @@ async fn posts_under_way_together_are_delivered_in_another_order() {
     let mut socket = gateway.connect().await;
     let id = gateway.only_connection().await;
     gateway.faults(json!({"reorder": true})).await;
-    let numbers: Vec<String> = (0..20).map(|number| number.to_string()).collect();
-    let posts = join_all(numbers.iter().map(|number| gateway.post(&id, number.clone()))).await;
-    assert!(posts.iter().all(|(status, _)| *status == 200), "{posts:?}");
+    let mut posts = Vec::new();
+    for number in 0..20 {
+        posts.push(tokio::spawn(gateway.connection("POST", &id).body(number.to_string()).send()));
+        // A round trip, so that they arrive in order.
+        gateway.stats().await;
+    }
+    for post in join_all(posts).await {
+        assert_eq!(post.unwrap().unwrap().status(), 200);
+    }
     let mut received = Vec::new();
     for _ in 0..20 {
         received.push(text(&mut socket).await.parse::<u32>().unwrap());
@@ -124,6 +130,18 @@ async fn a_function_dies_after_so_many_posts() {
     let second: Value = gateway.invoke("probe", order).await.json().await.unwrap();
     assert_eq!(second["statuses"], json!([200, 200, 200, 200, 200]));
     assert_eq!(text(&mut socket).await, "1");
+}
+
+#[tokio::test]
+async fn posts_are_counted_for_each_invocation() {
+    let gateway = Gateway::start(json!({})).await;
+    let _socket = gateway.connect().await;
+    let id = gateway.only_connection().await;
+    gateway.faults(json!({"die_midway": {"function": "probe", "after_posts": 3}})).await;
+    for _ in 0..2 {
+        let response = gateway.invoke("probe", json!({"do": "post", "connection": id, "times": 2})).await;
+        assert_eq!(response.headers().get("x-amz-function-error"), None);
+    }
 }
 
 #[tokio::test]
