@@ -43,7 +43,9 @@ async fn posts_under_way_together_are_delivered_in_another_order() {
     for _ in 0..20 {
         received.push(text(&mut socket).await.parse::<u32>().unwrap());
     }
-    assert!(!received.is_sorted(), "{received:?}");
+    // Timers alone may swap neighbours; about half of all steps go down where the order is another one.
+    let steps_down = received.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    assert!(steps_down >= 5, "{received:?}");
     received.sort_unstable();
     assert_eq!(received, (0..20).collect::<Vec<u32>>());
 }
