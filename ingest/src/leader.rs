@@ -30,13 +30,18 @@ pub struct Term {
 
 /// Waits until this process holds the lease, then keeps renewing it. A lease that cannot be asked for is asked for again.
 pub async fn stand_by(lease: Arc<dyn Lease>) -> Term {
+    let mut is_told = false;
     loop {
         let asked = Instant::now();
         match timeout(LEASE, lease.hold()).await {
             // An answer that took longer than the lease lasts says nothing about now.
             Ok(Ok(true)) if asked.elapsed() < LEASE => return Term::begin(lease, asked),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "standing by; the lease cannot be asked for"),
+            Ok(Ok(_)) => is_told = false,
+            Ok(Err(_)) | Err(_) if is_told => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "standing by; the lease cannot be asked for");
+                is_told = true;
+            }
             Err(_) => tracing::warn!("standing by; the lease was asked for without an answer"),
         }
         sleep(ASK_EVERY).await;

@@ -33,7 +33,9 @@ use crate::venues::{self, Served};
 pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
     let door = Door::open(&args.serve, settings).await?;
     let served = venues::serve(args).await?;
-    let outcome = match &args.redis {
+    // A variable that is set to nothing is as good as none.
+    let redis = args.redis.as_deref().filter(|url| !url.is_empty());
+    let outcome = match redis {
         None => alone(args, settings, door, &served).await,
         Some(url) => among_others(args, settings, url, door, &served).await,
     };

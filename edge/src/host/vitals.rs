@@ -15,15 +15,20 @@ const TOLD_LATENCIES: usize = 128;
 pub async fn tell(parts: Parts, leading: Leading, cancel: CancellationToken) {
     let mut ticks = interval(TELL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_away = false;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = exchange(&parts, &leading).await {
-            tracing::warn!(%error, "other processes cannot be told how this one fares");
+        let outcome = exchange(&parts, &leading).await;
+        if let Err(error) = &outcome {
             parts.readiness.set(false);
+            if !is_away {
+                tracing::warn!(%error, "other processes cannot be told how this one fares");
+            }
         }
+        is_away = outcome.is_err();
     }
 }
 

@@ -145,8 +145,11 @@ impl History {
         self.has_ended = true;
     }
 
-    /// Takes a run. What is there already (tails deliver at least once) is left out.
+    /// Takes a run. What is there already (tails deliver at least once) is left out, and what still comes of an epoch that has ended.
     pub(crate) fn append(&mut self, run: &Run, arrival: &mut u64) {
+        if self.has_ended && self.epoch.as_ref() == Some(&run.epoch) {
+            return;
+        }
         let mut block = Vec::with_capacity(run.items.len() * 256);
         self.continue_from(run, arrival, &mut block);
         for item in &run.items {

@@ -82,8 +82,12 @@ impl Hub {
         self.running.read().iter().filter(|topic| wanted(topic)).cloned().collect()
     }
 
-    /// Tells all workers that a stream is no more.
+    /// Tells all workers that a stream is no more. What its log still gets before ingest knows is for nobody: the stream may be created
+    /// again meanwhile.
     pub(crate) fn end_stream(&self, id: &StreamId) {
+        if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
+            ring.end();
+        }
         self.broadcast(|| Note::StreamEnded(id.clone()));
     }
 

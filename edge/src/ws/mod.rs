@@ -145,7 +145,7 @@ impl Fanout {
         Ok(Self(Arc::new(Inner { shared, stop, threads })))
     }
 
-    /// The WebSocket paths: `/ws/{stream_id}`, `/stream` and `/raw`. They work under [`crate::server::serve`] alone, which leaves
+    /// The WebSocket paths: `/ws/{stream_id}`, `/stream`, `/raw`, and `/ws` with all in its query (`?stream=` or `?mode=feed`). They work under [`crate::server::serve`] alone, which leaves
     /// the TCP socket to be taken over.
     pub fn router(&self) -> Router {
         handshake::router(Arc::clone(&self.0.shared))

@@ -11,8 +11,7 @@ use bond_core::topic::Topic;
 use fred::interfaces::HashesInterface;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 static SAVE: Script = Script::new(

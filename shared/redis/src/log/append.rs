@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::keys::{self, PARTITIONS};
 use super::writer::Standing;
 use super::{RedisLog, codec};
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 /// How long an append without an answer is asked again.
@@ -125,8 +124,8 @@ impl RedisLog {
 
     async fn ask(&self, standing: &mut Standing, args: Vec<Value>) -> Result<Reply, Error> {
         // Without a connection it is not sent. Set before it is, so that giving up the wait leaves it so.
-        standing.unsure |= self.redis.client().is_connected();
-        let reply = APPEND.run(&self.redis, standing.keys.writing().to_vec(), args).await?;
+        standing.unsure |= self.redis.strict().is_connected();
+        let reply = APPEND.run_once(&self.redis, standing.keys.writing().to_vec(), args).await?;
         standing.unsure = false;
         Ok(reply)
     }
@@ -136,7 +135,7 @@ impl RedisLog {
         let standing = turn.lock().await;
         let args = vec![text(fence.0), standing.keys.topic.as_str().into()];
         let ended: bool =
-            END.run(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
+            END.run_once(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
         self.standings.forget(fence, topic);
         if ended { Ok(()) } else { Err(LogError::Fenced) }
     }

@@ -23,9 +23,11 @@ pub(super) struct Standing {
     pub(super) failed: Option<(u64, Vec<Value>)>,
 }
 
+type ByTopic = HashMap<(Fence, Topic), Arc<Turn<Standing>>>;
+
 /// The topics that are written.
 #[derive(Default)]
-pub(super) struct Standings(Mutex<HashMap<(Fence, Topic), Arc<Turn<Standing>>>>);
+pub(super) struct Standings(Mutex<ByTopic>);
 
 impl Standings {
     pub(super) fn of(&self, fence: Fence, topic: &Topic) -> Arc<Turn<Standing>> {
