@@ -148,4 +148,4 @@ fn is_thinnable(topic: &Topic) -> bool {
 }
 
 /// An item that was picked, and the topic it belongs to, as an index into the feed's topics.
-type Picked = (usize, Pick);
+pub(crate) type Picked = (usize, Pick);

@@ -109,12 +109,12 @@ impl Feed {
     }
 
     /// Takes back what was picked and did not go.
-    pub(super) fn put_back(&mut self, picks: &mut Vec<Picked>) {
+    pub(crate) fn put_back(&mut self, picks: &mut Vec<Picked>) {
         let Some(order) = &mut self.order else {
             for (index, _) in picks.iter() {
                 self.topics[*index].fresh = true;
             }
-            return;
+            return picks.clear();
         };
         for (index, pick) in picks.drain(..).rev() {
             order.due.push_front((self.topics[index].follow.ring.id, pick));
