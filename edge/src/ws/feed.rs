@@ -98,6 +98,13 @@ impl Feed {
         self.topics.push(topic);
     }
 
+    /// Stops following what `filter` does not take, all of it where there is none. Returns the rings that are followed no more.
+    pub(crate) fn keep_only(&mut self, filter: Option<&FeedFilter>) -> Vec<u64> {
+        let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
+        let dropped = self.topics.extract_if(.., |topic| !is_wanted(&topic.follow.ring.topic));
+        dropped.map(|topic| topic.follow.ring.id).collect()
+    }
+
     /// Its part of a topic, if it follows it.
     pub(crate) fn topic_mut(&mut self, name: &str) -> Option<&mut FeedTopic> {
         self.topics.iter_mut().find(|topic| topic.follow.ring.name == name)

@@ -150,6 +150,11 @@ impl Ring {
         self.history.read().join(start, now)
     }
 
+    /// What `cursor` is as a position that outlives the ring; `None` where its epoch is not known, or no more.
+    pub(crate) fn position(&self, cursor: Cursor) -> Option<Position> {
+        self.history.read().position(cursor)
+    }
+
     /// The frames after `cursor`, at most `budget` bytes unless the first alone is longer. Only with `control` are statuses and gaps
     /// among them. Empty when there is nothing new.
     pub(crate) fn frames(
