@@ -80,6 +80,13 @@ pub(crate) struct Pick {
     pub(crate) changes: Option<Bytes>,
 }
 
+impl Pick {
+    /// The place before it, but for the offset.
+    pub(crate) fn from(&self) -> Cursor {
+        Cursor { seq: self.to.seq - u64::from(self.kind.is_some()), ..self.to }
+    }
+}
+
 /// A cursor's next items are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind;
