@@ -4,6 +4,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod logging;
+pub mod relay;
 pub mod server;
 pub mod signal;
 pub mod store;

@@ -85,6 +85,13 @@ impl Feed {
         }
     }
 
+    /// Wants what `filter` takes from here on, where it is about a filter.
+    pub(crate) fn set_filter(&mut self, wanted: Option<FeedFilter>) {
+        if let Scope::Filter { filter, .. } = &mut self.scope {
+            *filter = wanted;
+        }
+    }
+
     /// Takes over how a client wants what it asked for.
     pub(crate) fn adjust(&mut self, wish: &Wish) {
         (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
