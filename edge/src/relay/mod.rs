@@ -181,6 +181,13 @@ impl Relay {
         }
         self.0.rest.cancel();
     }
+
+    /// Ends as a process that is killed.
+    #[cfg(test)]
+    fn crash(&self) {
+        self.0.lanes.lock().iter().for_each(JoinHandle::abort);
+        self.0.rest.cancel();
+    }
 }
 
 fn start_lanes(
@@ -195,3 +202,6 @@ fn start_lanes(
     });
     lanes.unzip()
 }
+
+#[cfg(test)]
+mod tests;
