@@ -1,12 +1,19 @@
 //! The dedicated edge: REST and WebSocket from local state, and the parts of the `bond` command.
 
+pub mod broker;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod cost;
 pub mod logging;
+<<<<<<< HEAD
 pub mod relay;
+=======
+pub mod ready;
+>>>>>>> main
 pub mod server;
 pub mod signal;
 pub mod store;
+mod upgrade;
 pub mod venues;
 pub mod ws;

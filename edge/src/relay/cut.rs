@@ -85,7 +85,7 @@ mod tests {
             (event["truncated"].as_bool(), event["size"].as_u64()),
             (Some(true), Some(text.len() as u64))
         );
-        assert_eq!((event["seq"].as_u64(), event["bids"].as_array().map(Vec::len)), (Some(7), Some(50)));
+        assert_eq!((event["seq"].as_u64(), event["bids"].as_array().map(Vec::len)), (Some(7), Some(100)));
     }
 
     #[test]

@@ -43,6 +43,8 @@ async fn a_deleted_stream_ends_its_connections_after_what_is_left() {
     host.connect(host.to_stream("c")).await;
     host.connect(Connection { control: false, ..host.to_stream("quiet") }).await;
     host.publish(200).await;
+    host.reaches("c", 1).await;
+    host.reaches("quiet", 1).await;
     host.delete_stream().await;
     until(|| host.gateway.is_closed("c") && host.gateway.is_closed("quiet")).await;
     assert_eq!(host.seqs("c").len(), 200);

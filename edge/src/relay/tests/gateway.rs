@@ -43,6 +43,7 @@ pub(super) struct Gateway {
 #[derive(Default)]
 struct State {
     frames: BTreeMap<String, Vec<Frame>>,
+    last: BTreeMap<String, u64>,
     closed: HashSet<String>,
     gone: HashSet<String>,
     asked: Vec<String>,
@@ -74,6 +75,11 @@ impl Gateway {
     /// The frames of one client.
     pub(super) fn frames(&self, connection: &str) -> Vec<Frame> {
         self.state.lock().frames.get(connection).cloned().unwrap_or_default()
+    }
+
+    /// The number of the last event that a client got; 0 before the first.
+    pub(super) fn last_seq(&self, connection: &str) -> u64 {
+        self.state.lock().last.get(connection).copied().unwrap_or_default()
     }
 
     /// All messages of one client, in order.
@@ -128,8 +134,11 @@ impl Gateway {
         if let Some(stop) = messages.iter().find_map(fault) {
             return Some(stop);
         }
+        let last = messages.iter().filter_map(|message| message["seq"].as_u64()).next_back();
         let frame = Frame { at: Instant::now(), messages };
-        self.state.lock().frames.entry(connection.to_owned()).or_default().push(frame);
+        let mut state = self.state.lock();
+        state.last.extend(last.map(|seq| (connection.to_owned(), seq)));
+        state.frames.entry(connection.to_owned()).or_default().push(frame);
         None
     }
 

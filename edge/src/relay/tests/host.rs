@@ -294,7 +294,7 @@ impl Host {
 
     /// Waits until a client has the event of this number.
     pub(super) async fn reaches(&self, name: &str, seq: u64) {
-        until(|| self.seqs(name).last().is_some_and(|last| *last >= seq)).await;
+        until(|| self.gateway.last_seq(name) >= seq).await;
     }
 }
 
