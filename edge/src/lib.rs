@@ -6,11 +6,8 @@ pub mod command;
 pub mod config;
 pub mod cost;
 pub mod logging;
-<<<<<<< HEAD
-pub mod relay;
-=======
 pub mod ready;
->>>>>>> main
+pub mod relay;
 pub mod server;
 pub mod signal;
 pub mod store;

@@ -116,7 +116,7 @@ impl Client {
             let chosen = self.feed.choose(self.asked.control, &mut self.said, bench, moment);
             looked.timer = [looked.timer, chosen.timer].into_iter().flatten().min();
             looked.more = chosen.more && !chosen.is_held;
-            self.leave_part_of_a_batch(&mut bench.picks);
+            looked.more |= self.leave_part_of_a_batch(&mut bench.picks);
             looked.more |= self.park_poison(&mut bench.picks, draft, moment);
             if !bench.picks.is_empty() || !looked.more {
                 break;
@@ -131,14 +131,16 @@ impl Client {
         looked
     }
 
-    /// Where a batch may wait to fill, only whole ones go: the rest begins the next.
-    fn leave_part_of_a_batch(&mut self, picks: &mut Vec<Picked>) {
-        let Some(batch) = self.feed.batch.filter(|batch| !batch.wait.is_zero()) else { return };
+    /// Where a batch may wait to fill, only whole ones go: the rest begins the next. Returns whether there is a rest.
+    fn leave_part_of_a_batch(&mut self, picks: &mut Vec<Picked>) -> bool {
+        let Some(batch) = self.feed.batch.filter(|batch| !batch.wait.is_zero()) else { return false };
         let whole = picks.len() / batch.size * batch.size;
-        if whole > 0 && whole < picks.len() {
+        let has_rest = whole > 0 && whole < picks.len();
+        if has_rest {
             let mut rest = picks.split_off(whole);
             self.feed.put_back(&mut rest);
         }
+        has_rest
     }
 
     /// Passes an event that comes next and cannot be sent to anyone: it holds up nobody, and is told as a gap. "Slow consumer" is the
