@@ -5,7 +5,7 @@ DATA_DIR ?= .bond
 BOND = target/release/bond
 PYTHON ?= python3
 
-.PHONY: up down logs test check lint fmt bench demo build audit
+.PHONY: up down logs test check lint fmt bench demo build audit package
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -42,6 +42,10 @@ audit:
 
 fmt:
 	cargo fmt --all
+
+## What is deployed to AWS, into dist/: the functions' zips for arm64 and the image, each started once.
+package:
+	@scripts/package
 
 ## Benchmarks against peers, in one run each. Needs Go for one of the peers.
 bench:

@@ -30,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Start ingest and the edge in one process.
     Up(UpArgs),
+    /// Start a further edge on the Redis of a `bond up --redis`: REST and WebSocket without ingest.
+    Edge(EdgeArgs),
     /// Say what a sentence means: the JSON that POST /v1/compile answers.
     Compile {
         /// The sentence, such as "BTC price + tweets every 5s".
@@ -72,6 +74,37 @@ pub struct UpArgs {
     /// `binance:perpetual=…` for one market. With any, only the markets named are served.
     #[arg(long = "venue-url", value_name = "NAME=URL")]
     pub venue_urls: Vec<String>,
+    /// Keep log, registry and lease in this Redis, so that several processes serve as one: `redis://`, `rediss://` for TLS,
+    /// `redis-cluster://`. One process ingests, others stand by to take over and serve meanwhile. All need the same BOND_SECRET and the
+    /// same API keys, which each reads in its own data directory.
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// Where and how to serve.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Events per second of each simulated venue.
+    #[arg(long, default_value_t = 50.0)]
+    pub sim_rate: f64,
+    /// The seed of the simulated market.
+    #[arg(long, default_value_t = 1)]
+    pub sim_seed: u64,
+}
+
+/// `bond edge`.
+#[derive(Args, Debug)]
+pub struct EdgeArgs {
+    /// The Redis of the processes that ingest. All need the same BOND_SECRET and the same API keys, which each reads in its own data
+    /// directory.
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: String,
+    /// Where and how to serve.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Where and how to serve.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
     /// The address to listen on. Anything but loopback needs BOND_SECRET and API keys.
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,
@@ -81,15 +114,9 @@ pub struct UpArgs {
     /// The port of the WebSocket interface; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     pub ws_port: u16,
-    /// Where streams and API keys are kept over restarts.
+    /// Where API keys, and without Redis streams too, are kept over restarts.
     #[arg(long, default_value = ".bond")]
     pub data_dir: PathBuf,
-    /// Events per second of each simulated venue.
-    #[arg(long, default_value_t = 50.0)]
-    pub sim_rate: f64,
-    /// The seed of the simulated market.
-    #[arg(long, default_value_t = 1)]
-    pub sim_seed: u64,
     /// Write the URLs to this file once everything is served, for scripts that wait.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,

@@ -123,7 +123,6 @@ impl Settings {
             log_filter: reader.text("BOND_LOG").unwrap_or_else(|| "info".to_owned()),
             log_json: reader.choice("BOND_LOG_FORMAT", ["text", "json"]) == 1,
         };
-        reader.refuse_redis();
         if reader.problems.is_empty() { Ok(settings) } else { Err(ConfigError(reader.problems)) }
     }
 
@@ -215,13 +214,6 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             }
         }
         symbols
-    }
-
-    fn refuse_redis(&mut self) {
-        if self.text("REDIS_URL").is_some() {
-            self.problems
-                .push("REDIS_URL is set, but this version keeps its log in memory only: unset it".to_owned());
-        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod cost;
+pub mod host;
 pub mod logging;
 pub mod ready;
 pub mod relay;

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod book;
 pub mod clock;
 pub mod engine;
+pub mod leader;
 pub mod normalize;
 pub mod report;
 pub mod rest;

@@ -31,7 +31,7 @@ pub struct Broker {
     pub ws: String,
 }
 
-/// A running `bond up`.
+/// A running `bond up` or `bond edge`.
 pub struct Bond {
     process: Process,
     api: Api,
@@ -81,9 +81,25 @@ impl Bond {
     /// # Errors
     /// As [`Bond::up`].
     pub async fn up_in(data_dir: PathBuf, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
-        let mut words = vec!["up", "--rest-port", "0", "--ws-port", "0"];
+        Self::start("up", data_dir, arguments, settings).await
+    }
+
+    /// Starts `bond edge` on this Redis, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Bond::up`].
+    pub async fn edge(redis: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start("edge", fresh_dir("edge")?, &["--redis", redis], settings).await
+    }
+
+    async fn start(
+        command: &str,
+        data_dir: PathBuf,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let dir = data_dir.to_string_lossy().into_owned();
-        words.extend(["--data-dir", dir.as_str()]);
+        let mut words = vec![command, "--rest-port", "0", "--ws-port", "0", "--data-dir", dir.as_str()];
         words.extend(arguments);
         let (process, banner) = Process::start(data_dir.clone(), &words, settings).await?;
         let (api, ws) = (Api::open(url_in(&banner, "http://")?)?, url_in(&banner, "ws://")?);
@@ -109,6 +125,29 @@ impl Bond {
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
         Ok(kib * 1024)
+    }
+
+    /// Waits until it says that it can do all its work: somebody ingests, and log and registry answer.
+    ///
+    /// # Errors
+    /// Where that does not come.
+    pub async fn is_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            match self.api.get("/ready").await? {
+                (200, _) => return Ok(()),
+                (_, answer) if Instant::now() > deadline => bail!("not ready: {answer}\n{}", self.log()),
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Sends it a signal, such as `STOP` or `KILL`.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        self.process.signal(name).await
     }
 
     /// Sends SIGTERM and waits for the end. Returns how long that took and whether the exit code was 0.
@@ -187,10 +226,10 @@ impl Process {
     /// Sends a signal by name, such as `STOP`.
     ///
     /// # Errors
-    /// Where `kill` cannot be run.
+    /// Where it has ended.
     pub async fn signal(&self, name: &str) -> Result<()> {
-        Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await?;
-        Ok(())
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await?;
+        if sent.success() { Ok(()) } else { bail!("process {} cannot be sent {name}", self.pid()) }
     }
 
     /// Ends it as a crash does.

@@ -36,11 +36,19 @@ pub enum Reply {
 }
 
 impl Redis {
-    /// Starts one on a free port, with further arguments such as `--appendonly yes`, and waits until it answers.
+    /// Starts one on a free port that keeps what it was told over a restart, and waits until it answers.
     ///
     /// # Errors
     /// Where there is no `redis-server`, or it does not start.
-    pub async fn start(arguments: &[&str]) -> Result<Self> {
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await
+    }
+
+    /// Starts one on a free port with these arguments, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn start_with(arguments: &[&str]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let dir = fresh_dir("redis")?;
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -60,16 +68,24 @@ impl Redis {
         self.child.id().unwrap_or_default()
     }
 
-    /// Ends it at once, and starts it again on the same port. What it had not written to its disk is lost; with `forget` its disk too.
+    /// Kills it and starts it anew, with its data.
     ///
     /// # Errors
-    /// Where it does not start again.
-    pub async fn restart(&mut self, forget: bool) -> Result<()> {
+    /// As [`Redis::start`].
+    pub async fn restart(&mut self) -> Result<()> {
         self.child.kill().await?;
-        if forget {
-            std::fs::remove_dir_all(&self.dir)?;
-            std::fs::create_dir_all(&self.dir)?;
-        }
+        self.child = spawn(self.port, &self.dir, &self.arguments)?;
+        self.answers().await
+    }
+
+    /// Kills it and starts it anew, without its data.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn restart_empty(&mut self) -> Result<()> {
+        self.child.kill().await?;
+        std::fs::remove_dir_all(&self.dir)?;
+        std::fs::create_dir_all(&self.dir)?;
         self.child = spawn(self.port, &self.dir, &self.arguments)?;
         self.answers().await
     }

@@ -13,9 +13,11 @@ pub mod broker;
 pub mod client;
 pub mod compile;
 pub mod cost;
+pub mod edge;
 pub mod key;
 pub mod listen;
 pub mod normalize;
+mod serve;
 pub mod sim;
 pub mod streams;
 pub mod token;
@@ -92,11 +94,8 @@ fn dispatch(command: Command) -> Outcome {
 
 async fn dispatch_async(command: Command) -> Outcome {
     match command {
-        Command::Up(args) => {
-            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
-            logging::start(&settings)?;
-            up::run(&args, settings).await
-        }
+        Command::Up(args) => up::run(&args, &settings()?).await,
+        Command::Edge(args) => edge::run(&args, &settings()?).await,
         Command::Sim(args) => sim::run(&args).await,
         Command::Listen(args) => listen::run(&args).await,
         Command::Streams(server) => streams::list(&server).await,
@@ -112,6 +111,13 @@ async fn dispatch_async(command: Command) -> Outcome {
         | Command::Cost(_)
         | Command::Token(_) => Ok(()),
     }
+}
+
+/// Reads the settings of a process that serves, and begins to log as they say.
+fn settings() -> Result<Settings, Failure> {
+    let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+    logging::start(&settings)?;
+    Ok(settings)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -17,7 +17,7 @@ use mio::net::TcpStream;
 use super::feed::{Feed, Scope};
 use super::frame;
 use super::inbox::Inbox;
-use super::ring::{Cursor, Joined, Ring};
+use super::ring::{Cursor, Ring};
 
 /// The most slices that one write takes.
 const WRITE_SLICES: usize = 64;
@@ -73,9 +73,9 @@ impl Follow {
     /// Follows `ring`, which counts this follower already, from where `start` says at `now`. A gap is announced with the connection's
     /// first turn.
     pub(crate) fn new(ring: Arc<Ring>, start: Start, now: UnixNanos) -> Self {
-        let place = match ring.join(&start, now) {
-            Some(Joined { cursor, gap: None }) => Place::At(cursor),
-            _ => Place::Waiting(Box::new(start.fixed(now))),
+        let place = match ring.place(start, now) {
+            Ok(cursor) => Place::At(cursor),
+            Err(start) => Place::Waiting(Box::new(start)),
         };
         Self { ring, place }
     }

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::header::UPGRADE;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bond_api::admission::{Credentials, Grant, Refusal};
@@ -15,16 +18,36 @@ use bond_core::message::MessageError;
 use bond_core::position::{Position, Start};
 use bond_core::topic::{StreamId, Topic};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
 
 use super::connection::{Follow, Newcomer, Purpose};
 use super::mailbox::Note;
 use super::shared::Shared;
-use crate::upgrade::{Upgrade, take_socket};
+use crate::upgrade::{Upgrade, has_token, take_socket};
+
+/// How long a client waits until it is known where its stream stands.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The path of the forms that have all in the query, as API Gateway wants it.
+const BY_QUERY: &str = "/ws";
+
+/// Lets `/` do as [`BY_QUERY`] where a WebSocket is asked for, so that one URL works on every edge. For the outside of a router: within, the
+/// request has its route already.
+pub(crate) async fn root_by_query(mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/" && has_token(request.headers(), &UPGRADE, "websocket") {
+        let query = request.uri().query().unwrap_or_default();
+        if let Ok(uri) = format!("{BY_QUERY}?{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
+}
 
 /// The WebSocket paths.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/ws/{stream_id}", get(stream))
+        .route(BY_QUERY, get(by_query))
         .route("/stream", get(feed))
         .route("/raw", get(raw))
         .with_state(shared)
@@ -32,24 +55,38 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 type Pairs = Query<Vec<(String, String)>>;
 
+async fn by_query(State(shared): State<Arc<Shared>>, Query(pairs): Pairs, request: Request) -> Response {
+    let parameters = Parameters::new(pairs);
+    match (parameters.get("stream").map(str::to_owned), parameters.get("mode")) {
+        (Some(id), _) => open_stream(shared, &id, parameters, request).await,
+        (None, Some("feed")) => open_feed(shared, parameters, request, false).await,
+        _ => (StatusCode::NOT_FOUND, "name a stream with ?stream= or ask for ?mode=feed\n").into_response(),
+    }
+}
+
 async fn stream(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     Query(pairs): Pairs,
     request: Request,
 ) -> Response {
-    let parameters = Parameters::new(pairs);
+    open_stream(shared, &id, Parameters::new(pairs), request).await
+}
+
+async fn open_stream(shared: Arc<Shared>, id: &str, parameters: Parameters, request: Request) -> Response {
     let upgrade = match Upgrade::of(&request) {
         Ok(upgrade) => upgrade,
         Err(unfit) => return unfit.into_response(),
     };
-    let admitted = admit_stream(&shared, &id, &parameters, request.headers()).await;
+    let admitted = admit_stream(&shared, id, &parameters, request.headers()).await;
     let (start, errors) = parameters.start();
     let resumes = matches!(start, Start::After(Position { .. }));
     let plan = match admitted {
         Ok((id, grant)) => {
             // Before the client is answered, so that whatever is appended after that reaches it.
             let ring = shared.hub.follow(&Topic::Stream(id.clone()));
+            // A log that does not answer holds up no client for long; it begins by our clock then.
+            let _ = timeout(LOOK, ring.begun()).await;
             let follow = Follow::new(ring, start, shared.clock.now());
             Plan { purpose: Purpose::Stream { id, follow }, errors, grant }
         }

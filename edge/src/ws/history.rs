@@ -145,6 +145,14 @@ impl History {
         self.epoch = Some(epoch);
     }
 
+    /// The log's head when the ring began, while the ring does not hold it yet.
+    pub(crate) const fn filling(&self) -> Option<&Position> {
+        match &self.phase {
+            Phase::Filling(head) => Some(head),
+            Phase::Unknown | Phase::Ready => None,
+        }
+    }
+
     /// The topic has ended. Its followers may still take what is here; whoever joins from here on gets nothing of it.
     pub(crate) fn end(&mut self) {
         self.generation += 1;
@@ -152,8 +160,11 @@ impl History {
         self.has_ended = true;
     }
 
-    /// Takes a run. What is there already (tails deliver at least once) is left out.
+    /// Takes a run. What is there already (tails deliver at least once) is left out, and what still comes of an epoch that has ended.
     pub(crate) fn append(&mut self, run: &Run, arrival: &mut u64) {
+        if self.has_ended && self.epoch.as_ref() == Some(&run.epoch) {
+            return;
+        }
         let mut block = Vec::with_capacity(run.items.len() * 256);
         self.continue_from(run, arrival, &mut block);
         for item in &run.items {

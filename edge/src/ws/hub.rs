@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bond_core::log::{EventLog, LogError, News, Tail};
+use bond_core::position::Position;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::mailbox::{Mailbox, Note};
 use super::ring::{Retention, Ring};
@@ -22,6 +25,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
 /// How long to wait after the log failed.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How long one look at where a topic's log stands may take; it is taken again.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What the hub works with.
 pub(crate) struct Sources {
@@ -76,8 +82,12 @@ impl Hub {
         self.running.read().iter().filter(|topic| wanted(topic)).cloned().collect()
     }
 
-    /// Tells all workers that a stream is no more.
+    /// Tells all workers that a stream is no more. What its log still gets before ingest knows is for nobody: the stream may be created
+    /// again meanwhile.
     pub(crate) fn end_stream(&self, id: &StreamId) {
+        if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
+            ring.end();
+        }
         self.broadcast(|| Note::StreamEnded(id.clone()));
     }
 
@@ -118,17 +128,57 @@ impl Hub {
 
 /// Fills the rings until `stop`.
 pub(crate) async fn fill(hub: Arc<Hub>, stop: CancellationToken) {
-    let mut filler = Filler { tail: hub.sources.log.tail(), hub, arrival: 0 };
+    let tail = hub.sources.log.tail();
+    let mut filler =
+        Filler { tail, hub, arrival: 0, looks: JoinSet::new(), checks: JoinSet::new(), rests_until: None };
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     let hub = Arc::clone(&filler.hub);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = hub.has_asked.notified() => filler.begin_asked().await,
-            news = filler.tail.next() => filler.take(news).await,
-            _ = housekeeping.tick() => filler.keep_house().await,
+            () = hub.has_asked.notified() => filler.look_at_asked(),
+            Some(looked) = filler.looks.join_next() => filler.begin(looked),
+            Some(_) = filler.checks.join_next() => {}
+            news = next(&mut *filler.tail, filler.rests_until) => filler.take(news),
+            _ = housekeeping.tick() => filler.keep_house(),
         }
     }
+}
+
+async fn next(tail: &mut dyn Tail, not_before: Option<Instant>) -> Result<News, LogError> {
+    if let Some(time) = not_before {
+        sleep_until(time).await;
+    }
+    tail.next().await
+}
+
+/// Where a topic's log stood when it was looked at.
+struct Look {
+    ring: Arc<Ring>,
+    head: Option<Position>,
+    /// Whether there is anything before the head.
+    kept: bool,
+}
+
+/// Looks until the log answers, or nobody follows the topic any more.
+async fn look(log: Arc<dyn EventLog>, ring: Arc<Ring>) -> Look {
+    loop {
+        if ring.is_idle() {
+            return Look { ring, head: None, kept: false };
+        }
+        match timeout(LOOK, look_once(&*log, &ring.topic)).await {
+            Ok(Ok((head, kept))) => return Look { ring, head, kept },
+            Ok(Err(error)) => warn!(topic = %ring.name, %error, "cannot read the log yet"),
+            Err(_) => warn!(topic = %ring.name, "the log does not answer yet"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn look_once(log: &dyn EventLog, topic: &Topic) -> Result<(Option<Position>, bool), LogError> {
+    let head = log.head(topic).await?;
+    let run = log.read(topic, None, 1).await?;
+    Ok((head, run.is_some_and(|run| !run.items.is_empty())))
 }
 
 struct Filler {
@@ -136,50 +186,46 @@ struct Filler {
     tail: Box<dyn Tail>,
     /// Numbers all items in the order of their arrival.
     arrival: u64,
+    /// Looks at topics that were asked for: beside the tail, so that one that takes long holds up no other topic.
+    looks: JoinSet<Look>,
+    /// Checks of the registry under way.
+    checks: JoinSet<()>,
+    /// When the tail is read again after it failed.
+    rests_until: Option<Instant>,
 }
 
 impl Filler {
-    /// Begins what was asked for. What is asked for meanwhile has its own notice; only a failure is a reason to wait.
-    async fn begin_asked(&mut self) {
-        let asked = std::mem::take(&mut *self.hub.asked.lock());
-        let mut has_failed = false;
-        for ring in asked {
-            if let Err(error) = self.begin(&ring).await {
-                warn!(topic = %ring.name, %error, "cannot read the log yet");
-                self.hub.asked.lock().push(ring);
-                has_failed = true;
-            }
-        }
-        if has_failed {
-            tokio::time::sleep(RETRY).await;
-            self.hub.has_asked.notify_one();
+    fn look_at_asked(&mut self) {
+        for ring in std::mem::take(&mut *self.hub.asked.lock()) {
+            self.looks.spawn(look(Arc::clone(&self.hub.sources.log), ring));
         }
     }
 
-    async fn begin(&mut self, ring: &Arc<Ring>) -> Result<(), LogError> {
-        if self.let_go(ring) {
-            return Ok(());
+    fn begin(&mut self, looked: Result<Look, JoinError>) {
+        let Look { ring, head, kept } = match looked {
+            Ok(look) => look,
+            Err(error) => return error!(%error, "a look at the log failed"),
+        };
+        if self.let_go(&ring) {
+            return;
         }
-        let log = &self.hub.sources.log;
-        let head = log.head(&ring.topic).await?;
-        let kept = log.read(&ring.topic, None, 1).await?.is_some_and(|run| !run.items.is_empty());
         ring.begin(head, kept);
         self.tail.follow(ring.topic.clone(), None);
-        self.hub.wake(self.hub.tell(ring));
-        Ok(())
+        self.hub.wake(self.hub.tell(&ring));
     }
 
-    async fn take(&mut self, news: Result<News, LogError>) {
+    fn take(&mut self, news: Result<News, LogError>) {
+        self.rests_until = None;
         match news {
-            Ok(news) => self.spread(news).await,
+            Ok(news) => self.spread(news),
             Err(error) => {
                 warn!(%error, "the log's tail failed");
-                tokio::time::sleep(RETRY).await;
+                self.rests_until = Some(Instant::now() + RETRY);
             }
         }
     }
 
-    async fn spread(&mut self, news: News) {
+    fn spread(&mut self, news: News) {
         // Before the runs, which may be of the epoch that came after.
         for topic in &news.ended {
             if let Some(ring) = self.hub.rings.lock().get(topic) {
@@ -196,10 +242,10 @@ impl Filler {
             }
         }
         self.hub.wake(workers);
-        for topic in news.ended {
-            self.hub.running.write().remove(&topic);
-            self.hub.check_stream(&topic).await;
+        for topic in &news.ended {
+            self.hub.running.write().remove(topic);
         }
+        self.check_streams(news.ended);
         for topic in news.began {
             self.hub.running.write().insert(topic.clone());
             if !matches!(topic, Topic::Stream(_)) {
@@ -208,22 +254,38 @@ impl Filler {
         }
     }
 
-    async fn keep_house(&mut self) {
+    fn keep_house(&mut self) {
         let now = self.hub.sources.clock.now();
-        let rings: Vec<Arc<Ring>> = self.hub.rings.lock().values().cloned().collect();
-        for ring in rings {
-            ring.trim(now);
-            if !self.let_go(&ring) && !self.hub.running.read().contains(&ring.topic) {
-                self.hub.check_stream(&ring.topic).await;
-            }
+        let mut rings: Vec<Arc<Ring>> = self.hub.rings.lock().values().cloned().collect();
+        rings.iter().for_each(|ring| ring.trim(now));
+        rings.retain(|ring| !self.let_go(ring));
+        // Checks of a registry that does not answer must not pile up.
+        if self.checks.is_empty() {
+            let running = self.hub.running.read().clone();
+            rings.retain(|ring| !running.contains(&ring.topic));
+            self.check_streams(rings.iter().map(|ring| ring.topic.clone()).collect());
         }
+    }
+
+    /// Has it checked which streams the registry knows no more, beside the tail.
+    fn check_streams(&mut self, topics: Vec<Topic>) {
+        if topics.is_empty() {
+            return;
+        }
+        let hub = Arc::clone(&self.hub);
+        self.checks.spawn(async move {
+            for topic in &topics {
+                hub.check_stream(topic).await;
+            }
+        });
     }
 
     /// Stops following a topic that nobody follows any more. Returns whether that was so.
     fn let_go(&mut self, ring: &Ring) -> bool {
         let mut rings = self.hub.rings.lock();
         let is_idle = ring.is_idle();
-        if is_idle {
+        // A ring that was let go before may have a successor of the same topic.
+        if is_idle && rings.get(&ring.topic).is_some_and(|current| current.id == ring.id) {
             rings.remove(&ring.topic);
             self.tail.unfollow(&ring.topic);
         }

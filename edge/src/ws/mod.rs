@@ -42,6 +42,7 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use handshake::root_by_query;
 pub use shared::Limits;
 
 use hub::{Hub, Sources};
@@ -145,7 +146,7 @@ impl Fanout {
         Ok(Self(Arc::new(Inner { shared, stop, threads })))
     }
 
-    /// The WebSocket paths: `/ws/{stream_id}`, `/stream` and `/raw`. They work under [`crate::server::serve`] alone, which leaves
+    /// The WebSocket paths: `/ws/{stream_id}`, `/stream`, `/raw`, and `/ws` with all in its query (`?stream=` or `?mode=feed`). They work under [`crate::server::serve`] alone, which leaves
     /// the TCP socket to be taken over.
     pub fn router(&self) -> Router {
         handshake::router(Arc::clone(&self.0.shared))

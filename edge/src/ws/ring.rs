@@ -9,6 +9,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::history::History;
 
@@ -113,6 +114,7 @@ pub(crate) struct Ring {
     /// The workers that were told of news and have not looked yet.
     told: AtomicU64,
     followers: AtomicUsize,
+    begun: watch::Sender<bool>,
 }
 
 impl Ring {
@@ -127,12 +129,34 @@ impl Ring {
             interested: AtomicU64::new(0),
             told: AtomicU64::new(0),
             followers: AtomicUsize::new(0),
+            begun: watch::Sender::new(false),
         }
     }
 
     /// Says what the log holds as the ring begins to follow it: its head, and whether anything before that is kept.
     pub(crate) fn begin(&self, head: Option<Position>, kept: bool) {
         self.history.write().begin(head, kept);
+        self.begun.send_replace(true);
+    }
+
+    /// Waits until it is known what the log holds.
+    pub(crate) async fn begun(&self) {
+        // The sender lives as long as the ring.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+    }
+
+    /// The place that `start`, said at `now`, means: a cursor, or where there is none yet or something to announce first, a start to be
+    /// looked up later.
+    pub(crate) fn place(&self, start: Start, now: UnixNanos) -> Result<Cursor, Start> {
+        let history = self.history.read();
+        match history.join(&start, now) {
+            Some(Joined { cursor, gap: None }) => Ok(cursor),
+            _ => Err(match (&start, history.filling()) {
+                // The log's own number, since its times are by the clock of another host.
+                (Start::Live, Some(head)) => Start::After(head.clone()),
+                _ => start.fixed(now),
+            }),
+        }
     }
 
     /// Takes what the log's tail delivered. `arrival` numbers items over all topics.
@@ -238,12 +262,35 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use bond_core::log::{Entry, Item, Record};
+
     use super::*;
+
+    fn ring() -> Ring {
+        let topic = "trades.okx.BTC-USDT".parse().expect("topic");
+        Ring::new(1, topic, Retention { window: Duration::from_secs(60), bytes: 1 << 20 })
+    }
+
+    #[test]
+    fn who_joins_live_while_the_ring_is_filled_begins_at_the_logs_head_whatever_the_writers_clock_says() {
+        let (ring, epoch, now) = (ring(), Epoch::new("e").expect("epoch"), UnixNanos::from_secs(1000));
+        ring.begin(Some(Position { epoch: epoch.clone(), seq: 2 }), true);
+        let start = ring.place(Start::Live, now).expect_err("not filled yet");
+        let at = now.minus(Duration::from_secs(5));
+        let event = |seq| {
+            let body = Bytes::from_static(b"\"a\":1");
+            let record = Record { kind: EventKind::Trade, ts: at, order: at, body, changes: None };
+            Item::Event(Entry { seq, at, record })
+        };
+        let items = (1..=3).map(event).collect();
+        ring.append(&Run { epoch, gap: None, items }, now, &mut 0);
+        let joined = ring.join(&start, now).expect("filled");
+        assert_eq!((joined.cursor.seq, joined.gap), (2, None));
+    }
 
     #[test]
     fn a_worker_is_told_once_until_it_looks_and_again_after_it_was_away() {
-        let topic = "trades.okx.BTC-USDT".parse().expect("topic");
-        let ring = Ring::new(1, topic, Retention { window: Duration::from_secs(1), bytes: 1 });
+        let ring = ring();
         ring.interest(3, true);
         assert_eq!([ring.tell(), ring.tell()], [1 << 3, 0]);
         ring.look(3);

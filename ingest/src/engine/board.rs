@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::health::Health;
 use super::losses::Range;
-use super::outbox::{Outbox, Status};
+use super::outbox::{Holds, Outbox, Status};
 
 /// What each topic was last told of each source.
 #[derive(Debug, Default)]
@@ -39,15 +39,18 @@ impl Told {
 }
 
 fn status(venue: Venue, health: &Health) -> Status {
-    let lasts = !matches!(health.state, SourceState::Connecting | SourceState::Connected);
-    Status { source: venue.name(), body: body(&fields(venue, health)), lasts }
+    let holds = match health.state {
+        SourceState::Connecting | SourceState::Connected => Holds::NoMore,
+        _ => Holds::On,
+    };
+    Status { source: venue.name(), body: body(&fields(venue, health)), holds }
 }
 
 /// The status that says which of the venue's own numbers never came.
 pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Status {
     let mut fields = fields(venue, health);
     fields["lost"] = json!({ "from": lost.from, "to": lost.to });
-    Status { source: venue.name(), body: body(&fields), lasts: false }
+    Status { source: venue.name(), body: body(&fields), holds: Holds::Once }
 }
 
 fn fields(venue: Venue, health: &Health) -> Value {

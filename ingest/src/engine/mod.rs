@@ -1,5 +1,6 @@
 //! The engine: the single writer. It keeps what runs in line with what is wanted, and turns reports into appends to the log.
 
+mod appender;
 mod board;
 mod depth;
 mod health;
@@ -12,6 +13,7 @@ mod plan;
 mod run;
 mod sockets;
 mod streams;
+mod takeover;
 mod wants;
 
 use std::collections::BTreeSet;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bond_core::control::{Command, Control, ControlError};
+use bond_core::control::{Command, Commands, Control, ControlError};
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::log::{EventLog, LogError};
 use bond_core::meter::Meters;
@@ -28,6 +30,7 @@ use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -35,6 +38,9 @@ use crate::session::{Network, Timing};
 
 /// Commands that may wait for the engine; an edge that finds the queue full is told so.
 const COMMANDS: usize = 1024;
+
+/// How long to wait before commands that could not be read are asked for again.
+const COMMANDS_RETRY: Duration = Duration::from_millis(500);
 
 /// One market of one venue, and where it is reached.
 #[derive(Clone, Debug)]
@@ -88,14 +94,14 @@ pub struct Ports {
 /// A running engine.
 #[derive(Debug)]
 pub struct EngineHandle {
-    control: Arc<Commands>,
+    control: Arc<Inbox>,
     task: JoinHandle<Result<(), LogError>>,
 }
 
 impl EngineHandle {
     /// The way of commands to it.
     pub fn control(&self) -> Arc<dyn Control> {
-        Arc::<Commands>::clone(&self.control)
+        Arc::<Inbox>::clone(&self.control)
     }
 
     /// Waits for its end.
@@ -107,7 +113,7 @@ impl EngineHandle {
     }
 }
 
-/// Takes the log's lease and starts. The engine runs until `cancel`.
+/// Becomes the log's writer and starts: goes on where an earlier writer left off. The engine runs until `cancel`.
 ///
 /// # Errors
 /// [`LogError`] where the log cannot be had.
@@ -121,16 +127,35 @@ pub async fn start(
     let fence = ports.log.acquire().await?;
     let engine = run::Engine::new(&config, ports, &network, fence, cancel);
     let task = tokio::spawn(engine.run(commands));
-    Ok(EngineHandle { control: Arc::new(Commands(sender)), task })
+    Ok(EngineHandle { control: Arc::new(Inbox(sender)), task })
 }
 
 /// Commands within one process.
 #[derive(Debug)]
-struct Commands(mpsc::Sender<Command>);
+struct Inbox(mpsc::Sender<Command>);
 
 #[async_trait]
-impl Control for Commands {
+impl Control for Inbox {
     async fn send(&self, command: Command) -> Result<(), ControlError> {
         self.0.send(command).await.map_err(|_| ControlError("the engine has stopped".to_owned()))
+    }
+}
+
+/// Brings an engine what edges in other processes send, until the engine has stopped.
+pub async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>) {
+    loop {
+        match commands.next().await {
+            Ok(batch) => {
+                for command in batch {
+                    if engine.send(command).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "commands cannot be read; wants are reconciled without them");
+                sleep(COMMANDS_RETRY).await;
+            }
+        }
     }
 }

@@ -1,16 +1,27 @@
-//! Records on their way into the log: gathered while a batch of reports is worked through, then appended topic by topic.
+//! Records on their way into the log: gathered while the log takes what came before them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use bond_core::log::{EventLog, Fence, LogError, Record};
+use bond_core::log::Record;
 use bond_core::topic::Topic;
 use bytes::Bytes;
+use metrics::counter;
 
-/// What is to be appended to one topic, in order.
-#[derive(Debug)]
-enum Pending {
+/// The most bytes that wait for the log. Above it, the topic that holds most gives up its oldest half.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What a record takes besides its text.
+const RECORD_BYTES: usize = size_of::<Record>();
+
+/// What is to be done with one topic, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Events to append.
     Records(Vec<Record>),
+    /// A status to keep.
     Status(Status),
+    /// The end of the topic.
+    End,
 }
 
 /// A status on its way into a topic.
@@ -20,25 +31,49 @@ pub(super) struct Status {
     pub(super) source: &'static str,
     /// Its fields, without their braces.
     pub(super) body: Bytes,
-    /// Whether it still holds when the topic begins, so that it has to be told then.
-    pub(super) lasts: bool,
+    /// What it means for those who join later.
+    pub(super) holds: Holds,
 }
 
-/// Appends waiting for [`Outbox::flush`]. Bounded by the batch that fills it.
-#[derive(Debug, Default)]
+/// Whether a status still holds when its topic begins anew, so that it has to be told then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Until its source says something else.
+    On,
+    /// It ends what held before; how it is now, goes without saying.
+    NoMore,
+    /// It tells of a moment.
+    Once,
+}
+
+/// What is to be done with each topic.
+pub(super) type Batch = HashMap<Topic, Vec<Pending>>;
+
+/// What waits for the log. Bounded: a log that is away for long costs the oldest events of the busiest topics, and these topics say so.
+#[derive(Debug)]
 pub(super) struct Outbox {
-    topics: HashMap<Topic, Vec<Pending>>,
-    /// What is to be told of each source once a topic has begun: a log keeps no status before its first event.
-    early: HashMap<Topic, BTreeMap<&'static str, Bytes>>,
+    topics: Batch,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { topics: Batch::new(), bytes: 0, most_bytes: MOST_BYTES }
+    }
 }
 
 impl Outbox {
     /// Adds an event to `topic`.
     pub(super) fn event(&mut self, topic: &Topic, record: Record) {
+        self.bytes += size(&record);
         let pending = self.of(topic);
         match pending.last_mut() {
             Some(Pending::Records(records)) => records.push(record),
             _ => pending.push(Pending::Records(vec![record])),
+        }
+        if self.bytes > self.most_bytes {
+            self.give_way();
         }
     }
 
@@ -47,10 +82,16 @@ impl Outbox {
         self.of(topic).push(Pending::Status(status));
     }
 
-    /// Drops what waits for a topic that has ended.
-    pub(super) fn forget(&mut self, topic: &Topic) {
-        self.topics.remove(topic);
-        self.early.remove(topic);
+    /// Ends `topic`, in place of what waits for it.
+    pub(super) fn end(&mut self, topic: &Topic) {
+        let dropped = std::mem::replace(self.of(topic), vec![Pending::End]);
+        self.bytes -= dropped.iter().map(Pending::bytes).sum::<usize>();
+    }
+
+    /// Hands everything over.
+    pub(super) fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        std::mem::take(&mut self.topics)
     }
 
     fn of(&mut self, topic: &Topic) -> &mut Vec<Pending> {
@@ -60,88 +101,101 @@ impl Outbox {
         self.topics.entry(topic.clone()).or_default()
     }
 
-    /// Appends everything. On an error what is not appended yet is lost: its caller says so.
-    pub(super) async fn flush(&mut self, log: &dyn EventLog, fence: Fence) -> Result<(), LogError> {
-        for (topic, pending) in self.topics.drain() {
-            for item in pending {
-                match item {
-                    Pending::Records(records) => {
-                        log.append(fence, &topic, records).await?;
-                        for body in self.early.remove(&topic).into_iter().flat_map(BTreeMap::into_values) {
-                            log.keep(fence, &topic, body).await?;
-                        }
-                    }
-                    Pending::Status(status) => {
-                        if log.keep(fence, &topic, status.body.clone()).await?.is_none() {
-                            put_by(self.early.entry(topic.clone()).or_default(), status);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
+    /// Drops the oldest half of the topic that holds most. Its clients see contiguous numbers, which the log gives; what is missing is
+    /// told in its place.
+    fn give_way(&mut self) {
+        let bytes = |pending: &Vec<Pending>| pending.iter().map(Pending::bytes).sum::<usize>();
+        let Some((topic, pending)) = self.topics.iter_mut().max_by_key(|(_, pending)| bytes(pending)) else {
+            return;
+        };
+        let (count, freed) = drop_oldest_half(pending, bytes);
+        self.bytes -= freed;
+        counter!("bond_ingest_dropped_events_total").increment(count);
+        tracing::error!(%topic, count, "events dropped: the event log is away for too long");
     }
 }
 
-/// Puts a status by until its topic begins, in the place of what its source said before.
-fn put_by(early: &mut BTreeMap<&'static str, Bytes>, status: Status) {
-    if status.lasts {
-        early.insert(status.source, status.body);
-    } else {
-        early.remove(status.source);
+/// Returns how many records were dropped, and their size.
+fn drop_oldest_half(pending: &mut Vec<Pending>, bytes: impl Fn(&Vec<Pending>) -> usize) -> (u64, usize) {
+    let before = bytes(pending);
+    let (mut count, mut left) = (0, before / 2);
+    for item in pending.iter_mut() {
+        if let Pending::Records(records) = item {
+            let fits = |record: &&Record| left.checked_sub(size(record)).map(|rest| left = rest).is_some();
+            let dropped = records.iter().take_while(fits).count().max(usize::from(count == 0));
+            records.drain(..dropped);
+            count += dropped as u64;
+        }
+        if left == 0 {
+            break;
+        }
     }
+    pending.retain(|item| !matches!(item, Pending::Records(records) if records.is_empty()));
+    let first_event = pending.iter().position(|item| matches!(item, Pending::Records(_)));
+    let freed = before - bytes(pending);
+    pending.insert(first_event.unwrap_or(pending.len()), Pending::Status(dropped_status(count)));
+    (count, freed)
+}
+
+/// By the time a client reads it, the log works again.
+fn dropped_status(count: u64) -> Status {
+    let body = format!(
+        r#""source":"ingest","state":"connected","reason":"{count} events were dropped while the event log was away""#
+    );
+    Status { source: "ingest", body: body.into(), holds: Holds::Once }
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Records(records) => records.iter().map(size).sum(),
+            Self::Status(_) | Self::End => 0,
+        }
+    }
+}
+
+fn size(record: &Record) -> usize {
+    RECORD_BYTES + record.body.len() + record.changes.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use bond_core::log::{EventKind, Item};
-    use bond_core::memory::{MemoryLog, Retention};
-    use bond_core::time::{ManualClock, UnixNanos};
+    use bond_core::log::EventKind;
+    use bond_core::time::UnixNanos;
 
     use super::*;
 
-    fn said(source: &'static str, state: &str, lasts: bool) -> Status {
-        Status { source, body: Bytes::from(format!(r#""source":"{source}","state":"{state}""#)), lasts }
+    fn record(number: i64) -> Record {
+        let ts = UnixNanos::from_secs(number);
+        Record { kind: EventKind::Tweet, ts, order: ts, body: Bytes::from_static(b"\"a\":1"), changes: None }
     }
 
-    fn tweet() -> Record {
-        let ts = UnixNanos::EPOCH;
-        let body = Bytes::from_static(br#""text":"a""#);
-        Record { kind: EventKind::Tweet, ts, order: ts, body, changes: None }
+    fn topic(name: &str) -> Topic {
+        name.parse().expect("topic")
     }
 
-    #[tokio::test]
-    async fn what_still_holds_of_each_source_is_told_after_a_topics_first_event() {
-        let retention =
-            Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 20 };
-        let log = MemoryLog::new(retention, Arc::new(ManualClock::new(UnixNanos::EPOCH)), 1);
-        let fence = log.acquire().await.expect("fence");
-        let topic: Topic = "trades.okx.BTC-USDT".parse().expect("topic");
-        let mut outbox = Outbox::default();
-        for status in [
-            said("okx", "reconnecting", true),
-            said("okx", "unavailable", true),
-            said("bybit", "failed", true),
-            said("bybit", "connected", false),
-        ] {
-            outbox.status(&topic, status);
-        }
-        outbox.flush(&log, fence).await.expect("flush");
-        outbox.event(&topic, tweet());
-        outbox.event(&topic, tweet());
-        outbox.flush(&log, fence).await.expect("flush");
-        let run = log.read(&topic, None, 10).await.expect("read").expect("history");
-        let statuses: Vec<_> = run
-            .items
-            .iter()
-            .filter_map(|item| match item {
-                Item::Status(kept) => Some(kept.body.clone()),
-                Item::Event(_) => None,
-            })
-            .collect();
-        assert_eq!(statuses, [said("okx", "unavailable", true).body]);
+    #[test]
+    fn a_full_outbox_drops_the_oldest_of_the_largest_topic_and_says_so_in_their_place() {
+        let mut outbox = Outbox { most_bytes: 10 * size(&record(0)), ..Outbox::default() };
+        let (busy, calm) = (topic("trades.okx.BTC-USDT"), topic("trades.okx.ETH-USDT"));
+        (1..=2).for_each(|number| outbox.event(&calm, record(number)));
+        (1..=9).for_each(|number| outbox.event(&busy, record(number)));
+        let mut batch = outbox.take();
+        assert_eq!(batch.remove(&calm), Some(vec![Pending::Records(vec![record(1), record(2)])]));
+        let busy = batch.remove(&busy).expect("busy topic");
+        let [Pending::Status(told), Pending::Records(kept)] = &busy[..] else { panic!("{busy:?}") };
+        assert!(std::str::from_utf8(&told.body).is_ok_and(|body| body.contains("4 events were dropped")));
+        assert_eq!(
+            kept.iter().map(|record| record.ts.as_nanos() / 1_000_000_000).collect::<Vec<_>>(),
+            [5, 6, 7, 8, 9]
+        );
+    }
+
+    #[test]
+    fn one_event_larger_than_the_bound_is_dropped_and_told() {
+        let mut outbox = Outbox { most_bytes: 1, ..Outbox::default() };
+        outbox.event(&topic("trades.okx.BTC-USDT"), record(1));
+        assert_eq!(outbox.bytes, 0);
+        assert!(matches!(outbox.take().into_values().next().as_deref(), Some([Pending::Status(_)])));
     }
 }

@@ -1,6 +1,6 @@
 //! The engine's loop: reports in, appends out, and what runs kept in line with what is wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::appender::Appender;
 use super::board::{Showing, Told};
 use super::health::Sources;
 use super::instruments::{Instruments, Taker};
@@ -23,6 +24,7 @@ use super::outbox::Outbox;
 use super::plan::StreamPlan;
 use super::sockets::Sockets;
 use super::streams::StreamRun;
+use super::takeover::{self, Inheritance, Legacies, Legacy};
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
@@ -38,10 +40,15 @@ const BATCH: usize = 256;
 /// How often wants are looked at without being told.
 const RECONCILE: Duration = Duration::from_secs(2);
 
+/// How long the log may take for the last events when the engine ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The single writer and all that it keeps.
 pub(super) struct Engine {
     pub(super) ports: Ports,
-    pub(super) fence: Fence,
+    appender: Appender,
+    /// Whether what an earlier writer left in the log has been looked at.
+    has_taken_over: bool,
     pub(super) cancel: CancellationToken,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) scope: Scope,
@@ -79,8 +86,9 @@ impl Engine {
         let sockets = Sockets::new(config, network, &sender, &ports, &cancel);
         let markets = Markets::open(config, network, &sender, &ports, &cancel);
         Self {
+            appender: Appender::new(Arc::clone(&ports.log), fence),
+            has_taken_over: false,
             ports,
-            fence,
             cancel,
             reports,
             scope,
@@ -109,22 +117,27 @@ impl Engine {
             let idle = self.until_next_window();
             tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(command) = commands.recv() => self.command(command).await?,
+                Some(command) = commands.recv() => self.command(command).await,
                 _ = reconcile.tick() => {
                     self.tell_losses();
-                    self.reconcile().await?;
+                    self.reconcile().await;
                 }
                 _ = self.reports.recv_many(&mut batch, BATCH) => self.take_all(&mut batch),
+                written = self.appender.done(), if self.appender.is_busy() => written?,
                 () = sleep(idle) => {}
             }
             self.close_windows();
-            self.flush().await?;
+            self.appender.take(&mut self.outbox)?;
         }
         self.stop().await;
         Ok(())
     }
 
-    async fn stop(self) {
+    /// Lets the log take what it has in hand, and ends all sources.
+    async fn stop(mut self) {
+        if self.appender.is_busy() && timeout(FAREWELL, self.appender.done()).await.is_err() {
+            tracing::warn!("the log did not take the last events in time");
+        }
         drop(self.reports);
         self.markets.stopped().await;
         self.social.stopped().await;
@@ -145,83 +158,91 @@ impl Engine {
         self.streams.iter_mut().for_each(|stream| stream.close_due(now, &mut self.outbox));
     }
 
-    /// Appends what has gathered. A log that cannot be reached loses these events, and says so.
-    async fn flush(&mut self) -> Result<(), LogError> {
-        match self.outbox.flush(self.ports.log.as_ref(), self.fence).await {
-            Err(LogError::Unavailable(reason)) => {
-                tracing::error!(%reason, "the event log did not take what was to be appended");
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
-    async fn command(&mut self, command: Command) -> Result<(), LogError> {
+    async fn command(&mut self, command: Command) {
         match command {
             Command::StreamsChanged => return self.reconcile().await,
             Command::Feed { connection, filter, until } => {
                 if !self.wants.lease(connection, filter, until) {
-                    return Ok(());
+                    return;
                 }
             }
             Command::FeedGone { connection } => self.wants.release(&connection),
             // For the relay, which tells the engine of what its feeds want.
-            Command::Connected(_) | Command::Disconnected { .. } => return Ok(()),
+            Command::Connected(_) | Command::Disconnected { .. } => return,
         }
-        self.converge().await
+        self.converge();
     }
 
     /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
-    async fn reconcile(&mut self) -> Result<(), LogError> {
+    async fn reconcile(&mut self) {
         match self.ports.store.desired(self.now()).await {
-            Ok(desired) => self.settle_streams(desired).await?,
+            Ok(desired) => self.settle_streams(desired).await,
             Err(error) => tracing::warn!(%error, "streams stay as they are"),
         }
-        self.converge().await
+        self.converge();
     }
 
-    async fn settle_streams(&mut self, desired: Vec<DesiredStream>) -> Result<(), LogError> {
+    async fn settle_streams(&mut self, desired: Vec<DesiredStream>) {
         let wanted = desired.iter().map(|stream| (stream.id.clone(), stream.created_at)).collect();
+        let Some(mut legacy) = self.take_over(&wanted).await else { return };
         for id in self.wants.retain_streams(&wanted) {
-            self.end_stream(&id).await?;
+            self.end_stream(&id);
         }
         let unknown: Vec<_> =
             desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
-        unknown.into_iter().for_each(|stream| self.begin_stream(&stream));
-        Ok(())
+        for stream in &unknown {
+            self.begin_stream(stream, &legacy.remove(&stream.id).unwrap_or_default());
+        }
     }
 
-    fn begin_stream(&mut self, stream: &DesiredStream) {
+    /// At first, looks at what an earlier writer left in the log. `None` while the log cannot be read: no stream begins before, or its
+    /// windows would come twice or be missing.
+    async fn take_over(&mut self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Option<Legacies> {
+        if self.has_taken_over {
+            return Some(Legacies::new());
+        }
+        match takeover::read(&*self.ports.log, wanted).await {
+            Ok(Inheritance { streams, orphans, feeds }) => {
+                self.has_taken_over = true;
+                orphans.iter().for_each(|topic| self.outbox.end(topic));
+                self.wants.inherit(feeds);
+                Some(streams)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the log cannot be taken over yet");
+                None
+            }
+        }
+    }
+
+    fn begin_stream(&mut self, stream: &DesiredStream, legacy: &Legacy) {
         let spec = match StreamSpec::from_slice(stream.spec.as_bytes()) {
             Ok((spec, _)) => spec,
             Err(error) => return tracing::error!(stream = %stream.id, %error, "stored spec cannot be read"),
         };
         let plan = Arc::new(StreamPlan::new(spec, &self.scope.markets));
         let meter = self.ports.meters.of(&plan.id);
-        self.streams.push(StreamRun::new(Arc::clone(&plan), meter, self.patience, self.now()));
+        self.streams.push(StreamRun::new(Arc::clone(&plan), meter, self.patience, self.now(), legacy));
         self.wants.add_stream(plan, stream.created_at);
-        tracing::info!(stream = %stream.id, spec = stream.spec, "stream runs");
+        tracing::info!(stream = %stream.id, spec = stream.spec, taken_over = !legacy.is_empty(), "stream runs");
     }
 
-    async fn end_stream(&mut self, id: &StreamId) -> Result<(), LogError> {
+    fn end_stream(&mut self, id: &StreamId) {
         self.streams.retain(|stream| stream.plan().id != *id);
         self.ports.meters.remove(id);
         tracing::info!(stream = %id, "stream ended");
-        self.end_topic(&Topic::Stream(id.clone())).await
+        self.end_topic(&Topic::Stream(id.clone()));
     }
 
-    async fn end_topic(&mut self, topic: &Topic) -> Result<(), LogError> {
-        self.outbox.forget(topic);
+    fn end_topic(&mut self, topic: &Topic) {
         self.told.forget(topic);
-        self.ports.log.end(self.fence, topic).await
+        self.outbox.end(topic);
     }
 
     /// Brings subscriptions, topics and sources in line with what is wanted now.
-    async fn converge(&mut self) -> Result<(), LogError> {
+    fn converge(&mut self) {
         let (desired, ended) = self.wants.resolve(&self.scope, self.ports.clock.now());
-        for topic in &ended {
-            self.end_topic(topic).await?;
-        }
+        ended.iter().for_each(|topic| self.end_topic(topic));
         self.route(&desired.topics);
         self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
         self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
@@ -229,7 +250,6 @@ impl Engine {
         self.social.set(desired.assets);
         self.sockets.set(self.streams.iter().flat_map(|stream| &stream.plan().sockets));
         self.tell();
-        Ok(())
     }
 
     /// Notes at each instrument which topics and streams take what of it.

@@ -18,6 +18,7 @@ use smol_str::SmolStr;
 use super::instruments::{Taken, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
+use super::takeover::Legacy;
 use crate::venue::Subscription;
 
 /// A running stream.
@@ -41,11 +42,15 @@ impl StreamRun {
         meter: Arc<StreamMeter>,
         (max_lag, ring): (Duration, Duration),
         now: UnixNanos,
+        legacy: &Legacy,
     ) -> Self {
         let mode = match Config::for_spec(&plan.spec, max_lag, ring) {
             None => Mode::PassOn,
             Some(mut config) => {
-                config.subjects.iter_mut().for_each(|subject| name_sources(subject, &plan));
+                for subject in &mut config.subjects {
+                    name_sources(subject, &plan);
+                    subject.carried = legacy.of(subject.symbol.as_ref());
+                }
                 Mode::Windows(Box::new(Windows::new(config, now)), Pipeline::new(plan.spec.transforms()))
             }
         };

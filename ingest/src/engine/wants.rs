@@ -83,6 +83,11 @@ impl Wants {
         self.feeds.remove(connection);
     }
 
+    /// Takes over topics that ran under an earlier writer: they run on for as long as topics do that nobody wants any more.
+    pub(super) fn inherit(&mut self, topics: impl IntoIterator<Item = Topic>) {
+        self.running.extend(topics);
+    }
+
     /// The topics that run, streams left out.
     pub(super) const fn topics(&self) -> &BTreeSet<Topic> {
         &self.running

@@ -91,6 +91,11 @@ impl SourceBoard {
         self.0.write().remove(source);
     }
 
+    /// Puts up these statuses and no others.
+    pub fn replace(&self, statuses: BTreeMap<SmolStr, SourceStatus>) {
+        *self.0.write() = statuses;
+    }
+
     /// All statuses by name.
     pub fn snapshot(&self) -> BTreeMap<SmolStr, SourceStatus> {
         self.0.read().clone()

@@ -9,7 +9,8 @@ use smol_str::SmolStr;
 
 use crate::log::LogError;
 use crate::meter::{LatencySummary, Meters};
-use crate::source::{SourceBoard, SourceStatus};
+use crate::source::{SourceBoard, SourceState, SourceStatus};
+use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
 /// How often a process tells.
@@ -17,6 +18,9 @@ pub const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How long what it told is believed.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(10);
+
+/// The name under which the writer itself is among the sources that it tells of.
+const WRITER: &str = "ingest";
 
 /// What one process knows of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +72,17 @@ pub trait VitalsBoard: Send + Sync {
 }
 
 impl Vitals {
+    /// Says that this process is the writer, at `now`.
+    pub fn mark_writer(&mut self, now: UnixNanos) {
+        let status = SourceStatus { state: SourceState::Connected, since: now, simulated: false };
+        self.sources.insert(SmolStr::new_static(WRITER), status);
+    }
+
+    /// Takes the writer out of the sources, and returns whether any process was it.
+    pub fn take_writer(&mut self) -> bool {
+        self.sources.remove(WRITER).is_some()
+    }
+
     /// Adds what another process tells. Latencies are kept to 1024.
     pub fn add(&mut self, other: Self) {
         self.connections += other.connections;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::log::LogError;
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
 use fred::interfaces::ClientLike;
@@ -79,13 +80,14 @@ pub enum ConnectError {
 
 /// A connection to Redis that is restored when it breaks. A clone is another handle on the same connection.
 ///
-/// While it is broken every command fails at once; one that gets no answer fails after two seconds. No command is sent twice.
+/// A command that gets no answer within two seconds has failed. While the connection is broken, commands wait that long for it.
 #[derive(Clone)]
 pub struct Redis(Arc<Shared>);
 
 struct Shared {
     builder: Builder,
     client: WithOptions<Client>,
+    strict: WithOptions<Client>,
     runtime: Handle,
 }
 
@@ -114,11 +116,9 @@ impl Redis {
     pub async fn connect(config: &RedisConfig) -> Result<Self, ConnectError> {
         let builder = builder(config)?;
         let client = init(&builder).await.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
-        Ok(Self(Arc::new(Shared {
-            builder,
-            client: client.with_options(&options()),
-            runtime: Handle::current(),
-        })))
+        let strict = client.with_options(&options(true));
+        let client = client.with_options(&options(false));
+        Ok(Self(Arc::new(Shared { builder, client, strict, runtime: Handle::current() })))
     }
 
     /// Whether Redis answers.
@@ -136,8 +136,14 @@ impl Redis {
         init(&self.0.builder).await
     }
 
+    /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
     pub(crate) fn client(&self) -> &WithOptions<Client> {
         &self.0.client
+    }
+
+    /// For commands that must be sent once at most, and at once or not at all.
+    pub(crate) fn strict(&self) -> &WithOptions<Client> {
+        &self.0.strict
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -151,8 +157,14 @@ async fn init(builder: &Builder) -> Result<Client, Error> {
     Ok(client)
 }
 
+/// The schemes that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
+const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+
 fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
-    Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    let url = Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    if !SCHEMES.contains(&url.scheme()) {
+        return Err(ConnectError::Url(format!("{}:// is not its scheme", url.scheme())));
+    }
     install_tls_provider();
     let mut parsed = Config::from_url(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
     if let Some(Secret(password)) = &config.password {
@@ -176,8 +188,13 @@ fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
     Ok(builder)
 }
 
-fn options() -> Options {
-    Options { max_attempts: Some(1), timeout: Some(COMMAND_TIMEOUT), fail_fast: true, ..Options::default() }
+fn options(is_strict: bool) -> Options {
+    Options {
+        max_attempts: Some(if is_strict { 1 } else { 2 }),
+        timeout: Some(COMMAND_TIMEOUT),
+        fail_fast: is_strict,
+        ..Options::default()
+    }
 }
 
 /// More than one provider may be linked; rustls then refuses to choose. An error says that one is installed already.
@@ -187,6 +204,11 @@ fn install_tls_provider() {
 
 pub(crate) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+pub(crate) fn unavailable(error: Error) -> LogError {
+    LogError::Unavailable(error.to_string())
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use bond_core::cursors::{CursorStore, LaneCursors};
 use bond_core::log::{Fence, LogError};
 use fred::interfaces::HashesInterface;
 
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 static SAVE: Script = Script::new(

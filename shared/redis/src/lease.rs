@@ -3,9 +3,8 @@
 use async_trait::async_trait;
 use bond_core::lease::{LEASE, Lease};
 use bond_core::log::LogError;
-use fred::error::Error;
 
-use crate::client::{Redis, millis};
+use crate::client::{Redis, millis, unavailable};
 use crate::script::Script;
 
 const KEY: &str = "bond:lease";
@@ -45,9 +44,4 @@ impl Lease for RedisLease {
     async fn release(&self) -> Result<(), LogError> {
         RELEASE.run(&self.redis, KEY, vec![self.holder.as_str().into()]).await.map_err(unavailable)
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-pub(crate) fn unavailable(error: Error) -> LogError {
-    LogError::Unavailable(error.to_string())
 }

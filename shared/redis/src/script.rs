@@ -31,6 +31,16 @@ impl Script {
         self.run_on(redis.client(), keys.into(), args).await
     }
 
+    /// Runs it, but never twice.
+    pub(crate) async fn run_once<R: FromValue>(
+        &self,
+        redis: &Redis,
+        keys: impl Into<MultipleKeys>,
+        args: Vec<Value>,
+    ) -> Result<R, Error> {
+        self.run_on(redis.strict(), keys.into(), args).await
+    }
+
     async fn run_on<R: FromValue>(
         &self,
         client: &WithOptions<Client>,

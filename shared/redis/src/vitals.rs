@@ -12,8 +12,7 @@ use bond_core::vitals::{BELIEVED_FOR, StreamFigures, Vitals, VitalsBoard};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::client::{Redis, millis};
-use crate::lease::unavailable;
+use crate::client::{Redis, millis, unavailable};
 use crate::script::Script;
 
 const KEY: &str = "bond:vitals";

@@ -44,7 +44,7 @@ async fn add(connection: &mut Connection, stream: &str, data: &str) -> Result<()
 
 #[tokio::test]
 async fn what_is_added_comes_out_as_it_is() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let broker = broker(&redis, &[]).await?;
     let mut producer = redis.connect().await?;
     // A name that is none of Bond's own ids: nobody has registered it.
@@ -98,7 +98,7 @@ async fn number(socket: &mut Socket) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_past_joins_the_present() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let broker = broker(&redis, &[]).await?;
     let mut watched = count_up(redis.connect().await?, "ticks", Duration::from_millis(1));
     watched.wait_for(|number| *number > 200).await?;
@@ -120,7 +120,7 @@ async fn the_past_joins_the_present() -> Result<()> {
 
 #[tokio::test]
 async fn two_brokers_serve_one_log_the_same() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let (one, other) = (broker(&redis, &[]).await?, broker(&redis, &[]).await?);
     let mut watched = count_up(redis.connect().await?, "ticks", Duration::from_millis(1));
     watched.wait_for(|number| *number > 100).await?;
@@ -138,7 +138,7 @@ async fn two_brokers_serve_one_log_the_same() -> Result<()> {
 
 #[tokio::test]
 async fn tokens_and_starts_that_cannot_be_are_refused() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let broker = broker(&redis, &[]).await?;
     let expired = legacy_token("ticks", unix_now() - 1);
     let other = legacy_token("others", unix_now() + 60);
@@ -154,7 +154,7 @@ async fn tokens_and_starts_that_cannot_be_are_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_that_falls_behind_is_closed_and_never_skipped() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let broker = broker(&redis, &[("BOND_RING_MIB", "1")]).await?;
     let mut producer = redis.connect().await?;
     let mut slow = Socket::open(&url(&broker, "ticks", "&from=now-30s")).await?;
@@ -179,7 +179,7 @@ async fn a_client_that_falls_behind_is_closed_and_never_skipped() -> Result<()> 
 
 #[tokio::test]
 async fn entries_trimmed_before_they_were_read_close_the_connection() -> Result<()> {
-    let redis = Redis::start(&[]).await?;
+    let redis = Redis::start_with(&[]).await?;
     let broker = broker(&redis, &[]).await?;
     let mut producer = redis.connect().await?;
     let mut socket = Socket::open(&url(&broker, "ticks", "&from=now-30s")).await?;
@@ -205,15 +205,15 @@ async fn entries_trimmed_before_they_were_read_close_the_connection() -> Result<
 
 #[tokio::test]
 async fn clients_are_served_again_after_redis_was_away() -> Result<()> {
-    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;
+    let mut redis = Redis::start().await?;
     let broker = broker(&redis, &[]).await?;
     let mut socket = Socket::open(&url(&broker, "ticks", "&from=now-30s")).await?;
     add(&mut redis.connect().await?, "ticks", "before").await?;
     ensure!(socket.text().await? == "before");
-    redis.restart(false).await?;
+    redis.restart().await?;
     add(&mut redis.connect().await?, "ticks", "after").await?;
     ensure!(socket.text().await? == "after", "with its data, the stream goes on");
-    redis.restart(true).await?;
+    redis.restart_empty().await?;
     add(&mut redis.connect().await?, "ticks", "anew").await?;
     match socket.next().await? {
         Came::Closed(4008, _) => Ok(()),

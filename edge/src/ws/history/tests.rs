@@ -184,3 +184,17 @@ fn nobody_joins_before_the_ring_holds_what_the_log_held() {
         assert_eq!(history.join(&start, UnixNanos::EPOCH).is_some(), known);
     }
 }
+
+#[test]
+fn what_still_comes_of_an_epoch_that_has_ended_is_for_nobody() {
+    let mut history = history(ROOMY, &[("one", vec![event(1), event(2)])]);
+    history.end();
+    let late = Run { epoch: epoch("one"), gap: None, items: vec![event(3)] };
+    history.append(&late, &mut 0);
+    let now = UnixNanos::from_secs(3);
+    let cursor = history.join(&Start::Live, now).expect("known").cursor;
+    let next = Run { epoch: epoch("two"), gap: None, items: vec![event(1)] };
+    history.append(&next, &mut 0);
+    let events: Vec<_> = read(&history, cursor, false, 1 << 20);
+    assert_eq!(events, [("trade".to_owned(), 1)]);
+}

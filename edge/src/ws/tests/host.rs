@@ -151,6 +151,14 @@ impl Host {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut FanoutConfig)) -> Self {
+        Self::over(change, |log| Arc::new(log)).await
+    }
+
+    /// A host whose fan-out reads the log through what `remote` makes of it.
+    pub(super) async fn over(
+        change: impl FnOnce(&mut FanoutConfig),
+        remote: impl FnOnce(MemoryLog) -> Arc<dyn EventLog>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let retention =
             Retention { ring: Duration::from_secs(60), topic_bytes: 256 << 20, total_bytes: 256 << 20 };
@@ -161,7 +169,7 @@ impl Host {
         let (sender, commands) = mpsc::channel(64);
         let meters = Meters::default();
         let parts = FanoutParts {
-            log: Arc::new(log.clone()),
+            log: remote(log.clone()),
             store: Arc::clone(&registry) as Arc<dyn StreamStore>,
             control: Arc::new(Commands(sender)),
             admission: Arc::new(Door),

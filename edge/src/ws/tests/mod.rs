@@ -5,3 +5,4 @@ mod delivery;
 mod feeds;
 mod host;
 mod lifecycle;
+mod remote;

@@ -31,6 +31,8 @@ pub(super) struct SubjectWindows {
     next: Option<UnixNanos>,
     /// Windows that hold something, by start. Empty ones are made up when they close.
     open: VecDeque<OpenWindow>,
+    /// Whether an earlier writer gave out windows: none is held back for want of a price, which a projection may have left out.
+    goes_on: bool,
     /// What stands at the start of the next window to close.
     pub(super) standing: Standing,
     /// Late events since the last aggregate.
@@ -105,6 +107,7 @@ impl SubjectWindows {
             name: name.into(),
             next: subject.carried.map(|carried| aligned_up(carried.window_end, interval)),
             open: VecDeque::new(),
+            goes_on: subject.carried.is_some(),
             standing: subject.carried.map(|carried| carried.standing()).unwrap_or_default(),
             late: 0,
             cut: false,
@@ -171,7 +174,7 @@ impl SubjectWindows {
         let window = filled.unwrap_or_else(|| OpenWindow::new(start));
         let total = sum(&window.venues);
         self.standing.update(&total.standing());
-        if self.channels.have_a_price() && self.standing.price.is_none() {
+        if self.channels.have_a_price() && self.standing.price.is_none() && !self.goes_on {
             return None;
         }
         let down = self.sources.lacking(start);

@@ -325,7 +325,7 @@ fn funding_alone_begins_with_the_first_trusted_time() {
     windows.push_market(&event, ms(15_150));
     let closed = windows.silence_until(20_000);
     assert_eq!(closed.len(), 1, "and not with a window that ended before");
-    assert_eq!((&closed[0]["price_avg"], &closed[0]["mark"]), (&Value::Null, &5.into()));
+    assert_eq!((&closed[0]["price_avg"], &closed[0]["mark"]), (&serde_json::Value::Null, &5.into()));
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn funding_adds_what_was_last_known() {
     windows.at(10_400, MarketData::Ticker(ticker));
     let closed = windows.silence_until(20_000);
     assert_eq!(closed[0]["funding_rate"].to_string(), "-0.0001", "the later, not the last to arrive");
-    assert_eq!((&closed[0]["mark"], &closed[0]["index"]), (&Value::Null, &99.into()));
+    assert_eq!((&closed[0]["mark"], &closed[0]["index"]), (&serde_json::Value::Null, &99.into()));
     assert_eq!(closed[0]["raw_data"]["by_exchange"]["binance"]["funding_rate"].to_string(), "0.0002");
     assert_eq!(closed[1]["index"], 99);
     let mut without = trades();
@@ -467,6 +467,19 @@ fn a_window_that_was_given_out_is_not_opened_again() {
     windows.at(15_000, trade("2*1"));
     let closed = windows.silence_until(20_000);
     assert_eq!((closed.len(), &closed[0]["price_open"], &closed[0]["late"]), (1, &2.into(), &1.into()));
+}
+
+#[test]
+fn windows_go_on_after_a_takeover_though_no_price_was_left() {
+    let carried = Carried { window_end: ms(15_000), ..nothing_carried() };
+    let subject = subject("BTC/USDT", &[Channel::Trades, Channel::Ticker]);
+    let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
+    windows.at(20_100, ticker("7", "9", ""));
+    let closed = windows.silence_until(20_600);
+    assert_eq!(
+        (closed.len(), &closed[0]["price_close"], &closed[0]["complete"]),
+        (1, &serde_json::Value::Null, &false.into())
+    );
 }
 
 fn nothing_carried() -> Carried {

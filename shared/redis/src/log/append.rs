@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::keys::{self, PARTITIONS};
 use super::writer::Standing;
 use super::{RedisLog, codec};
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 /// How long an append without an answer is asked again.
@@ -70,17 +69,22 @@ impl RedisLog {
     ) -> Result<Option<Position>, LogError> {
         let standing = self.standings.of(fence, topic);
         let mut standing = standing.lock().await;
-        let mut args = self.arguments(fence, &standing);
-        args.extend(items);
-        let position = self.send(&mut standing, args).await?;
+        let mark = match standing.failed.take() {
+            Some((mark, failed)) if failed == items => mark,
+            _ => self.next(),
+        };
+        let mut args = self.arguments(fence, &standing, mark);
+        args.extend(items.iter().cloned());
+        let sent = self.send(&mut standing, args).await;
+        let position = sent.inspect_err(|_| standing.failed = Some((mark, items)))?;
         if let Some(Position { epoch, seq }) = &position {
             standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
         }
         Ok(position)
     }
 
-    fn arguments(&self, fence: Fence, standing: &Standing) -> Vec<Value> {
-        let (now, mark, ring) = (self.clock.now(), self.next(), self.retention.ring);
+    fn arguments(&self, fence: Fence, standing: &Standing, mark: u64) -> Vec<Value> {
+        let (now, ring) = (self.clock.now(), self.retention.ring);
         let acknowledged = standing.acknowledged.as_ref();
         vec![
             text(fence.0),
@@ -120,8 +124,8 @@ impl RedisLog {
 
     async fn ask(&self, standing: &mut Standing, args: Vec<Value>) -> Result<Reply, Error> {
         // Without a connection it is not sent. Set before it is, so that giving up the wait leaves it so.
-        standing.unsure |= self.redis.client().is_connected();
-        let reply = APPEND.run(&self.redis, standing.keys.writing().to_vec(), args).await?;
+        standing.unsure |= self.redis.strict().is_connected();
+        let reply = APPEND.run_once(&self.redis, standing.keys.writing().to_vec(), args).await?;
         standing.unsure = false;
         Ok(reply)
     }
@@ -131,7 +135,7 @@ impl RedisLog {
         let standing = turn.lock().await;
         let args = vec![text(fence.0), standing.keys.topic.as_str().into()];
         let ended: bool =
-            END.run(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
+            END.run_once(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
         self.standings.forget(fence, topic);
         if ended { Ok(()) } else { Err(LogError::Fenced) }
     }

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bond_core::log::{Appended, EventLog, Fence, Item, LogError, Record, Run, Tail};
+use bond_core::log::{Appended, EventLog, Fence, LogError, Record, Run, Tail};
 use bond_core::position::{Epoch, Position};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::Topic;
@@ -41,11 +41,10 @@ use fred::types::Value;
 use futures_util::future::try_join_all;
 
 use self::keys::{Keys, PARTITIONS};
-use self::page::{Page, Place};
+use self::page::Place;
 use self::tail::RedisTail;
 use self::writer::Standings;
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 static TIME: Script = Script::new(include_str!("time.lua"));
@@ -120,24 +119,7 @@ impl EventLog for RedisLog {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Option<Run>, LogError> {
-        let keys = Keys::of(topic);
-        let first = page::read(&self.redis, &keys, &Place::after(after), limit.min(PAGE_ITEMS)).await?;
-        let Some(Page { mut run, mut end }) = first else { return Ok(None) };
-        let mut full = run.items.len() == limit.min(PAGE_ITEMS);
-        let mut events = count_events(&run.items);
-        // Statuses do not count, and a page is bounded: go on until there are enough events, or no more.
-        while full && events < limit {
-            let count = (limit - events).min(PAGE_ITEMS);
-            let Some(page) = page::read(&self.redis, &keys, &end, count).await? else { break };
-            if page.run.gap.is_some() {
-                break;
-            }
-            full = page.run.items.len() == count;
-            events += count_events(&page.run.items);
-            run.items.extend(page.run.items);
-            end = page.end;
-        }
-        Ok(Some(run))
+        page::read_run(&self.redis, &Keys::of(topic), Place::after(after), limit).await
     }
 
     async fn position_at(&self, topic: &Topic, time: UnixNanos) -> Result<Option<Position>, LogError> {
@@ -181,8 +163,4 @@ async fn topics(redis: &Redis) -> Result<Vec<(Topic, String)>, LogError> {
 
 fn position(epoch: &str, seq: &str) -> Option<Position> {
     Some(Position { epoch: Epoch::new(epoch)?, seq: seq.parse().ok()? })
-}
-
-fn count_events(items: &[Item]) -> usize {
-    items.iter().filter(|item| matches!(item, Item::Event(_))).count()
 }

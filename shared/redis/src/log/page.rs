@@ -4,10 +4,9 @@ use bond_core::log::{Gap, GapReason, Item, LogError, Run};
 use bond_core::position::{Epoch, Position};
 use fred::types::Value;
 
-use super::codec;
 use super::keys::Keys;
-use crate::client::Redis;
-use crate::lease::unavailable;
+use super::{PAGE_ITEMS, codec};
+use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
 static PAGE: Script = Script::new(include_str!("page.lua"));
@@ -73,6 +72,40 @@ pub(super) async fn read(
     let page =
         page(place, answer).ok_or_else(|| LogError::Unavailable(format!("{} is not a log", keys.log)))?;
     Ok(Some(page))
+}
+
+/// Reads up to `limit` events after `place`, with the statuses before and between them; `None` for a topic without history.
+pub(super) async fn read_run(
+    redis: &Redis,
+    keys: &Keys,
+    mut place: Place,
+    limit: usize,
+) -> Result<Option<Run>, LogError> {
+    let mut whole: Option<Run> = None;
+    // A page is bounded, and its statuses do not count: go on until there are enough events, or no more.
+    loop {
+        let events = whole.as_ref().map_or(0, |run| count_events(&run.items));
+        let count = (limit - events).min(PAGE_ITEMS);
+        if count == 0 && whole.is_some() {
+            return Ok(whole);
+        }
+        let Some(Page { run, end }) = read(redis, keys, &place, count).await? else { return Ok(whole) };
+        let is_last = run.items.len() < count;
+        match &mut whole {
+            None => whole = Some(run),
+            // The next read will tell of it.
+            Some(_) if run.gap.is_some() => return Ok(whole),
+            Some(whole) => whole.items.extend(run.items),
+        }
+        if is_last {
+            return Ok(whole);
+        }
+        place = end;
+    }
+}
+
+fn count_events(items: &[Item]) -> usize {
+    items.iter().filter(|item| matches!(item, Item::Event(_))).count()
 }
 
 fn page(place: &Place, answer: Value) -> Option<Page> {

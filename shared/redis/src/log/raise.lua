@@ -3,7 +3,9 @@
 -- smaller number than `since` are not continued.
 local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
 if number >= tonumber(ARGV[1]) then return number end
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+-- A managed Redis may refuse INFO; all its processes then count as one.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local before = redis.call('HGET', KEYS[1], 'run')
 redis.call('HSET', KEYS[1], 'number', ARGV[1], 'run', run)
 if before and before ~= run then redis.call('HSET', KEYS[1], 'since', ARGV[1]) end

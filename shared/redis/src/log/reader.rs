@@ -17,8 +17,7 @@ use super::page::{self, Place};
 use super::subscription::{Hint, Subscription};
 use super::tail::{Told, Wish, Wishes};
 use super::{PAGE_ITEMS, topics};
-use crate::client::Redis;
-use crate::lease::unavailable;
+use crate::client::{Redis, unavailable};
 
 /// How often everything is looked at without being told to.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -108,17 +107,17 @@ impl Reader {
     fn mark(&mut self, hint: Hint) {
         match hint {
             Hint::All => self.all = true,
-            Hint::Appended(topic) => drop(self.dirty.insert(topic)),
-            Hint::Changed(topic) => drop(self.changed.insert(topic)),
+            Hint::Appended(topic) => self.dirty.extend([topic]),
+            Hint::Changed(topic) => self.changed.extend([topic]),
         }
     }
 
     /// Reads whatever may have news.
     async fn look(&mut self) -> Result<Told, LogError> {
-        self.subscribe().await?;
         while let Some(hint) = self.subscription.as_mut().and_then(Subscription::waiting) {
             self.mark(hint);
         }
+        self.subscribe().await?;
         let mut news = News::default();
         if self.all {
             self.compare_all(&mut news).await?;
@@ -144,10 +143,13 @@ impl Reader {
                     self.dirty.insert(topic.clone());
                     self.followed.insert(topic, followed);
                 }
-                Wish::Unfollow => drop(self.followed.remove(&topic)),
+                Wish::Unfollow => {
+                    self.followed.remove(&topic);
+                }
             }
         }
-        subscription.set(self.followed.keys().map(keys::channel).collect()).await
+        subscription.set(self.followed.keys().map(keys::channel).collect()).await?;
+        if self.all { subscription.check().await } else { Ok(()) }
     }
 
     /// Finds which topics began and ended since it was last told.
@@ -175,17 +177,14 @@ impl Reader {
     }
 
     fn compare(&mut self, topic: Topic, epoch: Option<String>, news: &mut News) {
-        let before = match &epoch {
-            Some(epoch) => self.known.insert(topic.clone(), epoch.clone()),
-            None => self.known.remove(&topic),
-        };
-        if before == epoch {
+        if self.known.get(&topic) == epoch.as_ref() {
             return;
         }
-        if before.is_some() {
+        if self.known.remove(&topic).is_some() {
             news.ended.push(topic.clone());
         }
-        if epoch.is_some() {
+        if let Some(epoch) = epoch {
+            self.known.insert(topic.clone(), epoch);
             news.began.push(topic);
         }
     }
@@ -199,7 +198,7 @@ impl Reader {
             Ok::<_, LogError>((topic.clone(), page))
         });
         let pages = try_join_all(reads).await?;
-        batch.iter().for_each(|topic| drop(self.dirty.remove(topic)));
+        self.dirty.retain(|topic| !batch.contains(topic));
         let mut answers = Vec::new();
         for (topic, page) in pages {
             let (Some(page), Some(followed)) = (page, self.followed.get_mut(&topic)) else { continue };

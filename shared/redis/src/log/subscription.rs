@@ -13,8 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::keys::{TOPIC_CHANNELS, TOPICS_CHANNEL};
-use crate::client::{Redis, close};
-use crate::lease::unavailable;
+use crate::client::{Redis, close, unavailable};
 
 /// Where there may be news.
 pub(super) enum Hint {
@@ -63,6 +62,11 @@ impl Subscription {
             self.channels = wanted;
         }
         Ok(())
+    }
+
+    /// Asks for an answer, without which a connection that died in silence would never be missed.
+    pub(super) async fn check(&self) -> Result<(), LogError> {
+        self.client.subscribe(TOPICS_CHANNEL).await.map_err(unavailable)
     }
 
     /// Waits for a hint. Cancel-safe.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bond_core::log::Fence;
 use bond_core::position::Position;
 use bond_core::topic::Topic;
+use fred::types::Value;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as Turn;
 
@@ -18,15 +19,19 @@ pub(super) struct Standing {
     pub(super) acknowledged: Option<Position>,
     /// Whether an append was sent that never got its answer.
     pub(super) unsure: bool,
+    /// The mark and the items of the append that failed last: asked for again, it keeps its mark, or it could be there twice.
+    pub(super) failed: Option<(u64, Vec<Value>)>,
 }
+
+type ByTopic = HashMap<(Fence, Topic), Arc<Turn<Standing>>>;
 
 /// The topics that are written.
 #[derive(Default)]
-pub(super) struct Standings(Mutex<HashMap<(Fence, Topic), Arc<Turn<Standing>>>>);
+pub(super) struct Standings(Mutex<ByTopic>);
 
 impl Standings {
     pub(super) fn of(&self, fence: Fence, topic: &Topic) -> Arc<Turn<Standing>> {
-        let new = || Standing { keys: Keys::of(topic), acknowledged: None, unsure: false };
+        let new = || Standing { keys: Keys::of(topic), acknowledged: None, unsure: false, failed: None };
         let mut standings = self.0.lock();
         Arc::clone(standings.entry((fence, topic.clone())).or_insert_with(|| Arc::new(Turn::new(new()))))
     }

@@ -8,6 +8,8 @@
 //! | `pong` | with `ts` and `correlation_id` | the platform's own | as `bond-gateway` |
 //! | events a second and venue | 400 | 200 | 40: it takes 66 ms a call and posts one after another |
 //! | joins of past and present | 20 | 10 | 3 |
+//!
+//! The dedicated edge also runs beside another process on one Redis: all as above, at 200 events a second and 10 joins.
 
 mod scenarios;
 
@@ -15,18 +17,35 @@ use anyhow::Result;
 use bond_e2e::api::Api;
 use bond_e2e::host::{Ending, Host, Refusal, Traits};
 use bond_e2e::process::Bond;
+use bond_e2e::redis::Redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dedicated_edge_does_it_all() -> Result<()> {
-    let traits = Traits {
-        name: "dedicated edge",
+    let traits = dedicated("dedicated edge");
+    let bond = Bond::up(&["--sim-rate", &traits.rate.to_string()], &[("BOND_MAX_STREAMS", "50")]).await?;
+    let host = Host { api: Api::clone(&bond), feed_url: format!("{}/stream?mode=feed", bond.ws), traits };
+    scenarios::run(&host).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dedicated_edge_beside_others_on_redis_does_it_all() -> Result<()> {
+    let traits = Traits { rate: 200, joins: 10, ..dedicated("dedicated edge on Redis") };
+    let (redis, settings) = (Redis::start().await?, [("BOND_MAX_STREAMS", "50")]);
+    let rate = traits.rate.to_string();
+    let _ingest = Bond::up(&["--redis", &redis.url(), "--sim-rate", &rate], &settings).await?;
+    let edge = Bond::edge(&redis.url(), &settings).await?;
+    edge.is_ready().await?;
+    let host = Host { api: Api::clone(&edge), feed_url: format!("{}/?mode=feed", edge.ws), traits };
+    scenarios::run(&host).await
+}
+
+fn dedicated(name: &'static str) -> Traits {
+    Traits {
+        name,
         refusal: Refusal::Close(1008),
         ending: Ending::Code(4510),
         mock_pong: false,
         rate: 400,
         joins: 20,
-    };
-    let bond = Bond::up(&["--sim-rate", &traits.rate.to_string()], &[("BOND_MAX_STREAMS", "50")]).await?;
-    let host = Host { api: Api::clone(&bond), feed_url: format!("{}/stream?mode=feed", bond.ws), traits };
-    scenarios::run(&host).await
+    }
 }

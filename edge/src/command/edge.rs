@@ -1,0 +1,26 @@
+//! `bond edge`: a further edge on the Redis of processes that ingest.
+
+use bond_core::instrument::Venue;
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use super::serve::{self, Door};
+use crate::cli::EdgeArgs;
+use crate::config::Settings;
+use crate::host::HostConfig;
+
+/// Serves until a signal asks to stop.
+///
+/// # Errors
+/// Where settings, ports, data directory or Redis cannot be used.
+pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
+    let door = Door::open(&args.serve, settings).await?;
+    let shared = serve::join(&args.redis, settings).await?;
+    let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
+    let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
+    let cancel = CancellationToken::new();
+    let banner = serve::banner(door.addresses());
+    let serving = door.serve(config, shared.parts.clone(), &banner, &cancel);
+    let (outcome, ()) = tokio::join!(serving, shared.tell(cancel.clone()));
+    outcome
+}

@@ -1,0 +1,100 @@
+//! Ingest within a process that serves: at once where it is the only one, else while it leads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bond_core::control::Commands;
+use bond_core::lease::Lease;
+use bond_core::log::LogError;
+use bond_ingest::backoff::BackoffPolicy;
+use bond_ingest::engine::{self, EngineConfig, EngineHandle, Market, Ports};
+use bond_ingest::leader;
+use bond_ingest::session::{Network, Timing};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+
+/// Whether this process leads. A clone shows the same.
+#[derive(Clone, Debug, Default)]
+pub struct Leading(Arc<AtomicBool>);
+
+impl Leading {
+    /// Says so.
+    pub fn set(&self, leads: bool) {
+        self.0.store(leads, Ordering::Release);
+    }
+
+    /// Whether it does.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// An engine that can be started once or, term by term, again.
+#[derive(Clone)]
+pub struct Ingest {
+    config: EngineConfig,
+    ports: Ports,
+}
+
+impl Ingest {
+    /// An engine of these markets, as `settings` say. `social_seed` is that of the simulated social source.
+    pub fn new(settings: &Settings, markets: Vec<Market>, ports: Ports, social_seed: u64) -> Self {
+        let backoff = BackoffPolicy {
+            first: settings.backoff_first,
+            most: settings.backoff_max.max(settings.backoff_first),
+            ..BackoffPolicy::default()
+        };
+        let config = EngineConfig {
+            markets,
+            feed_symbols: settings.feed_symbols.clone(),
+            ring: settings.ring,
+            max_lag: settings.max_lag,
+            timing: Timing { backoff, ..Timing::default() }.patient_by(settings.patience_percent),
+            allow_private_sources: settings.allow_private_sources,
+            social_seed,
+        };
+        Self { config, ports }
+    }
+
+    /// Starts it; it runs until `cancel`.
+    ///
+    /// # Errors
+    /// [`LogError`] where the log or the network cannot be had.
+    pub async fn start(&self, cancel: CancellationToken) -> Result<EngineHandle, LogError> {
+        let network = Network::new().map_err(|error| LogError::Unavailable(error.to_string()))?;
+        engine::start(self.config.clone(), self.ports.clone(), network, cancel).await
+    }
+
+    /// Runs it whenever this process holds `lease`, until `cancel`. `commands` opens what other processes send.
+    pub async fn lead<F>(
+        self,
+        lease: Arc<dyn Lease>,
+        leading: Leading,
+        commands: impl Fn() -> F,
+        cancel: CancellationToken,
+    ) where
+        F: Future<Output = Result<Box<dyn Commands>, LogError>>,
+    {
+        let serve = |_, over| async {
+            let outcome = self.serve_term(commands().await?, &leading, over).await;
+            leading.set(false);
+            outcome
+        };
+        leader::lead(lease, cancel, serve).await;
+    }
+
+    async fn serve_term(
+        &self,
+        commands: Box<dyn Commands>,
+        leading: &Leading,
+        over: CancellationToken,
+    ) -> Result<(), LogError> {
+        let engine = self.start(over).await?;
+        leading.set(true);
+        let carrying = tokio::spawn(engine::carry(commands, engine.control()));
+        let outcome = engine.stopped().await;
+        carrying.abort();
+        outcome
+    }
+}

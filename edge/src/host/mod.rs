@@ -1,0 +1,138 @@
+//! What every process that serves clients is made of: REST and WebSocket over a log, a registry and a way to ingest.
+
+pub mod leading;
+pub mod redis;
+pub mod vitals;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use bond_api::auth::Access;
+use bond_api::gate::Gate;
+use bond_api::rest::{self, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_core::control::Control;
+use bond_core::instrument::Venue;
+use bond_core::token::TokenKeys;
+use bond_core::vitals::{LocalVitals, VitalsBoard};
+use bond_ingest::engine::Ports;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use smol_str::SmolStr;
+
+use crate::config::Settings;
+use crate::ws::{self, Fanout, FanoutConfig, FanoutParts, Limits};
+
+/// What clients are served from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Log, registry, statuses of sources, counters of streams, and wall time.
+    pub ports: Ports,
+    /// The way to ingest.
+    pub control: Arc<dyn Control>,
+    /// What all processes together tell.
+    pub vitals: Arc<dyn VitalsBoard>,
+    /// What this process tells.
+    pub local: Arc<LocalVitals>,
+    /// Whether some process ingests.
+    pub readiness: Readiness,
+}
+
+/// How clients are served.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// How long items are kept for replay.
+    pub ring: Duration,
+    /// The most bytes of frames that are kept for one topic.
+    pub ring_bytes: u64,
+    /// How often clients get a heartbeat.
+    pub heartbeat: Duration,
+    /// A name of this process, unique among all.
+    pub instance: SmolStr,
+    /// The settings that concern REST.
+    pub rest: RestSettings,
+}
+
+impl HostConfig {
+    /// As `settings` say, for the process `instance` with `venues` to choose from and `ws_port` to be reached on.
+    pub fn new(settings: &Settings, instance: SmolStr, venues: BTreeSet<Venue>, ws_port: u16) -> Self {
+        Self {
+            ring: settings.ring,
+            ring_bytes: u64::try_from(settings.ring_bytes / 4).unwrap_or(u64::MAX),
+            heartbeat: settings.heartbeat,
+            instance,
+            rest: RestSettings {
+                max_streams: settings.max_streams,
+                token_ttl: settings.token_ttl,
+                ws_host: settings.ws_host.clone(),
+                ws_port,
+                url_form: UrlForm::Path,
+                allow_private_sources: settings.allow_private_sources,
+                venues,
+            },
+        }
+    }
+}
+
+/// Starts what serves clients. The router works under [`crate::server::serve`] alone.
+///
+/// # Errors
+/// Where the system gives no thread, or metrics are gathered already.
+pub fn start(
+    config: HostConfig,
+    parts: Parts,
+    access: Access,
+    tokens: TokenKeys,
+) -> anyhow::Result<(Fanout, Router)> {
+    let Parts { ports: Ports { log, store, board, meters, clock }, control, local, .. } = parts.clone();
+    let fanout_config = FanoutConfig {
+        ring: config.ring,
+        ring_bytes: config.ring_bytes,
+        limits: Limits { heartbeat: config.heartbeat, ..Limits::default() },
+        ..FanoutConfig::new(config.instance)
+    };
+    let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
+    let admission = Arc::new(Gate::new(Arc::clone(&state)));
+    let fanout_parts = FanoutParts { log, store, control, admission, board, meters: meters.clone(), clock };
+    let fanout = Fanout::start(fanout_config, fanout_parts)?;
+    let (told, counted) = (fanout.clone(), fanout.clone());
+    state.ended.get_or_init(|| {
+        Box::new(move |id| {
+            meters.remove(id);
+            told.end_stream(id);
+        })
+    });
+    local.attach(Box::new(move || {
+        let stats = counted.stats();
+        (stats.connections as u64, stats.delivered)
+    }));
+    let router = rest::router(state, fanout.router());
+    let outside = Router::new().fallback_service(router).layer(middleware::from_fn(ws::root_by_query));
+    Ok((fanout, outside))
+}
+
+fn rest_state(
+    settings: RestSettings,
+    parts: Parts,
+    access: Access,
+    tokens: TokenKeys,
+) -> anyhow::Result<RestState> {
+    let Parts { ports: Ports { log, store, clock, .. }, control, vitals, readiness, .. } = parts;
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    Ok(RestState {
+        started_at: clock.now(),
+        store,
+        control,
+        log,
+        vitals,
+        traffic: Traffic::default(),
+        ended: OnceLock::new(),
+        access,
+        tokens,
+        clock,
+        readiness,
+        prometheus: Box::new(move || prometheus.render()),
+        settings,
+    })
+}

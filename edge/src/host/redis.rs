@@ -1,0 +1,81 @@
+//! Several processes on one Redis: its log, registry, lease and what goes between them.
+
+use std::sync::Arc;
+
+use bond_api::rest::Readiness;
+use bond_core::control::Commands;
+use bond_core::log::LogError;
+use bond_core::meter::Meters;
+use bond_core::source::SourceBoard;
+use bond_core::time::Clock;
+use bond_core::vitals::LocalVitals;
+use bond_ingest::engine::Ports;
+use bond_redis::{
+    ConnectError, Redis, RedisCommands, RedisConfig, RedisControl, RedisLease, RedisLog, RedisStore,
+    RedisVitals, Retention,
+};
+use smol_str::{SmolStr, format_smolstr};
+use tokio_util::sync::CancellationToken;
+
+use super::Parts;
+use super::leading::{Ingest, Leading};
+use super::vitals;
+use crate::config::Settings;
+
+/// A process among others on one Redis.
+pub struct Shared {
+    /// What clients are served from.
+    pub parts: Parts,
+    /// The process's name.
+    pub instance: SmolStr,
+    redis: Redis,
+    leading: Leading,
+}
+
+impl Shared {
+    /// Joins the processes on the Redis at `url`. `nonce` names this process: draw it at random.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn join(
+        url: &str,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        nonce: u32,
+    ) -> Result<Self, ConnectError> {
+        let redis = Redis::connect(&RedisConfig { url: url.to_owned(), password: None }).await?;
+        let instance = format_smolstr!("{nonce:08x}");
+        let retention = Retention { ring: settings.ring, topic_bytes: settings.ring_bytes / 4 };
+        let (board, meters) = (SourceBoard::default(), Meters::default());
+        let parts = Parts {
+            control: Arc::new(RedisControl::new(redis.clone())),
+            vitals: Arc::new(RedisVitals::new(redis.clone(), instance.as_str())),
+            local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
+            readiness: Readiness::default(),
+            ports: Ports {
+                log: Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce)),
+                store: Arc::new(RedisStore::new(redis.clone())),
+                board,
+                meters,
+                clock,
+            },
+        };
+        Ok(Self { parts, instance, redis, leading: Leading::default() })
+    }
+
+    /// Tells the others how this process fares, until `cancel`.
+    pub async fn tell(&self, cancel: CancellationToken) {
+        vitals::tell(self.parts.clone(), self.leading.clone(), cancel).await;
+    }
+
+    /// Stands by and ingests whenever it leads, until `cancel`.
+    pub async fn ingest(&self, ingest: Ingest, cancel: CancellationToken) {
+        let lease = Arc::new(RedisLease::new(self.redis.clone(), self.instance.as_str()));
+        let commands = || async {
+            let opened = RedisCommands::open(&self.redis).await;
+            let opened = opened.map_err(|error| LogError::Unavailable(error.to_string()))?;
+            Ok(Box::new(opened) as Box<dyn Commands>)
+        };
+        ingest.lead(lease, self.leading.clone(), commands, cancel).await;
+    }
+}
