@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_core::connection::{Connection, ConnectionId, LANES};
+use bond_core::cursors::LaneCursors;
 use bond_core::log::LogError;
 use bond_core::store::StoreError;
 use bond_core::time::UnixNanos;
@@ -61,7 +62,8 @@ impl Chores {
     /// None; lanes take turns to reconcile.
     pub(super) fn new(lane: u16, now: Instant) -> Self {
         Self {
-            has_moved: false,
+            // Even where there is nobody: a successor then knows that nothing was forgotten.
+            has_moved: true,
             removals: Vec::new(),
             reconcile_at: now + RECONCILE_EVERY + RECONCILE_EVERY * u32::from(lane) / u32::from(LANES),
             is_reconciling: false,
@@ -77,6 +79,10 @@ impl Lane {
     pub(super) async fn restore(&mut self) {
         let (parts, index) = (self.shared.parts.clone(), self.index);
         let saved = until_done(index, || parts.cursors.load(index)).await;
+        if saved == LaneCursors::default() {
+            // Either there was no predecessor, or its lease may have been forgotten with its positions.
+            self.free_at = self.shared.begin_at;
+        }
         self.restored = Some(Arc::new(saved));
         let asked_at = parts.clock.now();
         let known = until_done(index, || parts.connections.lane(index, parts.clock.now())).await;

@@ -73,7 +73,7 @@ impl Lane {
             bench: Workbench::default(),
             under_way: None,
             invocations: 0,
-            free_at: shared.begin_at,
+            free_at: now,
             backoff: Backoff::lane(),
             chores: Chores::new(index, now),
             running: JoinSet::new(),

@@ -25,6 +25,7 @@ use bond_core::connection::{ConnectionStore, LANES};
 use bond_core::control::{Command, Control};
 use bond_core::cursors::CursorStore;
 use bond_core::deliver::{Deliverer, Invoker};
+use bond_core::lease::LEASE;
 use bond_core::log::{EventLog, Fence};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
@@ -91,7 +92,8 @@ pub struct RelayConfig {
     pub pace: Duration,
     /// The longest that an invocation may post.
     pub budget: Duration,
-    /// How long to wait before the first invocation: the length of a lease where it cannot be known that the last holder's has run out.
+    /// How long to wait before the first invocation where no positions were saved: what forgot them may have forgotten a lease too, whose
+    /// holder still posts until it ends.
     pub wait: Duration,
 }
 
@@ -104,7 +106,7 @@ impl Default for RelayConfig {
             connections: 100_000,
             pace: Duration::from_millis(50),
             budget: Duration::from_secs(4),
-            wait: Duration::ZERO,
+            wait: LEASE,
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) leases: Arc<Leases>,
     pub(super) config: RelayConfig,
     pub(super) parts: RelayParts,
-    /// When no invocation may begin before.
+    /// No invocation begins before where no positions were saved.
     pub(super) begin_at: Instant,
     /// The account's quota of posts, which all lanes draw on.
     pub(super) quota: Mutex<Backoff>,

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bond_core::connection::{Batch, Carries, Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::cursors::{CursorStore, LaneCursors};
+use bond_core::lease::LEASE;
 use bond_core::log::{EventKind, EventLog, Fence, LogError, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
@@ -143,6 +144,12 @@ impl CursorStore for Cursors {
     }
 }
 
+impl Cursors {
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Commands(Mutex<Vec<Command>>);
 
@@ -168,7 +175,8 @@ pub(super) struct Host {
     pub(super) commands: Arc<Commands>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) until: Arc<Mutex<Instant>>,
-    config: RelayConfig,
+    pub(super) config: RelayConfig,
+    pub(super) cursors: Arc<Cursors>,
     parts: RelayParts,
     fence: Fence,
 }
@@ -185,7 +193,7 @@ impl Host {
         let log = MemoryLog::new(retention, Arc::clone(&clock), 7);
         let fence = log.acquire().await.expect("fence");
         let (gateway, connections) = (Arc::<Gateway>::default(), Arc::<Connections>::default());
-        let commands = Arc::<Commands>::default();
+        let (commands, cursors) = (Arc::<Commands>::default(), Arc::<Cursors>::default());
         let until = Arc::new(Mutex::new(Instant::now() + Duration::from_secs(1 << 20)));
         let lease = Arc::clone(&until);
         let parts = RelayParts {
@@ -193,7 +201,7 @@ impl Host {
             streams: Arc::new(Registry::default()),
             control: Arc::<Commands>::clone(&commands),
             connections: Arc::<Connections>::clone(&connections),
-            cursors: Arc::new(Cursors::default()),
+            cursors: Arc::<Cursors>::clone(&cursors),
             invoker: Arc::<Gateway>::clone(&gateway),
             probe: Arc::new(Probe(Arc::clone(&gateway))),
             board: SourceBoard::default(),
@@ -202,15 +210,19 @@ impl Host {
             fence,
             until: Arc::new(move || *lease.lock()),
         };
-        let mut config = RelayConfig::default();
+        let mut config = RelayConfig { wait: Duration::ZERO, ..RelayConfig::default() };
         change(&mut config);
         let relay = Relay::start(config.clone(), parts.clone());
-        Self { relay, gateway, connections, commands, clock, until, config, parts, fence }
+        Self { relay, gateway, connections, commands, clock, until, config, cursors, parts, fence }
     }
 
-    /// A relay takes over from one that is gone, once what that one began is over.
+    /// A relay takes over from one that is gone, once that one's lease is over.
     pub(super) async fn take_over(&mut self) {
-        self.config.wait = self.config.budget;
+        sleep(LEASE).await;
+        self.take_over_at_once();
+    }
+
+    pub(super) fn take_over_at_once(&mut self) {
         self.parts.fence = Fence(self.parts.fence.0 + 1);
         self.relay = Relay::start(self.config.clone(), self.parts.clone());
     }

@@ -73,6 +73,23 @@ async fn a_resume_that_came_after_the_save_wins_over_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_positions_were_forgotten_the_old_lease_is_waited_out() {
+    let mut host = Host::start().await;
+    host.connect(host.to_stream("c")).await;
+    host.publish(5).await;
+    host.reaches("c", 5).await;
+    host.relay.crash();
+    host.cursors.forget();
+    host.publish(1).await;
+    host.config.wait = Duration::from_secs(10);
+    let begun = Instant::now();
+    host.take_over_at_once();
+    host.reaches("c", 6).await;
+    assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(host.seqs("c"), [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_begun_that_could_outlast_the_lease() {
     let host = Host::start().await;
     let lease = Instant::now() + Duration::from_secs(3);
