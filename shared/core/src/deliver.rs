@@ -24,7 +24,7 @@ pub struct Invocation {
     pub number: u64,
     /// How long the function may post, in milliseconds from its start. What is under way then is given up, its outcome unknown.
     pub budget_ms: u64,
-    /// Messages, as their JSON text, in order of arrival.
+    /// Messages, as their JSON text. Their order is that of the parcels' runs.
     pub messages: Vec<Box<RawValue>>,
     /// Who gets what.
     pub parcels: Vec<Parcel>,
