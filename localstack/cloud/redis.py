@@ -1,0 +1,77 @@
+"""Redis as ElastiCache gives it: over TLS, with the password of the deployed secret, and never forgetting by itself."""
+
+import shutil
+import socket
+from pathlib import Path
+
+from cloud import processes
+from cloud.place import REPOSITORY, Place
+
+
+def certificates(place: Place) -> Path:
+    """Makes an authority and a certificate of 127.0.0.1, once. Gives the authority's file."""
+    directory = place.directory("tls")
+    if not (directory / "redis.crt").exists():
+        _make_authority(place, directory)
+        _make_certificate(place, directory)
+    return directory / "ca.crt"
+
+
+def _make_authority(place: Place, directory: Path) -> None:
+    subject = ["-subj", "/CN=Bond local authority", "-days", "3650", "-addext", "keyUsage=critical,keyCertSign"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{directory}/ca.key"]
+    processes.run(place, "tls", ["openssl", "req", "-x509", *key, *subject, "-out", f"{directory}/ca.crt"])
+
+
+def _make_certificate(place: Place, directory: Path) -> None:
+    authority = ["-CA", f"{directory}/ca.crt", "-CAkey", f"{directory}/ca.key"]
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{directory}/redis.key"]
+    out = ["-days", "3650", "-out", f"{directory}/redis.crt"]
+    processes.run(place, "tls", ["openssl", "req", "-x509", *key, *name, *authority, *out])
+
+
+def start(place: Place, password: str) -> None:
+    """Starts Redis unless it runs."""
+    if "redis" in processes.running(place):
+        return
+    configuration = place.directory("redis") / "redis.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(_configuration(place, password))
+    process = processes.start(place, "redis", [_server(), str(configuration)], {"PATH": "/usr/bin:/bin"})
+    processes.wait_ready(place, "redis", process, lambda: _listens(place.port("redis")))
+
+
+def _configuration(place: Place, password: str) -> str:
+    tls = place.root / "tls"
+    return "\n".join(
+        [
+            "bind 127.0.0.1",
+            "port 0",
+            f"tls-port {place.port('redis')}",
+            f"tls-cert-file {tls}/redis.crt",
+            f"tls-key-file {tls}/redis.key",
+            f"tls-ca-cert-file {tls}/ca.crt",
+            "tls-auth-clients no",
+            f"requirepass {password}",
+            f"dir {place.root}/redis",
+            "maxmemory-policy noeviction",
+            "appendonly yes",
+            'save ""',
+        ]
+    )
+
+
+def _server() -> str:
+    built = REPOSITORY / "scripts" / "tools" / "redis"
+    if built.exists():
+        return str(built)
+    found = shutil.which("redis-server")
+    if found is None:
+        raise processes.Failed("redis-server is missing; Debian has it as `apt-get install redis-server`")
+    return found
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

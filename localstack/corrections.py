@@ -1,0 +1,126 @@
+"""Where MiniStack 1.5.33 does otherwise than AWS, and Bond would notice.
+
+Each function mends one difference and says which. What Bond does not notice stays as it is.
+"""
+
+import os
+from contextvars import ContextVar
+
+from ministack.services import apigateway, dynamodb, lambda_svc
+from ministack.services.cloudformation import provisioners
+
+from addresses import localise_environment
+
+# The prefix of a VPC in place of one from Amazon's pool. 2001:db8::/32 is reserved for documentation (RFC 3849).
+VPC_IPV6_BLOCK = "2001:db8:1234:5600::/56"
+
+_connect_response: ContextVar[dict | None] = ContextVar("connect_response", default=None)
+
+
+def install() -> None:
+    """Makes all corrections."""
+    echo_subprotocols()
+    hand_functions_local_addresses()
+    give_vpcs_an_ipv6_block()
+    keep_time_to_live()
+    refer_to_secrets_by_arn()
+
+
+def echo_subprotocols() -> None:
+    """API Gateway accepts with the subprotocol that the answer of `$connect` names; MiniStack with none, so a browser closes."""
+    invoke, handle = apigateway._invoke_ws_lambda, apigateway.handle_websocket
+
+    async def invoke_and_remember(*args, **kwargs):
+        response = await invoke(*args, **kwargs)
+        if "CONNECT" in args:
+            _connect_response.set(response)
+        return response
+
+    async def handle_with_subprotocol(scope, receive, send, *args, **kwargs):
+        async def send_with_subprotocol(message):
+            chosen = _subprotocol(_connect_response.get())
+            if message["type"] == "websocket.accept" and chosen:
+                message = {**message, "subprotocol": chosen}
+            await send(message)
+
+        await handle(scope, receive, send_with_subprotocol, *args, **kwargs)
+
+    apigateway._invoke_ws_lambda = invoke_and_remember
+    apigateway.handle_websocket = handle_with_subprotocol
+
+
+def _subprotocol(response: dict | None) -> str | None:
+    headers = (response or {}).get("headers") or {}
+    return next((value for name, value in headers.items() if name.lower() == "sec-websocket-protocol"), None)
+
+
+def hand_functions_local_addresses() -> None:
+    """A function's environment names APIs by their hosts on AWS, which nothing resolves here."""
+    environment_of = lambda_svc._runtime_env_vars
+
+    def local_environment(config: dict) -> dict:
+        return localise_environment(environment_of(config), os.environ["AWS_ENDPOINT_URL"])
+
+    lambda_svc._runtime_env_vars = local_environment
+
+
+def give_vpcs_an_ipv6_block() -> None:
+    """Dual-stack subnets take their share of the VPC's attribute `Ipv6CidrBlocks`, which MiniStack's has not."""
+    create = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]["create"]
+
+    def create_dual_stack(logical_id, properties, stack_name):
+        vpc, attributes = create(logical_id, properties, stack_name)
+        return vpc, {**attributes, "Ipv6CidrBlocks": [VPC_IPV6_BLOCK]}
+
+    _replace("AWS::EC2::VPC", create=create_dual_stack)
+
+
+def keep_time_to_live() -> None:
+    """A table's `TimeToLiveSpecification` is dropped when it comes in a template, and works when set by the API."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+    create, update = handlers["create"], handlers["update"]
+
+    def create_with_ttl(logical_id, properties, stack_name):
+        return _with_ttl(create(logical_id, properties, stack_name), properties)
+
+    def update_with_ttl(physical_id, old, new, *rest):
+        return _with_ttl(update(physical_id, old, new, *rest), new)
+
+    _replace("AWS::DynamoDB::Table", create=create_with_ttl, update=update_with_ttl)
+
+
+def _with_ttl(made: tuple, properties: dict) -> tuple:
+    if specification := properties.get("TimeToLiveSpecification"):
+        enabled = str(specification.get("Enabled")).lower() == "true"
+        dynamodb._update_ttl({"TableName": made[0], "TimeToLiveSpecification": {**specification, "Enabled": enabled}})
+    return made
+
+
+def refer_to_secrets_by_arn() -> None:
+    """`Ref` of a secret is its ARN, which policies compare with; MiniStack's is the name."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
+    create, update, delete = handlers["create"], handlers["update"], handlers["delete"]
+
+    def create_by_arn(logical_id, properties, stack_name):
+        return _by_arn(create(logical_id, properties, stack_name))
+
+    def update_by_arn(physical_id, *rest):
+        return _by_arn(update(_secret_name(physical_id), *rest))
+
+    def delete_by_arn(physical_id, properties):
+        return delete(_secret_name(physical_id), properties)
+
+    _replace("AWS::SecretsManager::Secret", create=create_by_arn, update=update_by_arn, delete=delete_by_arn)
+
+
+def _by_arn(made: tuple) -> tuple:
+    return made[1]["Arn"], made[1]
+
+
+def _secret_name(arn: str) -> str:
+    """`…:secret:{name}-{six characters}`."""
+    return arn.rpartition(":")[2].rpartition("-")[0]
+
+
+def _replace(kind: str, **handlers) -> None:
+    provisioners._RESOURCE_HANDLERS[kind] = {**provisioners._RESOURCE_HANDLERS[kind], **handlers}
