@@ -1,0 +1,3 @@
+import { bondApp } from '../lib/app.ts';
+
+bondApp();
