@@ -126,8 +126,8 @@ export class FargateStack extends Stack {
     const { api, stage } = realtime.webSockets;
     const { functionArn } = realtime.functions.fanout.handler;
     const statements = [
-      onTable(data.streams, 'ConditionCheckItem', 'DeleteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'),
-      onTable(data.connections, 'DeleteItem', 'GetItem', 'Query'),
+      onTable(data.streams, 'DeleteItem', 'GetItem', 'Query'),
+      onTable(data.connections, 'DeleteItem', 'Query'),
       reading(data.redisAuth),
       new iam.PolicyStatement({ actions: ['lambda:InvokeFunction'], resources: [functionArn] }),
     ];

@@ -14,9 +14,9 @@ export type BondMetric =
   | 'RelayLagMs'
   | 'Leading'
   | 'Connections'
-  | 'EventsDelivered'
-  | 'Posts'
-  | 'PostsThrottled';
+  | 'Events'
+  | 'PostsThrottled'
+  | 'PostsSlow';
 
 /** One of Bond's metrics over a minute. Its only dimension is the deployment's name. */
 export function bondMetric(deployment: string, metricName: BondMetric, statistic: string, period = Duration.minutes(1)): Metric {

@@ -35,7 +35,7 @@ export class OpsStack extends Stack {
     const dashboard = new cloudwatch.Dashboard(this, 'Dashboard');
     dashboard.addWidgets(new cloudwatch.AlarmStatusWidget({ title: 'Alarms', alarms, width: 24, height: 4 }));
     dashboard.addWidgets(
-      this.graph('Delivered', ['EventsDelivered', 'Sum'], ['Posts', 'Sum'], ['PostsThrottled', 'Sum']),
+      this.graph('Delivered', ['Events', 'Sum'], ['PostsThrottled', 'Sum'], ['PostsSlow', 'Sum']),
       this.graph('Latency and lag, ms', ['DeliveryP95Ms', 'Maximum'], ['RelayLagMs', 'Maximum']),
       this.graph('Connections', ['Connections', 'Maximum'], ['QueueDepth', 'Maximum']),
     );

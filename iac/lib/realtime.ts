@@ -52,11 +52,14 @@ export class RealtimeStack extends Stack {
     return this.inside('Api', 'api', 'REST: streams, tokens, metrics', {
       memory: 512,
       environment: {
-        ...this.streamAccess(),
-        ...this.set('BOND_MAX_STREAMS', 'BOND_RING_SECONDS', 'BOND_MAX_LAG_MS', 'BOND_FEED_SYMBOLS'),
+        ...this.redis(),
+        ...this.keys(),
+        ...this.streamsTable(),
+        BOND_WS_URL: this.webSockets.stage.url,
+        ...this.set('BOND_TOKEN_TTL', 'BOND_MAX_STREAMS'),
       },
       statements: [
-        onTable(data.streams, 'ConditionCheckItem', 'DeleteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'),
+        onTable(data.streams, 'DeleteItem', 'GetItem', 'PutItem', 'Query'),
         reading(data.redisAuth, data.tokenKeys, data.apiKeys),
       ],
     });
@@ -66,7 +69,7 @@ export class RealtimeStack extends Stack {
     const { data } = this.props;
     return this.inside('Connect', 'ws_connect', 'Admits a WebSocket and keeps what it asked for', {
       memory: 256,
-      environment: { ...this.streamAccess(), ...this.connectionsTable() },
+      environment: { ...this.redis(), ...this.keys(), ...this.streamsTable(), ...this.connectionsTable() },
       statements: [
         onTable(data.streams, 'GetItem', 'Query'),
         onTable(data.connections, 'PutItem'),
@@ -88,9 +91,8 @@ export class RealtimeStack extends Stack {
     const { data } = this.props;
     return this.inside('Message', 'ws_message', "Takes a client's message and answers it", {
       memory: 256,
-      environment: { ...this.streamAccess(), ...this.connectionsTable() },
+      environment: { ...this.redis(), ...this.keys(), ...this.connectionsTable() },
       statements: [
-        onTable(data.streams, 'GetItem', 'Query'),
         onTable(data.connections, 'GetItem', 'PutItem'),
         reading(data.redisAuth, data.tokenKeys, data.apiKeys),
       ],
@@ -135,16 +137,17 @@ export class RealtimeStack extends Stack {
     return { BOND_TABLE_CONNECTIONS: this.props.data.connections.tableName };
   }
 
-  /** What it takes to check who may have a stream. */
-  private streamAccess(): Record<string, string> {
-    const { data } = this.props;
+  private streamsTable(): Record<string, string> {
+    return { BOND_TABLE_STREAMS: this.props.data.streams.tableName };
+  }
+
+  /** What it takes to check tokens and API keys. */
+  private keys(): Record<string, string> {
+    const { tokenKeys, apiKeys } = this.props.data;
     return {
-      ...this.redis(),
-      BOND_TABLE_STREAMS: data.streams.tableName,
-      BOND_TOKEN_KEYS_SECRET: data.tokenKeys.secretArn,
-      BOND_API_KEYS_SECRET: data.apiKeys.secretArn,
-      BOND_WS_URL: this.webSockets.stage.url,
-      ...this.set('BOND_TOKEN_TTL', 'BOND_LEGACY_TOKENS'),
+      BOND_TOKEN_KEYS_SECRET: tokenKeys.secretArn,
+      BOND_API_KEYS_SECRET: apiKeys.secretArn,
+      ...this.set('BOND_LEGACY_TOKENS'),
     };
   }
 
