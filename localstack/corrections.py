@@ -4,6 +4,7 @@ Each function mends one difference and says which. What Bond does not notice sta
 """
 
 import os
+import string
 from contextvars import ContextVar
 
 from ministack.services import apigateway, dynamodb, lambda_svc
@@ -24,6 +25,7 @@ def install() -> None:
     give_vpcs_an_ipv6_block()
     keep_time_to_live()
     refer_to_secrets_by_arn()
+    leave_punctuation_out()
 
 
 def echo_subprotocols() -> None:
@@ -120,6 +122,20 @@ def _by_arn(made: tuple) -> tuple:
 def _secret_name(arn: str) -> str:
     """`…:secret:{name}-{six characters}`."""
     return arn.rpartition(":")[2].rpartition("-")[0]
+
+
+def leave_punctuation_out() -> None:
+    """A generated secret heeds `ExcludePunctuation`, which MiniStack drops: Redis takes only some of it in a password."""
+    generate = provisioners._sm_secret_string
+
+    def generate_as_told(properties: dict) -> str:
+        wanted = properties.get("GenerateSecretString") or {}
+        if str(wanted.get("ExcludePunctuation")).lower() == "true":
+            excluded = wanted.get("ExcludeCharacters", "") + string.punctuation
+            properties = {**properties, "GenerateSecretString": {**wanted, "ExcludeCharacters": excluded}}
+        return generate(properties)
+
+    provisioners._sm_secret_string = generate_as_told
 
 
 def _replace(kind: str, **handlers) -> None:

@@ -28,10 +28,9 @@ class Credentials:
 ROOT = Credentials("test", "test")
 
 
-def caller_environment(place: Place, who: Credentials = ROOT) -> dict[str, str]:
-    """The environment of a process that calls the emulator: this one's, without any AWS setting of its user."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOND_", "CDK_"))}
-    return inherited | {
+def access(place: Place, who: Credentials = ROOT) -> dict[str, str]:
+    """The variables by which an AWS SDK finds the emulator and its credentials."""
+    return {
         "AWS_ENDPOINT_URL": place.endpoint,
         "AWS_ACCESS_KEY_ID": who.key,
         "AWS_SECRET_ACCESS_KEY": who.secret,
@@ -64,7 +63,9 @@ def start(place: Place, port: int | None, enforce_iam: bool, trusted: str) -> No
 
 
 def _environment(place: Place, enforce_iam: bool, trusted: str) -> dict[str, str]:
-    return caller_environment(place) | {
+    return access(place) | {
+        # Functions inherit what follows, and nothing else of this process.
+        "PATH": os.environ["PATH"],
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(place.port("emulator")),
         "TMPDIR": str(place.directory("tmp")),

@@ -22,44 +22,35 @@ class Place:
     def pids(self) -> Path:
         return self.root / "pids"
 
-    @property
-    def zips(self) -> Path:
-        return self.root / "dist"
-
-    @property
-    def assembly(self) -> Path:
-        return self.root / "cdk.out"
-
-    @property
-    def outputs(self) -> Path:
-        return self.root / "outputs.json"
-
-    def directory(self, name: str) -> Path:
-        path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
     def make(self) -> None:
-        """Makes the directory for this user alone: it holds keys."""
+        """Makes the directory, for this user alone: it holds keys."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
-        for path in (self.logs, self.pids, self.zips):
+        for path in (self.logs, self.pids):
             path.mkdir(exist_ok=True)
 
+    def directory(self, name: str) -> Path:
+        """A directory below this one, made if need be."""
+        path = self.root / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def ports(self) -> dict[str, int]:
+        """Every port that is in use here, by the name of its user."""
+        path = self.root / "ports.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
     def port(self, name: str, wanted: int | None = None) -> int:
-        """The port kept for `name`, chosen free at first and the same ever after."""
-        kept = self._ports()
+        """The port kept for `name`: chosen free, or as wanted, at first, and the same ever after."""
+        kept = self.ports()
         if name not in kept:
             kept[name] = wanted or free_port()
             (self.root / "ports.json").write_text(json.dumps(kept))
         return kept[name]
 
-    def _ports(self) -> dict[str, int]:
-        path = self.root / "ports.json"
-        return json.loads(path.read_text()) if path.exists() else {}
-
     @property
     def endpoint(self) -> str:
+        """The emulator's address."""
         return f"http://127.0.0.1:{self.port('emulator')}"
 
 
@@ -68,3 +59,9 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    """Whether something answers at a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

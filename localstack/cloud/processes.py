@@ -17,10 +17,14 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was started here. `started` tells it from a later one with the same pid."""
+    """A process that was started here.
+
+    `started` tells it from a later one with the same pid, `version` whether it was started from what is there now.
+    """
 
     pid: int
     started: str
+    version: str = ""
 
     def alive(self) -> bool:
         return self.started == _start_of(self.pid)
@@ -46,15 +50,15 @@ def _group_of(pid: int) -> list[int]:
     return [member for member, fields in stats if fields and fields[0] != "Z" and int(fields[2]) == pid]
 
 
-def start(place: Place, name: str, command: list[str], environment: dict[str, str]) -> Process:
-    """Starts `command` with its output in `logs/{name}.log`, and keeps its pid."""
+def start(place: Place, name: str, command: list[str], environment: dict[str, str], version: str = "") -> Process:
+    """Starts `command` with its output in `logs/{name}.log`, and keeps its pid and version."""
     log = place.logs / f"{name}.log"
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    process = Process(child.pid, _start_of(child.pid) or "")
-    (place.pids / name).write_text(f"{process.pid} {process.started}")
+    process = Process(child.pid, _start_of(child.pid) or "", version)
+    (place.pids / name).write_text(f"{process.pid} {process.started} {process.version}")
     return process
 
 
@@ -65,8 +69,8 @@ def running(place: Place) -> dict[str, Process]:
 
 
 def _read(path: Path) -> Process:
-    pid, _, started = path.read_text().partition(" ")
-    return Process(int(pid), started)
+    pid, started, version = path.read_text().split(" ", 2)
+    return Process(int(pid), started, version)
 
 
 def stop(place: Place, name: str, patience: float = 10.0) -> list[int]:

@@ -1,11 +1,11 @@
 """Redis as ElastiCache gives it: over TLS, with the password of the deployed secret, and never forgetting by itself."""
 
+import hashlib
 import shutil
-import socket
 from pathlib import Path
 
 from cloud import processes
-from cloud.place import REPOSITORY, Place
+from cloud.place import REPOSITORY, Place, listens
 
 
 def certificates(place: Place) -> Path:
@@ -32,14 +32,18 @@ def _make_certificate(place: Place, directory: Path) -> None:
 
 
 def start(place: Place, password: str) -> None:
-    """Starts Redis unless it runs."""
-    if "redis" in processes.running(place):
+    """Starts Redis, or starts it anew where it has another password: that of a secret which is gone."""
+    text = _configuration(place, password)
+    version = hashlib.sha256(text.encode()).hexdigest()
+    process = processes.running(place).get("redis")
+    if process and process.version == version:
         return
+    processes.stop(place, "redis")
     configuration = place.directory("redis") / "redis.conf"
     configuration.touch(mode=0o600)
-    configuration.write_text(_configuration(place, password))
-    process = processes.start(place, "redis", [_server(), str(configuration)], {"PATH": "/usr/bin:/bin"})
-    processes.wait_ready(place, "redis", process, lambda: _listens(place.port("redis")))
+    configuration.write_text(text)
+    process = processes.start(place, "redis", [_server(), str(configuration)], {"PATH": "/usr/bin:/bin"}, version)
+    processes.wait_ready(place, "redis", process, lambda: listens(place.port("redis")))
 
 
 def _configuration(place: Place, password: str) -> str:
@@ -70,8 +74,3 @@ def _server() -> str:
     if found is None:
         raise processes.Failed("redis-server is missing; Debian has it as `apt-get install redis-server`")
     return found
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -44,7 +44,7 @@ def test_one_that_ends_by_itself_is_reported_with_its_log(place):
 
 def test_a_later_process_with_the_same_pid_is_not_ours(place):
     process = start(place, "import time; time.sleep(600)")
-    (place.pids / "other").write_text(f"{process.pid} 1")
+    (place.pids / "other").write_text(f"{process.pid} 1 ")
     assert list(processes.running(place)) == ["it"]
     processes.stop(place, "it")
 

@@ -118,6 +118,15 @@ def test_a_secret_is_referred_to_by_its_arn_and_keeps_it(cloud, deploy):
     assert (described["ARN"], described["Description"]) == (first, "two")
 
 
+def test_a_generated_secret_is_without_punctuation_where_told(cloud, deploy):
+    generate = {"PasswordLength": 256, "ExcludePunctuation": True}
+    secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": generate}}
+    made = deploy({"Secret": secret}, {"Arn": {"Ref": "Secret"}})
+    value = emulator.client(cloud, "secretsmanager").get_secret_value(SecretId=made["Arn"])["SecretString"]
+    assert len(value) == 256
+    assert value.isalnum()
+
+
 @pytest.fixture
 def socket_api(cloud, deploy):
     """A WebSocket API with a function on `$connect` and `$default`, and a MOCK `ping`. Gives its URL here."""

@@ -1,0 +1,63 @@
+"""The commands `up` and `down`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cloud import build
+from cloud.down import down
+from cloud.place import Place
+from cloud.processes import Failed
+from cloud.up import Options, default_place, up
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    place = Place(arguments.dir.resolve()) if arguments.dir else default_place()
+    try:
+        return _up(place, arguments) if arguments.command == "up" else _down(place)
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cloud")
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("up", prog="cloud-up", description="Runs the AWS shape of Bond on this machine.")
+    stop = commands.add_parser("down", prog="cloud-down", description="Ends what cloud-up started.")
+    for command in (start, stop):
+        command.add_argument("--dir", type=Path, help="the cloud's directory (default: .cloud)")
+    start.add_argument("--auth", action="store_true", help="let the emulator enforce IAM")
+    start.add_argument("--profile", default="dev", help="the cargo profile to build with (default: dev)")
+    start.add_argument("--no-build", action="store_true", help="take the binaries of --profile as they are")
+    start.add_argument("--binaries", type=Path, help="take the binaries of this directory")
+    start.add_argument("--ingest", type=int, default=1, help="how many ingest processes, of which one leads (default: 1)")
+    start.add_argument("--port", type=int, help="the emulator's port (default: a free one)")
+    start.add_argument("--json", type=Path, help="write URLs, key and pids to this file")
+    return parser
+
+
+def _up(place: Place, arguments: argparse.Namespace) -> int:
+    binaries = arguments.binaries
+    if arguments.no_build and binaries is None:
+        binaries = build.directory(arguments.profile)
+    described = up(
+        Options(place, binaries, arguments.profile, arguments.auth, arguments.ingest, arguments.port, arguments.json)
+    )
+    print(f"REST:       {described['rest_url']}")
+    print(f"WebSocket:  {described['ws_url']}")
+    print(f"API key:    {described['api_key']}")
+    print(f"Running:    {', '.join(f'{name} (pid {pid})' for name, pid in described['pids'].items())}")
+    print(f"Logs:       {place.logs}   stop with `make cloud-down`")
+    return 0
+
+
+def _down(place: Place) -> int:
+    ended = down(place)
+    print(f"ended {', '.join(ended)}" if ended else "no cloud is running")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
