@@ -5,7 +5,10 @@ DATA_DIR ?= .bond
 BOND = target/release/bond
 PYTHON ?= python3
 
-.PHONY: up down logs test check lint fmt bench demo build audit
+CLOUD_DIR ?= .cloud
+AUTH ?= false
+
+.PHONY: cloud-up cloud-down cloud-logs up down logs test check lint fmt bench demo build audit
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -46,6 +49,19 @@ fmt:
 ## Benchmarks against peers, in one run each. Needs Go for one of the peers.
 bench:
 	@bench/run.sh
+
+## The AWS shape on this machine: emulator, Redis, the deployed stacks and ingest. Over a running one: an upgrade.
+## AUTH=true lets the emulator enforce IAM.
+cloud-up:
+	@scripts/cloud-up --dir "$(CLOUD_DIR)" $(if $(filter true,$(AUTH)),--auth) $(ARGS)
+
+## End what `make cloud-up` started, and remove what it wrote.
+cloud-down:
+	@scripts/cloud-down --dir "$(CLOUD_DIR)"
+
+## Follow the logs of what `make cloud-up` started.
+cloud-logs:
+	@tail -n 50 -F "$(CLOUD_DIR)"/logs/*.log
 
 ## The first stream, from a sentence to events.
 demo: up

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from addresses import localise
-from cloud import processes
 from cloud.build import CDK
 from cloud.emulator import ACCOUNT, REGION, ROOT, Credentials, access, client
 from cloud.place import Place
+from cloud.processes import run, running
 
 
 def bootstrap(place: Place) -> None:
@@ -22,11 +22,14 @@ def _bootstrapped(place: Place) -> bool:
     return any(stack["StackName"] == "CDKToolkit" for stack in stacks)
 
 
-def deploy(place: Place, assembly: Path, who: Credentials) -> dict[str, str]:
-    """Deploys every stack. Gives their outputs by name."""
-    outputs = place.root / "outputs.json"
-    options = ["--require-approval", "never", "--concurrency", "6", "--outputs-file", str(outputs)]
-    _cdk(place, who, "deploy", "--all", "--app", str(assembly), *options)
+def deploy_changes(place: Place, assembly: Path, who: Credentials) -> dict[str, str]:
+    """Deploys every stack, unless this emulator has them as they are. Gives their outputs by name."""
+    outputs, mark = place.root / "outputs.json", place.root / "deployed"
+    deployed = f"{assembly.name} {running(place)['emulator'].pid}"
+    if not mark.exists() or mark.read_text() != deployed:
+        options = ["--require-approval", "never", "--concurrency", "6", "--outputs-file", str(outputs)]
+        _cdk(place, who, "deploy", "--all", "--app", str(assembly), *options)
+        mark.write_text(deployed)
     stacks = json.loads(outputs.read_text())
     return {name: localise(value, place.endpoint) for stack in stacks.values() for name, value in stack.items()}
 
@@ -40,4 +43,4 @@ def _cdk(place: Place, who: Credentials, command: str, *arguments: str) -> None:
         "CI": "true",
     }
     words = [str(CDK), command, *arguments, "--no-notices", "--no-color"]
-    processes.run(place, f"cdk-{command}", words, environment, cwd=place.root)
+    run(place, f"cdk-{command}", words, environment, cwd=place.root)

@@ -61,7 +61,7 @@ def _deployed(options: Options, trusted: str) -> tuple[dict[str, str], Path]:
             assembly = build.assembly(place, binaries)
         who = account_ready.result()
     with step("deployment"):
-        return deploy.deploy(place, assembly, who), binaries
+        return deploy.deploy_changes(place, assembly, who), binaries
 
 
 def _ready_account(options: Options, trusted: str) -> emulator.Credentials:
