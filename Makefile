@@ -8,7 +8,7 @@ PYTHON ?= python3
 CLOUD_DIR ?= .cloud
 AUTH ?= false
 
-.PHONY: cloud-up cloud-down cloud-logs up down logs test check lint fmt bench demo build audit
+.PHONY: up down logs test check lint fmt bench demo build audit package cloud-up cloud-down cloud-logs
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -45,6 +45,10 @@ audit:
 
 fmt:
 	cargo fmt --all
+
+## What is deployed to AWS, into dist/: the functions' zips for arm64 and the image, each started once.
+package:
+	@scripts/package
 
 ## Benchmarks against peers, in one run each. Needs Go for one of the peers.
 bench:

@@ -12,6 +12,8 @@ const PROCESS_DEFAULTS = {
   BOND_MAX_STREAMS: '5',
   BOND_LEGACY_TOKENS: 'false',
   BOND_RING_SECONDS: '60',
+  // Of a cache.t4g.small, which holds 1.4 GB, and of a task of 1 GB.
+  BOND_RING_MIB: '256',
   BOND_MAX_LAG_MS: '250',
   BOND_FEED_SYMBOLS: 'BTC/USDT,ETH/USDT,SOL/USDT',
   // API Gateway bills every message, and closes what is idle for 10 minutes.
@@ -60,8 +62,8 @@ const DEFAULTS: Omit<Settings, 'processes'> = {
   retain: true,
   fanoutConcurrency: 24,
   cacheNode: 'cache.t4g.small',
-  ingestCpu: 1024,
-  ingestMemory: 2048,
+  ingestCpu: 512,
+  ingestMemory: 1024,
   logDays: 30,
   gatewayLogRole: true,
   alarmTopic: '',

@@ -47,6 +47,7 @@ describe('ingest', () => {
         'BOND_LOG_FORMAT',
         'BOND_MAX_LAG_MS',
         'BOND_REDIS_AUTH_SECRET',
+        'BOND_RING_MIB',
         'BOND_RING_SECONDS',
         'BOND_TABLE_CONNECTIONS',
         'BOND_TABLE_STREAMS',

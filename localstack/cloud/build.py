@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-import zipfile
 from pathlib import Path
+
+import zip_function
 
 from cloud import processes
 from cloud.place import REPOSITORY, Place
@@ -93,11 +94,8 @@ def content_hash(path: Path) -> str:
 
 
 def _zip(binary: Path, to: Path) -> None:
-    """Packs a binary as Lambda wants it, without its symbols: loading a debug build takes long enough."""
+    """Packs a binary without its symbols: a debug build takes long enough to load."""
     bare = to.with_suffix("")
     subprocess.run(["strip", "-o", str(bare), str(binary)], check=True)
-    entry = zipfile.ZipInfo("bootstrap")
-    entry.external_attr = 0o755 << 16
-    with zipfile.ZipFile(to, "w") as archive:
-        archive.writestr(entry, bare.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=1)
+    zip_function.pack(bare, to, level=1)
     bare.unlink()
