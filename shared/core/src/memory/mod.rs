@@ -1,5 +1,6 @@
-//! The event log in memory: the laptop's log, and the model that the other adapters are held to.
+//! The event log and the connections in memory: the laptop's adapters, and the models that the others are held to.
 
+mod connections;
 mod ring;
 mod slot;
 mod tail;
@@ -18,6 +19,7 @@ use crate::position::{Epoch, Position};
 use crate::time::{Clock, UnixNanos};
 use crate::topic::Topic;
 
+pub use self::connections::MemoryConnections;
 use self::ring::Ring;
 use self::slot::Slot;
 use self::tail::{Mailbox, MemoryTail};

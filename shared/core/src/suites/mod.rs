@@ -5,5 +5,6 @@
 
 #![expect(clippy::panic, reason = "a suite reports by panicking, as an assertion does")]
 
+pub mod connection_store;
 pub mod event_log;
 pub mod stream_store;

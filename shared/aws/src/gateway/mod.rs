@@ -1,0 +1,182 @@
+//! `@connections`: how messages reach clients behind API Gateway.
+
+mod bucket;
+mod frame;
+mod refusals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bond_core::connection::ConnectionId;
+use bond_core::deliver::{Deliverer, Delivery, Stop};
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri};
+use tokio::time::Instant;
+
+use self::bucket::Bucket;
+use self::frame::Frame;
+use self::refusals::Refusals;
+use crate::signed::{Answer, SendError, SignedHttp, SignedHttpError, path_segment, request};
+
+/// The most bytes of one message: API Gateway takes a post of 128 KB, sends it to the client as frames of 32 KB, and bills each
+/// (API Gateway quotas, read 2026-11).
+pub const MESSAGE_BYTES: usize = 128 * 1024;
+
+/// How long one request may take where no deadline says less.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// A [`Deliverer`] that posts to one WebSocket API. A clone shares its connections, credentials and rate.
+///
+/// | answer | is |
+/// |---|---|
+/// | 200 | taken |
+/// | 410 | [`Stop::Gone`] |
+/// | 413 | [`Stop::TooLarge`]; also without asking, of a message above [`MESSAGE_BYTES`] |
+/// | 429 | [`Stop::Slow`] or [`Stop::Quota`]: API Gateway does not say which. It is the quota where many connections are refused at about the same time |
+/// | none by the deadline | [`Stop::Deadline`] |
+/// | anything else | [`Stop::Failed`], and a line in the log |
+///
+/// A post waits for its turn in the process's rate; one whose turn would come after the deadline is not sent: [`Stop::Quota`].
+#[derive(Clone)]
+pub struct ApiGateway {
+    shared: Arc<Shared>,
+    deadline: Option<Instant>,
+}
+
+struct Shared {
+    http: SignedHttp,
+    base: String,
+    bucket: Bucket,
+    refusals: Refusals,
+}
+
+impl ApiGateway {
+    pub(crate) fn new(
+        http: SignedHttp,
+        callback_url: &str,
+        posts_per_second: u32,
+    ) -> Result<Self, SignedHttpError> {
+        let base = callback_url.trim_end_matches('/');
+        let is_absolute = base.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+        if !is_absolute {
+            return Err(SignedHttpError::Url(callback_url.to_owned()));
+        }
+        let shared = Shared {
+            http,
+            base: base.to_owned(),
+            bucket: Bucket::new(posts_per_second),
+            refusals: Refusals::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), deadline: None })
+    }
+
+    /// The same, with every request ended at `deadline`, and none begun after it.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { shared: Arc::clone(&self.shared), deadline: Some(deadline) }
+    }
+
+    async fn post(&self, connection: &ConnectionId, body: Bytes) -> Result<(), Stop> {
+        if !self.shared.bucket.take(self.deadline()).await {
+            return Err(Stop::Quota);
+        }
+        let answer =
+            self.send(Method::POST, connection, body).await.map_err(|error| stop(connection, &error))?;
+        self.judge(connection, &answer)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        connection: &ConnectionId,
+        body: Bytes,
+    ) -> Result<Answer, SendError> {
+        let url = format!("{}/@connections/{}", self.shared.base, path_segment(connection.as_str()));
+        let uri = Uri::try_from(url).map_err(|error| SendError::Unsent(error.to_string()))?;
+        self.shared.http.send(request(method, uri, body), self.deadline()).await
+    }
+
+    fn deadline(&self) -> Instant {
+        let latest = Instant::now() + REQUEST;
+        self.deadline.map_or(latest, |deadline| deadline.min(latest))
+    }
+
+    fn judge(&self, connection: &ConnectionId, answer: &Answer) -> Result<(), Stop> {
+        match answer.status {
+            StatusCode::OK => {
+                self.shared.refusals.taken(Instant::now());
+                Ok(())
+            }
+            StatusCode::GONE => Err(Stop::Gone),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(Stop::TooLarge),
+            StatusCode::TOO_MANY_REQUESTS => Err(self.throttled(connection, answer)),
+            _ => {
+                report(connection, answer);
+                Err(Stop::Failed)
+            }
+        }
+    }
+
+    /// `LimitExceededException` stands for both: "the client is sending more than the allowed number of requests per unit of time or
+    /// the WebSocket client side buffer is full" (API reference of `PostToConnection`, read 2026-11).
+    fn throttled(&self, connection: &ConnectionId, answer: &Answer) -> Stop {
+        let by_account = matches!(answer.error_type(), "TooManyRequestsException" | "ThrottlingException");
+        let many = self.shared.refusals.refused(connection, Instant::now());
+        if by_account || many { Stop::Quota } else { Stop::Slow }
+    }
+}
+
+#[async_trait]
+impl Deliverer for ApiGateway {
+    async fn deliver(&self, connection: &ConnectionId, messages: &[Bytes], batch: usize) -> Delivery {
+        let mut taken = 0;
+        while taken < messages.len() {
+            let Some(Frame { body, count }) = Frame::first_of(&messages[taken..], batch) else {
+                return Delivery { taken, stop: Some(Stop::TooLarge) };
+            };
+            if let Err(stop) = self.post(connection, body).await {
+                return Delivery { taken, stop: Some(stop) };
+            }
+            taken += count;
+        }
+        Delivery { taken, stop: None }
+    }
+
+    async fn close(&self, connection: &ConnectionId) {
+        match self.send(Method::DELETE, connection, Bytes::new()).await {
+            Ok(answer) if answer.status.is_success() || answer.status == StatusCode::GONE => {}
+            Ok(answer) => report(connection, &answer),
+            Err(error) => tracing::warn!(%connection, %error, "cannot close connection"),
+        }
+    }
+
+    async fn is_open(&self, connection: &ConnectionId) -> Option<bool> {
+        let answer = self.send(Method::GET, connection, Bytes::new()).await.ok()?;
+        match answer.status {
+            StatusCode::OK => Some(true),
+            StatusCode::GONE => Some(false),
+            _ => None,
+        }
+    }
+}
+
+fn stop(connection: &ConnectionId, error: &SendError) -> Stop {
+    if matches!(error, SendError::Deadline) {
+        return Stop::Deadline;
+    }
+    tracing::warn!(%connection, %error, "cannot post");
+    Stop::Failed
+}
+
+fn report(connection: &ConnectionId, answer: &Answer) {
+    let (status, error, text) = (answer.status.as_u16(), answer.error_type(), answer.text());
+    if answer.status == StatusCode::FORBIDDEN {
+        tracing::error!(%connection, error, text, "not permitted: the role needs execute-api:ManageConnections");
+    } else {
+        tracing::warn!(%connection, status, error, text, "refused by @connections");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! A server that speaks DynamoDB, as a process that ends with the test.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::Aws;
+
+/// How long a server may take to start, its download included.
+const START: Duration = Duration::from_secs(120);
+
+pub(super) struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    /// AWS's own DynamoDB Local, in memory.
+    pub(super) async fn dynamodb_local() -> Self {
+        let port = free_port();
+        let mut command = Command::new(root().join("scripts/tools/dynamodb-local"));
+        command.arg(port.to_string()).stdout(Stdio::null());
+        Self::start(command, port).await
+    }
+
+    async fn start(mut command: Command, port: u16) -> Self {
+        let process = command.kill_on_drop(true).spawn().expect("start");
+        let mut server = Self { process, url: format!("http://127.0.0.1:{port}") };
+        server.wait().await;
+        server
+    }
+
+    /// Waits until it answers.
+    async fn wait(&mut self) {
+        let (client, deadline) = (self.dynamodb().await, Instant::now() + START);
+        while client.list_tables().send().await.is_err() {
+            let ended = self.process.try_wait().expect("state");
+            assert!(ended.is_none(), "the server ended: {ended:?}");
+            assert!(Instant::now() < deadline, "the server does not answer");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(super) async fn aws(&self) -> Aws {
+        Aws::for_tests(&self.url).await
+    }
+
+    /// A table as the deployment makes them.
+    pub(super) async fn create_table(&self, name: &str) {
+        let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+        let text = |name: &str| {
+            let kind = ScalarAttributeType::S;
+            AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(kind)
+                .build()
+                .expect("attribute")
+        };
+        let table =
+            self.dynamodb().await.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+        let table = table.attribute_definitions(text("pk")).attribute_definitions(text("sk"));
+        let table = table.key_schema(key("pk", KeyType::Hash).expect("key"));
+        table.key_schema(key("sk", KeyType::Range).expect("key")).send().await.expect("table");
+    }
+
+    async fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(self.aws().await.config())
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("port").port()
+}
