@@ -42,13 +42,16 @@ impl ConnectionId {
         &self.0
     }
 
-    /// The lane it belongs to: FNV-1a of its name, so that functions and relay agree whatever they were built with.
+    /// The lane it belongs to, by a hash of its name that is part of the contract between functions and relay: FNV-1a, and the finalizer
+    /// of MurmurHash3, without which names that differ at their end alone share few lanes.
     pub fn lane(&self) -> u16 {
-        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let fnv = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
+        let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         // Less than LANES, and so within 16 bits.
-        ((hash >> 32) % u64::from(LANES)) as u16
+        ((mixed ^ (mixed >> 33)) % u64::from(LANES)) as u16
     }
 }
 

@@ -60,6 +60,11 @@ impl EventKind {
             Self::Raw => "raw",
         }
     }
+
+    /// The kind that [`EventKind::name`] calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// An event as it goes into a log: encoded, but without the position that the log will give it.

@@ -29,6 +29,22 @@ pub enum SourceState {
 }
 
 impl SourceState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Connecting,
+        Self::Connected,
+        Self::Stale,
+        Self::Suspect,
+        Self::Reconnecting,
+        Self::Failed,
+        Self::Unavailable,
+    ];
+
+    /// The state that [`SourceState::as_str`] calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -68,12 +69,12 @@ impl TokenKey {
         Self { kid, keyed }
     }
 
-    fn mac(&self, stream: &StreamId, exp: &str) -> Hmac<Sha256> {
-        mac(&self.keyed, &["bond.v1|", stream.as_str(), "|", exp, "|", &self.kid])
+    fn mac(&self, stream: &str, exp: &str) -> Hmac<Sha256> {
+        mac(&self.keyed, &["bond.v1|", stream, "|", exp, "|", &self.kid])
     }
 
-    fn legacy_mac(&self, stream: &StreamId, exp: &str) -> Hmac<Sha256> {
-        mac(&self.keyed, &[stream.as_str(), ".", exp])
+    fn legacy_mac(&self, stream: &str, exp: &str) -> Hmac<Sha256> {
+        mac(&self.keyed, &[stream, ".", exp])
     }
 }
 
@@ -112,7 +113,7 @@ impl TokenKeys {
     /// A token for `stream` that is good until `ttl` after `now`, to the second.
     pub fn issue(&self, stream: &StreamId, now: UnixNanos, ttl: Duration) -> String {
         let exp = now.plus(ttl).as_secs().to_string();
-        let mac = self.current.mac(stream, &exp).finalize().into_bytes();
+        let mac = self.current.mac(stream.as_str(), &exp).finalize().into_bytes();
         format!("v1.{}.{exp}.{}", self.current.kid, URL_SAFE_NO_PAD.encode(mac))
     }
 
@@ -121,6 +122,14 @@ impl TokenKeys {
     /// # Errors
     /// [`TokenError`] says why it is refused; that it expired is said of authentic tokens only.
     pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<UnixNanos, TokenError> {
+        self.verify_name(token, stream.as_str(), now)
+    }
+
+    /// Checks a token for a stream of any name, such as those of foreign producers.
+    ///
+    /// # Errors
+    /// As [`TokenKeys::verify`].
+    pub fn verify_name(&self, token: &str, stream: &str, now: UnixNanos) -> Result<UnixNanos, TokenError> {
         if token.len() > MAX_LENGTH {
             return Err(TokenError::Malformed);
         }
@@ -133,13 +142,7 @@ impl TokenKeys {
         if now < expires_at { Ok(expires_at) } else { Err(TokenError::Expired(expires_at)) }
     }
 
-    fn verify_current(
-        &self,
-        kid: &str,
-        exp: &str,
-        mac: &str,
-        stream: &StreamId,
-    ) -> Result<UnixNanos, TokenError> {
+    fn verify_current(&self, kid: &str, exp: &str, mac: &str, stream: &str) -> Result<UnixNanos, TokenError> {
         let expires_at = parse_expiry(exp)?;
         let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| TokenError::Malformed)?;
         let key = self.keys().find(|key| key.kid == kid).ok_or(TokenError::UnknownKey)?;
@@ -147,7 +150,7 @@ impl TokenKeys {
         Ok(expires_at)
     }
 
-    fn verify_legacy(&self, exp: &str, mac: &str, stream: &StreamId) -> Result<UnixNanos, TokenError> {
+    fn verify_legacy(&self, exp: &str, mac: &str, stream: &str) -> Result<UnixNanos, TokenError> {
         let expires_at = parse_expiry(exp)?;
         let mac = parse_hex(mac).ok_or(TokenError::Malformed)?;
         if !self.takes_legacy {
@@ -177,6 +180,69 @@ fn parse_hex(text: &str) -> Option<[u8; 8]> {
     u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
 }
 
+/// The text of the secret that holds token keys: `{"current": "…", "previous": "…"}`, the latter optional.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySet {
+    current: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+}
+
+/// Why a text is no set of token keys. Says nothing of what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// It has another form.
+    #[error(
+        "not token keys: write {{\"current\": \"…\"}} with a secret of {SECRET_BYTES} bytes at least, and perhaps \"previous\""
+    )]
+    Form,
+    /// A secret is too short to be one.
+    #[error("a token key is too short: {SECRET_BYTES} bytes at least")]
+    Short,
+}
+
+/// The shortest secret taken, in bytes.
+pub const SECRET_BYTES: usize = 32;
+
+impl KeySet {
+    /// Reads the text of the secret.
+    ///
+    /// # Errors
+    /// [`KeySetError`].
+    pub fn from_json(text: &str) -> Result<Self, KeySetError> {
+        let set: Self = serde_json::from_str(text).map_err(|_| KeySetError::Form)?;
+        let is_short = |secret: &String| secret.len() < SECRET_BYTES;
+        if is_short(&set.current) || set.previous.as_ref().is_some_and(is_short) {
+            return Err(KeySetError::Short);
+        }
+        Ok(set)
+    }
+
+    /// It as JSON, secrets included.
+    pub fn to_json(&self) -> String {
+        // Fails for maps without text keys and for values that refuse to be written; there are none.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// With a new key made of `random`; the current one becomes the previous one, and that one is dropped.
+    #[must_use]
+    pub fn rotated(self, random: &[u8; SECRET_BYTES]) -> Self {
+        Self { current: URL_SAFE_NO_PAD.encode(random), previous: Some(self.current) }
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> TokenKeys {
+        TokenKeys::new(TokenKey::new(&self.current), self.previous.as_deref().map(TokenKey::new))
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeySet(***)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +254,29 @@ mod tests {
     /// Made with Python's `hmac`.
     const TOKEN: &str = "v1.6017ea4e.1700003600.AIhy_5etyabEoU2WcP9Jm3PiM23ru7y2qyKtxcSaZvA";
     const LEGACY: &str = "1700003600.572c90f0066c3b4c";
+
+    #[test]
+    fn a_rotation_signs_anew_and_takes_what_was_signed_before() {
+        let set = KeySet::from_json(&format!("{{\"current\":\"{SECRET}\"}}")).expect("keys");
+        let token = set.keys().issue(&stream(), NOW, HOUR);
+        let rotated = set.rotated(&[7; SECRET_BYTES]);
+        let read = KeySet::from_json(&rotated.to_json()).expect("keys");
+        assert!(read.keys().verify(&token, &stream(), NOW).is_ok());
+        assert_ne!(read.keys().issue(&stream(), NOW, HOUR), token);
+        assert!(
+            read.rotated(&[8; SECRET_BYTES]).keys().verify(&token, &stream(), NOW).is_err(),
+            "two are live"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_no_set_of_keys_is_refused_without_being_shown() {
+        assert_eq!(KeySet::from_json("{\"current\":\"short\"}"), Err(KeySetError::Short));
+        for text in ["", "{}", "{\"current\":1}", "{\"current\":\"x\",\"other\":\"secret\"}"] {
+            let error = KeySet::from_json(text).expect_err("refused");
+            assert!(!error.to_string().contains("secret\""), "{error}");
+        }
+    }
 
     fn stream() -> StreamId {
         StreamId::parse("0123456789abcdef").expect("id")

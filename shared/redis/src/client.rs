@@ -1,0 +1,212 @@
+//! The connection to Redis.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::clients::{Client, WithOptions};
+use fred::error::Error;
+use fred::interfaces::ClientLike;
+use fred::types::Builder;
+use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::script::Script;
+
+/// How long an answer may take.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause between attempts to connect again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How many messages of a subscription may wait. More make the reader look at everything again.
+const WAITING_MESSAGES: usize = 4096;
+
+static PING: Script = Script::new("return redis.call('PING')");
+
+/// A secret text that does not show in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Which Redis to use.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// `redis://host:6379`, `rediss://` for TLS by the system's roots, and `redis-cluster://` or `rediss-cluster://` for a cluster. A user and
+    /// a password may stand in it.
+    pub url: String,
+    /// The password, in place of the one in the URL.
+    pub password: Option<Secret>,
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut url = Url::parse(&self.url).ok();
+        if let Some(url) = &mut url {
+            // Fails for URLs without a host, which have no password either.
+            let _ = url.set_password(None);
+        }
+        let url = url.map_or_else(|| "not a URL".to_owned(), |url| url.to_string());
+        f.debug_struct("RedisConfig").field("url", &url).field("password", &self.password).finish()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL cannot be used.
+    #[error(
+        "cannot use the URL of Redis: {0}; give redis://, rediss://, redis-cluster:// or rediss-cluster:// with a host"
+    )]
+    Url(String),
+    /// Redis cannot be reached, or refuses.
+    #[error("redis cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// A connection to Redis that is restored when it breaks. A clone is another handle on the same connection.
+///
+/// While it is broken every command fails at once; one that gets no answer fails after two seconds. No command is sent twice.
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+struct Shared {
+    builder: Builder,
+    client: WithOptions<Client>,
+    runtime: Handle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        close(&self.runtime, self.client.clone());
+    }
+}
+
+/// Ends a client's tasks, which would otherwise go on connecting.
+pub(crate) fn close<C: ClientLike + 'static>(runtime: &Handle, client: C) {
+    runtime.spawn(async move { client.quit().await });
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redis")
+    }
+}
+
+impl Redis {
+    /// Connects. Must be called within a tokio runtime, which the connection then lives in.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(config: &RedisConfig) -> Result<Self, ConnectError> {
+        let builder = builder(config)?;
+        let client = init(&builder).await.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+        Ok(Self(Arc::new(Shared {
+            builder,
+            client: client.with_options(&options()),
+            runtime: Handle::current(),
+        })))
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// [`ConnectError::Unreachable`].
+    pub async fn ping(&self) -> Result<(), ConnectError> {
+        // By script: a cluster then answers from the node of a key, not from any node.
+        let answer = PING.run::<()>(self, "bond:ping", Vec::new()).await;
+        answer.map_err(|error| ConnectError::Unreachable(error.to_string()))
+    }
+
+    /// A connection of its own, for what would hold up commands on the shared one.
+    pub(crate) async fn dedicated(&self) -> Result<Client, Error> {
+        init(&self.0.builder).await
+    }
+
+    pub(crate) fn client(&self) -> &WithOptions<Client> {
+        &self.0.client
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+}
+
+async fn init(builder: &Builder) -> Result<Client, Error> {
+    let client = builder.build()?;
+    client.init().await?;
+    Ok(client)
+}
+
+/// The schemes that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
+const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+
+fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
+    let url = Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    if !SCHEMES.contains(&url.scheme()) {
+        return Err(ConnectError::Url(format!("{}:// is not its scheme", url.scheme())));
+    }
+    install_tls_provider();
+    let mut parsed = Config::from_url(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
+    if let Some(Secret(password)) = &config.password {
+        parsed.password = Some(password.clone());
+    }
+    let mut builder = Builder::from_config(parsed);
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, millis(LONGEST_PAUSE), 2));
+    builder.with_performance_config(|performance| {
+        performance.default_command_timeout = COMMAND_TIMEOUT;
+        performance.broadcast_channel_capacity = WAITING_MESSAGES;
+    });
+    builder.with_connection_config(|connection| {
+        connection.connection_timeout = COMMAND_TIMEOUT;
+        connection.internal_command_timeout = COMMAND_TIMEOUT;
+        connection.max_command_attempts = 1;
+        connection.reconnect_on_auth_error = true;
+        connection.tcp.nodelay = Some(true);
+        connection.unresponsive =
+            UnresponsiveConfig { max_timeout: Some(2 * COMMAND_TIMEOUT), interval: COMMAND_TIMEOUT / 2 };
+    });
+    Ok(builder)
+}
+
+fn options() -> Options {
+    Options { max_attempts: Some(1), timeout: Some(COMMAND_TIMEOUT), fail_fast: true, ..Options::default() }
+}
+
+/// More than one provider may be linked; rustls then refuses to choose. An error says that one is installed already.
+fn install_tls_provider() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_shows() {
+        let config = RedisConfig {
+            url: "rediss://ann:in-the-url@redis.example:6379".into(),
+            password: Some(Secret::new("beside-it".into())),
+        };
+        let shown = format!("{config:?}");
+        assert!(shown.contains("redis.example") && shown.contains("***"), "{shown}");
+        assert!(!shown.contains("in-the-url") && !shown.contains("beside-it"), "{shown}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Commands from edges to ingest, in a stream.
+
+use async_trait::async_trait;
+use bond_core::control::{Command, Commands, Control, ControlError};
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::{ClientLike, StreamsInterface};
+use fred::types::Value;
+use fred::types::config::Options;
+use fred::types::streams::XCapKind;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep};
+
+use crate::client::{COMMAND_TIMEOUT, Redis, close};
+
+const KEY: &str = "bond:control";
+
+/// About how many commands are kept. A reader that is further behind has missed some, which reconciliation makes up for.
+const KEPT: i64 = 10_000;
+
+/// How many commands are handed over at once.
+const BATCH: u64 = 256;
+
+/// How long a read waits on the server; less than what makes a connection count as dead.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The pause after a failed read.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// [`Control`] over a stream in Redis.
+pub struct RedisControl(Redis);
+
+impl RedisControl {
+    /// Sends through `redis`.
+    pub const fn new(redis: Redis) -> Self {
+        Self(redis)
+    }
+}
+
+#[async_trait]
+impl Control for RedisControl {
+    async fn send(&self, command: Command) -> Result<(), ControlError> {
+        let cap = (XCapKind::MaxLen, "~", KEPT, None);
+        let sent =
+            self.0.client().xadd::<(), _, _, _, _>(KEY, false, cap, "*", ("c", command.to_json())).await;
+        sent.map_err(failed)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn failed(error: Error) -> ControlError {
+    ControlError(error.to_string())
+}
+
+/// [`Commands`] of a stream in Redis, read over a connection of its own.
+pub struct RedisCommands(mpsc::Receiver<Result<Vec<Command>, ControlError>>);
+
+impl RedisCommands {
+    /// Reads what is sent from here on.
+    ///
+    /// # Errors
+    /// [`ControlError`] where Redis cannot be reached.
+    pub async fn open(redis: &Redis) -> Result<Self, ControlError> {
+        let client = redis.dedicated().await.map_err(failed)?;
+        let last = newest(&client).await.map_err(failed)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let reader = Reader { client: client.clone(), last, sender };
+        let runtime = redis.runtime().clone();
+        redis.runtime().spawn(async move {
+            reader.run().await;
+            close(&runtime, client);
+        });
+        Ok(Self(receiver))
+    }
+}
+
+#[async_trait]
+impl Commands for RedisCommands {
+    async fn next(&mut self) -> Result<Vec<Command>, ControlError> {
+        self.0.recv().await.unwrap_or_else(|| Err(ControlError("the reader of commands has ended".into())))
+    }
+}
+
+/// The id of the newest command.
+async fn newest(client: &Client) -> Result<String, Error> {
+    let found: Value = client.xrevrange(KEY, "+", "-", Some(1)).await?;
+    let entries = found.into_array();
+    Ok(entries.first().and_then(id).unwrap_or_else(|| "0-0".to_owned()))
+}
+
+fn id(entry: &Value) -> Option<String> {
+    let Value::Array(parts) = entry else { return None };
+    parts.first()?.as_string()
+}
+
+/// Reads in a task of its own, so that giving up a wait leaves no read behind on the connection.
+struct Reader {
+    client: Client,
+    last: String,
+    sender: mpsc::Sender<Result<Vec<Command>, ControlError>>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        while !self.sender.is_closed() {
+            let outcome = self.read().await;
+            let failed = outcome.is_err();
+            if outcome.as_ref().is_ok_and(Vec::is_empty) {
+                continue;
+            }
+            if self.sender.send(outcome.map_err(|error| ControlError(error.to_string()))).await.is_err() {
+                return;
+            }
+            if failed {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Command>, Error> {
+        let options =
+            Options { timeout: Some(WAIT + COMMAND_TIMEOUT), fail_fast: true, ..Options::default() };
+        let wait = u64::try_from(WAIT.as_millis()).ok();
+        let client = self.client.with_options(&options);
+        let found: Value = client.xread(Some(BATCH), wait, KEY, self.last.as_str()).await?;
+        let entries = entries(found);
+        if let Some(last) = entries.last().and_then(id) {
+            self.last = last;
+        }
+        Ok(entries.iter().filter_map(command).collect())
+    }
+}
+
+/// The entries of the one stream in an answer of XREAD.
+fn entries(found: Value) -> Vec<Value> {
+    let stream = match found {
+        Value::Array(streams) => streams.into_iter().next(),
+        Value::Map(streams) => {
+            return streams.inner().into_values().next().map(Value::into_array).unwrap_or_default();
+        }
+        _ => None,
+    };
+    let Some(Value::Array(parts)) = stream else { return Vec::new() };
+    parts.into_iter().nth(1).map(Value::into_array).unwrap_or_default()
+}
+
+/// The command in an entry. One that cannot be read comes from another version, and is left to reconciliation.
+fn command(entry: &Value) -> Option<Command> {
+    let Value::Array(parts) = entry else { return None };
+    let Some(Value::Array(fields)) = parts.get(1) else { return None };
+    let text = fields.get(1).and_then(Value::as_string).unwrap_or_default();
+    Command::from_json(&text).inspect_err(|error| tracing::warn!(%error, "skipped a command")).ok()
+}

@@ -1,0 +1,53 @@
+//! The writer's lease: a key that lapses.
+
+use async_trait::async_trait;
+use bond_core::lease::{LEASE, Lease};
+use bond_core::log::LogError;
+use fred::error::Error;
+
+use crate::client::{Redis, millis};
+use crate::script::Script;
+
+const KEY: &str = "bond:lease";
+
+static HOLD: Script = Script::new(
+    "local holder = redis.call('GET', KEYS[1])
+    if holder and holder ~= ARGV[1] then return 0 end
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    return 1",
+);
+
+static RELEASE: Script = Script::new(
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    return redis.call('DEL', KEYS[1])",
+);
+
+/// A [`Lease`] in Redis, by the clock of Redis.
+pub struct RedisLease {
+    redis: Redis,
+    holder: String,
+}
+
+impl RedisLease {
+    /// A lease to be held under the name `holder`, which no other process may have: draw it at random.
+    pub fn new(redis: Redis, holder: impl Into<String>) -> Self {
+        Self { redis, holder: holder.into() }
+    }
+}
+
+#[async_trait]
+impl Lease for RedisLease {
+    async fn hold(&self) -> Result<bool, LogError> {
+        let args = vec![self.holder.as_str().into(), i64::from(millis(LEASE)).into()];
+        HOLD.run(&self.redis, KEY, args).await.map_err(unavailable)
+    }
+
+    async fn release(&self) -> Result<(), LogError> {
+        RELEASE.run(&self.redis, KEY, vec![self.holder.as_str().into()]).await.map_err(unavailable)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+pub(crate) fn unavailable(error: Error) -> LogError {
+    LogError::Unavailable(error.to_string())
+}

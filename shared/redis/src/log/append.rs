@@ -1,0 +1,154 @@
+//! Writing: taking over, appending and ending.
+
+use std::time::Duration;
+
+use bond_core::log::{Fence, LogError};
+use bond_core::position::{Epoch, Position};
+use bond_core::time::UnixNanos;
+use bond_core::topic::Topic;
+use fred::error::Error;
+use fred::interfaces::ClientLike;
+use fred::types::Value;
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+use super::keys::{self, PARTITIONS};
+use super::writer::Standing;
+use super::{RedisLog, codec};
+use crate::client::Redis;
+use crate::lease::unavailable;
+use crate::script::Script;
+
+/// How long an append without an answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the append script expects whether an answer was lost.
+const UNSURE: usize = 10;
+
+static NUMBER: Script = Script::new(
+    "local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
+    redis.call('SET', KEYS[1], string.format('%.0f', number))
+    return number",
+);
+static RAISE: Script = Script::new(include_str!("raise.lua"));
+static APPEND: Script = Script::new(include_str!("append.lua"));
+static END: Script = Script::new(include_str!("end.lua"));
+
+/// Takes the next number, and raises every partition's fence to it.
+pub(super) async fn acquire(redis: &Redis, now: UnixNanos) -> Result<Fence, LogError> {
+    let mut least = u64::try_from(now.as_millis()).unwrap_or(0);
+    loop {
+        let number: u64 = NUMBER.run(redis, "bond:fence", vec![text(least)]).await.map_err(unavailable)?;
+        let highest = try_join_all((0..PARTITIONS).map(|partition| raise(redis, partition, number))).await;
+        match highest.map_err(unavailable)?.into_iter().max() {
+            // Another is taking over at this moment, or the last number was lost while the fences were not.
+            Some(highest) if highest > number => least = highest + 1,
+            _ => return Ok(Fence(number)),
+        }
+    }
+}
+
+async fn raise(redis: &Redis, partition: u8, number: u64) -> Result<u64, Error> {
+    RAISE.run(redis, keys::fence(partition), vec![text(number)]).await
+}
+
+fn text(number: u64) -> Value {
+    number.to_string().into()
+}
+
+impl RedisLog {
+    /// Appends items, of which `count` are events, and gives the position of the first of them; for a status that of the event it follows.
+    pub(super) async fn write(
+        &self,
+        fence: Fence,
+        topic: &Topic,
+        items: Vec<Value>,
+        count: u64,
+    ) -> Result<Option<Position>, LogError> {
+        let standing = self.standings.of(fence, topic);
+        let mut standing = standing.lock().await;
+        let mut args = self.arguments(fence, &standing);
+        args.extend(items);
+        let position = self.send(&mut standing, args).await?;
+        if let Some(Position { epoch, seq }) = &position {
+            standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
+        }
+        Ok(position)
+    }
+
+    fn arguments(&self, fence: Fence, standing: &Standing) -> Vec<Value> {
+        let (now, mark, ring) = (self.clock.now(), self.next(), self.retention.ring);
+        let acknowledged = standing.acknowledged.as_ref();
+        vec![
+            text(fence.0),
+            text(self.nonce.into()),
+            text(mark),
+            codec::stamp(now).into(),
+            codec::stamp(now.minus(ring)).into(),
+            text(self.retention.topic_bytes as u64),
+            text(u64::try_from((2 * ring).as_millis()).unwrap_or(u64::MAX)),
+            self.new_epoch(now, mark).as_str().into(),
+            acknowledged.map_or("", |position| position.epoch.as_str()).into(),
+            text(acknowledged.map_or(0, |position| position.seq)),
+            text(0),
+            standing.keys.topic.as_str().into(),
+        ]
+    }
+
+    /// Asks until there is an answer.
+    async fn send(
+        &self,
+        standing: &mut Standing,
+        mut args: Vec<Value>,
+    ) -> Result<Option<Position>, LogError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            args[UNSURE] = text(standing.unsure.into());
+            let error = match self.ask(standing, args.clone()).await {
+                Ok(reply) => return outcome(&reply),
+                Err(error) => error,
+            };
+            if Instant::now() + PAUSE > deadline {
+                return Err(unavailable(error));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn ask(&self, standing: &mut Standing, args: Vec<Value>) -> Result<Reply, Error> {
+        // Without a connection it is not sent. Set before it is, so that giving up the wait leaves it so.
+        standing.unsure |= self.redis.client().is_connected();
+        let reply = APPEND.run(&self.redis, standing.keys.writing().to_vec(), args).await?;
+        standing.unsure = false;
+        Ok(reply)
+    }
+
+    pub(super) async fn end_topic(&self, fence: Fence, topic: &Topic) -> Result<(), LogError> {
+        let turn = self.standings.of(fence, topic);
+        let standing = turn.lock().await;
+        let args = vec![text(fence.0), standing.keys.topic.as_str().into()];
+        let ended: bool =
+            END.run(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
+        self.standings.forget(fence, topic);
+        if ended { Ok(()) } else { Err(LogError::Fenced) }
+    }
+}
+
+/// What the append script answers: a word, and after `done` an epoch and a number.
+type Reply = Vec<Value>;
+
+fn outcome(reply: &Reply) -> Result<Option<Position>, LogError> {
+    let word = reply.first().and_then(Value::as_str).unwrap_or_default();
+    match word.as_ref() {
+        "done" => match (reply.get(1).and_then(Value::as_str), reply.get(2).and_then(Value::as_u64)) {
+            (Some(epoch), Some(seq)) => Ok(Epoch::new(&epoch).map(|epoch| Position { epoch, seq })),
+            _ => Err(LogError::Unavailable("the append was answered without a position".into())),
+        },
+        "none" => Ok(None),
+        "fenced" => Err(LogError::Fenced),
+        _ => Err(LogError::Unavailable(format!("the append was refused: {word}"))),
+    }
+}

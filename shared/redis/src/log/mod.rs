@@ -1,0 +1,188 @@
+//! The event log: a Redis stream for each topic, and beside it a head that every append checks and moves, in one script.
+//!
+//! **Fencing.** Topics are spread over 16 partitions by name, each with a fence: the number of the writer that may append. A script checks it in
+//! the same breath as it appends, also to a topic that it begins. `acquire` returns once all partitions have its number, and from then on a
+//! smaller number is refused in each, in a cluster too. A greater number than the fence replaces it: that happens only where Redis
+//! has lost the fence, and then the writer that goes on does so in new epochs. A failover to a replica that lags may lose a fence that was
+//! just raised; the writer before could then append until the new one does.
+//!
+//! **Epochs.** A topic is not continued, but begins a new epoch, where its head is gone or behind what this writer was acknowledged; where
+//! Redis is not the process (`run_id`) that the writer before took over, for a head that this writer has not written; and where an append
+//! got no answer and Redis was restarted since this writer took over.
+//!
+//! **Answers that are lost.** Every append has its writer's next mark, kept in the head. Asked again, the script finds the mark
+//! and gives the first answer again; a mark that is older than the head's does nothing. So an append is repeated until it is answered, for
+//! up to five seconds.
+//!
+//! **Retention.** Each append drops what is too old or too much, in bounded work. A topic that fell silent loses all its items after
+//! twice the ring; its numbers go on.
+
+mod append;
+mod codec;
+mod keys;
+mod page;
+mod reader;
+mod subscription;
+mod tail;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bond_core::log::{Appended, EventLog, Fence, Item, LogError, Record, Run, Tail};
+use bond_core::position::{Epoch, Position};
+use bond_core::time::{Clock, UnixNanos};
+use bond_core::topic::Topic;
+use bytes::Bytes;
+use fred::interfaces::HashesInterface;
+use fred::types::Value;
+use futures_util::future::try_join_all;
+
+use self::keys::{Keys, PARTITIONS};
+use self::page::{Page, Place};
+use self::tail::RedisTail;
+use self::writer::Standings;
+use crate::client::Redis;
+use crate::lease::unavailable;
+use crate::script::Script;
+
+static TIME: Script = Script::new(include_str!("time.lua"));
+
+/// The most items that one command reads.
+const PAGE_ITEMS: usize = 1024;
+
+/// How much history a log in Redis keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long items are kept.
+    pub ring: Duration,
+    /// The most bytes of one topic. Its oldest items go first; the newest one stays, however large.
+    pub topic_bytes: usize,
+}
+
+/// An [`EventLog`] in Redis. Several processes may read and write one log, the writers by turns.
+pub struct RedisLog {
+    redis: Redis,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+    /// Tells this handle's marks and epochs from those of others.
+    nonce: u32,
+    next: AtomicU64,
+    standings: Standings,
+}
+
+impl RedisLog {
+    /// A handle on the log in `redis`. `nonce` tells it from other handles: draw it at random. `clock` gives the times of append.
+    pub fn new(redis: Redis, retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
+        let next = AtomicU64::new(1);
+        Self { redis, retention, clock, nonce, next, standings: Standings::default() }
+    }
+}
+
+#[async_trait]
+impl EventLog for RedisLog {
+    async fn acquire(&self) -> Result<Fence, LogError> {
+        let fence = append::acquire(&self.redis, self.clock.now()).await?;
+        self.standings.begin(fence);
+        Ok(fence)
+    }
+
+    async fn append(&self, fence: Fence, topic: &Topic, records: Vec<Record>) -> Result<Appended, LogError> {
+        let items = records.iter().flat_map(codec::event_args).collect();
+        let count = records.len() as u64;
+        match self.write(fence, topic, items, count).await? {
+            Some(Position { epoch, seq }) => Ok(Appended { epoch, first_seq: seq }),
+            None => Err(LogError::Unavailable(format!("{topic} was given no records"))),
+        }
+    }
+
+    async fn keep(&self, fence: Fence, topic: &Topic, body: Bytes) -> Result<Option<Position>, LogError> {
+        self.write(fence, topic, codec::status_args(body).to_vec(), 0).await
+    }
+
+    async fn end(&self, fence: Fence, topic: &Topic) -> Result<(), LogError> {
+        self.end_topic(fence, topic).await
+    }
+
+    async fn head(&self, topic: &Topic) -> Result<Option<Position>, LogError> {
+        let fields = vec!["epoch", "seq"];
+        let found: Vec<Option<String>> =
+            self.redis.client().hmget(Keys::of(topic).head, fields).await.map_err(unavailable)?;
+        let [Some(epoch), Some(seq)] = found.as_slice() else { return Ok(None) };
+        Ok(position(epoch, seq))
+    }
+
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Option<Run>, LogError> {
+        let keys = Keys::of(topic);
+        let first = page::read(&self.redis, &keys, &Place::after(after), limit.min(PAGE_ITEMS)).await?;
+        let Some(Page { mut run, mut end }) = first else { return Ok(None) };
+        let mut full = run.items.len() == limit.min(PAGE_ITEMS);
+        let mut events = count_events(&run.items);
+        // Statuses do not count, and a page is bounded: go on until there are enough events, or no more.
+        while full && events < limit {
+            let count = (limit - events).min(PAGE_ITEMS);
+            let Some(page) = page::read(&self.redis, &keys, &end, count).await? else { break };
+            if page.run.gap.is_some() {
+                break;
+            }
+            full = page.run.items.len() == count;
+            events += count_events(&page.run.items);
+            run.items.extend(page.run.items);
+            end = page.end;
+        }
+        Ok(Some(run))
+    }
+
+    async fn position_at(&self, topic: &Topic, time: UnixNanos) -> Result<Option<Position>, LogError> {
+        let keys = Keys::of(topic);
+        let found: Option<(String, String)> = TIME
+            .run(&self.redis, keys.reading().to_vec(), vec![codec::stamp(time).into()])
+            .await
+            .map_err(unavailable)?;
+        Ok(found.and_then(|(epoch, seq)| position(&epoch, &seq)))
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>, LogError> {
+        Ok(topics(&self.redis).await?.into_iter().map(|(topic, _)| topic).collect())
+    }
+
+    fn tail(&self) -> Box<dyn Tail> {
+        Box::new(RedisTail::new(&self.redis))
+    }
+}
+
+impl RedisLog {
+    fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn new_epoch(&self, now: UnixNanos, mark: u64) -> Epoch {
+        Epoch::begun(now, u64::from(self.nonce) << 24 | mark & 0xff_ffff)
+    }
+}
+
+/// The topics that have history, with their epochs.
+async fn topics(redis: &Redis) -> Result<Vec<(Topic, String)>, LogError> {
+    let parts = (0..PARTITIONS).map(|partition| redis.client().hgetall::<Value, _>(keys::topics(partition)));
+    let mut found = Vec::new();
+    for part in try_join_all(parts).await.map_err(unavailable)? {
+        let part: Vec<(String, String)> = part.convert().map_err(unavailable)?;
+        found.extend(part.into_iter().filter_map(|(topic, epoch)| Some((topic.parse().ok()?, epoch))));
+    }
+    Ok(found)
+}
+
+fn position(epoch: &str, seq: &str) -> Option<Position> {
+    Some(Position { epoch: Epoch::new(epoch)?, seq: seq.parse().ok()? })
+}
+
+fn count_events(items: &[Item]) -> usize {
+    items.iter().filter(|item| matches!(item, Item::Event(_))).count()
+}

@@ -1,0 +1,10 @@
+-- Gives a partition to a writer. KEYS: fence. ARGV: number. Returns the number that it then has.
+-- Where Redis is not the one that the writer before took over, its topics may have lost what readers saw: heads that were written under a
+-- smaller number than `since` are not continued.
+local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
+if number >= tonumber(ARGV[1]) then return number end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+local before = redis.call('HGET', KEYS[1], 'run')
+redis.call('HSET', KEYS[1], 'number', ARGV[1], 'run', run)
+if before and before ~= run then redis.call('HSET', KEYS[1], 'since', ARGV[1]) end
+return tonumber(ARGV[1])

@@ -1,0 +1,220 @@
+//! The task behind a tail. Redis says over a subscription which topics have news; the reader then reads these, many at once over the shared
+//! connection. A message may be lost with its connection, so everything is looked at again after each reconnection, and once a second.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::log::{LogError, News, Run};
+use bond_core::topic::Topic;
+use fred::interfaces::HashesInterface;
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::keys::{self, Keys};
+use super::page::{self, Place};
+use super::subscription::{Hint, Subscription};
+use super::tail::{Told, Wish, Wishes};
+use super::{PAGE_ITEMS, topics};
+use crate::client::Redis;
+use crate::lease::unavailable;
+
+/// How often everything is looked at without being told to.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The pause after a failure.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many topics are read at once: with [`PAGE_ITEMS`], the bound of what one telling holds.
+const TOPICS_AT_ONCE: usize = 32;
+
+/// A followed topic, and how far it was read.
+struct Followed {
+    number: u64,
+    keys: Keys,
+    place: Place,
+}
+
+pub(super) struct Reader {
+    redis: Redis,
+    wishes: Arc<Wishes>,
+    sender: mpsc::Sender<Result<Told, LogError>>,
+    subscription: Option<Subscription>,
+    followed: HashMap<Topic, Followed>,
+    /// Followed topics that may have news.
+    dirty: HashSet<Topic>,
+    /// Topics that may have begun or ended.
+    changed: HashSet<Topic>,
+    /// The topics that have history, as far as was told, with their epochs.
+    known: HashMap<Topic, String>,
+    /// Whether everything may have news.
+    all: bool,
+}
+
+impl Reader {
+    pub(super) fn new(
+        redis: Redis,
+        wishes: Arc<Wishes>,
+        sender: mpsc::Sender<Result<Told, LogError>>,
+    ) -> Self {
+        Self {
+            redis,
+            wishes,
+            sender,
+            subscription: None,
+            followed: HashMap::new(),
+            dirty: HashSet::new(),
+            changed: HashSet::new(),
+            known: HashMap::new(),
+            all: true,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.sender.is_closed() {
+            let told = self.look().await;
+            let (failed, silent) =
+                (told.is_err(), told.as_ref().is_ok_and(|told| told.news == News::default()));
+            if silent {
+                self.wait().await;
+                continue;
+            }
+            if self.sender.send(told).await.is_err() {
+                return;
+            }
+            if failed {
+                self.all = true;
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Waits until there may be news.
+    async fn wait(&mut self) {
+        let Some(subscription) = &mut self.subscription else { return };
+        if self.all || !self.dirty.is_empty() || !self.changed.is_empty() {
+            return;
+        }
+        let hint = tokio::select! {
+            hint = subscription.next() => hint,
+            () = self.wishes.news.notified() => return,
+            () = self.sender.closed() => return,
+            () = sleep(LOOK_EVERY) => Hint::All,
+        };
+        self.mark(hint);
+    }
+
+    fn mark(&mut self, hint: Hint) {
+        match hint {
+            Hint::All => self.all = true,
+            Hint::Appended(topic) => self.dirty.extend([topic]),
+            Hint::Changed(topic) => self.changed.extend([topic]),
+        }
+    }
+
+    /// Reads whatever may have news.
+    async fn look(&mut self) -> Result<Told, LogError> {
+        self.subscribe().await?;
+        while let Some(hint) = self.subscription.as_mut().and_then(Subscription::waiting) {
+            self.mark(hint);
+        }
+        let mut news = News::default();
+        if self.all {
+            self.compare_all(&mut news).await?;
+            self.dirty.extend(self.followed.keys().cloned());
+            self.all = false;
+        }
+        self.compare_changed(&mut news).await?;
+        let answers = self.read_dirty(&mut news).await?;
+        Ok(Told { news, answers })
+    }
+
+    /// Sees to it that there is a subscription to everything followed.
+    async fn subscribe(&mut self) -> Result<(), LogError> {
+        if self.subscription.is_none() {
+            self.subscription = Some(Subscription::open(&self.redis).await?);
+        }
+        let Some(subscription) = &mut self.subscription else { return Ok(()) };
+        for (topic, wish) in self.wishes.take() {
+            match wish {
+                Wish::Follow { number, after } => {
+                    let followed =
+                        Followed { number, keys: Keys::of(&topic), place: Place::after(after.as_ref()) };
+                    self.dirty.insert(topic.clone());
+                    self.followed.insert(topic, followed);
+                }
+                Wish::Unfollow => {
+                    self.followed.remove(&topic);
+                }
+            }
+        }
+        subscription.set(self.followed.keys().map(keys::channel).collect()).await
+    }
+
+    /// Finds which topics began and ended since it was last told.
+    async fn compare_all(&mut self, news: &mut News) -> Result<(), LogError> {
+        let found: HashMap<Topic, String> = topics(&self.redis).await?.into_iter().collect();
+        let gone: Vec<Topic> =
+            self.known.keys().filter(|topic| !found.contains_key(*topic)).cloned().collect();
+        gone.into_iter().for_each(|topic| self.compare(topic, None, news));
+        found.into_iter().for_each(|(topic, epoch)| self.compare(topic, Some(epoch), news));
+        self.changed.clear();
+        Ok(())
+    }
+
+    async fn compare_changed(&mut self, news: &mut News) -> Result<(), LogError> {
+        let client = self.redis.client();
+        let changed: Vec<(Topic, Keys)> =
+            self.changed.iter().map(|topic| (topic.clone(), Keys::of(topic))).collect();
+        let epochs = changed.iter().map(|(_, keys)| client.hget(keys.topics.as_str(), keys.topic.as_str()));
+        let epochs: Vec<Option<String>> = try_join_all(epochs).await.map_err(unavailable)?;
+        for ((topic, _), epoch) in changed.into_iter().zip(epochs) {
+            self.changed.remove(&topic);
+            self.compare(topic, epoch, news);
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, topic: Topic, epoch: Option<String>, news: &mut News) {
+        if self.known.get(&topic) == epoch.as_ref() {
+            return;
+        }
+        if self.known.remove(&topic).is_some() {
+            news.ended.push(topic.clone());
+        }
+        if let Some(epoch) = epoch {
+            self.known.insert(topic.clone(), epoch);
+            news.began.push(topic);
+        }
+    }
+
+    /// Reads the topics that may have news; gives the numbers of the wishes that the runs answer.
+    async fn read_dirty(&mut self, news: &mut News) -> Result<Vec<u64>, LogError> {
+        let batch: Vec<Topic> = self.dirty.iter().take(TOPICS_AT_ONCE).cloned().collect();
+        let reads = batch.iter().filter_map(|topic| Some((topic, self.followed.get(topic)?)));
+        let reads = reads.map(async |(topic, followed)| {
+            let page = page::read(&self.redis, &followed.keys, &followed.place, PAGE_ITEMS).await?;
+            Ok::<_, LogError>((topic.clone(), page))
+        });
+        let pages = try_join_all(reads).await?;
+        self.dirty.retain(|topic| !batch.contains(topic));
+        let mut answers = Vec::new();
+        for (topic, page) in pages {
+            let (Some(page), Some(followed)) = (page, self.followed.get_mut(&topic)) else { continue };
+            followed.place = page.end;
+            if page.run.items.len() == PAGE_ITEMS {
+                self.dirty.insert(topic.clone());
+            }
+            if is_news(&page.run) {
+                answers.push(followed.number);
+                news.runs.push((topic, page.run));
+            }
+        }
+        Ok(answers)
+    }
+}
+
+fn is_news(run: &Run) -> bool {
+    run.gap.is_some() || !run.items.is_empty()
+}

@@ -1,0 +1,9 @@
+//! The Redis adapters against real servers, started by the tests and ended with them.
+
+mod boards;
+mod cluster;
+mod faults;
+mod log;
+mod secured;
+mod server;
+mod store;
