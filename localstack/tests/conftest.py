@@ -1,14 +1,9 @@
 """One emulator under our launcher for all tests of this directory."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from cloud import emulator, processes  # noqa: E402
-from cloud.place import Place  # noqa: E402
+from cloud import emulator, processes
+from cloud.place import Place
 
 
 @pytest.fixture(scope="session")
