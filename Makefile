@@ -63,9 +63,9 @@ cloud-up:
 cloud-down:
 	@scripts/cloud-down --dir "$(CLOUD_DIR)"
 
-## Follow the logs of what `make cloud-up` started.
+## What the functions and processes of `make cloud-up` wrote.
 cloud-logs:
-	@tail -n 50 -F "$(CLOUD_DIR)"/logs/*.log
+	@scripts/cloud-logs --dir "$(CLOUD_DIR)"
 
 ## The first stream, from a sentence to events.
 demo: up

@@ -1,10 +1,10 @@
-"""The commands `up` and `down`."""
+"""The commands `up`, `down` and `logs`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from cloud import build
+from cloud import build, logs
 from cloud.down import down
 from cloud.place import Place
 from cloud.processes import Failed
@@ -15,7 +15,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     place = Place(arguments.dir.resolve()) if arguments.dir else default_place()
     try:
-        return _up(place, arguments) if arguments.command == "up" else _down(place)
+        return arguments.run(place, arguments)
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 1
@@ -26,8 +26,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", prog="cloud-up", description="Runs the AWS shape of Bond on this machine.")
     stop = commands.add_parser("down", prog="cloud-down", description="Ends what cloud-up started.")
-    for command in (start, stop):
+    show = commands.add_parser("logs", prog="cloud-logs", description="Shows what functions and processes wrote.")
+    for command, run in ((start, _up), (stop, _down), (show, _logs)):
         command.add_argument("--dir", type=Path, help="the cloud's directory (default: .cloud)")
+        command.set_defaults(run=run)
+    show.add_argument("--last", type=int, default=50, help="how many lines of each (default: 50)")
     start.add_argument("--auth", action="store_true", help="let the emulator enforce IAM")
     start.add_argument("--profile", default="dev", help="the cargo profile to build with (default: dev)")
     start.add_argument("--no-build", action="store_true", help="take the binaries of --profile as they are")
@@ -53,9 +56,15 @@ def _up(place: Place, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _down(place: Place) -> int:
+def _down(place: Place, arguments: argparse.Namespace) -> int:
     ended = down(place)
     print(f"ended {', '.join(ended)}" if ended else "no cloud is running")
+    return 0
+
+
+def _logs(place: Place, arguments: argparse.Namespace) -> int:
+    for line in logs.lines(place, arguments.last):
+        print(line)
     return 0
 
 

@@ -1,7 +1,6 @@
 """Redis as ElastiCache gives it: over TLS, with the password of the deployed secret, and never forgetting by itself."""
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from cloud import processes
@@ -42,7 +41,7 @@ def start(place: Place, password: str) -> None:
     configuration = place.directory("redis") / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(text)
-    process = processes.start(place, "redis", [_server(), str(configuration)], {"PATH": "/usr/bin:/bin"}, version)
+    process = processes.start(place, "redis", [_server(place), str(configuration)], {"PATH": "/usr/bin:/bin"}, version)
     processes.wait_ready(place, "redis", process, lambda: listens(place.port("redis")))
 
 
@@ -66,11 +65,6 @@ def _configuration(place: Place, password: str) -> str:
     )
 
 
-def _server() -> str:
-    built = REPOSITORY / "scripts" / "tools" / "redis"
-    if built.exists():
-        return str(built)
-    found = shutil.which("redis-server")
-    if found is None:
-        raise processes.Failed("redis-server is missing; Debian has it as `apt-get install redis-server`")
-    return found
+def _server(place: Place) -> str:
+    """The path of redis-server, which is installed where it is missing."""
+    return processes.run(place, "redis-tool", [str(REPOSITORY / "scripts" / "tools" / "redis")]).splitlines()[-1]
