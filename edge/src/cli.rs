@@ -43,16 +43,14 @@ pub enum Command {
     Sim(SimArgs),
     /// List your streams.
     Streams(ServerArgs),
-    /// Get a fresh token for a stream.
-    Token {
-        /// The stream's id.
-        stream_id: String,
-        /// The server.
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    /// Get a fresh token for a stream, or rotate the keys that sign tokens.
+    Token(TokenArgs),
     /// Make, list and revoke API keys.
     Key(KeyArgs),
+    /// Serve Redis Streams that others write: /ws/{id} gives what is added to stream:{id}, as it is.
+    Broker(BrokerArgs),
+    /// Estimate what a month on AWS costs.
+    Cost(CostArgs),
 }
 
 /// Where venues' data come from.
@@ -180,6 +178,68 @@ pub struct SimArgs {
     /// A fault to play, such as `drop:trade:3`; may be repeated.
     #[arg(long = "fault")]
     pub faults: Vec<String>,
+}
+
+/// `bond token`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct TokenArgs {
+    /// The stream's id.
+    #[arg(required = true)]
+    pub stream_id: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What else to do with tokens.
+    #[command(subcommand)]
+    pub action: Option<TokenAction>,
+}
+
+/// What else to do with tokens.
+#[derive(Subcommand, Debug)]
+pub enum TokenAction {
+    /// Take the text of the secret of token keys on standard input, and write it with a new key on standard output. The key that signed
+    /// so far stays good until the next rotation.
+    Rotate,
+}
+
+/// `bond broker`.
+#[derive(Args, Debug)]
+pub struct BrokerArgs {
+    /// The Redis, such as redis://127.0.0.1:6379, or rediss:// for TLS.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis: String,
+    /// The address to listen on. Anything but loopback needs BOND_SECRET.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// The port; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Write the URL to this file once everything is served, for scripts that wait.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `bond cost`.
+#[derive(Args, Debug)]
+pub struct CostArgs {
+    /// Clients that are connected all the time.
+    #[arg(long, default_value_t = 100)]
+    pub connections: u32,
+    /// Events a second that each gets.
+    #[arg(long, default_value_t = 1.0, value_parser = rate)]
+    pub rate: f64,
+    /// Events in one frame.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Bytes of one event.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub event_bytes: u32,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    (rate.is_finite() && rate >= 0.0).then_some(rate).ok_or_else(|| "from 0 on".to_owned())
 }
 
 /// `bond key`.

@@ -45,8 +45,8 @@ pub struct Settings {
     pub previous_secret: Option<Secret>,
     /// `BOND_TOKEN_TTL`: how long a token is good, in seconds.
     pub token_ttl: Duration,
-    /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are taken.
-    pub legacy_tokens: bool,
+    /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are taken. Left out: by `bond broker` alone.
+    pub legacy_tokens: Option<bool>,
     /// `BOND_MAX_STREAMS`: streams per owner.
     pub max_streams: usize,
     /// `BOND_RING_SECONDS`: how long events can be replayed.
@@ -108,7 +108,7 @@ impl Settings {
             secret: reader.secret("BOND_SECRET"),
             previous_secret: reader.secret("BOND_SECRET_PREVIOUS"),
             token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
-            legacy_tokens: reader.flag("BOND_LEGACY_TOKENS"),
+            legacy_tokens: reader.choosable("BOND_LEGACY_TOKENS"),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
@@ -185,6 +185,11 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             self.problems.push(format!("{name} must be one of {}: {text}", names.join(", ")));
             0
         })
+    }
+
+    /// A flag that may be left open.
+    fn choosable(&mut self, name: &str) -> Option<bool> {
+        self.text(name).map(|_| self.flag(name))
     }
 
     fn flag(&mut self, name: &str) -> bool {

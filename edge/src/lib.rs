@@ -1,11 +1,15 @@
 //! The dedicated edge: REST and WebSocket from local state, and the parts of the `bond` command.
 
+pub mod broker;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod cost;
 pub mod logging;
+pub mod ready;
 pub mod server;
 pub mod signal;
 pub mod store;
+mod upgrade;
 pub mod venues;
 pub mod ws;

@@ -13,8 +13,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::ws::Fanout;
-
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,15 +36,20 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Serves `router` on every listener until `shutdown`, then lets requests under way finish and clients of `fanout` go. Returns within
-/// two seconds of it.
-pub async fn serve(listeners: Vec<TcpListener>, router: Router, fanout: Fanout, shutdown: CancellationToken) {
+/// Serves `router` on every listener until `shutdown`, then lets requests under way finish, and waits for `drain`, which lets clients
+/// go. Returns within two seconds of it.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    router: Router,
+    drain: impl Future<Output = ()>,
+    shutdown: CancellationToken,
+) {
     raise_descriptor_limit();
     let host = Arc::new(Host { router, shutdown: shutdown.clone(), permits: Semaphore::new(CONNECTIONS) });
     let accepting: Vec<_> =
         listeners.into_iter().map(|listener| tokio::spawn(Arc::clone(&host).accept(listener))).collect();
     shutdown.cancelled().await;
-    fanout.drain().await;
+    drain.await;
     for task in accepting {
         // A listener's task ends with the shutdown; its panic would have been logged.
         let _ = task.await;

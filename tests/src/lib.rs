@@ -1,6 +1,10 @@
 //! What the end-to-end tests share: a `bond` process of one's own, and clients that know the wire contract alone.
 
+pub mod api;
 pub mod captures;
+pub mod emulator;
+pub mod host;
 pub mod numbers;
 pub mod process;
+pub mod redis;
 pub mod socket;

@@ -56,6 +56,19 @@ impl Numbers {
         Ok(())
     }
 
+    /// Takes the next event, where events that were taken already may come again. Returns whether it is a new one.
+    ///
+    /// # Errors
+    /// Where its number is neither known nor the next one.
+    pub fn take_once(&mut self, head: &Head) -> Result<bool> {
+        let is_known =
+            head.epoch.as_ref() == Some(&self.epoch) && head.seq.is_some_and(|seq| seq <= self.last);
+        if !is_known {
+            self.take(head)?;
+        }
+        Ok(!is_known)
+    }
+
     /// The position as `from` takes it.
     pub fn position(&self) -> String {
         format!("{}:{}", self.epoch, self.last)

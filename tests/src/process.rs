@@ -1,28 +1,44 @@
 //! A `bond` process, started on free ports and ended with the test.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+
+use crate::api::Api;
+
+pub use crate::api::ws_url;
 
 /// How long a process may take to serve.
 const START: Duration = Duration::from_secs(30);
 
+/// A running process of ours, which ends with this value.
+pub struct Process {
+    child: Child,
+    dir: PathBuf,
+}
+
+/// A running `bond broker`.
+pub struct Broker {
+    /// Its process.
+    pub process: Process,
+    /// The WebSocket base URL.
+    pub ws: String,
+}
+
 /// A running `bond up`.
 pub struct Bond {
-    child: Child,
-    /// The REST base URL.
-    pub rest: String,
+    process: Process,
+    api: Api,
     /// The WebSocket base URL.
     pub ws: String,
     /// Its data directory.
     pub data_dir: PathBuf,
-    http: reqwest::Client,
 }
 
 /// The `bond` binary: `BOND_BINARY`, else the one built beside this test.
@@ -65,51 +81,23 @@ impl Bond {
     /// # Errors
     /// As [`Bond::up`].
     pub async fn up_in(data_dir: PathBuf, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
-        let ready = data_dir.join("ready");
-        let _ = std::fs::remove_file(&ready);
-        let log = std::fs::File::options().create(true).append(true).open(data_dir.join("bond.log"))?;
-        let child = Command::new(binary())
-            .args(["up", "--rest-port", "0", "--ws-port", "0"])
-            .arg("--data-dir")
-            .arg(&data_dir)
-            .arg("--ready-file")
-            .arg(&ready)
-            .args(arguments)
-            .envs(settings.iter().copied())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} cannot be started; build it first", binary().display()))?;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
-        let mut bond = Self { child, rest: String::new(), ws: String::new(), data_dir, http };
-        let banner = bond.await_ready(&ready).await?;
-        bond.rest = url_in(&banner, "http://")?;
-        bond.ws = url_in(&banner, "ws://")?;
-        Ok(bond)
-    }
-
-    async fn await_ready(&mut self, ready: &Path) -> Result<String> {
-        let deadline = Instant::now() + START;
-        loop {
-            match std::fs::read_to_string(ready) {
-                Ok(banner) if !banner.is_empty() => return Ok(banner),
-                _ if self.child.try_wait()?.is_some() => bail!("bond ended at once:\n{}", self.log()),
-                _ if Instant::now() > deadline => bail!("bond does not serve:\n{}", self.log()),
-                _ => sleep(Duration::from_millis(10)).await,
-            }
-        }
+        let mut words = vec!["up", "--rest-port", "0", "--ws-port", "0"];
+        let dir = data_dir.to_string_lossy().into_owned();
+        words.extend(["--data-dir", dir.as_str()]);
+        words.extend(arguments);
+        let (process, banner) = Process::start(data_dir.clone(), &words, settings).await?;
+        let (api, ws) = (Api::open(url_in(&banner, "http://")?)?, url_in(&banner, "ws://")?);
+        Ok(Self { process, api, ws, data_dir })
     }
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.data_dir.join("bond.log")).unwrap_or_default()
+        self.process.log()
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_default()
+        self.process.pid()
     }
 
     /// Its resident memory in bytes.
@@ -128,88 +116,109 @@ impl Bond {
     /// # Errors
     /// Where it does not end within 20 s.
     pub async fn terminate(&mut self) -> Result<(Duration, bool)> {
-        let begun = Instant::now();
-        Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await?;
-        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
-        Ok((begun.elapsed(), status.success()))
-    }
-
-    /// A request with these headers and a raw body.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<reqwest::Body>,
-    ) -> Result<reqwest::Response> {
-        let mut request = self.http.request(method.parse()?, format!("{}{path}", self.rest)).body(body);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Ok(request.send().await?)
-    }
-
-    /// As [`Bond::send`]; gives the status and the JSON of the answer.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn request(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<reqwest::Body>,
-    ) -> Result<(u16, Value)> {
-        let answer = self.send(method, path, headers, body).await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null)))
-    }
-
-    /// `POST` of JSON.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        self.request("POST", path, &[("content-type", "application/json")], body.to_string()).await
-    }
-
-    /// `GET`.
-    ///
-    /// # Errors
-    /// Where there is no answer.
-    pub async fn get(&self, path: &str) -> Result<(u16, Value)> {
-        self.request("GET", path, &[], "").await
-    }
-
-    /// Creates a stream from a sentence.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn stream(&self, sentence: &str) -> Result<Value> {
-        self.created(&json!({ "natural_language": sentence })).await
-    }
-
-    /// Creates a stream from a spec.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn stream_of(&self, spec: Value) -> Result<Value> {
-        self.created(&json!({ "spec": spec })).await
-    }
-
-    async fn created(&self, body: &Value) -> Result<Value> {
-        match self.post("/v1/streams", body).await? {
-            (200, answer) => Ok(answer),
-            (status, answer) => bail!("refused with {status}: {answer}"),
-        }
+        self.process.terminate().await
     }
 }
 
-/// The `ws_url` in an answer, with more of a query, such as `&from=now-5s`.
-pub fn ws_url(answer: &Value, more: &str) -> String {
-    format!("{}{more}", answer["ws_url"].as_str().unwrap_or_default())
+impl Broker {
+    /// Starts `bond broker` on a Redis, with further environment variables, and waits until it serves.
+    ///
+    /// # Errors
+    /// Where it does not start; the message has the end of its log.
+    pub async fn start(redis: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let words = ["broker", "--port", "0", "--redis", redis];
+        let (process, banner) = Process::start(fresh_dir("broker")?, &words, settings).await?;
+        let ws = url_in(&banner, "ws://")?.trim_end_matches("/ws/{id}").to_owned();
+        Ok(Self { process, ws })
+    }
+}
+
+impl Process {
+    /// Starts `bond` with these arguments and environment variables, and waits until it serves. Returns what it then said too.
+    ///
+    /// # Errors
+    /// Where it does not start; the message has the end of its log.
+    pub async fn start(
+        dir: PathBuf,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Result<(Self, String)> {
+        let ready = dir.join("ready");
+        let _ = std::fs::remove_file(&ready);
+        let log = std::fs::File::options().create(true).append(true).open(dir.join("bond.log"))?;
+        let child = Command::new(binary())
+            .args(arguments)
+            .arg("--ready-file")
+            .arg(&ready)
+            .envs(settings.iter().copied())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started; build it first", binary().display()))?;
+        let mut process = Self { child, dir };
+        let banner = process.await_ready(&ready).await?;
+        Ok((process, banner))
+    }
+
+    async fn await_ready(&mut self, ready: &Path) -> Result<String> {
+        let deadline = Instant::now() + START;
+        loop {
+            match std::fs::read_to_string(ready) {
+                Ok(banner) if !banner.is_empty() => return Ok(banner),
+                _ if self.child.try_wait()?.is_some() => bail!("bond ended at once:\n{}", self.log()),
+                _ if Instant::now() > deadline => bail!("bond does not serve:\n{}", self.log()),
+                _ => sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("bond.log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
+    /// Sends a signal by name, such as `STOP`.
+    ///
+    /// # Errors
+    /// Where `kill` cannot be run.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await?;
+        Ok(())
+    }
+
+    /// Ends it as a crash does.
+    ///
+    /// # Errors
+    /// Where it cannot be ended.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Sends SIGTERM and waits for the end. Returns how long that took and whether the exit code was 0.
+    ///
+    /// # Errors
+    /// Where it does not end within 20 s.
+    pub async fn terminate(&mut self) -> Result<(Duration, bool)> {
+        let begun = Instant::now();
+        self.signal("TERM").await?;
+        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
+        Ok((begun.elapsed(), status.success()))
+    }
+}
+
+impl Deref for Bond {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
 }
 
 fn url_in(banner: &str, scheme: &str) -> Result<String> {

@@ -5,17 +5,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, TokenAction, TokenArgs};
 use crate::config::Settings;
 use crate::logging;
 
+pub mod broker;
 pub mod client;
 pub mod compile;
+pub mod cost;
 pub mod key;
 pub mod listen;
 pub mod normalize;
 pub mod sim;
 pub mod streams;
+pub mod token;
 pub mod up;
 
 /// What a script learns from the exit code.
@@ -78,6 +81,11 @@ fn dispatch(command: Command) -> Outcome {
         Command::Compile { text } => compile::run(&text),
         Command::Normalize(args) => normalize::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Cost(args) => {
+            cost::run(&args);
+            Ok(())
+        }
+        Command::Token(TokenArgs { action: Some(TokenAction::Rotate), .. }) => token::rotate(),
         served => runtime()?.block_on(dispatch_async(served)),
     }
 }
@@ -92,8 +100,17 @@ async fn dispatch_async(command: Command) -> Outcome {
         Command::Sim(args) => sim::run(&args).await,
         Command::Listen(args) => listen::run(&args).await,
         Command::Streams(server) => streams::list(&server).await,
-        Command::Token { stream_id, server } => streams::token(&stream_id, &server).await,
-        Command::Compile { .. } | Command::Normalize(_) | Command::Key(_) => Ok(()),
+        Command::Token(TokenArgs { stream_id: Some(id), server, .. }) => streams::token(&id, &server).await,
+        Command::Broker(args) => {
+            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+            logging::start(&settings)?;
+            broker::run(&args, settings).await
+        }
+        Command::Compile { .. }
+        | Command::Normalize(_)
+        | Command::Key(_)
+        | Command::Cost(_)
+        | Command::Token(_) => Ok(()),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::config::Settings;
 use crate::store::RedbStore;
 use crate::venues::{self, Served};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts, Limits};
-use crate::{server, signal};
+use crate::{ready, server, signal};
 
 /// How often the file of API keys is looked at.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);
@@ -56,8 +56,8 @@ pub async fn run(args: &UpArgs, settings: Settings) -> Outcome {
     let edge = Edge { settings: &settings, ports, engine: &engine, readiness, venues, ws_port };
     let (fanout, router) = edge.start(access, tokens)?;
     let stop = cancel.clone();
-    let serving = tokio::spawn(async move { server::serve(listeners, router, fanout, stop).await });
-    announce(args, &banner(args, &addresses))?;
+    let serving = tokio::spawn(async move { server::serve(listeners, router, fanout.drain(), stop).await });
+    ready::announce(args.ready_file.as_deref(), &banner(args, &addresses))?;
     signal::stop_requested().await;
     tracing::info!("stopping");
     cancel.cancel();
@@ -70,7 +70,8 @@ pub async fn run(args: &UpArgs, settings: Settings) -> Outcome {
 fn token_keys(args: &UpArgs, settings: &Settings) -> Result<TokenKeys, Failure> {
     let secret = settings.signing_secret(args.bind).map_err(|error| Failure::new(Exit::Failed, error))?;
     let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
-    Ok(TokenKeys::new(TokenKey::new(secret.expose()), previous).with_legacy(settings.legacy_tokens))
+    Ok(TokenKeys::new(TokenKey::new(secret.expose()), previous)
+        .with_legacy(settings.legacy_tokens.unwrap_or(false)))
 }
 
 /// Open on loopback without keys; anywhere else keys are needed from the start.
@@ -243,13 +244,4 @@ fn banner(args: &UpArgs, addresses: &[SocketAddr; 2]) -> String {
         rest = addresses[0],
         ws = addresses[1],
     )
-}
-
-/// Says that everything is served: to people, and to scripts that wait for the file.
-fn announce(args: &UpArgs, banner: &str) -> Result<(), Failure> {
-    print!("{banner}");
-    let Some(path) = &args.ready_file else { return Ok(()) };
-    let draft = path.with_extension("new");
-    std::fs::write(&draft, banner)?;
-    Ok(std::fs::rename(draft, path)?)
 }

@@ -22,6 +22,7 @@
 mod client;
 mod control;
 mod cursors;
+pub mod foreign;
 mod lease;
 mod log;
 mod script;

@@ -1,9 +1,11 @@
 //! Black-box tests of a whole `bond`: real processes, real sockets, simulated venues.
 
 mod access;
+mod broker;
 mod faults;
 mod feed;
 mod first_stream;
+mod hosts;
 mod layering;
 mod lifecycle;
 mod replay;

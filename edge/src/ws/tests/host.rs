@@ -175,7 +175,11 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let url = format!("ws://{}", listener.local_addr().expect("address"));
         let shutdown = CancellationToken::new();
-        let serving = server::serve(vec![listener], fanout.router(), fanout.clone(), shutdown.clone());
+        let serving = {
+            let (router, draining) = (fanout.router(), fanout.clone());
+            let drain = async move { draining.drain().await };
+            server::serve(vec![listener], router, drain, shutdown.clone())
+        };
         let served = tokio::spawn(serving);
         Self { fanout, log, registry, commands, meters, shutdown, served, fence, url }
     }

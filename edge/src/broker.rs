@@ -1,0 +1,94 @@
+//! `bond broker`: serves `/ws/{id}` from Redis Streams that others write, each entry's `data` as it is.
+//!
+//! Nothing here is numbered, so that nothing could be announced as missing: a client that cannot be served everything in order is closed
+//! with 4008, and comes back with a `from`.
+
+mod client;
+mod ring;
+mod route;
+mod supply;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bond_core::time::Clock;
+use bond_core::token::TokenKeys;
+use bond_redis::foreign::ForeignStreams;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use ring::Ring;
+
+/// What a broker works with.
+pub struct BrokerConfig {
+    /// What verifies tokens.
+    pub tokens: TokenKeys,
+    /// How far back clients may begin.
+    pub window: Duration,
+    /// The most bytes that are kept of one stream.
+    pub stream_bytes: usize,
+    /// The most clients at once.
+    pub connections: usize,
+    /// Our time, for tokens; entries have that of Redis.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A running broker. A clone is another handle on the same one.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+/// What its connections share.
+pub(crate) struct Shared {
+    config: BrokerConfig,
+    streams: ForeignStreams,
+    rings: Mutex<HashMap<String, Arc<Ring>>>,
+    /// There is a stream to be read that was not before.
+    asked: Notify,
+    stop: CancellationToken,
+    clients: tokio_util::task::TaskTracker,
+}
+
+impl Broker {
+    /// Starts reading what will be asked for, until [`Broker::drain`]. Must be called within a runtime.
+    pub fn start(config: BrokerConfig, streams: ForeignStreams) -> Self {
+        let shared = Arc::new(Shared {
+            config,
+            streams,
+            rings: Mutex::default(),
+            asked: Notify::new(),
+            stop: CancellationToken::new(),
+            clients: tokio_util::task::TaskTracker::new(),
+        });
+        tokio::spawn(supply::run(Arc::clone(&shared)));
+        Self(shared)
+    }
+
+    /// `/ws/{stream_id}`, `/health` and `/`.
+    pub fn router(&self) -> Router {
+        route::router(Arc::clone(&self.0))
+    }
+
+    /// Asks all clients to come back later, and returns when they have gone or `patience` has passed.
+    pub async fn drain(&self, patience: Duration) {
+        self.0.stop.cancel();
+        self.0.clients.close();
+        // Whoever has not gone by then is dropped.
+        let _ = tokio::time::timeout(patience, self.0.clients.wait()).await;
+    }
+}
+
+impl Shared {
+    /// The ring of stream `id`, with one follower more; filled where it is new.
+    fn follow(&self, id: &str) -> Arc<Ring> {
+        let mut rings = self.rings.lock();
+        let ring = rings.entry(id.to_owned()).or_insert_with(|| {
+            self.asked.notify_one();
+            Arc::new(Ring::new(self.config.window, self.config.stream_bytes))
+        });
+        ring.add_follower();
+        Arc::clone(ring)
+    }
+}

@@ -1,0 +1,61 @@
+//! `bond broker`: system B's fan-out on an existing Redis.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::token::{TokenKey, TokenKeys};
+use bond_ingest::clock::SystemClock;
+use bond_redis::foreign::ForeignStreams;
+use bond_redis::{Redis, RedisConfig};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Outcome};
+use crate::broker::{Broker, BrokerConfig};
+use crate::cli::BrokerArgs;
+use crate::config::Settings;
+use crate::{ready, server, signal};
+
+/// The most clients at once.
+const CONNECTIONS: usize = 50_000;
+
+/// How long clients may take to leave when the broker ends.
+const DRAIN: Duration = Duration::from_millis(1_500);
+
+/// Serves until a signal asks to stop.
+///
+/// # Errors
+/// Where settings, port or Redis cannot be used.
+pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
+    let config = config(args, &settings)?;
+    let redis = RedisConfig { url: args.redis.clone(), password: None };
+    let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?;
+    let listener = TcpListener::bind(SocketAddr::new(args.bind, args.port)).await?;
+    let address = listener.local_addr()?;
+    let broker = Broker::start(config, ForeignStreams::new(redis));
+    let stop = CancellationToken::new();
+    let draining = broker.clone();
+    let drain = async move { draining.drain(DRAIN).await };
+    let serving = tokio::spawn(server::serve(vec![listener], broker.router(), drain, stop.clone()));
+    let banner = format!("bond broker serves\n  WebSocket  ws://{address}/ws/{{id}}\n");
+    ready::announce(args.ready_file.as_deref(), &banner)?;
+    signal::stop_requested().await;
+    stop.cancel();
+    serving.await.map_err(|error| failed(&error))
+}
+
+fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failure> {
+    let secret = settings.signing_secret(args.bind).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
+    let tokens = TokenKeys::new(TokenKey::new(secret.expose()), previous);
+    Ok(BrokerConfig {
+        // Clients of system B have tokens of its form.
+        tokens: tokens.with_legacy(settings.legacy_tokens.unwrap_or(true)),
+        window: settings.ring,
+        stream_bytes: settings.ring_bytes / 4,
+        connections: CONNECTIONS,
+        clock: Arc::new(SystemClock),
+    })
+}

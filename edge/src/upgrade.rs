@@ -1,0 +1,105 @@
+//! The opening handshake of a WebSocket (RFC 6455), up to the TCP socket under it.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+/// The subprotocol that turns control messages and batches on.
+const SUBPROTOCOL: &str = "bond.v1";
+
+/// After this long without a byte the kernel looks whether the client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The length of a `Sec-WebSocket-Key`: 16 bytes in base64.
+const KEY_LENGTH: usize = 24;
+
+/// What the kernel may hold for one client, so that one that does not read costs no more.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// Why a request opens no WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unfit {
+    NoWebSocket,
+    NoKey,
+}
+
+impl IntoResponse for Unfit {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoWebSocket => {
+                let wanted = [(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
+                (StatusCode::UPGRADE_REQUIRED, wanted, "connect with a WebSocket client\n").into_response()
+            }
+            Self::NoKey => (StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key\n").into_response(),
+        }
+    }
+}
+
+/// A request to open a WebSocket, held to RFC 6455.
+pub(crate) struct Upgrade {
+    accept: HeaderValue,
+    pub(crate) has_subprotocol: bool,
+}
+
+impl Upgrade {
+    /// Reads a request's headers.
+    pub(crate) fn of(request: &Request) -> Result<Self, Unfit> {
+        let headers = request.headers();
+        let asks = request.method() == Method::GET
+            && has_token(headers, &CONNECTION, "upgrade")
+            && has_token(headers, &UPGRADE, "websocket")
+            && has_token(headers, &SEC_WEBSOCKET_VERSION, "13");
+        if !asks {
+            return Err(Unfit::NoWebSocket);
+        }
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == KEY_LENGTH).ok_or(Unfit::NoKey)?;
+        let accept = derive_accept_key(key.as_bytes()).parse().map_err(|_| Unfit::NoKey)?;
+        Ok(Self { accept, has_subprotocol: has_token(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) })
+    }
+
+    /// The answer that makes the connection a WebSocket.
+    pub(crate) fn switching(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
+        if self.has_subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        response
+    }
+}
+
+/// Whether a header has `token` in its comma-separated lists.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The TCP socket under an upgraded connection, and what the client sent already.
+pub(crate) async fn take_socket(upgrade: OnUpgrade) -> io::Result<(TcpStream, bytes::Bytes)> {
+    let upgraded = upgrade.await.map_err(io::Error::other)?;
+    let Parts { io, read_buf, .. } = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map_err(|_| io::Error::other("the connection is not plain TCP"))?;
+    let socket = io.into_inner();
+    let options = SockRef::from(&socket);
+    options.set_send_buffer_size(SEND_BUFFER)?;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+    Ok((socket, read_buf))
+}
