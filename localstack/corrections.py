@@ -59,9 +59,10 @@ def _subprotocol(response: dict | None) -> str | None:
 def hand_functions_local_addresses() -> None:
     """A function's environment names APIs by their hosts on AWS, which nothing resolves here."""
     environment_of = lambda_svc._runtime_env_vars
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or f"http://127.0.0.1:{os.environ.get('GATEWAY_PORT', '4566')}"
 
     def local_environment(config: dict) -> dict:
-        return localise_environment(environment_of(config), os.environ["AWS_ENDPOINT_URL"])
+        return localise_environment(environment_of(config), endpoint)
 
     lambda_svc._runtime_env_vars = local_environment
 
