@@ -3,9 +3,11 @@
 Each function mends one difference and says which. What Bond does not notice stays as it is.
 """
 
+import json
 import os
 import string
 from contextvars import ContextVar
+from http import HTTPStatus
 
 from ministack.services import apigateway, dynamodb, lambda_svc
 from ministack.services.cloudformation import provisioners
@@ -20,7 +22,7 @@ _connect_response: ContextVar[dict | None] = ContextVar("connect_response", defa
 
 def install() -> None:
     """Makes all corrections."""
-    echo_subprotocols()
+    answer_handshakes_as_connect_does()
     hand_functions_local_addresses()
     give_vpcs_an_ipv6_block()
     keep_time_to_live()
@@ -28,8 +30,11 @@ def install() -> None:
     leave_punctuation_out()
 
 
-def echo_subprotocols() -> None:
-    """API Gateway accepts with the subprotocol that the answer of `$connect` names; MiniStack with none, so a browser closes."""
+def answer_handshakes_as_connect_does() -> None:
+    """API Gateway accepts with the subprotocol that the answer of `$connect` names, and refuses with its status.
+
+    MiniStack accepts without a subprotocol, so that a browser closes, and refuses always with 403.
+    """
     invoke, handle = apigateway._invoke_ws_lambda, apigateway.handle_websocket
 
     async def invoke_and_remember(*args, **kwargs):
@@ -38,22 +43,41 @@ def echo_subprotocols() -> None:
             _connect_response.set(response)
         return response
 
-    async def handle_with_subprotocol(scope, receive, send, *args, **kwargs):
-        async def send_with_subprotocol(message):
-            chosen = _subprotocol(_connect_response.get())
-            if message["type"] == "websocket.accept" and chosen:
-                message = {**message, "subprotocol": chosen}
-            await send(message)
-
-        await handle(scope, receive, send_with_subprotocol, *args, **kwargs)
+    async def handle_as_told(scope, receive, send, *args, **kwargs):
+        await handle(scope, receive, _answering(scope, send), *args, **kwargs)
 
     apigateway._invoke_ws_lambda = invoke_and_remember
-    apigateway.handle_websocket = handle_with_subprotocol
+    apigateway.handle_websocket = handle_as_told
 
 
-def _subprotocol(response: dict | None) -> str | None:
-    headers = (response or {}).get("headers") or {}
-    return next((value for name, value in headers.items() if name.lower() == "sec-websocket-protocol"), None)
+def _answering(scope, send):
+    """`send` with the handshake's answer replaced by that of `$connect`."""
+    open_ = False
+
+    async def answer(message):
+        nonlocal open_
+        response = _connect_response.get() or {}
+        refused = message["type"] == "websocket.close" and not open_ and response
+        if refused and "websocket.http.response" in scope.get("extensions", {}):
+            return await _refuse(send, int(response["statusCode"]))
+        if message["type"] == "websocket.accept":
+            open_ = True
+            message = {**message, **_chosen_subprotocol(response)}
+        await send(message)
+
+    return answer
+
+
+def _chosen_subprotocol(response: dict) -> dict:
+    headers = response.get("headers") or {}
+    return {"subprotocol": value for name, value in headers.items() if name.lower() == "sec-websocket-protocol"}
+
+
+async def _refuse(send, status: int) -> None:
+    body = json.dumps({"message": HTTPStatus(status).phrase}).encode()
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def hand_functions_local_addresses() -> None:

@@ -1,6 +1,7 @@
 """The commands `up`, `down` and `logs`."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--binaries", type=Path, help="take the binaries of this directory")
     start.add_argument("--ingest", type=int, default=1, help="how many ingest processes, of which one leads (default: 1)")
     start.add_argument("--port", type=int, help="the emulator's port (default: a free one)")
+    start.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of iac")
+    start.add_argument("--ingest-args", default="", help="what else ingest is told, as on a command line")
     start.add_argument("--json", type=Path, help="write URLs, key and pids to this file")
     return parser
 
@@ -46,7 +49,17 @@ def _up(place: Place, arguments: argparse.Namespace) -> int:
     if arguments.no_build and binaries is None:
         binaries = build.directory(arguments.profile)
     described = up(
-        Options(place, binaries, arguments.profile, arguments.auth, arguments.ingest, arguments.port, arguments.json)
+        Options(
+            place,
+            binaries=binaries,
+            profile=arguments.profile,
+            enforce_iam=arguments.auth,
+            ingest=arguments.ingest,
+            port=arguments.port,
+            settings=tuple(arguments.set),
+            ingest_arguments=tuple(shlex.split(arguments.ingest_args)),
+            json=arguments.json,
+        )
     )
     print(f"REST:       {described['rest_url']}")
     print(f"WebSocket:  {described['ws_url']}")

@@ -41,27 +41,31 @@ def directory(profile: str) -> Path:
     return target / ("debug" if profile == "dev" else profile)
 
 
-def assembly(place: Place, built: Path) -> Path:
-    """The templates with the functions of `built` as their assets: a directory that `cdk --app` takes."""
+def assembly(place: Place, built: Path, settings: list[str]) -> Path:
+    """The templates with the functions of `built` as their assets: a directory that `cdk --app` takes.
+
+    `settings` are iac's, each as `NAME=VALUE`.
+    """
     store = REPOSITORY / "target" / "cloud"
     store.mkdir(parents=True, exist_ok=True)
-    made = store / _fingerprint(built)
+    made = store / _fingerprint(built, settings)
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=store) as work:
-            _synthesise(place, built, Path(work))
+            _synthesise(place, built, settings, Path(work))
             _keep(Path(work) / "cdk.out", made)
     os.utime(made)
     _prune(store)
     return made
 
 
-def _synthesise(place: Place, built: Path, work: Path) -> None:
+def _synthesise(place: Place, built: Path, settings: list[str], work: Path) -> None:
     zips = work / "dist"
     zips.mkdir()
     for name in FUNCTIONS:
         _zip(built / name, zips / f"{name}.zip")
     environment = dict(os.environ) | {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
-    command = [str(CDK), "synth", "--quiet", "--context", f"bond:zips={zips}", "--output", str(work / "cdk.out")]
+    context = [word for setting in [f"zips={zips}", *settings] for word in ("--context", f"bond:{setting}")]
+    command = [str(CDK), "synth", "--quiet", *context, "--output", str(work / "cdk.out")]
     processes.run(place, "cdk-synth", command, environment, cwd=IAC)
 
 
@@ -79,9 +83,9 @@ def _prune(store: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _fingerprint(built: Path) -> str:
+def _fingerprint(built: Path, settings: list[str]) -> str:
     sources = [path for path in IAC.rglob("*") if path.is_file() and not {"node_modules", "cdk.out"} & set(path.parts)]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256("\0".join(settings).encode())
     for path in [*sorted(sources), *(built / name for name in FUNCTIONS)]:
         digest.update(f"{path.name}\0{content_hash(path)}\0".encode())
     return digest.hexdigest()

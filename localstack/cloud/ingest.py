@@ -20,6 +20,9 @@ class Task:
     command: list[str]
     environment: dict[str, str]
 
+    def with_arguments(self, arguments: tuple[str, ...]) -> "Task":
+        return Task([*self.command, *arguments], self.environment)
+
 
 def task(place: Place, outputs: dict[str, str], binaries: Path, enforce_iam: bool, trusted: str) -> Task:
     """The task of the deployed service, with local addresses and, where IAM is enforced, its role's rights."""

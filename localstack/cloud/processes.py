@@ -82,11 +82,16 @@ def stop(place: Place, name: str, patience: float = 10.0) -> list[int]:
     if process.alive():
         os.kill(process.pid, signal.SIGTERM)
         _wait_until(lambda: not process.alive(), patience)
-    survivors = _group_of(process.pid)
+    survivors = _left_of(process)
     for pid in survivors:
         _kill(pid)
     path.unlink()
     return survivors
+
+
+def _left_of(process: Process) -> list[int]:
+    """A process and its group as far as they live; nothing where its number has gone to another."""
+    return _group_of(process.pid) if _start_of(process.pid) in (None, process.started) else []
 
 
 def _kill(pid: int) -> None:

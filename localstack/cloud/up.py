@@ -26,6 +26,10 @@ class Options:
     # How many ingest processes, of which one leads.
     ingest: int = 1
     port: int | None = None
+    # Settings of iac, each as `NAME=VALUE`.
+    settings: tuple[str, ...] = ()
+    # What else ingest is told on its command line.
+    ingest_arguments: tuple[str, ...] = ()
     json: Path | None = None
 
 
@@ -44,7 +48,7 @@ def up(options: Options) -> dict:
             key = account.api_key(place, binaries / "bond", outputs["ApiKeysSecret"])
         with step("ingest"):
             task = ingest.task(place, outputs, binaries, options.enforce_iam, trusted)
-            ingest.roll(place, task, options.ingest)
+            ingest.roll(place, task.with_arguments(options.ingest_arguments), options.ingest)
         return _describe(options, outputs, key)
 
 
@@ -58,7 +62,7 @@ def _deployed(options: Options, trusted: str) -> tuple[dict[str, str], Path]:
         with step("binaries"):
             binaries = options.binaries or build.binaries(place, options.profile)
         with step("synthesis"):
-            assembly = build.assembly(place, binaries)
+            assembly = build.assembly(place, binaries, list(options.settings))
         who = account_ready.result()
     with step("deployment"):
         return deploy.deploy_changes(place, assembly, who), binaries

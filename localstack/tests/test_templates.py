@@ -22,6 +22,8 @@ answer = {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "bond.v1"}, "
 while True:
     with urlopen(f"{runtime}/next") as event:
         request = event.headers["Lambda-Runtime-Aws-Request-Id"]
+        refused = (json.load(event).get("queryStringParameters") or {}).get("token") == "bad"
+    answer["statusCode"] = 401 if refused else 200
     urlopen(Request(f"{runtime}/{request}/response", json.dumps(answer).encode()))
 """
 
@@ -191,6 +193,11 @@ def test_the_subprotocol_that_connect_names_is_accepted(socket_api):
     socket = WebSocket(socket_api, ["bond.v1"])
     assert socket.subprotocol == "bond.v1"
     socket.close()
+
+
+def test_a_handshake_that_connect_refuses_has_its_status(socket_api):
+    with pytest.raises(ConnectionRefusedError, match="401"):
+        WebSocket(f"{socket_api}?token=bad", ["bond.v1"])
 
 
 def test_a_mock_route_answers(socket_api):
