@@ -8,7 +8,8 @@ use std::time::Duration;
 use bond_api::auth::Access;
 use bond_api::gate::Gate;
 use bond_api::keys::Keys;
-use bond_api::rest::{self, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::rest::{self, LocalBacking, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::tokens::Tokens;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::memory::{MemoryLog, Retention};
@@ -162,7 +163,7 @@ impl Edge<'_> {
         let ended = meters.clone();
         let vitals = Arc::new(LocalVitals::new(meters.clone(), board.clone()));
         let state = Arc::new(self.state(Arc::clone(&control), Arc::clone(&vitals), access, tokens)?);
-        let admission = Arc::new(Gate::new(Arc::clone(&state)));
+        let admission = Arc::new(Gate::of(&state));
         let parts = FanoutParts { log, store, control, admission, board, meters, clock };
         let fanout = Fanout::start(self.fanout_config()?, parts)?;
         let (told, counted) = (fanout.clone(), fanout.clone());
@@ -195,14 +196,13 @@ impl Edge<'_> {
             started_at: clock.now(),
             store,
             control,
-            log,
+            backing: Arc::new(LocalBacking { log, readiness: self.readiness.clone() }),
             vitals,
             traffic: Traffic::default(),
             ended: OnceLock::new(),
-            access,
-            tokens,
+            access: Arc::new(access),
+            tokens: Arc::new(Tokens::new(tokens)),
             clock,
-            readiness: self.readiness.clone(),
             prometheus: Box::new(move || prometheus.render()),
             settings: self.rest_settings(),
         })
