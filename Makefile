@@ -57,7 +57,7 @@ bench:
 ## The AWS shape on this machine: emulator, Redis, the deployed stacks and ingest. Over a running one: an upgrade.
 ## AUTH=true lets the emulator enforce IAM.
 cloud-up:
-	@scripts/cloud-up --dir "$(CLOUD_DIR)" $(if $(filter true,$(AUTH)),--auth) $(ARGS)
+	@scripts/cloud-up --dir "$(CLOUD_DIR)" --venues $(VENUES) $(if $(filter true,$(AUTH)),--auth) $(ARGS)
 
 ## End what `make cloud-up` started, and remove what it wrote.
 cloud-down:

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--ingest", type=int, default=1, help="how many ingest processes, of which one leads (default: 1)")
     start.add_argument("--port", type=int, help="the emulator's port (default: a free one)")
     start.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of iac")
+    start.add_argument("--venues", choices=("sim", "live"), default="sim", help="simulated or real venues (default: sim)")
     start.add_argument("--ingest-args", default="", help="what else ingest is told, as on a command line")
     start.add_argument("--json", type=Path, help="write URLs, key and pids to this file")
     return parser
@@ -57,7 +58,7 @@ def _up(place: Place, arguments: argparse.Namespace) -> int:
             ingest=arguments.ingest,
             port=arguments.port,
             settings=tuple(arguments.set),
-            ingest_arguments=tuple(shlex.split(arguments.ingest_args)),
+            ingest_arguments=("--venues", arguments.venues, *shlex.split(arguments.ingest_args)),
             json=arguments.json,
         )
     )

@@ -25,7 +25,10 @@ class Task:
 
 
 def task(place: Place, outputs: dict[str, str], binaries: Path, enforce_iam: bool, trusted: str) -> Task:
-    """The task of the deployed service, with local addresses and, where IAM is enforced, its role's rights."""
+    """The task of the deployed service, with local addresses and, where IAM is enforced, its role's rights.
+
+    `trusted` is the file of certificates that it trusts.
+    """
     ecs = client(place, "ecs")
     service = ecs.describe_services(cluster=outputs["ClusterName"], services=[outputs["ServiceName"]])["services"][0]
     definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
@@ -33,7 +36,7 @@ def task(place: Place, outputs: dict[str, str], binaries: Path, enforce_iam: boo
     who = account.like_role(place, definition["taskRoleArn"], "ingest") if enforce_iam else ROOT
     given = {pair["name"]: pair["value"] for pair in container["environment"]}
     environment = access(place, who) | localise_environment(given, place.endpoint)
-    command = [str(binaries / "bond-cloud"), *container["command"], "--venues", "sim"]
+    command = [str(binaries / "bond-cloud"), *container["command"]]
     return Task(command, environment | {"SSL_CERT_FILE": trusted})
 
 

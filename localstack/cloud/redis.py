@@ -1,6 +1,7 @@
 """Redis as ElastiCache gives it: over TLS, with the password of the deployed secret, and never forgetting by itself."""
 
 import hashlib
+import ssl
 from pathlib import Path
 
 from cloud import processes
@@ -8,12 +9,19 @@ from cloud.place import REPOSITORY, Place, listens
 
 
 def certificates(place: Place) -> Path:
-    """Makes an authority and a certificate of 127.0.0.1, once. Gives the authority's file."""
+    """Makes an authority and a certificate of 127.0.0.1, once. Gives a file of all authorities to trust: ours and this machine's."""
     directory = place.directory("tls")
-    if not (directory / "redis.crt").exists():
+    trusted = directory / "trusted.crt"
+    if not trusted.exists():
         _make_authority(place, directory)
         _make_certificate(place, directory)
-    return directory / "ca.crt"
+        trusted.write_text((directory / "ca.crt").read_text() + _authorities_of_this_machine())
+    return trusted
+
+
+def _authorities_of_this_machine() -> str:
+    path = ssl.get_default_verify_paths().cafile
+    return Path(path).read_text() if path else ""
 
 
 def _make_authority(place: Place, directory: Path) -> None:

@@ -29,7 +29,7 @@ class Options:
     # Settings of iac, each as `NAME=VALUE`.
     settings: tuple[str, ...] = ()
     # What else ingest is told on its command line.
-    ingest_arguments: tuple[str, ...] = ()
+    ingest_arguments: tuple[str, ...] = ("--venues", "sim")
     json: Path | None = None
 
 
