@@ -154,13 +154,10 @@ mod tests {
 
     fn connection(name: &str, asked_at: UnixNanos) -> Connection {
         Connection {
-            id: ConnectionId::new(name),
-            opened_at: at(0),
             asked_at,
+            placed_at: asked_at,
             control: true,
-            batch: None,
-            expires_at: None,
-            carries: Carries::Feed(Box::default()),
+            ..Connection::opened(ConnectionId::new(name), at(0), Carries::Feed(Box::default()))
         }
     }
 
