@@ -164,19 +164,16 @@ fn raw(text: &[u8]) -> Option<Box<RawValue>> {
 mod tests {
     use super::*;
 
-    fn event(n: u64, padding: usize) -> Vec<u8> {
-        format!(r#"{{"seq":{n},"pad":"{}"}}"#, "x".repeat(padding)).into_bytes()
-    }
-
     /// Fills a draft with connections that all want everything from where they stand.
     fn filled(padding: usize, stands: impl Fn(u64) -> u64) -> Invocation {
+        let text = format!(r#"{{"pad":"{}"}}"#, "x".repeat(padding)).into_bytes();
         let mut draft = Draft::new();
         for connection in 0.. {
             if !draft.has_room() {
                 break;
             }
             let mut next = stands(connection);
-            while draft.event((1, next, false), &event(next, padding), true).is_ok() {
+            while draft.event((1, next, false), &text, true).is_ok() {
                 next += 1;
             }
             draft.seal(&format!("connection-{connection:08}="), 100, false);
