@@ -58,7 +58,7 @@ def _up(place: Place, arguments: argparse.Namespace) -> int:
             ingest=arguments.ingest,
             port=arguments.port,
             settings=tuple(arguments.set),
-            ingest_arguments=("--venues", arguments.venues, *shlex.split(arguments.ingest_args)),
+            ingest_arguments=("--bind", "127.0.0.1", "--venues", arguments.venues, *shlex.split(arguments.ingest_args)),
             json=arguments.json,
         )
     )

@@ -29,7 +29,7 @@ class Options:
     # Settings of iac, each as `NAME=VALUE`.
     settings: tuple[str, ...] = ()
     # What else ingest is told on its command line.
-    ingest_arguments: tuple[str, ...] = ("--venues", "sim")
+    ingest_arguments: tuple[str, ...] = ("--bind", "127.0.0.1", "--venues", "sim")
     json: Path | None = None
 
 
