@@ -20,39 +20,39 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// When the recorded `$connect` was made.
-pub const CONNECTED: UnixNanos = UnixNanos::from_millis(1_700_000_000_123);
+pub(crate) const CONNECTED: UnixNanos = UnixNanos::from_millis(1_700_000_000_123);
 /// The recorded connection.
-pub const CONNECTION: &str = "UIHeFcMUliACJlA=";
-pub const STREAM: &str = "00000000000000aa";
+pub(crate) const CONNECTION: &str = "UIHeFcMUliACJlA=";
+pub(crate) const STREAM: &str = "00000000000000aa";
 
-pub fn stream() -> StreamId {
+pub(crate) fn stream() -> StreamId {
     StreamId::parse(STREAM).expect("an id")
 }
 
-pub fn api_key() -> ApiKey {
+pub(crate) fn api_key() -> ApiKey {
     ApiKey::from_random([7; 32])
 }
 
-pub fn token_keys() -> TokenKeys {
+pub(crate) fn token_keys() -> TokenKeys {
     TokenKeys::new(TokenKey::new("0123456789abcdef0123456789abcdef"), None)
 }
 
-pub fn token() -> String {
+pub(crate) fn token() -> String {
     token_keys().issue(&stream(), CONNECTED, std::time::Duration::from_secs(3600))
 }
 
-pub fn key_file() -> KeyFile {
+pub(crate) fn key_file() -> KeyFile {
     let mut file = KeyFile::new([1; 32]);
     file.add(&api_key(), "ann", vec![], CONNECTED).expect("added");
     file
 }
 
-pub fn clock() -> Arc<ManualClock> {
+pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(CONNECTED))
 }
 
 /// Metrics that are kept, line by line.
-pub fn emf(function: &'static str) -> (Emf, Arc<Mutex<Vec<Value>>>) {
+pub(crate) fn emf(function: &'static str) -> (Emf, Arc<Mutex<Vec<Value>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
     let sink = move |line: &str| kept.lock().push(serde_json::from_str(line).expect("a line of JSON"));
@@ -60,13 +60,13 @@ pub fn emf(function: &'static str) -> (Emf, Arc<Mutex<Vec<Value>>>) {
 }
 
 /// The recorded event, changed as `change` says.
-pub fn event(recorded: &str, change: impl FnOnce(&mut Value)) -> WebSocketEvent {
+pub(crate) fn event(recorded: &str, change: impl FnOnce(&mut Value)) -> WebSocketEvent {
     let mut event: Value = serde_json::from_str(recorded).expect("a recorded event");
     change(&mut event);
     serde_json::from_value(event).expect("an event")
 }
 
-pub fn connect_event(query: &[(&str, &str)], headers: &[(&str, &str)]) -> WebSocketEvent {
+pub(crate) fn connect_event(query: &[(&str, &str)], headers: &[(&str, &str)]) -> WebSocketEvent {
     event(include_str!("../fixtures/connect.json"), |event| {
         let multiple: BTreeMap<_, _> = query.iter().map(|(name, value)| (*name, vec![*value])).collect();
         let single: BTreeMap<_, _> = query.iter().copied().collect();
@@ -80,7 +80,7 @@ pub fn connect_event(query: &[(&str, &str)], headers: &[(&str, &str)]) -> WebSoc
 }
 
 /// A registry in which the recorded stream runs.
-pub async fn registry() -> Arc<dyn StreamStore> {
+pub(crate) async fn registry() -> Arc<dyn StreamStore> {
     let store = RedbStore::in_memory().expect("a store");
     let desired = DesiredStream {
         id: stream(),
@@ -93,7 +93,7 @@ pub async fn registry() -> Arc<dyn StreamStore> {
     Arc::new(store)
 }
 
-pub async fn gate(vault: &Vault) -> Arc<Gate> {
+pub(crate) async fn gate(vault: &Vault) -> Arc<Gate> {
     let keyring = vault.keyring().await.expect("keys");
     let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
     let checks = Checks { access, tokens, clock: clock() };
@@ -102,10 +102,10 @@ pub async fn gate(vault: &Vault) -> Arc<Gate> {
 
 /// Secrets that can be changed, and broken by taking them away.
 #[derive(Clone)]
-pub struct Source(pub Arc<Mutex<Option<(TokenKeys, KeyFile)>>>);
+pub(crate) struct Source(pub(crate) Arc<Mutex<Option<(TokenKeys, KeyFile)>>>);
 
 impl Source {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Some((token_keys(), key_file())))))
     }
 }
@@ -125,16 +125,16 @@ impl KeySource for Source {
 
 /// Connections in memory.
 #[derive(Default)]
-pub struct Connections {
-    pub kept: Mutex<BTreeMap<ConnectionId, Connection>>,
-    pub unavailable: Mutex<bool>,
+pub(crate) struct Connections {
+    pub(crate) kept: Mutex<BTreeMap<ConnectionId, Connection>>,
+    pub(crate) unavailable: Mutex<bool>,
     /// What another message does to the connection just before the next `replace`.
-    pub meanwhile: Mutex<Vec<Connection>>,
-    pub writes: Mutex<usize>,
+    pub(crate) meanwhile: Mutex<Vec<Connection>>,
+    pub(crate) writes: Mutex<usize>,
 }
 
 impl Connections {
-    pub fn the_one(&self) -> Connection {
+    pub(crate) fn the_one(&self) -> Connection {
         self.kept.lock().get(&ConnectionId::new(CONNECTION)).cloned().expect("kept")
     }
 
@@ -185,13 +185,13 @@ impl ConnectionStore for Connections {
 
 /// What the relay was told; it can be out of reach.
 #[derive(Default)]
-pub struct Told {
-    pub commands: Mutex<Vec<Command>>,
-    pub out_of_reach: Mutex<bool>,
+pub(crate) struct Told {
+    pub(crate) commands: Mutex<Vec<Command>>,
+    pub(crate) out_of_reach: Mutex<bool>,
 }
 
 impl Told {
-    pub fn take(&self) -> Vec<Command> {
+    pub(crate) fn take(&self) -> Vec<Command> {
         std::mem::take(&mut *self.commands.lock())
     }
 }
