@@ -46,10 +46,11 @@ impl Host {
 }
 
 fn start(connection: &Connection) -> &Start {
-    match &connection.carries {
-        Carries::Stream { start, .. } => start,
-        Carries::Feed(_) => panic!("a feed"),
-    }
+    let start = match &connection.carries {
+        Carries::Stream { start, .. } => Some(start),
+        Carries::Feed(_) => None,
+    };
+    start.expect("a connection to one stream")
 }
 
 fn code(answer: &Answer) -> String {

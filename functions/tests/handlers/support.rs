@@ -102,7 +102,7 @@ pub(crate) async fn gate(vault: &Vault) -> Arc<Gate> {
 
 /// Secrets that can be changed, and broken by taking them away.
 #[derive(Clone)]
-pub(crate) struct Source(pub Arc<Mutex<Option<(TokenKeys, KeyFile)>>>);
+pub(crate) struct Source(pub(crate) Arc<Mutex<Option<(TokenKeys, KeyFile)>>>);
 
 impl Source {
     pub(crate) fn new() -> Self {
