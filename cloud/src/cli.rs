@@ -1,6 +1,7 @@
 //! The command line of `bond-cloud`. What differs from one deployment to another is in the environment.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use bond_edge::cli::Venues;
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +40,9 @@ pub(crate) struct IngestArgs {
     /// The address of health checks and metrics.
     #[arg(long, default_value = "0.0.0.0")]
     pub(crate) bind: IpAddr,
+    /// Write the URL of health checks to this file once they are served, for scripts that wait.
+    #[arg(long)]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 /// `bond-cloud edge`.
@@ -47,6 +51,9 @@ pub(crate) struct EdgeArgs {
     /// The address to listen on.
     #[arg(long, default_value = "0.0.0.0")]
     pub(crate) bind: IpAddr,
+    /// Write the URLs to this file once everything is served, for scripts that wait.
+    #[arg(long)]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 /// `bond-cloud healthy`.

@@ -9,7 +9,7 @@ use bond_edge::cli::{ServeArgs, UpArgs};
 use bond_edge::command::Failure;
 use bond_edge::host::leading::Ingest;
 use bond_edge::host::vitals;
-use bond_edge::{logging, signal, venues};
+use bond_edge::{logging, ready, signal, venues};
 use bond_ingest::leader;
 use bond_redis::RedisLease;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -28,6 +28,7 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     logging::start(&settings.common.settings).map_err(told)?;
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let listener = TcpListener::bind(SocketAddr::new(args.bind, settings.common.port)).await?;
+    let address = listener.local_addr()?;
     let served = venues::serve(&venue_args(args)).await.map_err(told)?;
     let Adapters { aws, redis, parts, instance } = Adapters::connect(&settings.common).await?;
     let seed = getrandom::u32()?.into();
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let router = http::router(parts.readiness.clone(), terms.leading.clone(), prometheus);
     let serving = tokio::spawn(http::serve(listener, router, cancel.clone()));
     let telling = tokio::spawn(vitals::tell(parts, terms.leading.clone(), cancel.clone()));
+    ready::announce(args.ready_file.as_deref(), &format!("bond-cloud ingest\n  health  http://{address}\n"))?;
     let lease = Arc::new(RedisLease::new(redis, instance));
     let stop = cancel.clone();
     tokio::spawn(async move {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
 use crate::emulator::Emulator;
@@ -88,7 +89,23 @@ impl Cloud {
         let rate = options.rate;
         let mut cloud = Self { api, ws, gateway, redis, ingest: Vec::new(), emulator, settings, rate };
         cloud.add_ingest().await?;
+        cloud.leads().await?;
         Ok(cloud)
+    }
+
+    /// Waits until a process of ingest leads.
+    ///
+    /// # Errors
+    /// Where that does not come within 30 s.
+    pub async fn leads(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.api.get("/ready").await? {
+                (200, _) => return Ok(()),
+                (_, answer) if Instant::now() > deadline => bail!("not ready: {answer}"),
+                _ => sleep(Duration::from_millis(100)).await,
+            }
+        }
     }
 
     /// Starts one process of ingest more, and waits until it leads or stands by.
@@ -97,10 +114,11 @@ impl Cloud {
     /// Where it does not start.
     pub async fn add_ingest(&mut self) -> Result<()> {
         let rate = self.rate.to_string();
-        let words = ["ingest", "--venues", "sim", "--sim-rate", &rate, "--port", "0"];
+        let words = ["ingest", "--venues", "sim", "--sim-rate", &rate, "--bind", "127.0.0.1"];
         let mut settings = self.settings.clone();
         settings.extend(self.emulator.environment());
         settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
+        settings.push(("BOND_PORT".into(), "0".into()));
         let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let (process, _) =
             Process::start_binary(&beside("bond-cloud"), fresh_dir("ingest")?, &words, &settings).await?;
