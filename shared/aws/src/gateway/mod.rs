@@ -2,22 +2,25 @@
 
 mod bucket;
 mod frame;
+mod management;
 mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use bond_core::connection::ConnectionId;
 use bond_core::deliver::{Deliverer, Delivery, Stop};
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
-use tokio::time::Instant;
+use http::{StatusCode, Uri};
+use tokio::time::{Instant, timeout_at};
 
 use self::bucket::Bucket;
 use self::frame::Frame;
+use self::management::Management;
 use self::refusals::Refusals;
-use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, request};
+use crate::signed::{Answer, ClientError, SendError, Service, SignedHttp, path_segment, post};
 
 /// The most bytes of one message: API Gateway takes a post of 128 KB, sends it to the client as frames of 32 KB, and bills each
 /// (API Gateway quotas, read 2026-11).
@@ -46,6 +49,7 @@ pub struct ApiGateway {
 
 struct Shared {
     http: SignedHttp,
+    management: Management,
     base: String,
     bucket: Bucket,
     refusals: Refusals,
@@ -53,7 +57,7 @@ struct Shared {
 
 impl ApiGateway {
     pub(crate) fn new(
-        http: SignedHttp,
+        config: &SdkConfig,
         callback_url: &str,
         posts_per_second: u32,
     ) -> Result<Self, ClientError> {
@@ -63,7 +67,8 @@ impl ApiGateway {
             return Err(ClientError::Url(callback_url.to_owned()));
         }
         let shared = Shared {
-            http,
+            http: SignedHttp::new(config, Service::ApiGateway)?,
+            management: Management::new(config, base),
             base: base.to_owned(),
             bucket: Bucket::new(posts_per_second),
             refusals: Refusals::default(),
@@ -81,20 +86,14 @@ impl ApiGateway {
         if !self.shared.bucket.take(self.deadline()).await {
             return Err(Stop::Quota);
         }
-        let answer =
-            self.send(Method::POST, connection, body).await.map_err(|error| stop(connection, &error))?;
+        let answer = self.send(connection, body).await.map_err(|error| stop(connection, &error))?;
         self.judge(connection, &answer)
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        connection: &ConnectionId,
-        body: Bytes,
-    ) -> Result<Answer, SendError> {
+    async fn send(&self, connection: &ConnectionId, body: Bytes) -> Result<Answer, SendError> {
         let url = format!("{}/@connections/{}", self.shared.base, path_segment(connection.as_str()));
         let uri = Uri::try_from(url).map_err(|error| SendError::Unsent(error.to_string()))?;
-        self.shared.http.send(request(method, uri, body), self.deadline()).await
+        self.shared.http.send(post(uri, body), self.deadline()).await
     }
 
     fn deadline(&self) -> Instant {
@@ -144,20 +143,13 @@ impl Deliverer for ApiGateway {
     }
 
     async fn close(&self, connection: &ConnectionId) {
-        match self.send(Method::DELETE, connection, Bytes::new()).await {
-            Ok(answer) if answer.status.is_success() || answer.status == StatusCode::GONE => {}
-            Ok(answer) => report(connection, &answer),
-            Err(error) => tracing::warn!(%connection, %error, "cannot close connection"),
+        if timeout_at(self.deadline(), self.shared.management.close(connection)).await.is_err() {
+            tracing::warn!(%connection, "not closed in time");
         }
     }
 
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool> {
-        let answer = self.send(Method::GET, connection, Bytes::new()).await.ok()?;
-        match answer.status {
-            StatusCode::OK => Some(true),
-            StatusCode::GONE => Some(false),
-            _ => None,
-        }
+        timeout_at(self.deadline(), self.shared.management.is_open(connection)).await.ok()?
     }
 }
 
@@ -172,10 +164,14 @@ fn stop(connection: &ConnectionId, error: &SendError) -> Stop {
 fn report(connection: &ConnectionId, answer: &Answer) {
     let (status, error, text) = (answer.status.as_u16(), answer.error_type(), answer.text());
     if answer.status == StatusCode::FORBIDDEN {
-        tracing::error!(%connection, error, text, "not permitted: the role needs execute-api:ManageConnections");
+        forbidden(connection, error, &text);
     } else {
         tracing::warn!(%connection, status, error, text, "refused by @connections");
     }
+}
+
+fn forbidden(connection: &ConnectionId, error: &str, text: &str) {
+    tracing::error!(%connection, error, text, "not permitted: the role needs execute-api:ManageConnections");
 }
 
 #[cfg(test)]
