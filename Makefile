@@ -5,7 +5,10 @@ DATA_DIR ?= .bond
 BOND = target/release/bond
 PYTHON ?= python3
 
-.PHONY: up down logs test check lint fmt bench demo build audit package
+CLOUD_DIR ?= .cloud
+AUTH ?= false
+
+.PHONY: up down logs test check lint fmt bench demo build audit package cloud-up cloud-down cloud-logs
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -50,6 +53,19 @@ package:
 ## Benchmarks against peers, in one run each. Needs Go for one of the peers.
 bench:
 	@bench/run.sh
+
+## The AWS shape on this machine: emulator, Redis, the deployed stacks and ingest. Over a running one: an upgrade.
+## AUTH=true lets the emulator enforce IAM.
+cloud-up:
+	@scripts/cloud-up --dir "$(CLOUD_DIR)" --venues $(VENUES) $(if $(filter true,$(AUTH)),--auth) $(ARGS)
+
+## End what `make cloud-up` started, and remove what it wrote.
+cloud-down:
+	@scripts/cloud-down --dir "$(CLOUD_DIR)"
+
+## What the functions and processes of `make cloud-up` wrote.
+cloud-logs:
+	@scripts/cloud-logs --dir "$(CLOUD_DIR)"
 
 ## The first stream, from a sentence to events.
 demo: up

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod host;
 pub mod logging;
 pub mod ready;
+pub mod relay;
 pub mod server;
 pub mod signal;
 pub mod store;

@@ -16,7 +16,7 @@ export class RestApi extends Construct {
   constructor(scope: Construct, id: string, handler: IFunction, settings: Settings) {
     super(scope, id);
     this.api = new gateway.HttpApi(this, 'Api', {
-      description: `${settings.name}: REST`,
+      apiName: `${settings.name}Rest`,
       createDefaultStage: false,
       defaultIntegration: new HttpLambdaIntegration('Function', handler),
       corsPreflight: CORS,

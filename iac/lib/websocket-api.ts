@@ -30,7 +30,7 @@ export class WebSockets extends Construct {
   constructor(scope: Construct, id: string, settings: Settings) {
     super(scope, id);
     this.api = new gateway.WebSocketApi(this, 'Api', {
-      description: `${settings.name}: WebSockets`,
+      apiName: `${settings.name}WebSockets`,
       routeSelectionExpression: '$request.body.type',
     });
     acknowledge(this.api, 'AwsSolutions-APIG4', "$connect's function checks token or key; the other routes are those of connections it admitted.");

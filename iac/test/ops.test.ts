@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { resources, templates } from './deployment.ts';
 
@@ -39,6 +40,13 @@ describe('alarms', () => {
 
   it('use plain metrics alone', () => {
     for (const each of alarms) expect(each.Metrics).toBeUndefined();
+  });
+
+  it('watch what README.md asks processes to tell', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    for (const { Namespace, MetricName } of alarms) {
+      if (Namespace === 'Bond') expect(readme).toContain(`| \`${MetricName}\` |`);
+    }
   });
 
   it('notify the topic they are given', () => {

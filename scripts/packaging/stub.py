@@ -1,13 +1,16 @@
-"""The little of AWS that a function meets when it is started once: the Lambda Runtime API, two secrets, and tables without items."""
+"""The little of AWS that a function meets when it is started once: the Lambda Runtime API, three secrets, and tables without items."""
 
 import json
 import queue
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+REDIS_PASSWORD = "verified"
+
 SECRETS = {
-    "token-keys": {"current": "verified-when-packaged-and-used-for-nothing-else"},
-    "api-keys": {"version": 1, "hash_key": "A" * 43, "keys": []},
+    "token-keys": json.dumps({"current": "verified-when-packaged-and-used-for-nothing-else"}),
+    "api-keys": json.dumps({"version": 1, "hash_key": "A" * 43, "keys": []}),
+    "redis-auth": REDIS_PASSWORD,
 }
 
 INVOCATION = "/2018-06-01/runtime/invocation/"
@@ -88,7 +91,7 @@ def _invocation_headers() -> dict:
 def _service(target: str, request: dict) -> dict:
     if target == "secretsmanager.GetSecretValue":
         name = request["SecretId"]
-        return {"Name": name, "ARN": name, "VersionId": "1", "SecretString": json.dumps(SECRETS[name])}
+        return {"Name": name, "ARN": name, "VersionId": "1", "SecretString": SECRETS[name]}
     if target.endswith(".Query"):
         return {"Items": [], "Count": 0, "ScannedCount": 0}
     return {}

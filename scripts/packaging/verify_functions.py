@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Starts the function of each zip once, emulating arm64, and asks that it answer its event. Usage: verify_functions.py DIRECTORY
 
-Functions get their events by the Lambda Runtime API, as from AWS. No Redis is there: who needs one goes on without, or says so.
+Functions get their events by the Lambda Runtime API, as from AWS, and meet an empty Redis and tables without items.
 """
 
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Callable
 
+from processes import redis, running
 from stub import Stub
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Callable[[], dict], Callable[[dict], bool]]] = {
 }
 
 
-def environment(address: str) -> dict[str, str]:
+def environment(address: str, redis_port: int) -> dict[str, str]:
     """What Lambda and the templates tell a function."""
     return {
         "PATH": os.environ["PATH"],
@@ -71,7 +71,8 @@ def environment(address: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "verified",
         "AWS_SECRET_ACCESS_KEY": "verified",
         "AWS_ENDPOINT_URL": f"http://{address}",
-        "REDIS_URL": "redis://127.0.0.1:1",
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "BOND_REDIS_AUTH_SECRET": "redis-auth",
         "BOND_TOKEN_KEYS_SECRET": "token-keys",
         "BOND_API_KEYS_SECRET": "api-keys",
         "BOND_TABLE_STREAMS": "streams",
@@ -98,31 +99,37 @@ def unpacked(archive: Path, directory: Path) -> Path:
     return bootstrap
 
 
-def verify(archive: Path, event: dict, is_right: Callable[[dict], bool]) -> str:
+def verify(archive: Path, event: dict, is_right: Callable[[dict], bool], redis_port: int) -> str:
     """Starts the function, and gives how long it took to answer rightly."""
     with tempfile.TemporaryDirectory() as directory, Stub(event) as stub:
-        bootstrap = unpacked(archive, Path(directory))
-        log = Path(directory) / "log"
-        with log.open("wb") as output:
-            begun = time.monotonic()
-            process = subprocess.Popen(command(bootstrap), env=environment(stub.address), stdout=output, stderr=output)
-            try:
-                kind, body = stub.answers.get(timeout=PATIENCE_SECONDS)
-            except Empty:
-                kind, body = "nothing", b""
-            finally:
-                process.kill()
-                process.wait()
+        bootstrap, log = unpacked(archive, Path(directory)), Path(directory) / "log"
+        begun = time.monotonic()
+        with running(command(bootstrap), log, env=environment(stub.address, redis_port)) as process:
+            kind, body = answer_of(stub, process)
         took = time.monotonic() - begun
         if kind != "response" or not is_right(json.loads(body)):
             raise SystemExit(f"{archive.name} answered {kind}: {body.decode()}\n{log.read_text(errors='replace')}")
         return f"{archive.name} answered in {took:.2f} s, emulated"
 
 
+def answer_of(stub: Stub, process) -> tuple[str, bytes]:
+    """What the function answered, and of which kind: `response`, or `error` with its reason."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        try:
+            return stub.answers.get(timeout=0.2)
+        except Empty:
+            if process.poll() is not None:
+                return f"nothing and ended with {process.returncode}", b""
+    return "nothing", b""
+
+
 def main() -> None:
     """Verifies every function."""
-    for name, (event, is_right) in CASES.items():
-        print(verify(Path(sys.argv[1]) / f"{name}.zip", event(), is_right), flush=True)
+    archives = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as directory, redis(Path(directory)) as redis_port:
+        for name, (event, is_right) in CASES.items():
+            print(verify(archives / f"{name}.zip", event(), is_right, redis_port), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,27 +6,20 @@ It meets an empty Redis, and tables without items.
 
 import os
 import platform
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 from image import Image, is_static
+from processes import free_port, redis, running
 from stub import Stub
 
 FILES = ["bond-cloud", "etc/ssl/certs/ca-certificates.crt"]
 EMULATORS = {"arm64": ("aarch64", ["qemu-aarch64-static"]), "amd64": ("x86_64", ["qemu-x86_64-static"])}
 PATIENCE_SECONDS = 90
-
-
-def free_port() -> int:
-    """A port that nobody listens to now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def check(image: Image, root: Path) -> None:
@@ -47,7 +40,7 @@ def command(image: Image, root: Path, *arguments: str) -> list[str]:
     return [*([] if platform.machine() == machine else emulator), str(root / entry.lstrip("/")), *arguments]
 
 
-def environment(root: Path, redis: int, aws: str, port: int) -> dict[str, str]:
+def environment(root: Path, redis_port: int, aws: str, port: int) -> dict[str, str]:
     """What the task definition tells ingest."""
     return {
         "PATH": os.environ["PATH"],
@@ -56,25 +49,14 @@ def environment(root: Path, redis: int, aws: str, port: int) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "verified",
         "AWS_SECRET_ACCESS_KEY": "verified",
         "AWS_ENDPOINT_URL": f"http://{aws}",
-        "REDIS_URL": f"redis://127.0.0.1:{redis}",
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}",
+        "BOND_REDIS_AUTH_SECRET": "redis-auth",
         "BOND_PORT": str(port),
         "BOND_TABLE_STREAMS": "streams",
         "BOND_TABLE_CONNECTIONS": "connections",
         "BOND_FANOUT_FUNCTION": "fanout",
         "BOND_WS_CALLBACK_URL": f"http://{aws}/v1",
     }
-
-
-@contextmanager
-def running(arguments: list[str], log: Path, **options):
-    """A process for as long as the block lasts."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(arguments, stdout=output, stderr=output, **options)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
 
 
 def wait_for_health(process: subprocess.Popen, port: int, log: Path) -> float:
@@ -93,16 +75,13 @@ def wait_for_health(process: subprocess.Popen, port: int, log: Path) -> float:
 def main() -> None:
     """Verifies one image."""
     image = Image(Path(sys.argv[1]))
-    with tempfile.TemporaryDirectory() as directory, Stub({}) as aws:
-        root, redis, port = Path(directory) / "root", free_port(), free_port()
+    with tempfile.TemporaryDirectory() as name, Stub({}) as aws, redis(Path(name)) as redis_port:
+        root, log, port = Path(name) / "root", Path(name) / "log", free_port()
         check(image, root)
-        log = Path(directory) / "log"
-        redis_command = ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        with running(redis_command, Path(directory) / "redis.log"):
-            told = environment(root, redis, aws.address, port)
-            with running(command(image, root, *image.config["Cmd"]), log, env=told) as process:
-                took = wait_for_health(process, port, log)
-                subprocess.run(command(image, root, "healthy"), env=told, check=True)
+        told = environment(root, redis_port, aws.address, port)
+        with running(command(image, root, *image.config["Cmd"]), log, env=told) as process:
+            took = wait_for_health(process, port, log)
+            subprocess.run(command(image, root, "healthy"), env=told, check=True)
     print(f"bond-cloud ({image.architecture}) answered /health in {took:.2f} s")
 
 

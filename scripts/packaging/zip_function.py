@@ -13,8 +13,8 @@ EXECUTABLE_FILE = 0o100755 << 16
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(binary: Path, target: Path) -> None:
-    """Writes the zip."""
+def pack(binary: Path, target: Path, level: int = 9) -> None:
+    """Writes the zip, compressed as hard as `level` says."""
     entry = zipfile.ZipInfo("bootstrap", date_time=NO_TIME)
     entry.external_attr = EXECUTABLE_FILE
     entry.create_system = 3  # Unix: without it, Lambda finds no executable bit
@@ -22,7 +22,7 @@ def pack(binary: Path, target: Path) -> None:
     content = binary.read_bytes()
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(entry, content, compresslevel=9)
+        archive.writestr(entry, content, compresslevel=level)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod captures;
 pub mod emulator;
+pub mod gateway;
 pub mod host;
 pub mod numbers;
 pub mod process;

@@ -182,10 +182,23 @@ impl Process {
         arguments: &[&str],
         settings: &[(&str, &str)],
     ) -> Result<(Self, String)> {
+        Self::start_binary(&binary(), dir, arguments, settings).await
+    }
+
+    /// As [`Process::start`], with another binary that takes `--ready-file`.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn start_binary(
+        binary: &Path,
+        dir: PathBuf,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Result<(Self, String)> {
         let ready = dir.join("ready");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::options().create(true).append(true).open(dir.join("bond.log"))?;
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .args(arguments)
             .arg("--ready-file")
             .arg(&ready)
@@ -195,7 +208,7 @@ impl Process {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} cannot be started; build it first", binary().display()))?;
+            .with_context(|| format!("{} cannot be started; build it first", binary.display()))?;
         let mut process = Self { child, dir };
         let banner = process.await_ready(&ready).await?;
         Ok((process, banner))
@@ -260,7 +273,7 @@ impl Deref for Bond {
     }
 }
 
-fn url_in(banner: &str, scheme: &str) -> Result<String> {
+pub(crate) fn url_in(banner: &str, scheme: &str) -> Result<String> {
     let words = banner.split_whitespace();
     let url = words.into_iter().find(|word| word.starts_with(scheme)).context("no URL in the banner")?;
     Ok(url.trim_end_matches('/').to_owned())

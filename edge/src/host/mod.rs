@@ -12,7 +12,8 @@ use axum::Router;
 use axum::middleware;
 use bond_api::auth::Access;
 use bond_api::gate::Gate;
-use bond_api::rest::{self, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::rest::{self, LocalBacking, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::tokens::Tokens;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::token::TokenKeys;
@@ -93,7 +94,7 @@ pub fn start(
         ..FanoutConfig::new(config.instance)
     };
     let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
-    let admission = Arc::new(Gate::new(Arc::clone(&state)));
+    let admission = Arc::new(Gate::of(&state));
     let fanout_parts = FanoutParts { log, store, control, admission, board, meters: meters.clone(), clock };
     let fanout = Fanout::start(fanout_config, fanout_parts)?;
     let (told, counted) = (fanout.clone(), fanout.clone());
@@ -124,14 +125,13 @@ fn rest_state(
         started_at: clock.now(),
         store,
         control,
-        log,
+        backing: Arc::new(LocalBacking { log, readiness }),
         vitals,
         traffic: Traffic::default(),
         ended: OnceLock::new(),
-        access,
-        tokens,
+        access: Arc::new(access),
+        tokens: Arc::new(Tokens::new(tokens)),
         clock,
-        readiness,
         prometheus: Box::new(move || prometheus.render()),
         settings,
     })

@@ -85,6 +85,13 @@ impl Feed {
         }
     }
 
+    /// Wants what `filter` takes from here on, where it is about a filter.
+    pub(crate) fn set_filter(&mut self, wanted: Option<FeedFilter>) {
+        if let Scope::Filter { filter, .. } = &mut self.scope {
+            *filter = wanted;
+        }
+    }
+
     /// Takes over how a client wants what it asked for.
     pub(crate) fn adjust(&mut self, wish: &Wish) {
         (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
@@ -96,6 +103,13 @@ impl Feed {
         let topic =
             FeedTopic { follow, fresh: true, rate: None, due: now, needs_whole: true, in_buffer: false };
         self.topics.push(topic);
+    }
+
+    /// Stops following what `filter` does not take, all of it where there is none. Returns the rings that are followed no more.
+    pub(crate) fn keep_only(&mut self, filter: Option<&FeedFilter>) -> Vec<u64> {
+        let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
+        let dropped = self.topics.extract_if(.., |topic| !is_wanted(&topic.follow.ring.topic));
+        dropped.map(|topic| topic.follow.ring.id).collect()
     }
 
     /// Its part of a topic, if it follows it.
@@ -148,4 +162,4 @@ fn is_thinnable(topic: &Topic) -> bool {
 }
 
 /// An item that was picked, and the topic it belongs to, as an index into the feed's topics.
-type Picked = (usize, Pick);
+pub(crate) type Picked = (usize, Pick);

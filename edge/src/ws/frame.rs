@@ -63,6 +63,25 @@ pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     frame.get(start..).unwrap_or_default()
 }
 
+/// The text frames that lie back to back in `frames`, each with its header.
+pub(crate) fn split(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let (frame, behind) = rest.split_at_checked(length(rest)?)?;
+        rest = behind;
+        Some(frame)
+    })
+}
+
+/// How long the frame is that begins here, header included.
+fn length(frames: &[u8]) -> Option<usize> {
+    match *frames.get(1)? {
+        126 => Some(4 + usize::from(u16::from_be_bytes(*frames.get(2..)?.first_chunk()?))),
+        127 => usize::try_from(u64::from_be_bytes(*frames.get(2..)?.first_chunk()?)).ok()?.checked_add(10),
+        short => Some(2 + usize::from(short)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +94,15 @@ mod tests {
             assert_eq!(payload(&frame), body, "{length}");
             assert_eq!(frame[0], 0x81);
         }
+    }
+
+    #[test]
+    fn frames_back_to_back_come_apart_again() {
+        let bodies = [0, 1, 125, 126, 65_535, 65_536].map(|length| vec![b'x'; length]);
+        let mut frames = Vec::new();
+        bodies.iter().for_each(|body| text(body, &mut frames));
+        let found: Vec<&[u8]> = split(&frames).map(payload).collect();
+        assert_eq!(found, bodies);
     }
 
     #[test]

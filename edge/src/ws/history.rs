@@ -23,6 +23,9 @@ use super::tape::Tape;
 /// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How many epochs are remembered, for cursors that are still in one before the current.
+const EPOCHS: usize = 8;
+
 /// What a slow client is sent on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Conflation {
@@ -75,6 +78,8 @@ pub(crate) struct History {
     retention: Retention,
     epoch: Option<Epoch>,
     generation: u32,
+    /// The latest epochs by generation, the oldest first.
+    epochs: VecDeque<(u32, Epoch)>,
     /// The number of the newest event.
     head: u64,
     places: VecDeque<Place>,
@@ -107,6 +112,7 @@ impl History {
             retention,
             epoch: None,
             generation: 1,
+            epochs: VecDeque::new(),
             head: 0,
             places: VecDeque::new(),
             asides: VecDeque::new(),
@@ -123,11 +129,20 @@ impl History {
         self.phase = match head {
             Some(head) if kept => Phase::Filling(head),
             Some(head) => {
-                (self.epoch, self.head) = (Some(head.epoch), head.seq);
+                self.head = head.seq;
+                self.enter(head.epoch);
                 Phase::Ready
             }
             None => Phase::Ready,
         };
+    }
+
+    fn enter(&mut self, epoch: Epoch) {
+        self.epochs.push_back((self.generation, epoch.clone()));
+        if self.epochs.len() > EPOCHS {
+            self.epochs.pop_front();
+        }
+        self.epoch = Some(epoch);
     }
 
     /// The log's head when the ring began, while the ring does not hold it yet.
@@ -175,7 +190,7 @@ impl History {
         };
         if is_new {
             self.generation += u32::from(self.epoch.is_some());
-            self.epoch = Some(run.epoch.clone());
+            self.enter(run.epoch.clone());
             self.has_ended = false;
             self.head = to_seq;
         }

@@ -47,7 +47,7 @@ impl Worker {
     }
 
     fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<Batch>) {
-        self.attend(id, &follow.ring);
+        self.followers.attend(id, &follow.ring);
         self.connections[id].carried = match batch {
             None => Carried::Stream { id: stream, follow },
             Some(_) => {
@@ -86,12 +86,8 @@ impl Worker {
 
     fn drop_unwanted(&mut self, id: usize, filter: Option<&FeedFilter>) {
         let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
-        let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
-        let (kept, dropped): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut feed.topics).into_iter().partition(|t| is_wanted(&t.follow.ring.topic));
-        feed.topics = kept;
-        for topic in dropped {
-            self.unfollow(id, topic.follow.ring.id);
+        for ring in feed.keep_only(filter) {
+            self.followers.leave(id, ring);
         }
     }
 
@@ -202,7 +198,7 @@ impl Worker {
     fn let_go(&mut self, id: usize) {
         let carried = std::mem::replace(&mut self.connections[id].carried, Carried::Nothing);
         for ring in carried.rings() {
-            self.unfollow(id, ring);
+            self.followers.leave(id, ring);
         }
         if let Carried::Feed(feed) = carried
             && let Scope::Filter { name, filter } = &feed.scope

@@ -1,14 +1,14 @@
-//! What reaches a worker from outside its thread.
+//! What reaches a listener from outside its thread or task.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bond_core::topic::{StreamId, Topic};
-use mio::Waker;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::connection::Newcomer;
 
-/// A message to a worker. At most one [`Note::Adopt`] per connection; the others are as rare as topics and shutdowns.
+/// A message to a listener. At most one [`Note::Adopt`] per connection; the others are as rare as topics and shutdowns.
 #[derive(Debug)]
 pub(crate) enum Note {
     /// A connection to take over.
@@ -23,11 +23,20 @@ pub(crate) enum Note {
     Stop,
 }
 
-/// The post of one worker.
+/// How a listener is woken.
+#[derive(Debug)]
+pub(crate) enum Waker {
+    /// A thread with a poller of its own.
+    Thread(mio::Waker),
+    /// A task, by [`Mailbox::woken`].
+    Task(Notify),
+}
+
+/// The post of one listener: a worker, or a lane of the relay.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     waker: Waker,
-    /// Whether the worker has been woken and has not looked yet.
+    /// Whether the listener has been woken and has not looked yet.
     awake: AtomicBool,
     notes: Mutex<Vec<Note>>,
     /// The ids of the rings with news. A ring is in it once at most.
@@ -39,26 +48,38 @@ impl Mailbox {
         Self { waker, awake: AtomicBool::new(false), notes: Mutex::default(), advanced: Mutex::default() }
     }
 
-    /// Leaves a note and wakes the worker.
+    /// Leaves a note and wakes the listener.
     pub(crate) fn send(&self, note: Note) {
         self.notes.lock().push(note);
         self.wake();
     }
 
-    /// Says that a ring has news, without waking the worker.
+    /// Says that a ring has news, without waking the listener.
     pub(crate) fn advanced(&self, ring: u64) {
         self.advanced.lock().push(ring);
     }
 
-    /// Wakes the worker unless that was done already.
+    /// Wakes the listener unless that was done already.
     pub(crate) fn wake(&self) {
-        if !self.awake.swap(true, Ordering::AcqRel) {
+        if self.awake.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match &self.waker {
             // Fails only where the poller is gone, and the worker with it.
-            let _ = self.waker.wake();
+            Waker::Thread(waker) => drop(waker.wake()),
+            Waker::Task(notify) => notify.notify_one(),
         }
     }
 
-    /// Takes everything. What comes from here on wakes the worker again.
+    /// Waits until a task's mailbox has been woken. Cancel-safe. Never, for a thread's.
+    pub(crate) async fn woken(&self) {
+        match &self.waker {
+            Waker::Thread(_) => std::future::pending().await,
+            Waker::Task(notify) => notify.notified().await,
+        }
+    }
+
+    /// Takes everything. What comes from here on wakes the listener again.
     pub(crate) fn take(&self, notes: &mut Vec<Note>, advanced: &mut Vec<u64>) {
         self.awake.store(false, Ordering::Release);
         std::mem::swap(&mut *self.notes.lock(), notes);

@@ -4,19 +4,20 @@
 //! a cursor into a ring, and a pass over the clients writes to each the run of frames after its cursor in one call. Under load the
 //! runs get longer by themselves; there is no queue for a client, and no task.
 
-mod connection;
-mod feed;
-mod frame;
+pub(crate) mod connection;
+pub(crate) mod feed;
+pub(crate) mod followers;
+pub(crate) mod frame;
 mod handshake;
 mod history;
-mod hub;
+pub(crate) mod hub;
 mod inbox;
-mod leases;
+pub(crate) mod leases;
 mod lifecycle;
-mod mailbox;
-mod pass;
+pub(crate) mod mailbox;
+pub(crate) mod pass;
 mod protocol;
-mod ring;
+pub(crate) mod ring;
 mod shared;
 mod tape;
 mod worker;
@@ -36,7 +37,7 @@ use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
-use mio::{Poll, Waker};
+use mio::Poll;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ pub(crate) use handshake::root_by_query;
 pub use shared::Limits;
 
 use hub::{Hub, Sources};
-use mailbox::{Mailbox, Note};
+use mailbox::{Mailbox, Note, Waker};
 use ring::Retention;
 use shared::Shared;
 use worker::{WAKE, Worker};
@@ -194,7 +195,7 @@ fn poll_each(workers: usize) -> io::Result<Vec<Poll>> {
 }
 
 fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
-    Ok(Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKE)?)))
+    Ok(Arc::new(Mailbox::new(Waker::Thread(mio::Waker::new(poll.registry(), WAKE)?))))
 }
 
 fn spawn(polls: Vec<Poll>, shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {

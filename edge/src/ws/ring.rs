@@ -81,6 +81,13 @@ pub(crate) struct Pick {
     pub(crate) changes: Option<Bytes>,
 }
 
+impl Pick {
+    /// The place before it, but for the offset.
+    pub(crate) fn from(&self) -> Cursor {
+        Cursor { seq: self.to.seq - u64::from(self.kind.is_some()), ..self.to }
+    }
+}
+
 /// A cursor's next items are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind;
@@ -172,6 +179,11 @@ impl Ring {
     /// Where a connection begins. `None`: not known before there is more in the ring.
     pub(crate) fn join(&self, start: &Start, now: UnixNanos) -> Option<Joined> {
         self.history.read().join(start, now)
+    }
+
+    /// What `cursor` is as a position that outlives the ring; `None` where its epoch is not known, or no more.
+    pub(crate) fn position(&self, cursor: Cursor) -> Option<Position> {
+        self.history.read().position(cursor)
     }
 
     /// The frames after `cursor`, at most `budget` bytes unless the first alone is longer. Only with `control` are statuses and gaps

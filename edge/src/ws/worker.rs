@@ -1,7 +1,7 @@
 //! A thread that owns a share of the connections: it waits for sockets, rings and timers, and passes over who has something due.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use slab::Slab;
 
 use super::connection::{Carried, Connection, Follow};
 use super::feed::{self, Workbench};
+use super::followers::Followers;
 use super::mailbox::{Mailbox, Note};
 use super::pass::{self, Moment, RunCache, Tally, Turn};
-use super::ring::Ring;
 use super::shared::Shared;
 
 /// The token of the mailbox's waker. Connections have the slab's indices, which stay below.
@@ -31,12 +31,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// After so many connections of a pass the time is read anew.
 const CLOCK_USES: usize = 64;
 
-/// A ring that connections of this worker follow.
-struct Followed {
-    ring: Arc<Ring>,
-    connections: Vec<usize>,
-}
-
 /// One worker.
 pub(crate) struct Worker {
     pub(super) index: usize,
@@ -48,7 +42,7 @@ pub(crate) struct Worker {
     /// Who gets a turn without further news.
     pub(super) ready: Vec<usize>,
     pub(super) scratch: Vec<u8>,
-    followed: HashMap<u64, Followed>,
+    pub(super) followers: Followers,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     next_tick: Instant,
     cache: RunCache,
@@ -68,7 +62,7 @@ impl Worker {
             now,
             ready: Vec::new(),
             scratch: vec![0; 64 * 1024],
-            followed: HashMap::new(),
+            followers: Followers::new(index),
             timers: BinaryHeap::new(),
             next_tick: now + TICK,
             cache: RunCache::default(),
@@ -138,18 +132,14 @@ impl Worker {
 
     /// Gives every follower of a ring that has news its turn.
     fn pass(&mut self, id: u64) {
-        let Some(followed) = self.followed.get_mut(&id) else { return };
-        followed.ring.look(self.index);
-        let (ring, connections) = (Arc::clone(&followed.ring), std::mem::take(&mut followed.connections));
+        let Some((ring, connections)) = self.followers.take(id) else { return };
         self.cache.clear();
         let mut tally = Tally::default();
         for group in connections.chunks(CLOCK_USES) {
             self.now = Instant::now();
             group.iter().for_each(|connection| self.turn_on_news(*connection, id, &mut tally));
         }
-        if let Some(followed) = self.followed.get_mut(&id) {
-            followed.connections = connections;
-        }
+        self.followers.put_back(id, connections);
         if let Topic::Stream(stream) = &ring.topic {
             self.shared.count(Some(stream), &tally);
         }
@@ -248,30 +238,8 @@ impl Worker {
     /// Has a connection follow a topic.
     pub(super) fn follow(&mut self, id: usize, topic: &Topic, start: Start) -> Follow {
         let ring = self.shared.hub.follow(topic);
-        self.attend(id, &ring);
+        self.followers.attend(id, &ring);
         Follow::new(ring, start, self.shared.clock.now())
-    }
-
-    /// Has a connection's turn come when `ring` has news.
-    pub(super) fn attend(&mut self, id: usize, ring: &Arc<Ring>) {
-        let followed = self
-            .followed
-            .entry(ring.id)
-            .or_insert_with(|| Followed { ring: Arc::clone(ring), connections: Vec::new() });
-        followed.connections.push(id);
-        ring.interest(self.index, true);
-    }
-
-    /// Undoes [`Worker::attend`].
-    pub(super) fn unfollow(&mut self, id: usize, ring: u64) {
-        let Some(followed) = self.followed.get_mut(&ring) else { return };
-        if let Some(place) = followed.connections.iter().position(|connection| *connection == id) {
-            followed.connections.swap_remove(place);
-        }
-        if followed.connections.is_empty() {
-            followed.ring.interest(self.index, false);
-            self.followed.remove(&ring);
-        }
     }
 
     pub(super) fn register(&mut self, mut connection: Connection) -> io::Result<usize> {

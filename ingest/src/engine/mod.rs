@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bond_core::control::{Command, Commands, Control, ControlError};
 use bond_core::instrument::{MarketType, Symbol, Venue};
-use bond_core::log::{EventLog, LogError};
+use bond_core::log::{EventLog, Fence, LogError};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
@@ -94,6 +94,7 @@ pub struct Ports {
 /// A running engine.
 #[derive(Debug)]
 pub struct EngineHandle {
+    fence: Fence,
     control: Arc<Inbox>,
     task: JoinHandle<Result<(), LogError>>,
 }
@@ -102,6 +103,11 @@ impl EngineHandle {
     /// The way of commands to it.
     pub fn control(&self) -> Arc<dyn Control> {
         Arc::<Inbox>::clone(&self.control)
+    }
+
+    /// The right under which it writes.
+    pub const fn fence(&self) -> Fence {
+        self.fence
     }
 
     /// Waits for its end.
@@ -127,7 +133,7 @@ pub async fn start(
     let fence = ports.log.acquire().await?;
     let engine = run::Engine::new(&config, ports, &network, fence, cancel);
     let task = tokio::spawn(engine.run(commands));
-    Ok(EngineHandle { control: Arc::new(Inbox(sender)), task })
+    Ok(EngineHandle { fence, control: Arc::new(Inbox(sender)), task })
 }
 
 /// Commands within one process.

@@ -123,11 +123,10 @@ async fn a_client_that_does_not_read_is_refused_alone_and_heard_again_once_it_re
     let mut other = gateway.connect().await;
     let other_id = gateway.connections().await.into_iter().find(|id| *id != slow_id).unwrap();
     let large = "x".repeat(64 * 1024);
-    // Far more than the buffers of both ends may hold.
     let mut sent = 0;
     while gateway.post(&slow_id, large.clone()).await.0 == 200 {
         sent += 1;
-        assert!(sent < 2000, "a client that does not read is never slow");
+        assert!(sent < 30, "2 MB wait for a client that does not read");
     }
     assert_eq!(gateway.post(&slow_id, large.clone()).await, limited());
     assert_eq!(gateway.post(&other_id, "b").await.0, 200);

@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri, header};
-use bond_core::api_key::Role;
+use bond_core::api_key::{KeyFile, Role};
 use bond_core::code::Code;
 
 use crate::keys::Keys;
@@ -31,6 +31,11 @@ impl Access {
     /// With these keys, listening on loopback alone or not.
     pub const fn new(keys: Keys, on_loopback: bool) -> Self {
         Self { keys, on_loopback }
+    }
+
+    /// Lets the holders of these keys call, in the place of those that were [given](Keys::given).
+    pub fn replace_keys(&self, file: KeyFile) {
+        self.keys.replace(file);
     }
 
     /// Whether everybody on this machine may call.

@@ -4,31 +4,67 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bond_core::code::Code;
+use bond_core::store::StreamStore;
+use bond_core::time::Clock;
 use bond_core::topic::StreamId;
 
 use crate::admission::{Admission, Credentials, Grant, Refusal};
+use crate::auth::Access;
 use crate::problem::Problem;
 use crate::rest::RestState;
+use crate::tokens::Tokens;
 
-/// Checks tokens of streams, and keys for feeds.
-pub struct Gate(Arc<RestState>);
+/// Checks what clients show, by keys and tokens alone.
+#[derive(Clone)]
+pub struct Checks {
+    /// Who may call the REST interface.
+    pub access: Arc<Access>,
+    /// What checks tokens.
+    pub tokens: Arc<Tokens>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
 
-impl Gate {
-    /// Checks by the keys, tokens and registry that REST uses.
-    pub const fn new(state: Arc<RestState>) -> Self {
-        Self(state)
+impl Checks {
+    /// A newer token for a connection to `stream`, or a key for one to a feed.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the connection goes on as it was.
+    pub fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
+        match stream {
+            Some(id) => self.token(id, token),
+            None if self.access.is_open() => Ok(Grant::default()),
+            None => self.key(token),
+        }
     }
 
     fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
-        let state = &self.0;
-        let verified = state.tokens.verify(token, id, state.clock.now());
+        let verified = self.tokens.verify(token, id, self.clock.now());
         // An open connection is not cut when its token expires.
         let granted = verified.map(|_| Grant { expires_at: None });
         granted.map_err(|error| Refusal { code: error.code(), message: error.to_string() })
     }
 
     fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        self.0.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+        self.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+    }
+}
+
+/// Checks tokens of streams that are still there, and keys for feeds.
+#[derive(Clone)]
+pub struct Gate {
+    /// By keys and tokens.
+    pub checks: Checks,
+    /// The registry, asked whether a stream is still there.
+    pub store: Arc<dyn StreamStore>,
+}
+
+impl Gate {
+    /// Checks by the keys, tokens and registry that REST uses.
+    pub fn of(state: &RestState) -> Self {
+        let (access, tokens) = (Arc::clone(&state.access), Arc::clone(&state.tokens));
+        let checks = Checks { access, tokens, clock: Arc::clone(&state.clock) };
+        Self { checks, store: Arc::clone(&state.store) }
     }
 }
 
@@ -39,8 +75,8 @@ impl Admission for Gate {
             code: Code::AuthRequired,
             message: format!("no token: take ws_url from POST /v1/streams/{id}/token"),
         };
-        let grant = self.token(id, credentials.token.ok_or_else(missing)?)?;
-        match self.0.store.get(id, self.0.clock.now()).await {
+        let grant = self.checks.token(id, credentials.token.ok_or_else(missing)?)?;
+        match self.store.get(id, self.checks.clock.now()).await {
             Ok(Some(_)) => Ok(grant),
             Ok(None) => Err(Refusal {
                 code: Code::NotFound,
@@ -52,22 +88,16 @@ impl Admission for Gate {
 
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
-            Some(key) if !self.0.access.is_open() => self.key(key),
-            _ => self
-                .0
-                .access
-                .caller(credentials.headers)
-                .map(|_| Grant::default())
-                .map_err(|problem| refusal(&problem)),
+            Some(key) if !self.checks.access.is_open() => self.checks.key(key),
+            _ => {
+                let caller = self.checks.access.caller(credentials.headers);
+                caller.map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+            }
         }
     }
 
     fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
-        match stream {
-            Some(id) => self.token(id, token),
-            None if self.0.access.is_open() => Ok(Grant::default()),
-            None => self.key(token),
-        }
+        self.checks.refresh(stream, token)
     }
 }
 

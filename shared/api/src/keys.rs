@@ -1,4 +1,4 @@
-//! The file of API keys: read by the edge while it runs, edited by `bond key`.
+//! API keys: a file that a running edge reads and `bond key` edits, or a text that the host brings.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -39,13 +39,14 @@ pub enum KeysError {
     Busy(PathBuf),
 }
 
-/// The keys that are good now. Rereads its file when it changes.
+/// The keys that are good now. Those of a file are reread when it changes.
 ///
 /// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file,
 /// keys are required, even if it is removed.
 #[derive(Debug)]
 pub struct Keys {
-    path: PathBuf,
+    /// `None`: the host brings them.
+    path: Option<PathBuf>,
     recheck: Duration,
     state: Mutex<State>,
 }
@@ -69,7 +70,22 @@ impl Keys {
         let path = data_dir.join(FILE);
         let stamp = stamp(&path);
         let file = read(&path)?;
-        Ok(Self { path, recheck, state: Mutex::new(State { file, stamp, checked: Instant::now() }) })
+        Ok(Self {
+            path: Some(path),
+            recheck,
+            state: Mutex::new(State { file, stamp, checked: Instant::now() }),
+        })
+    }
+
+    /// These keys and no file, until they are replaced. They are required, even where there are none.
+    pub fn given(file: KeyFile) -> Self {
+        let state = State { file: Some(file), stamp: None, checked: Instant::now() };
+        Self { path: None, recheck: Duration::MAX, state: Mutex::new(state) }
+    }
+
+    /// These keys from here on, in the place of those that were [given](Keys::given).
+    pub fn replace(&self, file: KeyFile) {
+        self.state.lock().file = Some(file);
     }
 
     /// Whether keys are required: there is, or was, a file of them.
@@ -84,24 +100,28 @@ impl Keys {
 
     fn current<T>(&self, look: impl FnOnce(Option<&KeyFile>) -> T) -> T {
         let mut state = self.state.lock();
-        if state.checked.elapsed() >= self.recheck {
+        if let Some(path) = &self.path
+            && state.checked.elapsed() >= self.recheck
+        {
             state.checked = Instant::now();
-            self.reread(&mut state);
+            state.reread(path);
         }
         look(state.file.as_ref())
     }
+}
 
-    fn reread(&self, state: &mut State) {
-        let stamp = stamp(&self.path);
-        if stamp == state.stamp {
+impl State {
+    fn reread(&mut self, path: &Path) {
+        let stamp = stamp(path);
+        if stamp == self.stamp {
             return;
         }
-        match read(&self.path) {
-            Ok(Some(file)) => (state.file, state.stamp) = (Some(file), stamp),
-            Ok(None) => tracing::warn!("{} is gone; its keys stay good until a restart", self.path.display()),
+        match read(path) {
+            Ok(Some(file)) => self.file = Some(file),
+            Ok(None) => tracing::warn!("{} is gone; its keys stay good until a restart", path.display()),
             Err(error) => tracing::error!("{error}; the keys read before stay good"),
         }
-        state.stamp = stamp;
+        self.stamp = stamp;
     }
 }
 
@@ -259,6 +279,21 @@ mod tests {
         let keys = Keys::open(dir.path(), Duration::from_secs(3600)).expect("keys");
         create_key(&dir, 1, "ann");
         assert!(!keys.are_required());
+    }
+
+    #[test]
+    fn keys_that_the_host_brings_are_required_and_replaced_whole() {
+        let (ann, bob) = (ApiKey::from_random([1; 32]), ApiKey::from_random([2; 32]));
+        let of = |key: &ApiKey, name: &str| {
+            let mut file = KeyFile::new([0; 32]);
+            file.add(key, name, vec![], NOW).expect("added");
+            file
+        };
+        let keys = Keys::given(of(&ann, "ann"));
+        assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (Some("ann".into()), None));
+        keys.replace(of(&bob, "bob"));
+        assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (None, Some("bob".into())));
+        assert!(Keys::given(KeyFile::new([0; 32])).are_required());
     }
 
     #[test]

@@ -6,3 +6,4 @@ pub mod gate;
 pub mod keys;
 pub mod problem;
 pub mod rest;
+pub mod tokens;

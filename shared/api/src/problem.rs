@@ -14,7 +14,10 @@ use utoipa::ToSchema;
 /// The header that carries the request's id, both ways.
 pub const REQUEST_ID: &str = "x-request-id";
 
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// The content type of a problem.
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_TYPE);
 
 /// Why a request was refused. Boxed, since it is the rare outcome of what mostly succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,12 +134,25 @@ impl Problem {
         &self.0.suggestions
     }
 
-    fn http_status(&self) -> StatusCode {
+    /// The HTTP status that goes with it.
+    pub fn http_status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// The same problem, naming the request in the server's logs.
+    #[must_use]
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        self.0.request_id = Some(SmolStr::new(id));
+        self
+    }
+
+    /// It as JSON, as clients see it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
     fn body(&self) -> Body {
-        Body::from(serde_json::to_vec(&self.0).unwrap_or_default())
+        Body::from(self.to_json())
     }
 }
 
@@ -173,7 +189,7 @@ pub async fn answer(request: Request, next: Next) -> Response {
 
 /// The caller's id for the request where it is a plain one, else a new one.
 fn request_id(request: &Request) -> SmolStr {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'=');
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let given = given.filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(plain));
     given.map_or_else(new_id, SmolStr::new)

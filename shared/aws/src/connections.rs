@@ -3,6 +3,7 @@
 //! | access | request | key |
 //! |---|---|---|
 //! | keep a connection unless what is kept is newer | PutItem if `asked_ns` is not greater | `lane#07`, connection id |
+//! | change the version that was read | PutItem if `asked_ns` is as it was | `lane#07`, connection id |
 //! | one connection | GetItem | `lane#07`, connection id |
 //! | forget a connection | DeleteItem | `lane#07`, connection id |
 //! | all connections of a lane | Query | `lane#07` |
@@ -28,20 +29,35 @@ impl DynamoConnections {
     pub(crate) const fn new(table: Table) -> Self {
         Self(table)
     }
-}
 
-#[async_trait]
-impl ConnectionStore for DynamoConnections {
-    async fn put(&self, connection: &Connection) -> Result<bool, StoreError> {
+    /// Writes the connection if `condition` holds of what is kept, with `:asked` for the time `asked`. Whether it did.
+    async fn write(
+        &self,
+        connection: &Connection,
+        condition: &str,
+        asked: UnixNanos,
+    ) -> Result<bool, StoreError> {
         let request = self.0.client.put_item().table_name(&self.0.name).set_item(Some(item(connection)));
         let request = request
-            .condition_expression("attribute_not_exists(pk) OR asked_ns <= :asked")
-            .expression_attribute_values(":asked", number(connection.asked_at.as_nanos()));
+            .condition_expression(condition)
+            .expression_attribute_values(":asked", number(asked.as_nanos()));
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if is_stale(error.as_service_error()) => Ok(false),
             Err(error) => Err(DynamoError::from(error).into()),
         }
+    }
+}
+
+#[async_trait]
+impl ConnectionStore for DynamoConnections {
+    async fn put(&self, connection: &Connection) -> Result<bool, StoreError> {
+        let condition = "attribute_not_exists(pk) OR asked_ns <= :asked";
+        self.write(connection, condition, connection.asked_at).await
+    }
+
+    async fn replace(&self, connection: &Connection, was: UnixNanos) -> Result<bool, StoreError> {
+        self.write(connection, "asked_ns = :asked", was).await
     }
 
     async fn get(&self, id: &ConnectionId, now: UnixNanos) -> Result<Option<Connection>, StoreError> {

@@ -5,6 +5,7 @@
 
 mod change;
 mod json;
+mod pace;
 mod query;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use smol_str::SmolStr;
 pub use self::change::{out_of_place, unknown};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
+pub use self::pace::Pace;
 pub use self::query::Parameters;
 use crate::feed::FeedFilter;
 use crate::message::{Rate, Subscribe};
@@ -100,17 +102,29 @@ pub struct Connection {
     pub id: ConnectionId,
     /// When it was opened, by API Gateway's clock.
     pub opened_at: UnixNanos,
-    /// When the request that made it what it is was made, by API Gateway's clock. An older request never replaces a newer one.
+    /// When the newest request that made it what it is was made, by API Gateway's clock. Every change makes it later, by a nanosecond at
+    /// least: it is the connection's version too.
     pub asked_at: UnixNanos,
+    /// When the client last said from where it goes on: on opening, or by `subscribe`, `unsubscribe` or `resume`. A position reached since
+    /// then holds, one reached before does not.
+    pub placed_at: UnixNanos,
     /// Whether statuses, gaps and the like are sent.
     pub control: bool,
     /// How it takes batches; `None`: one event a frame.
     pub batch: Option<Batch>,
     /// When it must be closed unless refreshed.
     pub expires_at: Option<UnixNanos>,
+    /// How often its client has spoken.
+    pub pace: Pace,
+    /// What its client is still to be told, as JSON texts; at most [`NOTES`]. They belong to this version alone, and the next change
+    /// replaces them: the relay tells them once for every version it learns of, before any event. After a crash they may come again.
+    pub notes: Vec<String>,
     /// What it carries.
     pub carries: Carries,
 }
+
+/// The most notes that a connection has.
+pub const NOTES: usize = 8;
 
 /// What a connection carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +156,7 @@ pub struct FeedState {
 /// Who is connected, subscribed to what, from which position.
 ///
 /// - `put` replaces an item only with a request at least as new; a stale one changes nothing and is told so.
+/// - `replace` is for changes of what was read: of two that were made from the same version, one succeeds.
 /// - A connection is gone at `opened_at` plus [`LIFETIME`], whoever asks, whether or not it was removed.
 /// - `lane` is consistent: it sees every `put` and `remove` that returned before it was called.
 #[async_trait]
@@ -152,7 +167,13 @@ pub trait ConnectionStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn put(&self, connection: &Connection) -> Result<bool, StoreError>;
 
-    /// The connection, if it is open.
+    /// Keeps a connection in the place of the version that was asked for at `was`. `false`: what is kept, if anything, is another version.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn replace(&self, connection: &Connection, was: UnixNanos) -> Result<bool, StoreError>;
+
+    /// The connection, if it is open. Consistent: it sees every `put` and `replace` that returned before it was called.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -175,6 +196,22 @@ pub trait ConnectionStore: Send + Sync {
 pub const LIFETIME: Duration = Duration::from_secs(2 * 3600 + 300);
 
 impl Connection {
+    /// A connection that was just opened.
+    pub fn opened(id: ConnectionId, at: UnixNanos, carries: Carries) -> Self {
+        Self {
+            id,
+            opened_at: at,
+            asked_at: at,
+            placed_at: at,
+            control: false,
+            batch: None,
+            expires_at: None,
+            pace: Pace::default(),
+            notes: Vec::new(),
+            carries,
+        }
+    }
+
     /// Whether API Gateway has closed it by `now` in any case.
     pub fn is_over(&self, now: UnixNanos) -> bool {
         now >= self.opened_at.plus(LIFETIME)

@@ -130,15 +130,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_the_same() {
         let at = UnixNanos::from_nanos(5);
-        let connection = Connection {
-            id: ConnectionId::new("c"),
-            opened_at: at,
-            asked_at: at,
-            control: false,
-            batch: None,
-            expires_at: None,
-            carries: Carries::Feed(Box::default()),
-        };
+        let connection = Connection::opened(ConnectionId::new("c"), at, Carries::Feed(Box::default()));
         for command in [
             Command::StreamsChanged,
             Command::Feed { connection: "a".into(), filter: FeedFilter::default(), until: at },

@@ -3,19 +3,32 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
-use crate::connection::ConnectionId;
+use crate::connection::{Connection, ConnectionId};
 use crate::log::{Fence, LogError};
-use crate::position::Position;
+use crate::position::{Epoch, Position};
+use crate::time::UnixNanos;
 use crate::topic::Topic;
 
 /// The saved positions of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneCursors {
-    /// For each topic the position that all connections of the lane have passed, but for those in `lagging`.
+    /// Everything that was asked for up to here was known when this was saved, by API Gateway's clock.
+    pub heard: UnixNanos,
+    /// For each topic the position that all connections of the lane have passed, but for those in `apart`.
     pub passed: BTreeMap<Topic, Position>,
-    /// The positions of the others.
-    pub lagging: BTreeMap<ConnectionId, BTreeMap<Topic, Position>>,
+    /// The positions of the others: those that lag, and those that were asked for after `heard`.
+    pub apart: BTreeMap<ConnectionId, Apart>,
+}
+
+/// The positions of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// Its `asked_at` when this was saved. What it has asked for since is not in the positions.
+    pub asked_at: UnixNanos,
+    /// Its positions; a topic that is not among them begins where the connection asked for.
+    pub positions: BTreeMap<Topic, Position>,
 }
 
 /// Where a relay's positions are kept. One `save` is all there or not at all, and a save under a smaller fence than one before changes
@@ -33,4 +46,136 @@ pub trait CursorStore: Send + Sync {
     /// # Errors
     /// [`LogError::Unavailable`].
     async fn load(&self, lane: u16) -> Result<LaneCursors, LogError>;
+}
+
+impl LaneCursors {
+    /// Where `connection` had been brought to. `None`: nothing saved holds for what it asks for now, which then begins where it says.
+    /// Thus a `resume` that came after the save wins over it, and a save over a request that it knew of.
+    pub fn of(&self, connection: &Connection) -> Option<&BTreeMap<Topic, Position>> {
+        match self.apart.get(&connection.id) {
+            Some(apart) => (apart.asked_at >= connection.asked_at).then_some(&apart.positions),
+            None => (connection.asked_at <= self.heard).then_some(&self.passed),
+        }
+    }
+
+    /// They as JSON, for adapters.
+    pub fn to_json(&self) -> String {
+        let wire = Wire {
+            heard_ns: self.heard.as_nanos(),
+            passed: write(&self.passed),
+            apart: self
+                .apart
+                .iter()
+                .map(|(id, apart)| (id.as_str().to_owned(), WireApart::of(apart)))
+                .collect(),
+        };
+        // Fails for maps without text keys and for values that refuse to be written; there are none.
+        serde_json::to_string(&wire).unwrap_or_default()
+    }
+
+    /// Reads what [`LaneCursors::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`], which says what cannot be read.
+    pub fn from_json(text: &str) -> Result<Self, LogError> {
+        let wire: Wire = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+        let apart = wire.apart.into_iter().map(|(id, apart)| Ok((ConnectionId::new(id), apart.read()?)));
+        Ok(Self {
+            heard: UnixNanos::from_nanos(wire.heard_ns),
+            passed: read(wire.passed)?,
+            apart: apart.collect::<Result<_, LogError>>()?,
+        })
+    }
+}
+
+/// Positions as text: the topic's name, the epoch and the number.
+type Positions = BTreeMap<String, (String, u64)>;
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    heard_ns: i64,
+    passed: Positions,
+    apart: BTreeMap<String, WireApart>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireApart {
+    asked_ns: i64,
+    positions: Positions,
+}
+
+impl WireApart {
+    fn of(apart: &Apart) -> Self {
+        Self { asked_ns: apart.asked_at.as_nanos(), positions: write(&apart.positions) }
+    }
+
+    fn read(self) -> Result<Apart, LogError> {
+        Ok(Apart { asked_at: UnixNanos::from_nanos(self.asked_ns), positions: read(self.positions)? })
+    }
+}
+
+fn write(positions: &BTreeMap<Topic, Position>) -> Positions {
+    let pair = |position: &Position| (position.epoch.to_string(), position.seq);
+    positions.iter().map(|(topic, position)| (topic.to_string(), pair(position))).collect()
+}
+
+fn read(positions: Positions) -> Result<BTreeMap<Topic, Position>, LogError> {
+    let read = |(name, (epoch, seq)): (String, (String, u64))| {
+        let topic = name.parse().map_err(|error| unreadable(&error))?;
+        let epoch = Epoch::new(&epoch).ok_or_else(|| unreadable(&epoch))?;
+        Ok((topic, Position { epoch, seq }))
+    };
+    positions.into_iter().map(read).collect()
+}
+
+fn unreadable(what: &dyn std::fmt::Display) -> LogError {
+    LogError::Unavailable(format!("unreadable cursors: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Carries;
+
+    fn at(secs: i64) -> UnixNanos {
+        UnixNanos::from_secs(secs)
+    }
+
+    fn positions(seq: u64) -> BTreeMap<Topic, Position> {
+        let topic = "trades.okx.BTC-USDT".parse().expect("topic");
+        BTreeMap::from([(topic, Position { epoch: Epoch::new("e1").expect("epoch"), seq })])
+    }
+
+    fn saved() -> LaneCursors {
+        let apart = Apart { asked_at: at(120), positions: positions(3) };
+        let apart = BTreeMap::from([(ConnectionId::new("late"), apart)]);
+        LaneCursors { heard: at(100), passed: positions(7), apart }
+    }
+
+    fn connection(name: &str, asked_at: UnixNanos) -> Connection {
+        Connection {
+            id: ConnectionId::new(name),
+            opened_at: at(0),
+            asked_at,
+            control: true,
+            batch: None,
+            expires_at: None,
+            carries: Carries::Feed(Box::default()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_the_same() {
+        assert_eq!(LaneCursors::from_json(&saved().to_json()), Ok(saved()));
+        assert!(LaneCursors::from_json("{}").is_err());
+    }
+
+    #[test]
+    fn a_save_holds_for_the_requests_it_knew_of_and_no_other() {
+        let saved = saved();
+        assert_eq!(saved.of(&connection("old", at(100))), Some(&positions(7)));
+        assert_eq!(saved.of(&connection("unheard", at(101))), None);
+        assert_eq!(saved.of(&connection("late", at(120))), Some(&positions(3)));
+        assert_eq!(saved.of(&connection("late", at(121))), None, "a resume after the save wins");
+    }
 }

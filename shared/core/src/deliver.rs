@@ -24,7 +24,7 @@ pub struct Invocation {
     pub number: u64,
     /// How long the function may post, in milliseconds from its start. What is under way then is given up, its outcome unknown.
     pub budget_ms: u64,
-    /// Messages, as their JSON text, in order of arrival.
+    /// Messages, as their JSON text. Their order is that of the parcels' runs.
     pub messages: Vec<Box<RawValue>>,
     /// Who gets what.
     pub parcels: Vec<Parcel>,
@@ -91,6 +91,15 @@ pub enum Stop {
     Failed,
 }
 
+/// What a deliverer has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames sent, taken or not.
+    pub posts: u64,
+    /// How long frames waited for their turn within the quota, all together.
+    pub waited: Duration,
+}
+
 /// Hands messages to one connection.
 #[async_trait]
 pub trait Deliverer: Send + Sync {
@@ -103,6 +112,11 @@ pub trait Deliverer: Send + Sync {
 
     /// Whether the connection is open; `None` where that cannot be told.
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool>;
+
+    /// What it has done so far; nothing where it does not count.
+    fn tally(&self) -> Tally {
+        Tally::default()
+    }
 }
 
 /// Why an invocation gave no receipt.

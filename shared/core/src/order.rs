@@ -95,6 +95,11 @@ impl<T> Reorder<T> {
         }
     }
 
+    /// All that was taken and not released, in no order.
+    pub fn items(&self) -> impl Iterator<Item = &T> {
+        self.held.iter().map(|Reverse(held)| &held.item).chain(&self.late)
+    }
+
     /// The next item that is due at `now`. To be asked until there is none.
     pub fn pop(&mut self, now: UnixNanos) -> Option<T> {
         if let Some(item) = self.late.pop_front() {

@@ -21,6 +21,8 @@ static RELEASE: Script = Script::new(
     return redis.call('DEL', KEYS[1])",
 );
 
+static HELD: Script = Script::new("return redis.call('EXISTS', KEYS[1])");
+
 /// A [`Lease`] in Redis, by the clock of Redis.
 pub struct RedisLease {
     redis: Redis,
@@ -31,6 +33,14 @@ impl RedisLease {
     /// A lease to be held under the name `holder`, which no other process may have: draw it at random.
     pub fn new(redis: Redis, holder: impl Into<String>) -> Self {
         Self { redis, holder: holder.into() }
+    }
+
+    /// Whether any process holds the lease.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn is_held(redis: &Redis) -> Result<bool, LogError> {
+        HELD.run(redis, KEY, Vec::new()).await.map_err(unavailable)
     }
 }
 

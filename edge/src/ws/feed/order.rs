@@ -9,7 +9,7 @@ use bond_core::time::UnixNanos;
 
 use super::{Feed, Picked};
 use crate::ws::connection::Place;
-use crate::ws::ring::Pick;
+use crate::ws::ring::{Cursor, Pick};
 
 /// The most items that one connection holds.
 const CAPACITY: usize = 4_096;
@@ -61,6 +61,13 @@ impl Order {
         }
     }
 
+    /// The place before the first item of one ring that waits.
+    fn first(&self, ring: u64) -> Option<Cursor> {
+        let held = self.held.iter().flat_map(Reorder::items);
+        let places = held.chain(&self.due).filter(|(of, _)| *of == ring).map(|(_, pick)| pick.from());
+        places.min_by_key(|place| (place.generation, place.seq))
+    }
+
     fn is_spent(&self) -> bool {
         self.held.is_none() && self.due.is_empty()
     }
@@ -109,16 +116,27 @@ impl Feed {
     }
 
     /// Takes back what was picked and did not go.
-    pub(super) fn put_back(&mut self, picks: &mut Vec<Picked>) {
+    pub(crate) fn put_back(&mut self, picks: &mut Vec<Picked>) {
         let Some(order) = &mut self.order else {
             for (index, _) in picks.iter() {
                 self.topics[*index].fresh = true;
             }
-            return;
+            return picks.clear();
         };
         for (index, pick) in picks.drain(..).rev() {
             order.due.push_front((self.topics[index].follow.ring.id, pick));
         }
+    }
+
+    /// The place that the client of a topic has passed. `under_way` is what was picked and has not been put back or passed.
+    pub(crate) fn passed(&self, index: usize, under_way: &[Picked]) -> Option<Cursor> {
+        let follow = &self.topics[index].follow;
+        let Place::At(cursor) = follow.place else { return None };
+        let Some(order) = &self.order else { return Some(cursor) };
+        // A feed that is ordered moves on with what it picks.
+        let picked = under_way.iter().filter(|(of, _)| *of == index).map(|(_, pick)| pick.from());
+        let waiting = picked.chain(order.first(follow.ring.id));
+        Some(waiting.min_by_key(|place| (place.generation, place.seq)).unwrap_or(cursor))
     }
 
     fn index_of(&self, ring: u64) -> Option<usize> {

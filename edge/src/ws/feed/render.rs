@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Batch, Feed, Picked};
 use crate::ws::frame;
-use crate::ws::ring::{Cursor, Pick};
+use crate::ws::ring::Pick;
 
 /// The most bytes that one connection gets in one turn; a single frame may be longer.
 const TURN_BYTES: usize = 128 * 1024;
@@ -15,32 +15,18 @@ const BATCH_BYTES: usize = 32 * 1024;
 /// What all feeds of a worker share while they have their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Workbench {
-    pub(super) picks: Vec<Picked>,
+    /// What the feed gets next.
+    pub(crate) picks: Vec<Picked>,
     pub(super) looked: Vec<Pick>,
     pub(super) buffer: Vec<u8>,
-    pub(super) rendered: Vec<Rendered>,
-}
-
-/// An item in the buffer.
-#[derive(Debug)]
-pub(super) struct Rendered {
-    pub(super) topic: usize,
-    pub(super) to: Cursor,
-    /// Where its frame ends in the buffer.
-    pub(super) end: usize,
-    pub(super) is_event: bool,
-}
-
-impl Rendered {
-    fn new(topic: usize, pick: &Pick, end: usize) -> Self {
-        Self { topic, to: pick.to, end, is_event: pick.kind.is_some() }
-    }
+    /// Where the frames of the first picks end in the buffer.
+    pub(super) ends: Vec<usize>,
 }
 
 impl Workbench {
     /// The end of the frame in which a write of `written` bytes ended.
     pub(super) fn frame_end(&self, written: usize) -> usize {
-        let mut ends = self.rendered.iter().map(|item| item.end);
+        let mut ends = self.ends.iter().copied();
         if written == 0 { 0 } else { ends.find(|end| *end >= written).unwrap_or(written) }
     }
 }
@@ -49,7 +35,7 @@ impl Feed {
     /// Puts the picked items' frames into the buffer, as far as the turn goes.
     pub(super) fn render(&mut self, bench: &mut Workbench) {
         bench.buffer.clear();
-        bench.rendered.clear();
+        bench.ends.clear();
         match self.batch {
             Some(batch) => self.render_batch(batch, bench),
             None => self.render_frames(bench),
@@ -62,7 +48,7 @@ impl Feed {
                 break;
             }
             bench.buffer.extend_from_slice(self.frame_of(*index, pick));
-            bench.rendered.push(Rendered::new(*index, pick, bench.buffer.len()));
+            bench.ends.push(bench.buffer.len());
         }
     }
 
@@ -75,18 +61,17 @@ impl Feed {
             }
             json.push(if json.is_empty() { b'[' } else { b',' });
             json.extend_from_slice(payload);
-            bench.rendered.push(Rendered::new(*index, pick, 0));
+            bench.ends.push(0);
         }
         if !json.is_empty() {
             json.push(b']');
             frame::text(&json, &mut bench.buffer);
         }
-        let end = bench.buffer.len();
-        bench.rendered.iter_mut().for_each(|item| item.end = end);
+        bench.ends.fill(bench.buffer.len());
     }
 
     /// The form of an item that this client takes now.
-    fn frame_of<'a>(&mut self, index: usize, pick: &'a Pick) -> &'a Bytes {
+    pub(crate) fn frame_of<'a>(&mut self, index: usize, pick: &'a Pick) -> &'a Bytes {
         let topic = &mut self.topics[index];
         let is_continued = !topic.needs_whole || topic.in_buffer;
         topic.in_buffer |= pick.kind.is_some();

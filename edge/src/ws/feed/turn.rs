@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Feed, FeedTopic, Workbench};
+use super::{Feed, FeedTopic, Picked, Workbench};
 use crate::ws::connection::{Carried, Connection, Place};
 use crate::ws::pass::{Moment, Turn, announce, settle};
 use crate::ws::ring::{Cursor, Pick, Ring};
@@ -12,14 +12,18 @@ use crate::ws::ring::{Cursor, Pick, Ring};
 /// The most items of one topic that are looked at in one turn.
 const TURN_ITEMS: usize = 256;
 
-/// What a look at all topics gave, besides the picks.
+/// What a look at all topics came to, besides the picks.
 #[derive(Clone, Copy, Debug, Default)]
-struct Gathered {
-    more: bool,
-    timer: Option<Instant>,
+pub(crate) struct Chosen {
+    /// Whether another look would find more.
+    pub(crate) more: bool,
+    /// When it wants to be looked at again, if not before.
+    pub(crate) timer: Option<Instant>,
+    /// Whether what there is waits for a batch to fill.
+    pub(crate) is_held: bool,
 }
 
-impl Gathered {
+impl Chosen {
     fn wake_at(&mut self, at: Instant) {
         self.timer = Some(self.timer.map_or(at, |timer| timer.min(at)));
     }
@@ -52,31 +56,52 @@ impl Feed {
         bench: &mut Workbench,
         moment: &mut Moment<'_>,
     ) -> (Turn, Option<Instant>) {
-        let mut gathered = self.gather(connection, bench, moment);
-        if let Some(at) = self.reorder(&mut bench.picks, moment.clock.now(), moment.now) {
-            gathered.wake_at(at);
-        }
+        let chosen = self.choose(connection.control, connection.outbox.end(), bench, moment);
         if !connection.outbox.is_empty() {
-            self.put_back(&mut bench.picks);
-            return (Turn::More, gathered.timer);
+            return (Turn::More, chosen.timer);
         }
-        if let Some(until) = self.hold(bench.picks.len(), moment.now) {
-            self.put_back(&mut bench.picks);
-            gathered.wake_at(until);
-            return (Turn::Done, gathered.timer);
+        if chosen.is_held {
+            return (Turn::Done, chosen.timer);
         }
-        self.waiting_since = None;
-        (self.send(connection, bench, gathered.more, moment), gathered.timer)
+        (self.send(connection, bench, chosen.more, moment), chosen.timer)
+    }
+
+    /// Looks for what is next, which then is in the bench's picks. Gaps go to `out`, as frames; where there are any there are no picks,
+    /// since the gaps come first.
+    pub(crate) fn choose(
+        &mut self,
+        control: bool,
+        out: &mut Vec<u8>,
+        bench: &mut Workbench,
+        moment: &mut Moment<'_>,
+    ) -> Chosen {
+        let said = out.len();
+        let mut chosen = self.gather(control, out, bench, moment);
+        if let Some(at) = self.reorder(&mut bench.picks, moment.clock.now(), moment.now) {
+            chosen.wake_at(at);
+        }
+        if out.len() > said {
+            self.put_back(&mut bench.picks);
+            chosen.more = true;
+        } else if let Some(until) = self.hold(bench.picks.len(), moment.now) {
+            self.put_back(&mut bench.picks);
+            chosen.wake_at(until);
+            chosen.is_held = true;
+        } else {
+            self.waiting_since = None;
+        }
+        chosen
     }
 
     /// Picks the next items of all fresh topics, in order of arrival.
     fn gather(
         &mut self,
-        connection: &mut Connection,
+        control: bool,
+        out: &mut Vec<u8>,
         bench: &mut Workbench,
         moment: &mut Moment<'_>,
-    ) -> Gathered {
-        let mut gathered = Gathered::default();
+    ) -> Chosen {
+        let mut chosen = Chosen::default();
         let mut horizon = u64::MAX;
         bench.picks.clear();
         for index in 0..self.topics.len() {
@@ -87,19 +112,19 @@ impl Feed {
                 continue;
             }
             if !interval.is_zero() && moment.now < topic.due {
-                gathered.wake_at(topic.due);
+                chosen.wake_at(topic.due);
                 continue;
             }
-            topic.fresh = topic.look(interval, connection, &mut bench.looked, moment);
+            topic.fresh = topic.look(interval, control, out, &mut bench.looked, moment);
             if topic.fresh {
-                gathered.more = true;
+                chosen.more = true;
                 horizon = horizon.min(bench.looked.last().map_or(u64::MAX, |pick| pick.arrival));
             }
             bench.picks.extend(bench.looked.drain(..).map(|pick| (index, pick)));
         }
         bench.picks.sort_unstable_by_key(|(_, pick)| pick.arrival);
         self.leave_beyond(horizon, bench);
-        gathered
+        chosen
     }
 
     /// Leaves what came after an item that was not looked at for the next turn.
@@ -130,28 +155,33 @@ impl Feed {
         let Ok(written) = outcome else { return Turn::Broken };
         let reached = bench.frame_end(written);
         connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
-        let passed = bench.rendered.iter().take_while(|item| item.end <= reached).count();
-        self.pass(bench, passed, moment);
+        let passed = bench.ends.iter().take_while(|end| **end <= reached).count();
+        self.pass(&bench.picks[..passed], moment);
         bench.picks.drain(..passed);
-        let more =
-            more || !bench.picks.is_empty() || self.order.as_ref().is_some_and(|order| order.has_due());
+        let more = more || !bench.picks.is_empty() || self.has_due();
         self.put_back(&mut bench.picks);
         if more && !connection.blocked { Turn::More } else { Turn::Done }
     }
 
-    /// Moves the cursors past the first `count` items, and counts them.
-    fn pass(&mut self, bench: &Workbench, count: usize, moment: &mut Moment<'_>) {
-        for item in &bench.rendered[..count] {
-            let interval = self.interval(&self.topics[item.topic]);
-            let topic = &mut self.topics[item.topic];
+    /// Whether items that were ordered wait for nothing but their turn.
+    pub(crate) fn has_due(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.has_due())
+    }
+
+    /// Moves the cursors past what went, and counts it.
+    pub(crate) fn pass(&mut self, gone: &[Picked], moment: &mut Moment<'_>) {
+        for (index, pick) in gone {
+            let interval = self.interval(&self.topics[*index]);
+            let topic = &mut self.topics[*index];
+            let is_event = pick.kind.is_some();
             // A feed that is ordered has moved on already.
             if self.order.is_none() {
-                topic.pass(item.to, item.is_event, moment.now, interval);
+                topic.pass(pick.to, is_event, moment.now, interval);
             }
-            topic.needs_whole &= !item.is_event;
-            moment.tally.delivered += u64::from(item.is_event);
+            topic.needs_whole &= !is_event;
+            moment.tally.delivered += u64::from(is_event);
         }
-        if let Some((_, newest)) = count.checked_sub(1).and_then(|last| bench.picks.get(last)) {
+        if let Some((_, newest)) = gone.last() {
             moment.tally.newest = newest.at;
         }
     }
@@ -162,21 +192,19 @@ impl FeedTopic {
     fn look(
         &mut self,
         interval: Duration,
-        connection: &mut Connection,
+        control: bool,
+        out: &mut Vec<u8>,
         into: &mut Vec<Pick>,
         moment: &mut Moment<'_>,
     ) -> bool {
-        let control = connection.control;
-        let Some(cursor) = settle(&mut self.follow, control, moment.clock, connection.outbox.end()) else {
-            return false;
-        };
+        let Some(cursor) = settle(&mut self.follow, control, moment.clock, out) else { return false };
         let ring = Arc::clone(&self.follow.ring);
         if !interval.is_zero() {
             self.look_thinned(&ring, cursor, control, into);
             return false;
         }
         if ring.picks(cursor, control, TURN_ITEMS, into).is_err() {
-            self.skip(&ring, cursor, connection, moment);
+            self.skip(&ring, cursor, control, out, moment);
             return true;
         }
         into.len() == TURN_ITEMS
@@ -193,13 +221,18 @@ impl FeedTopic {
     }
 
     /// Goes on where a connection that fell behind can.
-    fn skip(&mut self, ring: &Ring, cursor: Cursor, connection: &mut Connection, moment: &mut Moment<'_>) {
+    fn skip(
+        &mut self,
+        ring: &Ring,
+        cursor: Cursor,
+        control: bool,
+        out: &mut Vec<u8>,
+        moment: &mut Moment<'_>,
+    ) {
         let skip = ring.skip(cursor);
         moment.tally.dropped += skip.dropped;
-        if connection.control
-            && let Some((epoch, gap)) = skip.gap
-        {
-            announce(ring, &epoch, gap, connection.outbox.end());
+        if control && let Some((epoch, gap)) = skip.gap {
+            announce(ring, &epoch, gap, out);
         }
         self.move_to(Place::At(skip.cursor));
     }

@@ -36,6 +36,11 @@ impl History {
         Some(Joined { cursor: self.before_first_not(|place| place.seq <= after.seq), gap: None })
     }
 
+    pub(crate) fn position(&self, cursor: Cursor) -> Option<Position> {
+        let (_, epoch) = self.epochs.iter().find(|(generation, _)| *generation == cursor.generation)?;
+        Some(Position { epoch: epoch.clone(), seq: cursor.seq })
+    }
+
     /// The place before the first event of this epoch that came at or after `time`.
     pub(super) fn at_time(&self, time: UnixNanos) -> Cursor {
         self.before_first_not(|place| place.at < time)

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use axum::Json;
 use axum::extract::State;
 use bond_core::code::Code;
+use bond_core::log::EventLog;
 use bond_core::topic::{StreamId, Topic};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,7 +17,7 @@ use super::openapi::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
-/// Whether ingest runs: set by who starts and stops it, read by `/ready`. A clone shows the same.
+/// Whether ingest runs: set by who starts and stops it. A clone shows the same.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
@@ -28,6 +30,35 @@ impl Readiness {
     /// Whether ingest runs.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a server works with besides the registry, wherever that is.
+#[async_trait]
+pub trait Backing: Send + Sync {
+    /// Whether the event log answers. Must not wait longer than a client would.
+    async fn log_answers(&self) -> bool;
+
+    /// Whether an ingest process runs. Must not wait longer than a client would.
+    async fn ingest_runs(&self) -> bool;
+}
+
+/// A log that is asked, and an ingest whose host says whether it runs.
+pub struct LocalBacking {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// Whether ingest runs.
+    pub readiness: Readiness,
+}
+
+#[async_trait]
+impl Backing for LocalBacking {
+    async fn log_answers(&self) -> bool {
+        self.log.head(&Topic::Stream(StreamId::from_bytes([0; 8]))).await.is_ok()
+    }
+
+    async fn ingest_runs(&self) -> bool {
+        self.readiness.get()
     }
 }
 
@@ -65,9 +96,9 @@ pub(super) async fn health() -> Json<Health> {
 )]
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
     let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
-    let log = state.log.head(&Topic::Stream(StreamId::from_bytes([0; 8]))).await;
-    let missing =
-        [("registry", registry.is_ok()), ("event log", log.is_ok()), ("ingest", state.readiness.get())];
+    let log_answers = state.backing.log_answers().await;
+    let ingest_runs = state.backing.ingest_runs().await;
+    let missing = [("registry", registry.is_ok()), ("event log", log_answers), ("ingest", ingest_runs)];
     let missing: Vec<&str> = missing.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect();
     match missing.is_empty() {
         true => Ok(Json(Health { status: "ok", service: None })),

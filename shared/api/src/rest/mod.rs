@@ -24,19 +24,18 @@ use axum::routing::{get, post};
 use bond_core::code::Code;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
-use bond_core::log::EventLog;
 use bond_core::store::StreamStore;
 use bond_core::time::{Clock, UnixNanos};
-use bond_core::token::TokenKeys;
 use bond_core::topic::StreamId;
 use bond_core::vitals::VitalsBoard;
 
 use crate::auth::{Access, Caller};
 use crate::problem::{self, Problem};
+use crate::tokens::Tokens;
 
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
-pub use self::health::Readiness;
+pub use self::health::{Backing, LocalBacking, Readiness};
 pub use self::openapi::document;
 pub use self::traffic::Traffic;
 
@@ -62,8 +61,8 @@ pub struct RestState {
     pub store: Arc<dyn StreamStore>,
     /// The way to ingest.
     pub control: Arc<dyn Control>,
-    /// The log, asked whether it answers.
-    pub log: Arc<dyn EventLog>,
+    /// What it works with, asked whether it is there.
+    pub backing: Arc<dyn Backing>,
     /// The figures of streams, the statuses of sources, and what all connections together get.
     pub vitals: Arc<dyn VitalsBoard>,
     /// The rate at which messages are written.
@@ -71,15 +70,13 @@ pub struct RestState {
     /// Tells what serves the WebSockets, once it runs, of streams that have ended.
     pub ended: OnceLock<Ended>,
     /// Who may call.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// What signs tokens.
-    pub tokens: TokenKeys,
+    pub tokens: Arc<Tokens>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// When this process began to serve.
     pub started_at: UnixNanos,
-    /// Whether ingest runs.
-    pub readiness: Readiness,
     /// What `/metrics` answers to Prometheus.
     pub prometheus: Render,
     /// The settings that concern REST.

@@ -62,10 +62,15 @@ pub(super) struct Listed {
     ws_url: String,
 }
 
-fn listed(state: &RestState, headers: &HeaderMap, stream: DesiredStream) -> Result<Listed, Problem> {
+fn listed(
+    state: &RestState,
+    headers: &HeaderMap,
+    stream: DesiredStream,
+    running: bool,
+) -> Result<Listed, Problem> {
     let ws_url = grant(state, headers, &stream.id).ws_url;
     let spec = RawValue::from_string(stream.spec).map_err(|error| internal(&error))?;
-    Ok(Listed { stream_id: stream.id.to_string(), running: state.readiness.get(), spec, ws_url })
+    Ok(Listed { stream_id: stream.id.to_string(), running, spec, ws_url })
 }
 
 /// Where a page of a list begins.
@@ -95,8 +100,9 @@ pub(super) async fn list(
     let more = streams.len() > PAGE;
     streams.truncate(PAGE);
     let link = streams.last().filter(|_| more).and_then(|last| next_link(&last.id));
-    let streams =
-        streams.into_iter().map(|stream| listed(&state, &headers, stream)).collect::<Result<_, _>>()?;
+    let running = state.backing.ingest_runs().await;
+    let streams = streams.into_iter().map(|stream| listed(&state, &headers, stream, running));
+    let streams = streams.collect::<Result<_, _>>()?;
     Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), Json(streams)))
 }
 
@@ -125,7 +131,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Json<Listed>, Problem> {
     let stream = owned(&state, &caller, &id).await?;
-    listed(&state, &headers, stream).map(Json)
+    listed(&state, &headers, stream, state.backing.ingest_runs().await).map(Json)
 }
 
 /// A stream that is no longer yours.

@@ -13,7 +13,7 @@ use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::ManualClock;
-use bond_core::token::TokenKey;
+use bond_core::token::{TokenKey, TokenKeys};
 use bond_core::vitals::LocalVitals;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -56,6 +56,7 @@ struct Server {
     board: SourceBoard,
     clock: Arc<ManualClock>,
     control: Arc<Recorder>,
+    readiness: Readiness,
     data_dir: TempDir,
 }
 
@@ -111,24 +112,27 @@ impl Server {
         let (meters, board) = (Meters::default(), SourceBoard::default());
         let vitals = Arc::new(LocalVitals::new(meters.clone(), board.clone()));
         vitals.attach(Box::new(|| (1, 20)));
+        let readiness = Readiness::default();
+        readiness.set(true);
         let keys = Keys::open(data_dir.path(), Duration::ZERO).expect("keys");
         let state = RestState {
             store: Arc::new(RedbStore::in_memory().expect("store")),
             control: control.clone(),
-            log: Arc::new(MemoryLog::new(retention, clock.clone(), 0)),
+            backing: Arc::new(LocalBacking {
+                log: Arc::new(MemoryLog::new(retention, clock.clone(), 0)),
+                readiness: readiness.clone(),
+            }),
             vitals,
             traffic: Traffic::default(),
             ended: std::sync::OnceLock::new(),
-            access: Access::new(keys, on_loopback),
-            tokens: TokenKeys::new(TokenKey::new(SECRET), None),
+            access: Arc::new(Access::new(keys, on_loopback)),
+            tokens: Arc::new(Tokens::new(TokenKeys::new(TokenKey::new(SECRET), None))),
             clock: clock.clone(),
             started_at: NOW,
-            readiness: Readiness::default(),
             prometheus: Box::new(|| "# TYPE bond_connections gauge\n".to_owned()),
             settings,
         };
-        state.readiness.set(true);
-        Self { state: Arc::new(state), meters, board, clock, control, data_dir }
+        Self { state: Arc::new(state), meters, board, clock, control, readiness, data_dir }
     }
 
     fn key(&self, owner: &str) -> ApiKey {

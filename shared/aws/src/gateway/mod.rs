@@ -11,9 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Stop};
+use bond_core::deliver::{Deliverer, Delivery, Stop, Tally};
 use bytes::Bytes;
 use http::{StatusCode, Uri};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use self::bucket::Bucket;
@@ -45,6 +46,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 pub struct ApiGateway {
     shared: Arc<Shared>,
     deadline: Option<Instant>,
+    tally: Arc<Mutex<Tally>>,
 }
 
 struct Shared {
@@ -73,21 +75,29 @@ impl ApiGateway {
             bucket: Bucket::new(posts_per_second),
             refusals: Refusals::default(),
         };
-        Ok(Self { shared: Arc::new(shared), deadline: None })
+        Ok(Self { shared: Arc::new(shared), deadline: None, tally: Arc::default() })
     }
 
-    /// The same, with every request ended at `deadline`, and none begun after it.
+    /// The same, with every request ended at `deadline`, and none begun after it. It counts anew.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
-        Self { shared: Arc::clone(&self.shared), deadline: Some(deadline) }
+        Self { shared: Arc::clone(&self.shared), deadline: Some(deadline), tally: Arc::default() }
     }
 
     async fn post(&self, connection: &ConnectionId, body: Bytes) -> Result<(), Stop> {
+        let asked = Instant::now();
         if !self.shared.bucket.take(self.deadline()).await {
             return Err(Stop::Quota);
         }
+        self.count(asked.elapsed());
         let answer = self.send(connection, body).await.map_err(|error| stop(connection, &error))?;
         self.judge(connection, &answer)
+    }
+
+    fn count(&self, waited: Duration) {
+        let mut tally = self.tally.lock();
+        tally.posts += 1;
+        tally.waited += waited;
     }
 
     async fn send(&self, connection: &ConnectionId, body: Bytes) -> Result<Answer, SendError> {
@@ -150,6 +160,10 @@ impl Deliverer for ApiGateway {
 
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool> {
         timeout_at(self.deadline(), self.shared.management.is_open(connection)).await.ok()?
+    }
+
+    fn tally(&self) -> Tally {
+        *self.tally.lock()
     }
 }
 

@@ -1,13 +1,15 @@
 //! What a client's message makes of its connection.
 
+use std::time::Duration;
+
 use crate::code::Code;
 use crate::feed::FeedFilter;
 use crate::message::{ClientMessage, MessageError, Subscribe};
-use crate::position::{Position, Start};
+use crate::position::Start;
 use crate::time::UnixNanos;
 use crate::topic::{StreamId, Topic};
 
-use super::{Carries, Connection, FeedState, Wish};
+use super::{Batch, Carries, Connection, FeedState, Wish};
 
 /// Most topics that one connection may set a rate or a position for.
 const TOPIC_LIMIT: usize = 100;
@@ -15,12 +17,13 @@ const TOPIC_LIMIT: usize = 100;
 impl Connection {
     /// Turns control messages on where a client has shown, by any message but `ping`, that it reads answers; a feed's client has to
     /// speak in any case, and chooses when it connects.
-    fn hear(&mut self) {
+    pub fn hear(&mut self) {
         self.control |= matches!(self.carries, Carries::Stream { .. });
     }
 
-    /// Takes a message that was made at `now`, and returns what in it is unknown; the rest of it is served. `ping` and `refresh` change
-    /// nothing here.
+    /// Takes a message that was made at `now`, and returns what in it is unknown; the rest of it is served. `ping` changes nothing here,
+    /// `refresh` no more than that the client was heard. Messages may be taken in another order than they were made in: of those that say
+    /// where to go on, the one that was made last stands.
     ///
     /// # Errors
     /// [`MessageError`] where the message makes no sense on this connection, which then is as it was, but for control messages.
@@ -33,22 +36,35 @@ impl Connection {
             return Ok(Vec::new());
         }
         self.hear();
-        self.asked_at = now;
-        match (message, &mut self.carries) {
-            (ClientMessage::Refresh { .. }, _) => Ok(Vec::new()),
+        let is_overtaken = now < self.placed_at;
+        let errors = match (message, &mut self.carries) {
+            (ClientMessage::Refresh { .. }, _) => Vec::new(),
             (ClientMessage::Resume { topic, position }, Carries::Stream { id, start }) => {
-                resume_stream(id, start, topic, position)
-            }
-            (other, Carries::Stream { .. }) => Err(out_of_place(other)),
-            (ClientMessage::Subscribe(message), Carries::Feed(feed)) => {
-                let errors = feed.subscribe(message, now)?;
-                if let (Some(batch), Some(size)) = (&mut self.batch, message.batch_size) {
-                    batch.size = size.clamp(1, batch.size);
+                check_carried(id, topic)?;
+                if !is_overtaken {
+                    *start = Start::After(position.clone());
                 }
-                Ok(errors)
+                Vec::new()
             }
-            (message, Carries::Feed(feed)) => feed.take(message).map(|()| Vec::new()),
+            (other, Carries::Stream { .. }) => return Err(out_of_place(other)),
+            (ClientMessage::Subscribe(message), Carries::Feed(feed)) => {
+                let errors = feed.subscribe(message, now, is_overtaken)?;
+                limit_batch(&mut self.batch, message);
+                errors
+            }
+            (ClientMessage::Unsubscribe(_), Carries::Feed(_)) if is_overtaken => Vec::new(),
+            (message, Carries::Feed(feed)) => feed.take(message).map(|()| Vec::new())?,
+        };
+        if message.places() {
+            self.placed_at = self.placed_at.max(now);
         }
+        Ok(errors)
+    }
+
+    /// Makes it a newer version of itself, by a request that was made at `now`. The notes of the one before go.
+    pub fn renew(&mut self, now: UnixNanos) {
+        self.asked_at = now.max(self.asked_at.plus(Duration::from_nanos(1)));
+        self.notes.clear();
     }
 
     /// What must run for its feed.
@@ -68,26 +84,33 @@ impl Connection {
     }
 }
 
-fn resume_stream(
-    id: &StreamId,
-    start: &mut Start,
-    topic: &str,
-    position: &Position,
-) -> Result<Vec<MessageError>, MessageError> {
-    if topic != Topic::Stream(id.clone()).to_string() {
-        return Err(unknown(topic));
+/// Refuses a topic other than that of the stream that is carried.
+fn check_carried(id: &StreamId, topic: &str) -> Result<(), MessageError> {
+    if topic == Topic::Stream(id.clone()).to_string() { Ok(()) } else { Err(unknown(topic)) }
+}
+
+fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
+    if let (Some(batch), Some(size)) = (batch, message.batch_size) {
+        batch.size = size.clamp(1, batch.size);
     }
-    *start = Start::After(position.clone());
-    Ok(Vec::new())
 }
 
 impl FeedState {
-    fn subscribe(&mut self, message: &Subscribe, now: UnixNanos) -> Result<Vec<MessageError>, MessageError> {
+    /// `is_overtaken`: what the client said later was taken before, and stands.
+    fn subscribe(
+        &mut self,
+        message: &Subscribe,
+        now: UnixNanos,
+        is_overtaken: bool,
+    ) -> Result<Vec<MessageError>, MessageError> {
         if message.topic.is_some() {
             let advice = "subscribe with channels, symbols and exchanges here";
             return Err(MessageError::new(Code::InvalidMessage, advice));
         }
         let (filter, errors) = message.filter();
+        if is_overtaken {
+            return Ok(errors);
+        }
         self.wish = filter.map(|filter| Wish::of(filter, message, now));
         self.rates.clear();
         self.resumes.clear();
@@ -161,22 +184,14 @@ pub fn unknown(topic: &str) -> MessageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Batch, ConnectionId};
+    use crate::connection::ConnectionId;
     use crate::message::{Rate, Request};
-    use std::time::Duration;
 
     const NOW: UnixNanos = UnixNanos::from_secs(100);
 
     fn connection(carries: Carries) -> Connection {
-        Connection {
-            id: ConnectionId::new("c"),
-            opened_at: UnixNanos::EPOCH,
-            asked_at: UnixNanos::EPOCH,
-            control: false,
-            batch: Some(Batch { size: 100, wait: Duration::ZERO }),
-            expires_at: None,
-            carries,
-        }
+        let batch = Some(Batch { size: 100, wait: Duration::ZERO });
+        Connection { batch, ..Connection::opened(ConnectionId::new("c"), UnixNanos::EPOCH, carries) }
     }
 
     fn stream() -> Connection {
@@ -210,7 +225,8 @@ mod tests {
         let mut connection = stream();
         say(&mut connection, r#"{"type":"resume","topic":"streams.00000000000000aa","epoch":"e","seq":7}"#)
             .expect("taken");
-        let position = Position { epoch: crate::position::Epoch::new("e").expect("epoch"), seq: 7 };
+        let position =
+            crate::position::Position { epoch: crate::position::Epoch::new("e").expect("epoch"), seq: 7 };
         assert!(
             matches!(&connection.carries, Carries::Stream { start: Start::After(at), .. } if *at == position)
         );
@@ -240,5 +256,25 @@ mod tests {
         assert_eq!(connection.batch.map(|batch| batch.size), Some(5), "a maximum is not raised again");
         say(&mut connection, r#"{"type":"unsubscribe"}"#).expect("taken");
         assert_eq!(connection.filter(), None);
+    }
+
+    #[test]
+    fn of_two_wishes_the_one_made_last_stands_whichever_is_taken_first() {
+        let mut connection = feed();
+        say(&mut connection, r#"{"type":"subscribe","channels":["ticker"]}"#).expect("taken");
+        let late =
+            Request::parse(r#"{"type":"subscribe","channels":["trades"]}"#).message.expect("a message");
+        connection.take(&late, NOW.minus(Duration::from_millis(1))).expect("taken");
+        let filter = connection.filter().expect("a filter");
+        assert!(filter.matches(&"ticker.okx.BTC-USDT".parse().expect("topic")));
+    }
+
+    #[test]
+    fn every_version_is_later_than_the_one_before_and_has_notes_of_its_own() {
+        let mut connection = feed();
+        connection.renew(NOW);
+        connection.notes.push("{}".to_owned());
+        connection.renew(NOW);
+        assert_eq!((connection.asked_at, connection.notes.len()), (NOW.plus(Duration::from_nanos(1)), 0));
     }
 }

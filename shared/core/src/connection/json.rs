@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Carries, Connection, ConnectionId, FeedState, Wish};
+use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Wish};
 use crate::event::Channel;
 use crate::feed::FeedFilter;
 use crate::message::Rate;
@@ -24,11 +24,17 @@ struct Wire {
     opened_ns: i64,
     asked_ns: i64,
     #[serde(default)]
+    placed_ns: i64,
+    #[serde(default)]
     control: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     batch: Option<(usize, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_ns: Option<i64>,
+    #[serde(default)]
+    free_ns: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(flatten)]
     carries: WireCarries,
 }
@@ -103,9 +109,12 @@ impl Wire {
             id: connection.id.as_str().to_owned(),
             opened_ns: connection.opened_at.as_nanos(),
             asked_ns: connection.asked_at.as_nanos(),
+            placed_ns: connection.placed_at.as_nanos(),
             control: connection.control,
             batch: connection.batch.map(|batch| (batch.size, millis(batch.wait))),
             expires_ns: connection.expires_at.map(UnixNanos::as_nanos),
+            free_ns: connection.pace.free_at.as_nanos(),
+            notes: connection.notes.iter().take(NOTES).cloned().collect(),
             carries: WireCarries::of(&connection.carries),
         }
     }
@@ -117,9 +126,12 @@ impl Wire {
             id: ConnectionId::new(self.id),
             opened_at: UnixNanos::from_nanos(self.opened_ns),
             asked_at: UnixNanos::from_nanos(self.asked_ns),
+            placed_at: UnixNanos::from_nanos(self.placed_ns),
             control: self.control,
             batch,
             expires_at: self.expires_ns.map(UnixNanos::from_nanos),
+            pace: Pace { free_at: UnixNanos::from_nanos(self.free_ns) },
+            notes: self.notes,
             carries: self.carries.read()?,
         })
     }
@@ -263,9 +275,12 @@ mod tests {
             id: ConnectionId::new("abc="),
             opened_at: UnixNanos::from_nanos(1),
             asked_at: UnixNanos::from_nanos(2),
+            placed_at: UnixNanos::from_nanos(4),
             control: true,
             batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
             expires_at: Some(UnixNanos::from_nanos(3)),
+            pace: Pace { free_at: UnixNanos::from_nanos(5) },
+            notes: vec![r#"{"type":"error"}"#.to_owned()],
             carries,
         }
     }

@@ -32,6 +32,15 @@ impl ConnectionStore for MemoryConnections {
         Ok(!newer)
     }
 
+    async fn replace(&self, connection: &Connection, was: UnixNanos) -> Result<bool, StoreError> {
+        let mut kept = self.0.lock();
+        let is_same = kept.get(&connection.id).is_some_and(|kept| kept.asked_at == was);
+        if is_same {
+            kept.insert(connection.id.clone(), connection.clone());
+        }
+        Ok(is_same)
+    }
+
     async fn get(&self, id: &ConnectionId, now: UnixNanos) -> Result<Option<Connection>, StoreError> {
         let found = self.0.lock().get(id).cloned();
         Ok(found.filter(|connection| !connection.is_over(now)))

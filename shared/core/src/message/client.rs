@@ -97,6 +97,11 @@ impl ClientMessage {
             Self::Refresh { .. } => "refresh",
         }
     }
+
+    /// Whether it says from where the connection goes on.
+    pub const fn places(&self) -> bool {
+        matches!(self, Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Resume { .. })
+    }
 }
 
 /// A wish to follow.

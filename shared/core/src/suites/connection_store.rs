@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::connection::{
-    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME,
+    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME, Pace,
 };
 use crate::message::Rate;
 use crate::position::{Epoch, Position, Start};
@@ -31,6 +31,7 @@ pub async fn run(harness: &impl Harness) {
     what_is_put_is_found_whole(harness).await;
     an_older_request_changes_nothing(harness).await;
     the_newest_of_many_at_once_stands(harness).await;
+    of_two_changes_of_one_version_one_stands(harness).await;
     what_is_removed_is_gone(harness).await;
     a_lane_holds_its_own(harness).await;
     a_lane_of_any_size_is_whole(harness).await;
@@ -50,13 +51,12 @@ fn stream(n: u8) -> Carries {
 
 fn connection(name: &str) -> Connection {
     Connection {
-        id: ConnectionId::new(name),
-        opened_at: NOW,
-        asked_at: NOW,
         control: true,
         batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
         expires_at: Some(after(Duration::from_secs(3600))),
-        carries: stream(1),
+        pace: Pace { free_at: after(Duration::from_millis(50)) },
+        notes: vec![r#"{"type":"error","message":"\u0000 \" é"}"#.to_owned()],
+        ..Connection::opened(ConnectionId::new(name), NOW, stream(1))
     }
 }
 
@@ -128,6 +128,30 @@ async fn the_newest_of_many_at_once_stands(harness: &impl Harness) {
         assert!(kept || n < 19, "the newest is kept whenever it comes");
     }
     assert_eq!(get(&*store, "a", NOW).await, Some(asked("a", 19)));
+}
+
+async fn of_two_changes_of_one_version_one_stands(harness: &impl Harness) {
+    let (store, other) = (harness.empty().await, harness.open().await);
+    assert_eq!(store.replace(&asked("a", 1), NOW).await, Ok(false), "what is not there is not replaced");
+    assert_eq!(get(&*store, "a", NOW).await, None);
+    assert!(put(&*store, &connection("a")).await);
+    let mut replacing = Vec::new();
+    for n in 1..=10 {
+        let store = harness.open().await;
+        let change = async move { (n, store.replace(&asked("a", n), NOW).await.expect("replace")) };
+        replacing.push(tokio::spawn(change));
+    }
+    let mut stands = Vec::new();
+    for change in replacing {
+        let (n, done) = change.await.expect("replace");
+        stands.extend(done.then_some(n));
+    }
+    assert_eq!(stands.len(), 1, "{stands:?}");
+    assert_eq!(get(&*other, "a", NOW).await, Some(asked("a", stands[0])));
+    assert_eq!(other.replace(&asked("a", 99), NOW).await, Ok(false), "that version is gone");
+    let was = asked("a", stands[0]).asked_at;
+    assert_eq!(other.replace(&asked("a", 99), was).await, Ok(true));
+    assert_eq!(get(&*store, "a", NOW).await, Some(asked("a", 99)));
 }
 
 async fn what_is_removed_is_gone(harness: &impl Harness) {

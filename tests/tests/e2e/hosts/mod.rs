@@ -15,6 +15,7 @@ mod scenarios;
 
 use anyhow::Result;
 use bond_e2e::api::Api;
+use bond_e2e::gateway::{Cloud, Options};
 use bond_e2e::host::{Ending, Host, Refusal, Traits};
 use bond_e2e::process::Bond;
 use bond_e2e::redis::Redis;
@@ -48,4 +49,19 @@ fn dedicated(name: &'static str) -> Traits {
         rate: 400,
         joins: 20,
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
+    let traits = Traits {
+        name: "bond-gateway",
+        refusal: Refusal::Handshake(401),
+        ending: Ending::Platform,
+        mock_pong: true,
+        rate: 200,
+        joins: 10,
+    };
+    let cloud = Cloud::start(Options { rate: traits.rate, ..Options::default() }).await?;
+    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
+    scenarios::run(&host).await
 }

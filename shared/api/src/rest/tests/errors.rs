@@ -61,7 +61,7 @@ async fn an_unknown_path_and_a_wrong_method_are_told_apart() {
 #[tokio::test]
 async fn a_request_keeps_the_id_it_came_with() {
     let server = Server::new();
-    for (given, kept) in [("trace-1.a_B", true), ("bad id", false), ("", false)] {
+    for (given, kept) in [("trace-1.a_B", true), ("JKJaXmPLvHcESHA=", true), ("bad id", false), ("", false)] {
         let request = request("GET", "/nonsense").header("x-request-id", given).body(Body::empty());
         let answer = server.send(request.expect("request")).await;
         assert_eq!(answer.problem(), (404, "NOT_FOUND"));

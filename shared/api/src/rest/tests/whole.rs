@@ -16,7 +16,7 @@ async fn the_server_names_itself() {
 async fn readiness_is_that_of_all_its_parts() {
     let server = Server::new();
     assert_eq!(server.get("/ready").await.json, json!({"status": "ok"}));
-    server.state.readiness.set(false);
+    server.readiness.set(false);
     let refused = server.get("/ready").await;
     assert_eq!(refused.problem(), (503, "CONNECTION_ERROR"));
     assert!(refused.detail().contains("ingest"), "{refused:?}");

@@ -1,0 +1,74 @@
+//! `bond-cloud ingest`: stands by for the lease, and ingests and relays while it holds it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use bond_edge::cli::{ServeArgs, UpArgs};
+use bond_edge::command::Failure;
+use bond_edge::host::leading::Ingest;
+use bond_edge::host::vitals;
+use bond_edge::{logging, signal, venues};
+use bond_ingest::leader;
+use bond_redis::RedisLease;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::Adapters;
+use crate::cli::IngestArgs;
+use crate::config::IngestSettings;
+use crate::http;
+use crate::term::Terms;
+
+/// Runs until a signal asks to stop: then what is in flight is taken in, positions are saved and the lease is given up.
+pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
+    let settings = IngestSettings::from_env()?;
+    logging::start(&settings.common.settings).map_err(told)?;
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let listener = TcpListener::bind(SocketAddr::new(args.bind, settings.common.port)).await?;
+    let served = venues::serve(&venue_args(args)).await.map_err(told)?;
+    let Adapters { aws, redis, parts, instance } = Adapters::connect(&settings.common).await?;
+    let seed = getrandom::u32()?.into();
+    let ingest = Ingest::new(&settings.common.settings, served.markets.clone(), parts.ports.clone(), seed);
+    let terms = Terms::new(&settings, &aws, redis.clone(), parts.clone(), ingest)?;
+    let cancel = CancellationToken::new();
+    let router = http::router(parts.readiness.clone(), terms.leading.clone(), prometheus);
+    let serving = tokio::spawn(http::serve(listener, router, cancel.clone()));
+    let telling = tokio::spawn(vitals::tell(parts, terms.leading.clone(), cancel.clone()));
+    let lease = Arc::new(RedisLease::new(redis, instance));
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        signal::stop_requested().await;
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    leader::lead(lease, cancel, |deadline, over| terms.serve(deadline, over)).await;
+    telling.await?;
+    serving.await??;
+    drop(served);
+    Ok(())
+}
+
+fn told(failure: Failure) -> anyhow::Error {
+    anyhow!(failure.message)
+}
+
+/// What venues are asked for in the words of `bond up`, which serves nothing here.
+fn venue_args(args: &IngestArgs) -> UpArgs {
+    UpArgs {
+        venues: args.venues,
+        venue_urls: args.venue_urls.clone(),
+        redis: None,
+        serve: ServeArgs {
+            bind: args.bind,
+            rest_port: 0,
+            ws_port: 0,
+            data_dir: PathBuf::new(),
+            ready_file: None,
+        },
+        sim_rate: args.sim_rate,
+        sim_seed: 1,
+    }
+}

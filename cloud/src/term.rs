@@ -1,0 +1,134 @@
+//! A term of leading: the engine writes, the relay delivers, and both end before the lease does.
+
+use std::sync::Arc;
+
+use bond_aws::Aws;
+use bond_core::connection::ConnectionStore;
+use bond_core::control::{Commands, Control};
+use bond_core::deliver::{Deliverer, Invoker};
+use bond_core::log::{Fence, LogError};
+use bond_edge::host::Parts;
+use bond_edge::host::leading::{Ingest, Leading};
+use bond_edge::relay::{Relay, RelayConfig, RelayParts, RelayStats};
+use bond_ingest::leader::Deadline;
+use bond_redis::{Redis, RedisCommands, RedisCursors};
+use parking_lot::Mutex;
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::IngestSettings;
+
+/// How long to wait before commands that could not be read are asked for again.
+const COMMANDS_RETRY: Duration = Duration::from_millis(500);
+
+/// The probe asks one connection after the other and never posts.
+const PROBES_PER_SECOND: u32 = 100;
+
+/// What every term is served with.
+pub(crate) struct Terms {
+    pub(crate) ingest: Ingest,
+    pub(crate) leading: Leading,
+    parts: Parts,
+    redis: Redis,
+    relay_config: RelayConfig,
+    connections: Arc<dyn ConnectionStore>,
+    invoker: Arc<dyn Invoker>,
+    probe: Arc<dyn Deliverer>,
+    relay: Arc<Mutex<Option<Relay>>>,
+}
+
+impl Terms {
+    /// Ingest and relay over these adapters.
+    pub(crate) fn new(
+        settings: &IngestSettings,
+        aws: &Aws,
+        redis: Redis,
+        parts: Parts,
+        ingest: Ingest,
+    ) -> anyhow::Result<Self> {
+        let shared = &settings.common.settings;
+        let relay_config = RelayConfig {
+            ring: shared.ring,
+            ring_bytes: u64::try_from(shared.ring_bytes / 4)?,
+            heartbeat: shared.heartbeat,
+            ..RelayConfig::default()
+        };
+        let terms = Self {
+            ingest,
+            leading: Leading::default(),
+            redis,
+            relay_config,
+            connections: Arc::new(aws.connections(&settings.connections_table)),
+            invoker: Arc::new(aws.lambda(&settings.fanout_function)?),
+            probe: Arc::new(aws.api_gateway(&settings.callback_url, PROBES_PER_SECOND)?),
+            relay: Arc::default(),
+            parts,
+        };
+        let relay = Arc::clone(&terms.relay);
+        terms.parts.local.attach(Box::new(move || {
+            let stats = relay.lock().as_ref().map(Relay::stats);
+            let RelayStats { connections, delivered } =
+                stats.unwrap_or(RelayStats { connections: 0, delivered: 0 });
+            (connections as u64, delivered)
+        }));
+        Ok(terms)
+    }
+
+    /// Serves one term, until `over` or until another writer takes over.
+    pub(crate) async fn serve(&self, deadline: Deadline, over: CancellationToken) -> Result<(), LogError> {
+        let commands = RedisCommands::open(&self.redis).await;
+        let commands = commands.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let engine = self.ingest.start(over).await?;
+        let relay = Relay::start(
+            self.relay_config.clone(),
+            self.relay_parts(engine.fence(), engine.control(), deadline),
+        );
+        *self.relay.lock() = Some(relay.clone());
+        self.leading.set(true);
+        let carrying = tokio::spawn(carry(Box::new(commands), engine.control(), relay.clone()));
+        let outcome = engine.stopped().await;
+        self.leading.set(false);
+        relay.stop().await;
+        *self.relay.lock() = None;
+        carrying.abort();
+        outcome
+    }
+
+    fn relay_parts(&self, fence: Fence, control: Arc<dyn Control>, until: Deadline) -> RelayParts {
+        let ports = self.parts.ports.clone();
+        RelayParts {
+            log: ports.log,
+            streams: ports.store,
+            control,
+            connections: Arc::clone(&self.connections),
+            cursors: Arc::new(RedisCursors::new(self.redis.clone())),
+            invoker: Arc::clone(&self.invoker),
+            probe: Arc::clone(&self.probe),
+            board: ports.board,
+            meters: ports.meters,
+            clock: ports.clock,
+            fence,
+            until,
+        }
+    }
+}
+
+/// Brings engine and relay what functions and edges send, until the engine has stopped.
+async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>, relay: Relay) {
+    loop {
+        match commands.next().await {
+            Ok(batch) => {
+                for command in batch {
+                    relay.tell(command.clone());
+                    if engine.send(command).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "commands cannot be read; wants and connections are reconciled without them");
+                sleep(COMMANDS_RETRY).await;
+            }
+        }
+    }
+}

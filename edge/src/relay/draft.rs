@@ -1,0 +1,213 @@
+//! An invocation in the making: the table of its messages, and who gets which.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bond_core::deliver::{FRAME_BYTES, INVOCATION_BYTES, Invocation, Parcel};
+use serde_json::value::RawValue;
+
+use super::cut;
+
+/// The most bytes that one connection brings into an invocation, so that one that catches up leaves room for the others.
+const SHARE_BYTES: usize = 192 * 1024;
+
+/// The most frames that one connection gets in an invocation.
+const SHARE_FRAMES: usize = 64;
+
+/// The most messages of a connection that takes batches.
+const SHARE_MESSAGES: usize = 1_000;
+
+/// The most connections in an invocation, which at the usual quota of posts are done within two seconds.
+const PARCELS: usize = 2_000;
+
+/// Room for what a connection has to be told, beyond its share.
+const ROOM: usize = 64 * 1024;
+
+/// The bytes of an invocation without messages and parcels, and of a parcel without its connection's name and runs.
+const ENVELOPE_BYTES: usize = 128;
+const PARCEL_BYTES: usize = 64;
+
+/// The most bytes of one run, with its comma.
+const RUN_BYTES: usize = 24;
+
+/// Where a message comes from: its ring, where its frame ends there, and whether it is the form with changed levels only.
+pub(super) type Source = (u64, u64, bool);
+
+/// The invocation so far. Its encoded size stays below [`INVOCATION_BYTES`].
+#[derive(Debug)]
+pub(super) struct Draft {
+    messages: Vec<Box<RawValue>>,
+    /// What is in the table already; `None` for what cannot be sent to anyone.
+    known: HashMap<Source, Option<u32>>,
+    parcels: Vec<Parcel>,
+    bytes: usize,
+    share: Share,
+}
+
+/// What one connection has brought in.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: usize,
+    messages: usize,
+    runs: Vec<(u32, u32)>,
+}
+
+/// Why a message is not in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The connection's share is used up.
+    Full,
+    /// It cannot be sent to anyone: it is no JSON, or too large and cannot be cut.
+    Poison,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        Self {
+            messages: Vec::new(),
+            known: HashMap::new(),
+            parcels: Vec::new(),
+            bytes: ENVELOPE_BYTES,
+            share: Share::default(),
+        }
+    }
+
+    /// Whether one connection more finds room.
+    pub(super) fn has_room(&self) -> bool {
+        self.parcels.len() < PARCELS && self.bytes + SHARE_BYTES + FRAME_BYTES + ROOM < INVOCATION_BYTES
+    }
+
+    /// Adds a message that this connection alone gets.
+    pub(super) fn say(&mut self, text: &[u8]) {
+        if let Some(message) = raw(text) {
+            let index = self.push(message);
+            self.add(index, text.len());
+        }
+    }
+
+    /// Adds an event that others may get too. `is_batched`: several go in one frame.
+    pub(super) fn event(&mut self, source: Source, text: &[u8], is_batched: bool) -> Result<(), Refused> {
+        let most = if is_batched { SHARE_MESSAGES } else { SHARE_FRAMES };
+        if self.share.bytes >= SHARE_BYTES || self.share.messages >= most {
+            return Err(Refused::Full);
+        }
+        let index = match self.known.get(&source) {
+            Some(index) => *index,
+            None => self.enter(source, text),
+        };
+        self.add(index.ok_or(Refused::Poison)?, text.len());
+        Ok(())
+    }
+
+    /// Whether an event can be sent to nobody.
+    pub(super) fn is_poison(&mut self, source: Source, text: &[u8]) -> bool {
+        if let Some(index) = self.known.get(&source) {
+            return index.is_none();
+        }
+        let is_poison = if text.len() > FRAME_BYTES {
+            cut::to_fit(text, FRAME_BYTES).is_none()
+        } else {
+            serde_json::from_slice::<&RawValue>(text).is_err()
+        };
+        if is_poison {
+            self.known.insert(source, None);
+        }
+        is_poison
+    }
+
+    fn enter(&mut self, source: Source, text: &[u8]) -> Option<u32> {
+        let message = if text.len() > FRAME_BYTES { cut::to_fit(text, FRAME_BYTES) } else { raw(text) };
+        let index = message.map(|message| self.push(message));
+        self.known.insert(source, index);
+        index
+    }
+
+    fn push(&mut self, message: Box<RawValue>) -> u32 {
+        self.bytes += message.get().len() + 1;
+        self.messages.push(message);
+        // The bytes of an invocation hold far fewer.
+        (self.messages.len() - 1) as u32
+    }
+
+    fn add(&mut self, index: u32, bytes: usize) {
+        let share = &mut self.share;
+        share.bytes += bytes;
+        share.messages += 1;
+        match share.runs.last_mut() {
+            Some((first, count)) if *first + *count == index => *count += 1,
+            _ => share.runs.push((index, 1)),
+        }
+    }
+
+    /// Closes the share of a connection.
+    pub(super) fn seal(&mut self, connection: &str, batch: usize, close: bool) {
+        let runs = std::mem::take(&mut self.share).runs;
+        self.bytes += PARCEL_BYTES + 2 * connection.len() + RUN_BYTES * runs.len();
+        self.parcels.push(Parcel { connection: connection.to_owned(), batch, runs, close });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    pub(super) fn finish(self, lane: u16, number: u64, budget: Duration) -> Invocation {
+        let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
+        Invocation { lane, number, budget_ms, messages: self.messages, parcels: self.parcels }
+    }
+}
+
+fn raw(text: &[u8]) -> Option<Box<RawValue>> {
+    RawValue::from_string(String::from_utf8(text.to_vec()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: u64, padding: usize) -> Vec<u8> {
+        format!(r#"{{"seq":{n},"pad":"{}"}}"#, "x".repeat(padding)).into_bytes()
+    }
+
+    /// Fills a draft with connections that all want everything from where they stand.
+    fn filled(padding: usize, stands: impl Fn(u64) -> u64) -> Invocation {
+        let mut draft = Draft::new();
+        for connection in 0.. {
+            if !draft.has_room() {
+                break;
+            }
+            let mut next = stands(connection);
+            while draft.event((1, next, false), &event(next, padding), true).is_ok() {
+                next += 1;
+            }
+            draft.seal(&format!("connection-{connection:08}="), 100, false);
+        }
+        draft.finish(0, 1, Duration::from_secs(5))
+    }
+
+    #[test]
+    fn an_invocation_stays_within_what_lambda_takes() {
+        for (padding, spread) in [(0, 1), (100, 997), (30_000, 7), (100, 2)] {
+            let invocation = filled(padding, |connection| connection * spread);
+            let bytes = serde_json::to_vec(&invocation).expect("encoded").len();
+            assert!(bytes <= INVOCATION_BYTES, "{padding} {spread}: {bytes}");
+            assert!(invocation.parcels.len() > 20, "{padding}: {}", invocation.parcels.len());
+        }
+    }
+
+    #[test]
+    fn who_gets_the_same_shares_the_messages() {
+        let invocation = filled(100, |_| 1);
+        assert_eq!(invocation.parcels.len(), PARCELS);
+        assert!(invocation.messages.len() <= SHARE_MESSAGES);
+        assert!(invocation.parcels.iter().all(|parcel| parcel.runs.len() == 1));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_each_time() {
+        let mut draft = Draft::new();
+        for _ in 0..2 {
+            assert_eq!(draft.event((1, 1, false), b"{\"n\":", false), Err(Refused::Poison));
+        }
+        assert_eq!(draft.event((1, 2, false), b"{\"n\":1}", false), Ok(()));
+    }
+}

@@ -1,0 +1,235 @@
+//! A lane: a share of the connections, and the one invocation in flight for them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bond_core::code::Code;
+use bond_core::connection::ConnectionId;
+use bond_core::control::Command;
+use bond_core::cursors::LaneCursors;
+use bond_core::message::{MessageError, ServerMessage};
+use bond_core::time::UnixNanos;
+use slab::Slab;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::chores::{Chore, Chores};
+use super::client::{Client, Closing, Standing};
+use super::receipt::UnderWay;
+use super::shared::{Shared, now};
+use crate::ws::feed::Workbench;
+use crate::ws::followers::Followers;
+use crate::ws::mailbox::{Mailbox, Note};
+
+/// How often heartbeats, expired tokens and chores are looked after.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One lane.
+pub(super) struct Lane {
+    pub(super) index: u16,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clients: Slab<Client>,
+    pub(super) ids: HashMap<ConnectionId, usize>,
+    pub(super) followers: Followers,
+    pub(super) ready: VecDeque<usize>,
+    pub(super) bench: Workbench,
+    pub(super) under_way: Option<UnderWay>,
+    /// How many invocations were begun.
+    pub(super) invocations: u64,
+    /// Before this no invocation is begun.
+    pub(super) free_at: Instant,
+    pub(super) backoff: Backoff,
+    pub(super) chores: Chores,
+    pub(super) running: JoinSet<Chore>,
+    /// Everything that was asked for up to here is known.
+    pub(super) heard: UnixNanos,
+    /// Where a predecessor had brought the connections, until these are known.
+    pub(super) restored: Option<Arc<LaneCursors>>,
+    pub(super) now: Instant,
+    mailbox: Arc<Mailbox>,
+    commands: mpsc::Receiver<Command>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    next_tick: Instant,
+}
+
+impl Lane {
+    pub(super) fn new(
+        index: u16,
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let now = now();
+        Self {
+            index,
+            clients: Slab::new(),
+            ids: HashMap::new(),
+            followers: Followers::new(usize::from(index)),
+            ready: VecDeque::new(),
+            bench: Workbench::default(),
+            under_way: None,
+            invocations: 0,
+            free_at: now,
+            backoff: Backoff::lane(),
+            chores: Chores::new(index, now),
+            running: JoinSet::new(),
+            heard: UnixNanos::EPOCH,
+            restored: None,
+            now,
+            mailbox,
+            commands,
+            timers: BinaryHeap::new(),
+            next_tick: now + TICK,
+            shared,
+        }
+    }
+
+    /// Serves its connections until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        if stop.run_until_cancelled(self.restore()).await.is_none() {
+            return;
+        }
+        loop {
+            self.now = now();
+            self.begin_invocation();
+            let wake_at = tokio::time::Instant::from_std(self.wake_at());
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.mailbox.woken() => self.on_news(),
+                Some(command) = self.commands.recv() => self.on_command(command),
+                outcome = UnderWay::outcome(&mut self.under_way) => self.on_outcome(outcome),
+                Some(done) = self.running.join_next() => self.on_done(done),
+                () = tokio::time::sleep_until(wake_at) => self.on_time(),
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Takes in the invocation in flight and saves where everyone is.
+    async fn finish(mut self) {
+        if self.under_way.is_some() {
+            let outcome = UnderWay::outcome(&mut self.under_way).await;
+            self.on_outcome(outcome);
+        }
+        // Chores that are under way could overwrite what is saved now.
+        while self.running.join_next().await.is_some() {}
+        self.save_now().await;
+    }
+
+    fn wake_at(&self) -> Instant {
+        let timer = self.timers.peek().map_or(self.next_tick, |Reverse((at, _))| self.next_tick.min(*at));
+        if self.under_way.is_some() || self.ready.is_empty() { timer } else { timer.min(self.free_at) }
+    }
+
+    fn on_news(&mut self) {
+        let (mut notes, mut advanced) = (Vec::new(), Vec::new());
+        self.mailbox.take(&mut notes, &mut advanced);
+        self.now = now();
+        for note in notes {
+            match note {
+                Note::Began(topic) => self.on_began(&topic),
+                Note::StreamEnded(id) => self.on_stream_ended(&id),
+                // Said to sockets alone.
+                Note::Adopt(_) | Note::Drain | Note::Stop => {}
+            }
+        }
+        advanced.into_iter().for_each(|ring| self.on_advanced(ring));
+    }
+
+    /// Puts every follower of a ring that has news in line.
+    fn on_advanced(&mut self, ring: u64) {
+        let Some((_, clients)) = self.followers.take(ring) else { return };
+        for key in &clients {
+            self.clients[*key].feed.mark(ring);
+            self.queue(*key);
+        }
+        self.followers.put_back(ring, clients);
+    }
+
+    /// Puts a client in line, unless it is, or is to be left alone for a while.
+    pub(super) fn queue(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        match &mut client.standing {
+            Standing::Idle if client.backoff.is_over(self.now) => {
+                client.standing = Standing::Queued;
+                self.ready.push_back(key);
+            }
+            Standing::UnderWay { news } => *news = true,
+            Standing::Idle | Standing::Queued => {}
+        }
+    }
+
+    /// Has a client queued at `at`.
+    pub(super) fn set_timer(&mut self, key: usize, at: Instant) {
+        let feed = &mut self.clients[key].feed;
+        if feed.timer.is_none_or(|timer| at < timer) {
+            feed.timer = Some(at);
+            self.timers.push(Reverse((at, key)));
+        }
+    }
+
+    fn on_time(&mut self) {
+        self.now = now();
+        while let Some(Reverse((_, key))) = self.timers.peek().filter(|Reverse((at, _))| *at <= self.now) {
+            let key = *key;
+            self.timers.pop();
+            if let Some(client) = self.clients.get_mut(key) {
+                client.feed.timer = None;
+                self.queue(key);
+            }
+        }
+        if self.now >= self.next_tick {
+            self.next_tick = self.now + TICK;
+            self.tick();
+        }
+    }
+
+    /// Looks after everyone's deadlines, and begins the chores whose time has come.
+    fn tick(&mut self) {
+        let clock = self.shared.parts.clock.now();
+        let due = |client: &Client| client.is_due(clock);
+        let keys: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| due(client)).map(|(key, _)| key).collect();
+        if !keys.is_empty() {
+            let sources = self.shared.parts.board.snapshot();
+            for key in keys {
+                let client = &mut self.clients[key];
+                if client.heartbeat_at.is_some_and(|at| at <= clock) {
+                    client.heartbeat(self.shared.config.heartbeat, clock, &sources);
+                }
+                if client.asked.expires_at.is_some_and(|at| at <= clock) {
+                    client.close(Closing::Expired);
+                }
+                self.queue(key);
+            }
+        }
+        self.begin_chores();
+    }
+}
+
+impl Client {
+    fn is_due(&self, clock: UnixNanos) -> bool {
+        self.heartbeat_at.is_some_and(|at| at <= clock)
+            || (self.closing.is_none() && self.asked.expires_at.is_some_and(|at| at <= clock))
+    }
+
+    /// Has the connection closed. API Gateway closes without a code of ours, so that the reason is said before, where control is on.
+    pub(super) fn close(&mut self, closing: Closing) {
+        if self.closing.replace(closing).is_some() || !self.asked.control {
+            return;
+        }
+        let error = match closing {
+            Closing::Expired => {
+                MessageError::new(Code::AuthExpired, "the token has expired; connect again with a new one")
+            }
+            Closing::StreamEnded => {
+                MessageError::new(Code::NotFound, "the stream has ended; create it again")
+            }
+        };
+        self.say(&ServerMessage::error(&error, None));
+    }
+}

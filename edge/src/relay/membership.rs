@@ -1,0 +1,239 @@
+//! Who is connected: from commands as they come, and from the store at the start and every minute.
+
+use bond_core::connection::{Carries, Connection, FeedState};
+use bond_core::control::Command;
+use bond_core::position::Start;
+use bond_core::topic::{StreamId, Topic};
+use tracing::warn;
+
+use super::client::{Client, Closing, Standing, Update};
+use super::lane::Lane;
+use crate::ws::connection::{Follow, Place};
+
+/// How often in a row the store must not know a connection for it to be gone: it may have come between a look and its answer.
+const MISSED: u8 = 2;
+
+impl Lane {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Connected(connection) => {
+                self.hear_of(*connection);
+            }
+            Command::Disconnected { connection, at } => {
+                let key = self.ids.get(&connection).copied();
+                if let Some(key) = key.filter(|key| self.clients[*key].asked.opened_at <= at) {
+                    self.part(key);
+                }
+            }
+            Command::StreamsChanged | Command::Feed { .. } | Command::FeedGone { .. } => {}
+        }
+    }
+
+    /// Compares with what the store knows: adds at once, and removes what was missing twice running. Returns whether all are served.
+    pub(super) fn reconcile(&mut self, known: Vec<Connection>) -> bool {
+        for client in self.clients.iter_mut().map(|(_, client)| client) {
+            client.missed += 1;
+        }
+        let mut all = true;
+        for connection in known {
+            all &= self.hear_of(connection);
+        }
+        let gone = |client: &Client| client.missed >= MISSED;
+        let keys: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| gone(client)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.part(key));
+        all
+    }
+
+    /// Takes note of a connection as it now is. Returns whether it is served.
+    fn hear_of(&mut self, connection: Connection) -> bool {
+        let Some(key) = self.ids.get(&connection.id).copied() else {
+            return connection.is_over(self.shared.parts.clock.now()) || self.join(connection);
+        };
+        let client = &mut self.clients[key];
+        client.missed = 0;
+        let latest = match &client.update {
+            Some(Update::Renew(asked)) => asked.asked_at,
+            _ => client.asked.asked_at,
+        };
+        if connection.asked_at <= latest || matches!(client.update, Some(Update::Leave)) {
+            return true;
+        }
+        if matches!(client.standing, Standing::UnderWay { .. }) {
+            client.update = Some(Update::Renew(Box::new(connection)));
+        } else {
+            self.renew(key, connection);
+        }
+        true
+    }
+
+    fn join(&mut self, connection: Connection) -> bool {
+        if !self.shared.open() {
+            warn!(connection = %connection.id, "too many connections: this one is not served");
+            return false;
+        }
+        self.chores.has_moved = true;
+        let id = connection.id.clone();
+        let client = Client::new(connection, self.restored.clone(), self.now);
+        let was_known = client.restored().is_some();
+        let key = self.clients.insert(client);
+        self.ids.insert(id, key);
+        match &self.clients[key].asked.carries {
+            Carries::Stream { id, .. } => {
+                let topic = Topic::Stream(id.clone());
+                self.follow(key, &topic);
+                self.clients[key].restored = None;
+            }
+            Carries::Feed(state) => {
+                let state = state.clone();
+                self.change_feed(key, &FeedState::default(), &state);
+            }
+        }
+        self.begin_heartbeats(key, was_known);
+        self.queue(key);
+        true
+    }
+
+    /// The first heartbeat comes at once, unless a predecessor has sent it.
+    fn begin_heartbeats(&mut self, key: usize, was_known: bool) {
+        let client = &mut self.clients[key];
+        if !client.has_heartbeats() || client.heartbeat_at.is_some() {
+            return;
+        }
+        let (every, now) = (self.shared.config.heartbeat, self.shared.parts.clock.now());
+        if was_known {
+            client.expect_heartbeat(every, now);
+        } else {
+            client.heartbeat(every, now, &self.shared.parts.board.snapshot());
+        }
+    }
+
+    /// Has a connection be as it was asked for since. What it follows already goes on where it is, unless a `resume` moves it.
+    pub(super) fn renew(&mut self, key: usize, asked: Connection) {
+        self.chores.has_moved = true;
+        let client = &mut self.clients[key];
+        client.restored = None;
+        let before = std::mem::replace(&mut client.asked, asked);
+        client.feed.batch = client.asked.batch;
+        match (before.carries, client.asked.carries.clone()) {
+            (Carries::Stream { start: old, .. }, Carries::Stream { id, start }) if old != start => {
+                client.feed.move_topic(&Topic::Stream(id).to_string(), Place::Waiting(Box::new(start)));
+            }
+            (Carries::Feed(old), Carries::Feed(new)) => self.change_feed(key, &old, &new),
+            _ => {}
+        }
+        self.begin_heartbeats(key, false);
+        self.queue(key);
+    }
+
+    fn change_feed(&mut self, key: usize, old: &FeedState, new: &FeedState) {
+        self.clients[key].feed.is_background = new.is_background;
+        if old.wish != new.wish {
+            self.wish(key, new);
+        }
+        let feed = &mut self.clients[key].feed;
+        for (name, position) in new.resumes.iter().filter(|(name, at)| old.resumes.get(*name) != Some(at)) {
+            feed.move_topic(name, Place::Waiting(Box::new(Start::After(position.clone()))));
+        }
+        for topic in &mut feed.topics {
+            topic.rate = new.rates.get(&topic.follow.ring.name).copied();
+        }
+    }
+
+    /// Has a feed follow what it wants now, and nothing else.
+    fn wish(&mut self, key: usize, state: &FeedState) {
+        let client = &mut self.clients[key];
+        let filter = state.wish.as_ref().map(|wish| wish.filter.clone());
+        client.feed.set_filter(filter.clone());
+        self.shared.leases.set(&client.asked.id.as_str().into(), filter.clone());
+        if let Some(wish) = &state.wish {
+            client.feed.adjust(wish);
+        }
+        for ring in client.feed.keep_only(filter.as_ref()) {
+            self.followers.leave(key, ring);
+        }
+        let Some(filter) = filter else { return };
+        for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
+            self.follow_more(key, &topic);
+        }
+    }
+
+    fn follow_more(&mut self, key: usize, topic: &Topic) {
+        if !self.clients[key].feed.lacks(topic) {
+            return;
+        }
+        self.follow(key, topic);
+        let client = &mut self.clients[key];
+        let rate = client.feed_state().and_then(|state| state.rates.get(&topic.to_string()).copied());
+        if let Some(topic) = client.feed.topics.last_mut() {
+            topic.rate = rate;
+        }
+        self.queue(key);
+    }
+
+    fn follow(&mut self, key: usize, topic: &Topic) {
+        let ring = self.shared.hub.follow(topic);
+        self.followers.attend(key, &ring);
+        let client = &mut self.clients[key];
+        let start = client.start(topic);
+        client.feed.add(Follow::new(ring, start, self.shared.parts.clock.now()), self.now);
+    }
+
+    /// A topic began to run: whoever wants it gets it from its first event.
+    pub(super) fn on_began(&mut self, topic: &Topic) {
+        let lacks = |client: &Client| client.feed.lacks(topic);
+        let keys: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| lacks(client)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.follow_more(key, topic));
+    }
+
+    pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
+        let carries = |client: &Client| client.stream() == Some(stream);
+        let keys: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| carries(client)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.clients[key].close(Closing::StreamEnded);
+            self.queue(key);
+        }
+    }
+
+    /// Lets a connection go, once nothing is on its way to it.
+    fn part(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if matches!(client.standing, Standing::UnderWay { .. }) {
+            client.update = Some(Update::Leave);
+        } else {
+            self.leave(key);
+        }
+    }
+
+    /// Forgets a connection.
+    pub(super) fn leave(&mut self, key: usize) {
+        self.chores.has_moved = true;
+        let mut client = self.clients.remove(key);
+        self.ids.remove(&client.asked.id);
+        for ring in client.feed.keep_only(None) {
+            self.followers.leave(key, ring);
+        }
+        if client.feed_state().is_some_and(|state| state.wish.is_some()) {
+            self.shared.leases.set(&client.asked.id.as_str().into(), None);
+        }
+        self.shared.closed();
+    }
+
+    /// Forgets a connection that is closed, in the store too.
+    pub(super) fn leave_for_good(&mut self, key: usize) {
+        self.chores.removals.push(self.clients[key].asked.id.clone());
+        self.leave(key);
+    }
+
+    /// As [`Lane::leave_for_good`], by name; unless something is on its way to it, which will show by itself that it is gone.
+    pub(super) fn drop_closed(&mut self, id: &bond_core::connection::ConnectionId) {
+        let key = self.ids.get(id).copied();
+        if let Some(key) = key
+            && !matches!(self.clients[key].standing, Standing::UnderWay { .. })
+        {
+            self.leave_for_good(key);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! From an invocation's outcome back to the cursors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::deliver::{Delivery, Invocation, InvokeError, Receipt, Stop};
+use metrics::{counter, gauge, histogram};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::client::{Client, Standing, Update};
+use super::lane::Lane;
+use super::shared::Shared;
+use crate::ws::feed::Picked;
+use crate::ws::pass::{Moment, Tally};
+
+/// So young a connection may be told to be gone although it is not: `$connect` may not have returned (API Gateway answers 410 until
+/// then).
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// What one connection got in an invocation.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Its place in the slab.
+    pub(super) client: usize,
+    /// How many of our messages go first.
+    pub(super) said: usize,
+    /// The items after them.
+    pub(super) picks: Vec<Picked>,
+    /// Whether it is closed after them.
+    pub(super) close: bool,
+}
+
+impl Sent {
+    pub(super) fn is_empty(&self) -> bool {
+        self.said == 0 && self.picks.is_empty() && !self.close
+    }
+
+    fn len(&self) -> usize {
+        self.said + self.picks.len()
+    }
+}
+
+/// What an invocation came to.
+pub(super) type Outcome = Result<Receipt, InvokeError>;
+
+/// The invocation in flight.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    /// In the order of its parcels.
+    pub(super) sent: Vec<Sent>,
+    outcome: JoinHandle<Outcome>,
+    budget: Duration,
+}
+
+impl UnderWay {
+    pub(super) fn begin(shared: &Shared, invocation: Invocation, sent: Vec<Sent>) -> Self {
+        counter!("bond_relay_invocations_total").increment(1);
+        counter!("bond_relay_parcels_total").increment(invocation.parcels.len() as u64);
+        gauge!("bond_relay_lanes_busy").increment(1);
+        let oldest = sent.iter().flat_map(|sent| sent.picks.first()).map(|(_, pick)| pick.at).min();
+        if let Some(oldest) = oldest {
+            histogram!("bond_relay_lag_seconds").record(shared.parts.clock.now().since(oldest));
+        }
+        let budget = Duration::from_millis(invocation.budget_ms);
+        let invoker = Arc::clone(&shared.parts.invoker);
+        Self { sent, outcome: tokio::spawn(async move { invoker.invoke(&invocation).await }), budget }
+    }
+
+    /// Waits for the outcome of what is in flight; never where nothing is. Cancel-safe.
+    pub(super) async fn outcome(under_way: &mut Option<Self>) -> Outcome {
+        let Some(Self { outcome, budget, .. }) = under_way else { return std::future::pending().await };
+        outcome
+            .await
+            .unwrap_or_else(|error| Err(InvokeError::Failed { reason: error.to_string(), after: *budget }))
+    }
+}
+
+impl Lane {
+    /// Takes in what became of the invocation in flight.
+    pub(super) fn on_outcome(&mut self, outcome: Outcome) {
+        let Some(UnderWay { sent, .. }) = self.under_way.take() else { return };
+        gauge!("bond_relay_lanes_busy").decrement(1);
+        self.now = super::shared::now();
+        self.chores.has_moved = true;
+        match outcome {
+            Ok(receipt) => self.on_receipt(sent, receipt),
+            Err(error) => {
+                warn!(lane = self.index, %error, "an invocation gave no receipt");
+                counter!("bond_relay_failures_total").increment(1);
+                self.wait_after(&error);
+                // What was taken is not known: from the saved cursors, which may repeat numbers, and never leaves one out.
+                let nothing = Delivery { taken: 0, stop: Some(Stop::Deadline) };
+                sent.into_iter().for_each(|sent| self.on_delivery(sent, nothing));
+            }
+        }
+    }
+
+    fn wait_after(&mut self, error: &InvokeError) {
+        match error {
+            InvokeError::NotStarted(_) => self.backoff.pause(self.now),
+            InvokeError::Failed { after, .. } => self.free_at = self.free_at.max(self.now + *after),
+        }
+    }
+
+    fn on_receipt(&mut self, sent: Vec<Sent>, receipt: Receipt) {
+        self.backoff.reset();
+        let used_up = receipt.deliveries.iter().any(|delivery| delivery.stop == Some(Stop::Quota));
+        self.note_quota(used_up);
+        // A receipt that is too short says nothing of the rest.
+        let unknown = std::iter::repeat(Delivery { taken: 0, stop: Some(Stop::Failed) });
+        let deliveries = receipt.deliveries.into_iter().chain(unknown);
+        sent.into_iter().zip(deliveries).for_each(|(sent, delivery)| self.on_delivery(sent, delivery));
+    }
+
+    fn note_quota(&self, used_up: bool) {
+        let mut quota = self.shared.quota.lock();
+        match (used_up, quota.is_over(self.now)) {
+            (true, _) => quota.pause(self.now),
+            (false, true) => quota.reset(),
+            (false, false) => {}
+        }
+    }
+
+    fn on_delivery(&mut self, mut sent: Sent, delivery: Delivery) {
+        let key = sent.client;
+        let client = &mut self.clients[key];
+        let has_news = matches!(client.standing, Standing::UnderWay { news: true });
+        client.standing = Standing::Idle;
+        let mut tally = Tally::default();
+        let mut moment = Moment { clock: &*self.shared.parts.clock, now: self.now, tally: &mut tally };
+        let stop = client.settle(&mut sent, delivery, &mut moment);
+        self.shared.count(client.stream(), &tally);
+        if let Some(stop) = stop {
+            counter!("bond_relay_stops_total", "kind" => name(stop)).increment(1);
+        }
+        match (stop, client.update.take()) {
+            (_, Some(Update::Leave)) => return self.leave(key),
+            (None, _) if sent.close => return self.leave_for_good(key),
+            (Some(Stop::Gone), _) if !self.clients[key].is_young(&self.shared) => {
+                return self.leave_for_good(key);
+            }
+            (_, Some(Update::Renew(asked))) => self.renew(key, *asked),
+            (_, None) => {}
+        }
+        self.go_on(key, stop, has_news);
+    }
+
+    /// Has a client's next turn come as its last one ended.
+    fn go_on(&mut self, key: usize, stop: Option<Stop>, has_news: bool) {
+        let client = &mut self.clients[key];
+        match stop {
+            Some(Stop::Gone | Stop::Slow | Stop::Failed) => client.backoff.pause(self.now),
+            Some(Stop::Quota | Stop::Deadline | Stop::TooLarge) | None => client.backoff.reset(),
+        }
+        match client.backoff.until().filter(|until| *until > self.now) {
+            Some(until) => self.set_timer(key, until),
+            None if stop.is_some() || has_news => self.queue(key),
+            None => {}
+        }
+    }
+}
+
+impl Client {
+    /// Moves on past what was taken, and takes the rest back. Returns why it stopped.
+    fn settle(&mut self, sent: &mut Sent, delivery: Delivery, moment: &mut Moment<'_>) -> Option<Stop> {
+        let taken = delivery.taken.min(sent.len());
+        let stop = delivery.stop.or((taken < sent.len()).then_some(Stop::Failed));
+        let said = taken.min(sent.said);
+        self.unsay(said);
+        let mut rest = sent.picks.split_off(taken - said);
+        self.feed.pass(&sent.picks, moment);
+        counter!("bond_relay_messages_total").increment(taken as u64);
+        if taken > 0 {
+            self.seen = moment.now;
+        }
+        if stop == Some(Stop::TooLarge) && !rest.is_empty() {
+            let behind = rest.split_off(1);
+            self.park(&rest, moment);
+            rest = behind;
+        }
+        self.feed.put_back(&mut rest);
+        stop
+    }
+
+    fn is_young(&self, shared: &Shared) -> bool {
+        shared.parts.clock.now().since(self.asked.opened_at) < YOUNG
+    }
+}
+
+const fn name(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Gone => "gone",
+        Stop::Slow => "slow",
+        Stop::Quota => "quota",
+        Stop::TooLarge => "too_large",
+        Stop::Deadline => "deadline",
+        Stop::Failed => "failed",
+    }
+}

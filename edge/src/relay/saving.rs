@@ -1,0 +1,117 @@
+//! How far everyone is, for a successor.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bond_core::cursors::{Apart, LaneCursors};
+use bond_core::position::{Position, Start};
+use bond_core::topic::Topic;
+
+use super::client::Client;
+use super::lane::Lane;
+use crate::ws::connection::Place;
+use crate::ws::feed::Picked;
+use crate::ws::ring::Cursor;
+
+/// Who is so many events or more behind the foremost is saved apart, so that the others need not repeat as many.
+const BEHIND: u64 = 256;
+
+/// The foremost cursors, by ring.
+type Foremost = HashMap<u64, Cursor>;
+
+impl Lane {
+    /// Where all connections of the lane are now. What is in flight has not arrived.
+    pub(super) fn positions(&self) -> LaneCursors {
+        let under_way: HashMap<usize, &[Picked]> = match &self.under_way {
+            Some(under_way) => {
+                under_way.sent.iter().map(|sent| (sent.client, sent.picks.as_slice())).collect()
+            }
+            None => HashMap::new(),
+        };
+        let picks = |key: usize| under_way.get(&key).copied().unwrap_or_default();
+        let mut foremost = Foremost::new();
+        for (key, client) in &self.clients {
+            client.note_foremost(picks(key), &mut foremost);
+        }
+        let mut cursors = LaneCursors { heard: self.heard, ..LaneCursors::default() };
+        let mut passed: BTreeMap<Topic, (Cursor, Position)> = BTreeMap::new();
+        for (key, client) in &self.clients {
+            if self.is_apart(client) || client.is_behind(picks(key), &foremost) {
+                let positions = client.positions(picks(key));
+                let apart = Apart { asked_at: client.asked.asked_at, positions };
+                cursors.apart.insert(client.asked.id.clone(), apart);
+            } else {
+                client.fold_into(picks(key), &mut passed);
+            }
+        }
+        cursors.passed = passed.into_iter().map(|(topic, (_, position))| (topic, position)).collect();
+        cursors
+    }
+
+    fn is_apart(&self, client: &Client) -> bool {
+        client.asked.asked_at > self.heard || client.restored.is_some() || !client.backoff.is_over(self.now)
+    }
+}
+
+impl Client {
+    fn cursors<'a>(&'a self, under_way: &'a [Picked]) -> impl Iterator<Item = (usize, Option<Cursor>)> + 'a {
+        (0..self.feed.topics.len()).map(|index| (index, self.feed.passed(index, under_way)))
+    }
+
+    fn note_foremost(&self, under_way: &[Picked], foremost: &mut Foremost) {
+        for (index, cursor) in self.cursors(under_way) {
+            let Some(cursor) = cursor else { continue };
+            let known = foremost.entry(self.feed.topics[index].follow.ring.id).or_insert(cursor);
+            if order(&cursor) > order(known) {
+                *known = cursor;
+            }
+        }
+    }
+
+    /// Whether one of its topics has not begun, is in an epoch that is over, or far behind.
+    fn is_behind(&self, under_way: &[Picked], foremost: &Foremost) -> bool {
+        self.cursors(under_way).any(|(index, cursor)| {
+            let foremost = foremost.get(&self.feed.topics[index].follow.ring.id);
+            match (cursor, foremost) {
+                (Some(cursor), Some(foremost)) => {
+                    cursor.generation != foremost.generation || cursor.seq + BEHIND <= foremost.seq
+                }
+                _ => true,
+            }
+        })
+    }
+
+    /// Its positions as far as they are known: those of topics that are not followed yet are as a predecessor left them.
+    fn positions(&self, under_way: &[Picked]) -> BTreeMap<Topic, Position> {
+        let restored = self.restored().into_iter().flatten().filter(|(topic, _)| self.feed.lacks(topic));
+        let mut positions: BTreeMap<Topic, Position> =
+            restored.map(|(topic, position)| (topic.clone(), position.clone())).collect();
+        for (index, cursor) in self.cursors(under_way) {
+            let follow = &self.feed.topics[index].follow;
+            let position = match (&follow.place, cursor) {
+                (Place::Waiting(start), _) => match &**start {
+                    Start::After(position) => Some(position.clone()),
+                    _ => None,
+                },
+                (Place::At(_), cursor) => cursor.and_then(|cursor| follow.ring.position(cursor)),
+            };
+            positions.extend(position.map(|position| (follow.ring.topic.clone(), position)));
+        }
+        positions
+    }
+
+    /// Counts it among those that have passed a position together: the least of them holds for all.
+    fn fold_into(&self, under_way: &[Picked], passed: &mut BTreeMap<Topic, (Cursor, Position)>) {
+        for (index, cursor) in self.cursors(under_way) {
+            let ring = &self.feed.topics[index].follow.ring;
+            let Some(cursor) = cursor else { continue };
+            let is_least = passed.get(&ring.topic).is_none_or(|(least, _)| order(&cursor) < order(least));
+            if is_least && let Some(position) = ring.position(cursor) {
+                passed.insert(ring.topic.clone(), (cursor, position));
+            }
+        }
+    }
+}
+
+const fn order(cursor: &Cursor) -> (u32, u64) {
+    (cursor.generation, cursor.seq)
+}

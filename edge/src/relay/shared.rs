@@ -1,0 +1,95 @@
+//! What all lanes of one relay share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bond_core::meter::Meters;
+use bond_core::topic::StreamId;
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+
+use super::backoff::Backoff;
+use super::{RelayConfig, RelayParts, RelayStats};
+use crate::ws::hub::Hub;
+use crate::ws::leases::Leases;
+use crate::ws::pass::Tally;
+
+/// The shared state.
+pub(super) struct Shared {
+    pub(super) hub: Arc<Hub>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) config: RelayConfig,
+    pub(super) parts: RelayParts,
+    /// No invocation begins before where no positions were saved.
+    pub(super) begin_at: Instant,
+    /// The account's quota of posts, which all lanes draw on.
+    pub(super) quota: Mutex<Backoff>,
+    connections: AtomicUsize,
+    delivered: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(hub: Arc<Hub>, config: RelayConfig, parts: RelayParts) -> Self {
+        Self {
+            hub,
+            leases: Arc::default(),
+            begin_at: now() + config.wait,
+            config,
+            parts,
+            quota: Mutex::new(Backoff::quota()),
+            connections: AtomicUsize::new(0),
+            delivered: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn stats(&self) -> RelayStats {
+        RelayStats {
+            connections: self.connections.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes a place for one connection more, unless there are too many.
+    pub(super) fn open(&self) -> bool {
+        let count = self.connections.fetch_add(1, Ordering::AcqRel);
+        if count >= self.config.connections {
+            self.connections.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
+        gauge!("bond_connections").set((count + 1) as f64);
+        true
+    }
+
+    /// Gives the place of a connection back.
+    pub(super) fn closed(&self) {
+        let left = self.connections.fetch_sub(1, Ordering::AcqRel) - 1;
+        gauge!("bond_connections").set(left as f64);
+    }
+
+    /// Counts what a delivery came to.
+    pub(super) fn count(&self, stream: Option<&StreamId>, tally: &Tally) {
+        if tally.delivered == 0 && tally.dropped == 0 {
+            return;
+        }
+        self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
+        counter!("bond_events_delivered_total").increment(tally.delivered);
+        counter!("bond_events_dropped_total").increment(tally.dropped);
+        let Some(stream) = stream else { return };
+        meter(&self.parts.meters, stream, tally, || self.parts.clock.now().since(tally.newest));
+    }
+}
+
+fn meter(meters: &Meters, stream: &StreamId, tally: &Tally, latency: impl Fn() -> std::time::Duration) {
+    let meter = meters.of(stream);
+    meter.add_out(tally.delivered);
+    meter.add_dropped(tally.dropped);
+    if tally.delivered > 0 {
+        meter.add_latency(latency());
+    }
+}
+
+/// The runtime's time, which tests may hold.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

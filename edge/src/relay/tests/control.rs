@@ -1,0 +1,54 @@
+//! Messages that are no events, and ends.
+
+use std::time::Duration;
+
+use bond_core::connection::Connection;
+use tokio::time::sleep;
+
+use super::host::{Host, until};
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_come_at_once_and_then_every_five_minutes() {
+    let host = Host::start().await;
+    host.connect(host.to_stream("c")).await;
+    host.connect(Connection { control: false, ..host.to_stream("quiet") }).await;
+    sleep(Duration::from_secs(610)).await;
+    let numbers: Vec<_> =
+        host.gateway.of_type("c", "heartbeat").iter().filter_map(|m| m["seq_internal"].as_u64()).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert!(host.gateway.messages("quiet").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_connection_is_told_and_closed_unless_it_was_refreshed() {
+    let host = Host::start().await;
+    let expires_at = Some(host.clock.now().plus(Duration::from_secs(5)));
+    host.connect(Connection { expires_at, ..host.to_stream("brief") }).await;
+    let refreshed = Connection { expires_at, ..host.to_stream("refreshed") };
+    host.connect(refreshed.clone()).await;
+    sleep(Duration::from_secs(1)).await;
+    let later = Some(host.clock.now().plus(Duration::from_secs(3_600)));
+    host.connect(Connection { expires_at: later, asked_at: host.clock.now(), ..refreshed }).await;
+    until(|| host.gateway.is_closed("brief")).await;
+    assert_eq!(host.gateway.of_type("brief", "error")[0]["code"], "AUTH_EXPIRED");
+    until(|| !host.connections.knows("brief")).await;
+    host.publish(1).await;
+    host.reaches("refreshed", 1).await;
+    assert!(!host.gateway.is_closed("refreshed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_stream_ends_its_connections_after_what_is_left() {
+    let host = Host::start().await;
+    host.connect(host.to_stream("c")).await;
+    host.connect(Connection { control: false, ..host.to_stream("quiet") }).await;
+    host.publish(200).await;
+    host.reaches("c", 1).await;
+    host.reaches("quiet", 1).await;
+    host.delete_stream().await;
+    until(|| host.gateway.is_closed("c") && host.gateway.is_closed("quiet")).await;
+    assert_eq!(host.seqs("c").len(), 200);
+    assert_eq!(host.gateway.of_type("c", "error")[0]["code"], "NOT_FOUND");
+    assert_eq!(host.gateway.messages("quiet").len(), 200);
+    until(|| !host.connections.knows("c")).await;
+}

@@ -1,0 +1,179 @@
+//! Posts and invocations that fail, in every way.
+
+use std::time::Duration;
+
+use bond_core::connection::Connection;
+use bond_core::deliver::Stop;
+use bond_core::log::{EventKind, Record};
+use tokio::time::{Instant, sleep};
+
+use super::gateway::Broken;
+use super::host::{Host, stream, stream_topic, until};
+
+/// The same numbers for each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+const STOPS: [Stop; 4] = [Stop::Slow, Stop::Quota, Stop::Deadline, Stop::Failed];
+
+#[tokio::test(start_paused = true)]
+async fn a_fifth_of_all_posts_fail_and_nothing_is_missing() {
+    let host = Host::start().await;
+    let mut dice = Dice(1);
+    host.gateway.fail_posts(move |_, _| (dice.roll(5) == 0).then(|| STOPS[dice.roll(4) as usize]));
+    let names = host.connect_many(30).await;
+    for _ in 0..20 {
+        host.publish(20).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    host.gateway.heal();
+    for name in &names {
+        host.reaches(name, 400).await;
+        assert_eq!(host.seqs(name), (1..=400).collect::<Vec<_>>(), "{name}");
+        assert_eq!(host.gateway.of_type(name, "gap").len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invocations_die_half_way_and_numbers_repeat_but_none_is_missing() {
+    let host = Host::start().await;
+    let mut dice = Dice(2);
+    host.gateway.fail_invocations(move |invocation| match dice.roll(3) {
+        0 => Some(Broken::HalfWay(invocation.parcels.len() / 2 + 1)),
+        1 => Some(Broken::NotStarted),
+        _ => None,
+    });
+    let names = host.connect_many(30).await;
+    for _ in 0..10 {
+        host.publish(10).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    host.gateway.heal();
+    let mut repeats = 0;
+    for name in &names {
+        host.reaches(name, 100).await;
+        assert_eq!(host.seqs(name), (1..=100).collect::<Vec<_>>());
+        repeats += host.gateway.of_type(name, "trade").len() - 100;
+    }
+    assert!(repeats > 0, "an unknown outcome repeats what was taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_is_waited_out_before_the_next_post() {
+    let host = Host::start().await;
+    let mut first = true;
+    host.gateway.fail_invocations(move |_| std::mem::take(&mut first).then_some(Broken::HalfWay(1)));
+    host.connect(host.to_stream("c")).await;
+    host.publish(1).await;
+    host.reaches("c", 1).await;
+    until(|| host.gateway.invocations().len() >= 2).await;
+    let begun = host.gateway.invocations();
+    assert!(begun[1] - begun[0] >= Duration::from_secs(4), "{:?}", begun[1] - begun[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_holds_up_nobody_of_its_lane() {
+    let host = Host::start().await;
+    host.gateway.fail_posts(|connection, _| (connection == "c0").then_some(Stop::Slow));
+    let names = host.connect_many(64).await;
+    let begun = Instant::now();
+    host.publish(5).await;
+    for name in &names[1..] {
+        host.reaches(name, 5).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(host.seqs("c0"), [0; 0]);
+    host.gateway.heal();
+    host.reaches("c0", 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_is_tried_less_and_less_often() {
+    let host = Host::start().await;
+    host.gateway.fail_posts(|_, _| Some(Stop::Slow));
+    host.connect(host.to_stream("c")).await;
+    host.publish(1).await;
+    sleep(Duration::from_secs(60)).await;
+    let tries = host.gateway.invocations().len();
+    assert!((8..=11).contains(&tries), "{tries} tries in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_lanes_pause_while_the_quota_is_used_up() {
+    let host = Host::start().await;
+    host.gateway.fail_posts(|_, _| Some(Stop::Quota));
+    let names = host.connect_many(64).await;
+    host.publish(1).await;
+    sleep(Duration::from_secs(10)).await;
+    let tries = host.gateway.invocations().len();
+    assert!(tries <= 16 * 8, "{tries} invocations in ten seconds");
+    host.gateway.heal();
+    for name in &names {
+        host.reaches(name, 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_young_connection_that_is_gone_is_tried_again_and_an_older_one_forgotten() {
+    let host = Host::start().await;
+    let opened = host.clock.now();
+    host.gateway.fail_posts(move |_, _| Some(Stop::Gone));
+    host.connect(host.to_stream("c")).await;
+    host.publish(1).await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(host.connections.knows("c") && host.relay.stats().connections == 1);
+    host.gateway.heal();
+    host.reaches("c", 1).await;
+    until(|| host.clock.now().since(opened) > Duration::from_secs(10)).await;
+    host.gateway.vanish("c");
+    host.publish(1).await;
+    until(|| !host.connections.knows("c")).await;
+    assert_eq!(host.relay.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_to_anyone_is_passed_and_told() {
+    let host = Host::start().await;
+    host.connect(host.to_stream("told")).await;
+    host.connect(Connection { control: false, ..host.to_stream("quiet") }).await;
+    let now = host.clock.now();
+    let record = |body: String| Record {
+        kind: EventKind::Custom,
+        ts: now,
+        order: now,
+        body: body.into(),
+        changes: None,
+    };
+    let huge = format!("\"x\":\"{}\"", "x".repeat(40_000));
+    let bodies = ["\"n\":1", "\"broken\":", huge.as_str(), "\"n\":4"];
+    let records = bodies.iter().map(|body| record((*body).to_owned())).collect();
+    host.append_records(&stream_topic(), records).await;
+    host.reaches("told", 4).await;
+    assert_eq!(host.seqs("told"), [1, 4]);
+    let gaps = host.gateway.of_type("told", "gap");
+    let told: Vec<_> = gaps.iter().map(|gap| (gap["from_seq"].as_u64(), gap["to_seq"].as_u64())).collect();
+    assert_eq!(told, [(Some(2), Some(2)), (Some(3), Some(3))]);
+    until(|| host.gateway.messages("quiet").len() == 2).await;
+    assert_eq!(host.meters().of(&stream()).dropped(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_post_refuses_as_too_large_is_passed_there() {
+    let host = Host::start().await;
+    host.gateway.fail_posts(|connection, message| {
+        (connection == "narrow" && message["seq"] == 2).then_some(Stop::TooLarge)
+    });
+    host.connect(host.to_stream("narrow")).await;
+    host.connect(host.to_stream("wide")).await;
+    host.publish(3).await;
+    host.reaches("narrow", 3).await;
+    assert_eq!(host.seqs("narrow"), [1, 3]);
+    host.reaches("wide", 3).await;
+    assert_eq!(host.seqs("wide"), [1, 2, 3]);
+}

@@ -1,0 +1,216 @@
+//! The handlers over AWS and Redis: clients are made once, before the first event, those that wait on the network side by side.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use axum::Router;
+use bond_api::gate::{Checks, Gate};
+use bond_api::rest::{Backing, RestSettings, RestState, Traffic, UrlForm};
+use bond_aws::{Aws, Secrets};
+use bond_core::api_key::KeyFile;
+use bond_core::deliver::Deliverer;
+use bond_core::instrument::Venue;
+use bond_core::time::Clock;
+use bond_core::token::TokenKeys;
+use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals, Secret};
+use lambda_runtime::Error;
+
+use crate::api::{self, Surroundings};
+use crate::clock::SystemClock;
+use crate::config::{
+    ApiSettings, Common, ConnectSettings, DisconnectSettings, FanoutSettings, KeySettings, MessageSettings,
+    RedisSettings, from_env,
+};
+use crate::connect::Connect;
+use crate::disconnect::Disconnect;
+use crate::emf::Emf;
+use crate::fanout::Fanout;
+use crate::logging;
+use crate::message::Messages;
+use crate::vault::{KeySource, Vault, VaultError};
+
+/// The REST interface.
+///
+/// # Errors
+/// Where settings, secrets or Redis cannot be used.
+pub async fn api() -> Result<Router, Error> {
+    let settings: ApiSettings = from_env()?;
+    logging::start(&settings.common.log)?;
+    let aws = Aws::load().await;
+    let vault = vault(&aws, &settings.keys);
+    let (keyring, redis) = tokio::join!(vault.keyring(), redis(&aws, &settings.redis));
+    let (keyring, redis) = (keyring?, redis?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let state = RestState {
+        store: Arc::new(aws.streams(&settings.streams_table)),
+        control: Arc::new(RedisControl::new(redis.clone())),
+        backing: Arc::new(Behind(redis.clone())),
+        vitals: Arc::new(RedisVitals::new(redis, "api")),
+        traffic: Traffic::default(),
+        ended: OnceLock::new(),
+        access: Arc::clone(&keyring.access),
+        tokens: Arc::clone(&keyring.tokens),
+        started_at: clock.now(),
+        clock: Arc::clone(&clock),
+        // The functions' own metrics are in CloudWatch.
+        prometheus: Box::new(String::new),
+        settings: rest_settings(&settings),
+    };
+    let surroundings = Surroundings { vault, clock, emf: emf(&settings.common, "api") };
+    Ok(api::router(Arc::new(state), Arc::new(surroundings)))
+}
+
+/// `$connect`.
+///
+/// # Errors
+/// Where settings, secrets or Redis cannot be used.
+pub async fn connect() -> Result<Connect, Error> {
+    let settings: ConnectSettings = from_env()?;
+    logging::start(&settings.common.log)?;
+    let aws = Aws::load().await;
+    let vault = vault(&aws, &settings.keys);
+    let (keyring, redis) = tokio::join!(vault.keyring(), redis(&aws, &settings.redis));
+    let keyring = keyring?;
+    let checks = Checks {
+        access: Arc::clone(&keyring.access),
+        tokens: Arc::clone(&keyring.tokens),
+        clock: Arc::new(SystemClock),
+    };
+    Ok(Connect {
+        admission: Arc::new(Gate { checks, store: Arc::new(aws.streams(&settings.streams_table)) }),
+        vault,
+        connections: Arc::new(aws.connections(&settings.connections_table)),
+        control: Arc::new(RedisControl::new(redis?)),
+        emf: emf(&settings.common, "ws_connect"),
+    })
+}
+
+/// `$default`.
+///
+/// # Errors
+/// Where settings or Redis cannot be used.
+pub async fn messages() -> Result<Messages, Error> {
+    let settings: MessageSettings = from_env()?;
+    logging::start(&settings.common.log)?;
+    let aws = Aws::load().await;
+    Ok(Messages {
+        connections: Arc::new(aws.connections(&settings.connections_table)),
+        control: Arc::new(RedisControl::new(redis(&aws, &settings.redis).await?)),
+        vault: vault(&aws, &settings.keys),
+        clock: Arc::new(SystemClock),
+        emf: emf(&settings.common, "ws_message"),
+    })
+}
+
+/// `$disconnect`.
+///
+/// # Errors
+/// Where settings or Redis cannot be used.
+pub async fn disconnect() -> Result<Disconnect, Error> {
+    let settings: DisconnectSettings = from_env()?;
+    logging::start(&settings.common.log)?;
+    let aws = Aws::load().await;
+    Ok(Disconnect {
+        connections: Arc::new(aws.connections(&settings.connections_table)),
+        control: Arc::new(RedisControl::new(redis(&aws, &settings.redis).await?)),
+    })
+}
+
+/// The fan-out.
+///
+/// # Errors
+/// Where settings or credentials cannot be used.
+pub async fn fanout() -> Result<Fanout, Error> {
+    let settings: FanoutSettings = from_env()?;
+    logging::start(&settings.common.log)?;
+    let gateway = Aws::load().await.api_gateway(&settings.callback_url, settings.posts_per_second.get())?;
+    Ok(Fanout {
+        until: Box::new(move |deadline| Arc::new(gateway.until(deadline)) as Arc<dyn Deliverer>),
+        clock: Arc::new(SystemClock),
+        emf: emf(&settings.common, "fanout"),
+    })
+}
+
+fn emf(common: &Common, function: &'static str) -> Emf {
+    Emf::new(common.deployment.clone(), function)
+}
+
+fn rest_settings(settings: &ApiSettings) -> RestSettings {
+    RestSettings {
+        max_streams: settings.max_streams,
+        token_ttl: settings.token_ttl,
+        ws_host: Some(settings.ws_url.clone()),
+        ws_port: 443,
+        url_form: UrlForm::Query,
+        allow_private_sources: settings.allow_private_sources,
+        venues: [Venue::Binance, Venue::Okx, Venue::Bybit].into(),
+    }
+}
+
+async fn redis(aws: &Aws, settings: &RedisSettings) -> Result<Redis, Error> {
+    let password = match &settings.auth_secret {
+        Some(name) => Some(Secret::new(aws.secrets().text(name).await?.trim().to_owned())),
+        None => None,
+    };
+    Ok(Redis::connect(&RedisConfig { url: settings.url.clone(), password }).await?)
+}
+
+fn vault(aws: &Aws, settings: &KeySettings) -> Vault {
+    Vault::new(Box::new(SecretKeys { secrets: aws.secrets(), settings: settings.clone() }))
+}
+
+/// Keys in Secrets Manager.
+struct SecretKeys {
+    secrets: Secrets,
+    settings: KeySettings,
+}
+
+#[async_trait]
+impl KeySource for SecretKeys {
+    async fn token_keys(&self) -> Result<TokenKeys, VaultError> {
+        let keys = self.secrets.token_keys(&self.settings.token_keys_secret).await;
+        let keys = keys.map_err(|error| VaultError(error.to_string()))?;
+        Ok(keys.with_legacy(self.settings.legacy_tokens))
+    }
+
+    async fn api_keys(&self) -> Result<KeyFile, VaultError> {
+        let name = &self.settings.api_keys_secret;
+        let text = self.secrets.text(name).await.map_err(|error| VaultError(error.to_string()))?;
+        read_keys(&text).map_err(|error| VaultError(format!("{name}: {error}")))
+    }
+}
+
+/// A secret that holds no file of keys yet, as it is after a first deployment, lets nobody call.
+fn read_keys(text: &str) -> Result<KeyFile, String> {
+    match text.trim() {
+        "" | "{}" => Ok(KeyFile::new([0; 32])),
+        text => KeyFile::from_json(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// Redis, and the ingest process that writes to it.
+struct Behind(Redis);
+
+#[async_trait]
+impl Backing for Behind {
+    async fn log_answers(&self) -> bool {
+        self.0.ping().await.is_ok()
+    }
+
+    async fn ingest_runs(&self) -> bool {
+        RedisLease::is_held(&self.0).await.unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_without_keys_lets_nobody_in_and_a_broken_one_is_told() {
+        for empty in ["", " \n", "{}"] {
+            assert_eq!(read_keys(empty).map(|file| file.keys().len()), Ok(0));
+        }
+        assert!(read_keys("{").is_err());
+    }
+}

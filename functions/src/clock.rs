@@ -1,0 +1,17 @@
+//! The system's clock: the one place that asks it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bond_core::time::{Clock, UnixNanos};
+
+/// Wall time as the operating system keeps it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]
+    fn now(&self) -> UnixNanos {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixNanos::from_nanos(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+    }
+}

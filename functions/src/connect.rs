@@ -1,0 +1,159 @@
+//! `$connect`: who may open a WebSocket, and what it carries from where.
+//!
+//! Other than the dedicated edge, which opens a refused connection and closes it with 1008, API Gateway can only refuse the handshake: with
+//! the status that goes with the refusal's code (401, 403, 404).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_api::problem::Problem;
+use bond_core::code::Code;
+use bond_core::connection::{Carries, Connection, ConnectionStore, Parameters};
+use bond_core::control::{Command, Control};
+use bond_core::message::{MessageError, ServerMessage, to_json};
+use bond_core::position::Start;
+use bond_core::topic::StreamId;
+use tracing::Instrument;
+
+use crate::emf::{Emf, Metric};
+use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
+use crate::vault::Vault;
+
+/// The subprotocol that turns control messages and batches on.
+const SUBPROTOCOL: &str = "bond.v1";
+
+/// Lets clients in.
+pub struct Connect {
+    /// Who may.
+    pub admission: Arc<dyn Admission>,
+    /// What refreshes the keys that `admission` checks by.
+    pub vault: Vault,
+    /// Where connections are kept.
+    pub connections: Arc<dyn ConnectionStore>,
+    /// The way to the relay.
+    pub control: Arc<dyn Control>,
+    /// Metrics.
+    pub emf: Emf,
+}
+
+/// What a request asks for, once it is allowed to.
+struct Asked {
+    carries: Carries,
+    grant: Grant,
+    resumes: bool,
+    errors: Vec<MessageError>,
+}
+
+impl Connect {
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub async fn handle(&self, event: WebSocketEvent) -> Result<Answer, EventError> {
+        let begun = Instant::now();
+        let origin = Origin::of(&event)?;
+        let opened = self.open(&origin, &event).instrument(origin.span("$connect")).await;
+        let failed = opened.as_ref().is_err_and(|problem| problem.http_status().is_server_error());
+        self.emf.tell(
+            origin.at,
+            &[
+                Metric::count("Connects", 1),
+                Metric::count("ConnectsRefused", usize::from(opened.is_err() && !failed)),
+                Metric::share("ConnectFailurePercent", failed),
+                Metric::share("ErrorPercent", failed),
+                Metric::time("Duration", begun.elapsed()),
+            ],
+        );
+        Ok(opened.unwrap_or_else(|problem| Answer::problem(problem, &origin.request_id)))
+    }
+
+    async fn open(&self, origin: &Origin, event: &WebSocketEvent) -> Result<Answer, Problem> {
+        self.vault.keyring().await.map_err(|error| {
+            tracing::error!(%error, "keys cannot be read");
+            Problem::new(Code::InternalError, "the server's keys cannot be read: try again")
+        })?;
+        let parameters = parameters(event);
+        let asked = self.admit(origin, &parameters, &event.headers).await.inspect_err(|problem| {
+            tracing::info!(code = problem.code().as_str(), detail = problem.detail(), "refused");
+        })?;
+        let has_subprotocol = speaks_subprotocol(&event.headers);
+        let connection = connection(origin, &parameters, asked, has_subprotocol);
+        self.keep(connection).await?;
+        let mut answer = Answer::done();
+        if has_subprotocol {
+            answer.headers.insert("Sec-WebSocket-Protocol", SUBPROTOCOL.to_owned());
+        }
+        Ok(answer)
+    }
+
+    async fn admit(
+        &self,
+        origin: &Origin,
+        parameters: &Parameters,
+        headers: &HeaderMap,
+    ) -> Result<Asked, Problem> {
+        let credentials = Credentials { token: parameters.get("token"), headers };
+        match (parameters.get("stream"), parameters.get("mode")) {
+            (Some(id), _) => {
+                let id = StreamId::parse(id)
+                    .ok_or_else(|| Problem::new(Code::NotFound, format!("no such stream: {id:.40}")))?;
+                let grant = self.admission.stream(&id, credentials).await.map_err(problem)?;
+                let (start, errors) = parameters.start();
+                let resumes = matches!(start, Start::After(_));
+                let carries = Carries::Stream { id, start: start.fixed(origin.at) };
+                Ok(Asked { carries, grant, resumes, errors })
+            }
+            (None, Some("feed")) => {
+                let grant = self.admission.feed(credentials).await.map_err(problem)?;
+                let carries = Carries::Feed(Box::default());
+                Ok(Asked { carries, grant, resumes: false, errors: Vec::new() })
+            }
+            (None, _) => Err(Problem::new(
+                Code::InvalidMessage,
+                "nothing to carry: connect with ?stream={id}&token=… as in ws_url, or with ?mode=feed",
+            )),
+        }
+    }
+
+    /// Keeps the connection, and tells the relay. Where that fails the connection stands all the same: reconciliation finds it.
+    async fn keep(&self, connection: Connection) -> Result<(), Problem> {
+        self.connections.put(&connection).await.map_err(|error| {
+            tracing::error!(%error, "connection not kept");
+            Problem::new(Code::InternalError, "the connection cannot be kept: try again")
+        })?;
+        if let Err(error) = self.control.send(Command::Connected(Box::new(connection))).await {
+            tracing::warn!(%error, "relay not told; it finds the connection by itself");
+        }
+        Ok(())
+    }
+}
+
+fn connection(origin: &Origin, parameters: &Parameters, asked: Asked, has_subprotocol: bool) -> Connection {
+    let Asked { carries, grant, resumes, errors } = asked;
+    let control = parameters.control() || has_subprotocol || resumes;
+    let error = |error: &MessageError| text(&ServerMessage::error(error, None));
+    Connection {
+        control,
+        batch: parameters.batch(has_subprotocol),
+        expires_at: grant.expires_at,
+        notes: if control { errors.iter().map(error).collect() } else { Vec::new() },
+        ..Connection::opened(origin.connection.clone(), origin.at, carries)
+    }
+}
+
+/// A message as text.
+pub(crate) fn text(message: &ServerMessage<'_>) -> String {
+    String::from_utf8(to_json(message)).unwrap_or_default()
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    Problem::new(refusal.code, refusal.message)
+}
+
+fn speaks_subprotocol(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|item| item.trim() == SUBPROTOCOL)
+}

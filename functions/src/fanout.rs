@@ -1,0 +1,172 @@
+//! The fan-out function: posts what the relay hands it to connections, and says per connection how far it came.
+//!
+//! Everything it needs is in the invocation. Parcels are delivered side by side, the messages of one in order, each post once the one
+//! before it was taken; a connection that fails holds up no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bond_core::connection::ConnectionId;
+use bond_core::deliver::{Deliverer, Delivery, Parcel, Receipt, Stop, Tally};
+use bond_core::time::Clock;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::emf::{Emf, Metric};
+
+/// Connections that are posted to at the same time. At about 10 ms a post this carries more than a processor can post.
+const SIDE_BY_SIDE: usize = 128;
+
+/// How long a delivery may take to notice the end of its budget. Its outcome is then given up.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Why an invocation cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("not an invocation of the relay: {0}")]
+pub struct InvocationError(#[from] serde_json::Error);
+
+impl From<InvocationError> for Diagnostic {
+    fn from(error: InvocationError) -> Self {
+        Self { error_type: "InvocationError".to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// What ends every post by a moment.
+pub type Until = Box<dyn Fn(Instant) -> Arc<dyn Deliverer> + Send + Sync>;
+
+/// Posts the relay's parcels.
+pub struct Fanout {
+    /// Deliverers whose posts end by a moment.
+    pub until: Until,
+    /// Wall time, for metrics.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub emf: Emf,
+}
+
+/// An invocation whose messages are still part of its text.
+#[derive(Deserialize)]
+struct Borrowed<'a> {
+    lane: u16,
+    number: u64,
+    budget_ms: u64,
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+    parcels: Vec<Parcel>,
+}
+
+impl Fanout {
+    /// Takes one invocation.
+    ///
+    /// # Errors
+    /// [`InvocationError`].
+    pub async fn handle(&self, event: Box<RawValue>) -> Result<Receipt, InvocationError> {
+        let begun = Instant::now();
+        let text = Bytes::from(String::from(Box::<str>::from(event)));
+        let Borrowed { lane, number, budget_ms, messages, parcels } = serde_json::from_slice(&text)?;
+        // The text itself is kept; each message is a part of it.
+        let messages = messages.iter().map(|message| text.slice_ref(message.get().as_bytes())).collect();
+        let round = Round {
+            deadline: begun + Duration::from_millis(budget_ms),
+            deliverer: (self.until)(begun + Duration::from_millis(budget_ms)),
+            messages,
+        };
+        let span = tracing::info_span!("invocation", lane, number);
+        let deliverer = Arc::clone(&round.deliverer);
+        let receipt = Arc::new(round).deliver(parcels).instrument(span).await;
+        self.tell(&receipt, deliverer.tally(), begun.elapsed());
+        Ok(receipt)
+    }
+
+    fn tell(&self, receipt: &Receipt, tally: Tally, took: Duration) {
+        let deliveries = &receipt.deliveries;
+        let stopped = |stop: Stop| deliveries.iter().filter(|delivery| delivery.stop == Some(stop)).count();
+        let taken: usize = deliveries.iter().map(|delivery| delivery.taken).sum();
+        let failed = stopped(Stop::Failed) + stopped(Stop::Deadline);
+        self.emf.tell(
+            self.clock.now(),
+            &[
+                Metric::count("Parcels", deliveries.len()),
+                Metric::count("Events", taken),
+                Metric::count("Posts", usize::try_from(tally.posts).unwrap_or(usize::MAX)),
+                Metric::ratio("EventsPerPost", taken, tally.posts),
+                Metric::time("QuotaWait", tally.waited),
+                Metric::count("PostsGone", stopped(Stop::Gone)),
+                Metric::count("PostsSlow", stopped(Stop::Slow)),
+                Metric::count("PostsThrottled", stopped(Stop::Quota)),
+                Metric::count("PostsTooLarge", stopped(Stop::TooLarge)),
+                Metric::count("PostsUnfinished", stopped(Stop::Deadline)),
+                Metric::count("PostsFailed", stopped(Stop::Failed)),
+                Metric::share("ErrorPercent", !deliveries.is_empty() && failed == deliveries.len()),
+                Metric::time("Duration", took),
+            ],
+        );
+    }
+}
+
+/// The work of one invocation.
+struct Round {
+    deadline: Instant,
+    deliverer: Arc<dyn Deliverer>,
+    messages: Vec<Bytes>,
+}
+
+impl Round {
+    /// Delivers the parcels, each on a task of its own so that several processors share them.
+    async fn deliver(self: Arc<Self>, parcels: Vec<Parcel>) -> Receipt {
+        let mut deliveries = vec![Delivery { taken: 0, stop: Some(Stop::Failed) }; parcels.len()];
+        let tasks = parcels.into_iter().enumerate().map(|(place, parcel)| {
+            let round = Arc::clone(&self);
+            tokio::spawn(async move { (place, round.parcel(&parcel).await) }.in_current_span())
+        });
+        // Out of order: one that takes long must not keep those behind it from beginning.
+        let mut finished = stream::iter(tasks).buffer_unordered(SIDE_BY_SIDE);
+        while let Some(task) = finished.next().await {
+            if let Ok((place, delivery)) = task {
+                deliveries[place] = delivery;
+            }
+        }
+        Receipt { deliveries }
+    }
+
+    async fn parcel(&self, parcel: &Parcel) -> Delivery {
+        let connection = ConnectionId::new(parcel.connection.as_str());
+        let Some(messages) = self.contents(parcel) else {
+            tracing::error!(%connection, "a parcel names messages that are not there");
+            return Delivery { taken: 0, stop: Some(Stop::Failed) };
+        };
+        let delivery = self.post(&connection, &messages, parcel.batch).await;
+        if let Some(stop) = delivery.stop.filter(|stop| !matches!(stop, Stop::Gone | Stop::Quota)) {
+            tracing::warn!(%connection, taken = delivery.taken, ?stop, "delivery stopped");
+        }
+        if parcel.close && delivery.stop.is_none() {
+            self.deliverer.close(&connection).await;
+        }
+        delivery
+    }
+
+    /// A parcel's messages, in order; `None` where it names some that are not there.
+    fn contents(&self, parcel: &Parcel) -> Option<Vec<Bytes>> {
+        let mut contents = Vec::with_capacity(parcel.len().min(self.messages.len()));
+        for &(first, count) in &parcel.runs {
+            let first = first as usize;
+            contents.extend_from_slice(self.messages.get(first..first.checked_add(count as usize)?)?);
+        }
+        Some(contents)
+    }
+
+    async fn post(&self, connection: &ConnectionId, messages: &[Bytes], batch: usize) -> Delivery {
+        if Instant::now() >= self.deadline {
+            return Delivery { taken: 0, stop: Some(Stop::Deadline) };
+        }
+        let delivering = self.deliverer.deliver(connection, messages, batch);
+        let outcome = tokio::time::timeout_at(self.deadline + GRACE, delivering).await;
+        outcome.unwrap_or(Delivery { taken: 0, stop: Some(Stop::Deadline) })
+    }
+}

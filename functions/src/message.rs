@@ -1,0 +1,190 @@
+//! `$default`: what clients say.
+//!
+//! A route's response is one frame. The first answer goes there; what is left to say (a subscription with several unknown names and its
+//! `ack`) goes into the connection's notes, which the relay sends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bond_api::gate::Checks;
+use bond_core::code::Code;
+use bond_core::connection::{Connection, ConnectionStore, NOTES};
+use bond_core::control::{Command, Control};
+use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage};
+use bond_core::time::Clock;
+use tracing::Instrument;
+
+use crate::connect::text;
+use crate::emf::{Emf, Metric};
+use crate::event::{Answer, EventError, Origin, WebSocketEvent};
+use crate::vault::Vault;
+
+/// How often a change is tried again that another message of the same connection came before.
+const ATTEMPTS: usize = 5;
+
+/// Takes clients' messages.
+pub struct Messages {
+    /// Where connections are kept.
+    pub connections: Arc<dyn ConnectionStore>,
+    /// The way to the relay.
+    pub control: Arc<dyn Control>,
+    /// What checks a refreshed token.
+    pub vault: Vault,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub emf: Emf,
+}
+
+impl Messages {
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub async fn handle(&self, event: WebSocketEvent) -> Result<Answer, EventError> {
+        let begun = Instant::now();
+        let origin = Origin::of(&event)?;
+        let request = read(&event);
+        let said = self.answer(&origin, &request).instrument(origin.span("$default")).await;
+        let failed = said.as_ref().is_err_and(|error| error.code == Code::InternalError);
+        self.emf.tell(
+            origin.at,
+            &[
+                Metric::count("Messages", 1),
+                Metric::share("ErrorPercent", failed),
+                Metric::time("Duration", begun.elapsed()),
+            ],
+        );
+        let echo = request.correlation_id.as_deref();
+        Ok(Answer::saying(said.unwrap_or_else(|error| Some(text(&ServerMessage::error(&error, echo))))))
+    }
+
+    /// What is said at once. An error here concerns the whole message, and nothing has changed.
+    async fn answer(&self, origin: &Origin, request: &Request) -> Result<Option<String>, MessageError> {
+        if matches!(request.message, Ok(ClientMessage::Ping)) {
+            let correlation_id = request.correlation_id.as_deref();
+            return Ok(Some(text(&ServerMessage::Pong { ts: self.clock.now(), correlation_id })));
+        }
+        for _ in 0..ATTEMPTS {
+            let before = self.known(origin).await?;
+            let mut after = before.clone();
+            let mut answers = self.say(&mut after, origin, request).await?;
+            let first = if answers.is_empty() { None } else { Some(answers.remove(0)) };
+            after.notes = answers;
+            if self.replace(&before, after).await? {
+                return Ok(first);
+            }
+        }
+        Err(MessageError::new(Code::ConnectionError, "too many messages at the same time: say it again"))
+    }
+
+    async fn known(&self, origin: &Origin) -> Result<Connection, MessageError> {
+        let found = self.connections.get(&origin.connection, origin.at).await.map_err(unavailable)?;
+        let advice = "this connection is not known, or over: connect again, with from={epoch}:{seq} to go on";
+        found.ok_or_else(|| MessageError::new(Code::ConnectionError, advice))
+    }
+
+    /// Lets a connection hear a request, and returns the answers in order.
+    async fn say(
+        &self,
+        connection: &mut Connection,
+        origin: &Origin,
+        request: &Request,
+    ) -> Result<Vec<String>, MessageError> {
+        if !connection.pace.admit(origin.at) {
+            return Err(MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken"));
+        }
+        connection.renew(origin.at);
+        connection.hear();
+        let heard = match &request.message {
+            Ok(message) => {
+                self.obey(connection, message, origin).await.map(|errors| (message.name(), errors))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        Ok(self.answers(connection, request, heard))
+    }
+
+    async fn obey(
+        &self,
+        connection: &mut Connection,
+        message: &ClientMessage,
+        origin: &Origin,
+    ) -> Result<Vec<MessageError>, MessageError> {
+        if let ClientMessage::Refresh { token } = message {
+            self.refresh(connection, token).await?;
+        }
+        connection.take(message, origin.at)
+    }
+
+    async fn refresh(&self, connection: &mut Connection, token: &str) -> Result<(), MessageError> {
+        let keyring = self.vault.keyring().await.map_err(unavailable)?;
+        let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
+        let checks = Checks { access, tokens, clock: Arc::clone(&self.clock) };
+        let granted = checks.refresh(connection.stream(), token);
+        let grant = granted.map_err(|refusal| MessageError::new(refusal.code, refusal.message))?;
+        connection.expires_at = grant.expires_at;
+        Ok(())
+    }
+
+    fn answers(
+        &self,
+        connection: &Connection,
+        request: &Request,
+        heard: Result<(&'static str, Vec<MessageError>), MessageError>,
+    ) -> Vec<String> {
+        let echo = request.correlation_id.as_deref();
+        let error = |error: &MessageError| text(&ServerMessage::error(error, echo));
+        match heard {
+            Err(refused) => vec![error(&refused)],
+            Ok((action, errors)) => {
+                let mut answers: Vec<String> = bounded(errors).iter().map(error).collect();
+                if connection.control || echo.is_some() {
+                    let ts = self.clock.now();
+                    answers.push(text(&ServerMessage::Ack { action, ts, correlation_id: echo }));
+                }
+                answers
+            }
+        }
+    }
+
+    /// Keeps the new version in the place of the one it was made from, and tells the relay where that concerns it.
+    async fn replace(&self, before: &Connection, after: Connection) -> Result<bool, MessageError> {
+        if !self.connections.replace(&after, before.asked_at).await.map_err(unavailable)? {
+            return Ok(false);
+        }
+        let unheard = Connection { asked_at: before.asked_at, pace: before.pace, ..after.clone() };
+        if unheard != *before
+            && let Err(error) = self.control.send(Command::Connected(Box::new(after))).await
+        {
+            tracing::warn!(%error, "relay not told; it finds the change by itself");
+        }
+        Ok(true)
+    }
+}
+
+/// As many errors as fit in the answer and the notes with an `ack`; the last then stands for those left out.
+fn bounded(mut errors: Vec<MessageError>) -> Vec<MessageError> {
+    let left_out = errors.len().saturating_sub(NOTES);
+    errors.truncate(NOTES);
+    if let (1.., Some(last)) = (left_out, errors.last_mut()) {
+        *last = MessageError::new(last.code, format!("{left_out} more names besides: {}", last.message));
+    }
+    errors
+}
+
+fn read(event: &WebSocketEvent) -> Request {
+    match &event.body {
+        Some(body) if !event.is_base64_encoded => Request::parse(body),
+        // API Gateway hands over binary frames in base64; Bond takes text alone.
+        _ => Request {
+            correlation_id: None,
+            message: Err(MessageError::new(Code::InvalidMessage, "text messages only")),
+        },
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> MessageError {
+    tracing::error!(%error, "message not taken");
+    MessageError::new(Code::InternalError, "the message could not be taken: say it again")
+}

@@ -1,0 +1,236 @@
+//! The serverless shape on one machine without a deploy: the real functions behind `bond-gateway`, ingest, Redis, and the emulator as the
+//! keeper of tables and secrets.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use tokio::process::Command;
+
+use crate::api::Api;
+use crate::emulator::Emulator;
+use crate::process::{Process, binary, fresh_dir};
+use crate::redis::Redis;
+
+/// The stage of the WebSocket API.
+const STAGE: &str = "v1";
+
+/// The functions, and whether each may run several at once.
+const FUNCTIONS: [&str; 5] = ["api", "ws_connect", "ws_disconnect", "ws_message", "fanout"];
+
+const STREAMS: &str = "streams";
+const CONNECTIONS: &str = "connections";
+const TOKEN_KEYS: &str = "bond/token-keys";
+const API_KEYS: &str = "bond/api-keys";
+
+/// What the gateway answers to `ping` by itself.
+const PONG: &str = r#"{"type":"pong"}"#;
+
+/// How it is driven.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Events a second of each simulated venue.
+    pub rate: u32,
+    /// How long a post takes, in milliseconds.
+    pub post_ms: u64,
+    /// Further environment variables of functions and ingest.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rate: 200, post_ms: 0, settings: vec![("BOND_MAX_STREAMS".into(), "50".into())] }
+    }
+}
+
+/// A running serverless Bond.
+pub struct Cloud {
+    /// The REST interface, with a key.
+    pub api: Api,
+    /// The WebSocket API's URL.
+    pub ws: String,
+    /// The simulator of API Gateway.
+    pub gateway: Gateway,
+    /// The event log.
+    pub redis: Redis,
+    /// The processes of ingest: one that leads, and perhaps some that stand by.
+    pub ingest: Vec<Process>,
+    emulator: Emulator,
+    settings: Vec<(String, String)>,
+    rate: u32,
+}
+
+/// A running `bond-gateway`.
+pub struct Gateway {
+    /// Its process.
+    pub process: Process,
+    /// Its base URL.
+    pub url: String,
+    http: reqwest::Client,
+}
+
+impl Cloud {
+    /// Starts all of it, and waits until ingest leads.
+    ///
+    /// # Errors
+    /// Where a part does not start.
+    pub async fn start(options: Options) -> Result<Self> {
+        let (redis, emulator) = tokio::try_join!(Redis::start(), Emulator::start())?;
+        let key = store(&emulator).await?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = settings(&redis, &emulator, port, &options);
+        let gateway = Gateway::start(port, &config(&settings, &options)).await?;
+        let api = Api::open(gateway.url.clone())?.with_key(key);
+        let ws = format!("ws://127.0.0.1:{port}/{STAGE}");
+        let rate = options.rate;
+        let mut cloud = Self { api, ws, gateway, redis, ingest: Vec::new(), emulator, settings, rate };
+        cloud.add_ingest().await?;
+        Ok(cloud)
+    }
+
+    /// Starts one process of ingest more, and waits until it leads or stands by.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub async fn add_ingest(&mut self) -> Result<()> {
+        let rate = self.rate.to_string();
+        let words = ["ingest", "--venues", "sim", "--sim-rate", &rate, "--port", "0"];
+        let mut settings = self.settings.clone();
+        settings.extend(self.emulator.environment());
+        settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let (process, _) =
+            Process::start_binary(&beside("bond-cloud"), fresh_dir("ingest")?, &words, &settings).await?;
+        self.ingest.push(process);
+        Ok(())
+    }
+
+    /// The URL of a feed, with its query begun.
+    pub fn feed_url(&self) -> String {
+        format!("{}?mode=feed", self.ws)
+    }
+}
+
+/// A binary that was built beside `bond`.
+fn beside(name: &str) -> PathBuf {
+    binary().with_file_name(name)
+}
+
+/// Makes tables and secrets; gives an API key.
+async fn store(emulator: &Emulator) -> Result<String> {
+    let dir = fresh_dir("keys")?;
+    let made = Command::new(binary())
+        .args(["key", "new", "--owner", "e2e", "--data-dir"])
+        .arg(&dir)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let keys = std::fs::read_to_string(dir.join("keys.json"))?;
+    let signing = json!({"current": "the-current-token-key-of-the-end-to-end-tests"}).to_string();
+    tokio::try_join!(
+        emulator.table(STREAMS),
+        emulator.table(CONNECTIONS),
+        emulator.secret(API_KEYS, &keys),
+        emulator.secret(TOKEN_KEYS, &signing),
+    )?;
+    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
+}
+
+fn settings(redis: &Redis, emulator: &Emulator, port: u16, options: &Options) -> Vec<(String, String)> {
+    let base = format!("127.0.0.1:{port}/{STAGE}");
+    let ours = [
+        ("REDIS_URL", redis.url()),
+        ("BOND_TOKEN_KEYS_SECRET", TOKEN_KEYS.to_owned()),
+        ("BOND_API_KEYS_SECRET", API_KEYS.to_owned()),
+        ("BOND_TABLE_STREAMS", STREAMS.to_owned()),
+        ("BOND_TABLE_CONNECTIONS", CONNECTIONS.to_owned()),
+        ("BOND_WS_URL", format!("ws://{base}")),
+        ("BOND_WS_CALLBACK_URL", format!("http://{base}")),
+        ("BOND_FANOUT_FUNCTION", "fanout".to_owned()),
+        ("BOND_POSTS_PER_SECOND", "100000".to_owned()),
+        ("BOND_LOG", "info".to_owned()),
+    ];
+    let mut all: Vec<_> = ours.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    all.extend(emulator.environment());
+    all.extend(options.settings.iter().cloned());
+    all
+}
+
+/// The gateway's configuration: the real functions on the routes that `iac` gives them.
+fn config(settings: &[(String, String)], options: &Options) -> Value {
+    let env: Map<String, Value> = settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let function = |name: &&str| {
+        let function = json!({
+            "command": [beside(name)], "env": env, "timeout_ms": 10_000, "concurrency": 20, "memory_mb": 512,
+        });
+        ((*name).to_owned(), function)
+    };
+    json!({
+        "stage": STAGE,
+        "functions": FUNCTIONS.iter().map(function).collect::<Map<_, _>>(),
+        "routes": {"$connect": "ws_connect", "$disconnect": "ws_disconnect", "$default": "ws_message"},
+        "mock_routes": {"ping": PONG},
+        "route_responses": ["$default"],
+        "http": "api",
+        "post_ms": options.post_ms,
+        "seed": 1,
+    })
+}
+
+impl Gateway {
+    async fn start(port: u16, config: &Value) -> Result<Self> {
+        let dir = fresh_dir("gateway")?;
+        let file = dir.join("gateway.json");
+        std::fs::write(&file, config.to_string())?;
+        let (port, file) = (port.to_string(), file.to_string_lossy().into_owned());
+        let words = ["--port", port.as_str(), "--config", file.as_str()];
+        let (process, url) = Process::start_binary(&beside("bond-gateway"), dir, &words, &[]).await?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        Ok(Self { process, url: url.trim().to_owned(), http })
+    }
+
+    /// Replaces the faults that it plays; `{}` for none.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    pub async fn faults(&self, faults: &Value) -> Result<()> {
+        self.admin("PUT", "faults", faults).await.map(drop)
+    }
+
+    /// Moves its clock on.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    pub async fn advance(&self, by: Duration) -> Result<()> {
+        self.admin("POST", "clock", &json!({"advance_ms": by.as_millis() as u64})).await.map(drop)
+    }
+
+    /// What it has counted.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn stats(&self) -> Result<Value> {
+        self.admin("GET", "stats", &Value::Null).await
+    }
+
+    /// The ids of the open connections.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn connections(&self) -> Result<Value> {
+        self.admin("GET", "connections", &Value::Null).await
+    }
+
+    async fn admin(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let request = self.http.request(method.parse()?, format!("{}/_admin/{path}", self.url));
+        let request = if body.is_null() { request } else { request.json(body) };
+        let answer = request.send().await.context("the gateway does not answer")?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "{path}: {status} {text}");
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+}
