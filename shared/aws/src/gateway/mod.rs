@@ -1,4 +1,15 @@
 //! `@connections`: how messages reach clients behind API Gateway.
+//!
+//! Posts are signed and sent by ourselves; ending connections and asking for them, both rare, are the SDK's (`management`). The SDK's
+//! `post_to_connection` does the same for about three times the CPU (2.8 to 3.8), and posting is nearly all that the fan-out does:
+//!
+//! | one post | CPU |
+//! |---|---|
+//! | own | 16–18 µs |
+//! | `aws-sdk-apigatewaymanagement` 1.120, without retries | 46–68 µs |
+//!
+//! Measured on 2026-11-21 by `examples/posts.rs`: 300 bytes, 100 posts at once, by turns to one server on loopback, without TLS, six
+//! runs on two shared cores.
 
 mod bucket;
 mod frame;
@@ -31,6 +42,8 @@ pub const MESSAGE_BYTES: usize = 128 * 1024;
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// A [`Deliverer`] that posts to one WebSocket API. A clone shares its connections, credentials and rate.
+///
+/// It does not post through AWS's SDK, whose post takes 46–68 µs of CPU where this one takes 16–18 (2026-11-21, `examples/posts.rs`).
 ///
 /// | answer | is |
 /// |---|---|
