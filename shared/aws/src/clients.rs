@@ -52,7 +52,7 @@ impl Aws {
     /// # Errors
     /// [`ClientError`] where region, credentials or certificates are missing, or the URL is none.
     pub fn api_gateway(&self, callback_url: &str, posts_per_second: u32) -> Result<ApiGateway, ClientError> {
-        ApiGateway::new(SignedHttp::new(&self.0, Service::ApiGateway)?, callback_url, posts_per_second)
+        ApiGateway::new(&self.0, callback_url, posts_per_second)
     }
 
     /// Invokes this function, given by name or ARN.

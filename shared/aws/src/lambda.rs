@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bond_core::deliver::{Invocation, InvokeError, Invoker, Receipt};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
-use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, request};
+use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, post};
 
 /// How long an answer may take beyond the function's own budget: a cold start, and the way there and back.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -38,7 +38,7 @@ impl LambdaInvoker {
     }
 
     fn request(&self, body: Bytes) -> Request<Bytes> {
-        let mut request = request(Method::POST, self.uri.clone(), body);
+        let mut request = post(self.uri.clone(), body);
         let headers = request.headers_mut();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("x-amz-invocation-type", HeaderValue::from_static("RequestResponse"));

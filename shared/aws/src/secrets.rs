@@ -1,11 +1,8 @@
 //! Secrets Manager: secrets read once at start, and the rotation of token keys.
 
-use std::fmt;
-
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
-use bond_core::token::{TokenKey, TokenKeys};
-use serde::{Deserialize, Serialize};
+use bond_core::token::{KeySet, KeySetError, SECRET_BYTES, TokenKeys};
 
 /// Why a secret could not be read or written. The secret's text is in none of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,56 +19,19 @@ pub enum SecretError {
     #[error("secret {0} has no text")]
     NoText(String),
     /// A text, but not token keys.
-    #[error(r#"secret {0} holds no token keys: write {{"current": "…", "previous": "…"}}, each of 32 bytes or more, previous optional"#)]
-    NoKeys(String),
+    #[error("secret {name}: {reason}")]
+    NoKeys {
+        /// Which.
+        name: String,
+        /// Why not.
+        reason: KeySetError,
+    },
     /// Another rotation came between.
     #[error("secret {0} was rotated by another at the same time: read it again")]
     Overtaken(String),
     /// No randomness.
     #[error("the system gives no random bytes")]
     NoRandomness,
-}
-
-/// The shortest secret that signs tokens, in bytes.
-const SHORTEST: usize = 32;
-
-/// The text of the secret that signs tokens: the key in use, and the one before it while its tokens are still good.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenKeySet {
-    current: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    previous: Option<String>,
-}
-
-impl fmt::Debug for TokenKeySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenKeySet(***)")
-    }
-}
-
-impl TokenKeySet {
-    /// Reads a secret's text; `None` where it is no set of keys, or a key is too short to be safe.
-    pub fn parse(text: &str) -> Option<Self> {
-        let set: Self = serde_json::from_str(text).ok()?;
-        let is_long = |key: &String| key.len() >= SHORTEST;
-        (is_long(&set.current) && set.previous.iter().all(is_long)).then_some(set)
-    }
-
-    /// The keys.
-    pub fn keys(&self) -> TokenKeys {
-        TokenKeys::new(TokenKey::new(&self.current), self.previous.as_deref().map(TokenKey::new))
-    }
-
-    /// The set after a rotation to `next`.
-    #[must_use]
-    pub fn rotated(self, next: String) -> Self {
-        Self { current: next, previous: Some(self.current) }
-    }
-
-    fn to_text(&self) -> String {
-        // Fails for maps without text keys and for values that refuse to be written; there are none.
-        serde_json::to_string(self).unwrap_or_default()
-    }
 }
 
 /// Secrets Manager. A clone is another handle.
@@ -96,8 +56,7 @@ impl Secrets {
     /// # Errors
     /// [`SecretError::Unavailable`], [`SecretError::NoText`], [`SecretError::NoKeys`].
     pub async fn token_keys(&self, name: &str) -> Result<TokenKeys, SecretError> {
-        let text = self.text(name).await?;
-        Ok(TokenKeySet::parse(&text).ok_or_else(|| SecretError::NoKeys(name.to_owned()))?.keys())
+        Ok(key_set(name, &self.text(name).await?)?.keys())
     }
 
     /// Puts a new random key in the place of the current one, which becomes the previous one. Tokens of the key before that are good
@@ -107,8 +66,8 @@ impl Secrets {
     /// All of [`SecretError`]. With [`SecretError::Overtaken`] the other rotation stands, and this one has changed nothing.
     pub async fn rotate_token_keys(&self, name: &str) -> Result<(), SecretError> {
         let read = self.read(name).await?;
-        let set = TokenKeySet::parse(&read.text).ok_or_else(|| SecretError::NoKeys(name.to_owned()))?;
-        let written = self.write(name, &set.rotated(random_key()?)).await?;
+        let rotated = key_set(name, &read.text)?.rotated(&random_bytes()?);
+        let written = self.write(name, &rotated).await?;
         self.promote(name, read.version, written).await
     }
 
@@ -119,8 +78,8 @@ impl Secrets {
     }
 
     /// Writes a version that nobody reads yet, and gives its id.
-    async fn write(&self, name: &str, set: &TokenKeySet) -> Result<String, SecretError> {
-        let request = self.0.put_secret_value().secret_id(name).secret_string(set.to_text());
+    async fn write(&self, name: &str, set: &KeySet) -> Result<String, SecretError> {
+        let request = self.0.put_secret_value().secret_id(name).secret_string(set.to_json());
         let written = request.version_stages("BONDNEXT").send().await.map_err(unavailable(name))?;
         Ok(written.version_id.unwrap_or_default())
     }
@@ -149,11 +108,14 @@ fn unavailable<E: std::error::Error>(name: &str) -> impl FnOnce(E) -> SecretErro
     move |error| SecretError::Unavailable { name, reason: DisplayErrorContext(error).to_string() }
 }
 
-/// 32 random bytes as 64 hexadecimal digits.
-fn random_key() -> Result<String, SecretError> {
-    let mut bytes = [0_u8; 32];
+fn key_set(name: &str, text: &str) -> Result<KeySet, SecretError> {
+    KeySet::from_json(text).map_err(|reason| SecretError::NoKeys { name: name.to_owned(), reason })
+}
+
+fn random_bytes() -> Result<[u8; SECRET_BYTES], SecretError> {
+    let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -160,10 +160,10 @@ pub(crate) fn path_segment(text: &str) -> String {
     })
 }
 
-/// A request without headers of its own.
-pub(crate) fn request(method: Method, uri: Uri, body: Bytes) -> Request<Bytes> {
+/// A POST without headers of its own.
+pub(crate) fn post(uri: Uri, body: Bytes) -> Request<Bytes> {
     let mut request = Request::new(body);
-    *request.method_mut() = method;
+    *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     request
 }

@@ -64,7 +64,16 @@ impl connection_store::Harness for Tables {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_registries_behave_on_dynamodb_local() {
-    let tables = Tables::on(Server::dynamodb_local().await);
+    run_suites(Server::dynamodb_local().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registries_behave_on_the_emulator() {
+    run_suites(Server::emulator().await).await;
+}
+
+async fn run_suites(server: Server) {
+    let tables = Tables::on(server);
     stream_store::run(&tables).await;
     connection_store::run(&tables).await;
 }

@@ -1,24 +1,38 @@
 //! `@connections`: how messages reach clients behind API Gateway.
+//!
+//! Posts are signed and sent by ourselves; ending connections and asking for them, both rare, are the SDK's (`management`). The SDK's
+//! `post_to_connection` does the same for about three times the CPU (2.8 to 3.8), and posting is nearly all that the fan-out does:
+//!
+//! | one post | CPU |
+//! |---|---|
+//! | own | 16–18 µs |
+//! | `aws-sdk-apigatewaymanagement` 1.120, without retries | 46–68 µs |
+//!
+//! Measured on 2026-11-21 by `examples/posts.rs`: 300 bytes, 100 posts at once, by turns to one server on loopback, without TLS, six
+//! runs on two shared cores.
 
 mod bucket;
 mod frame;
+mod management;
 mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use bond_core::connection::ConnectionId;
 use bond_core::deliver::{Deliverer, Delivery, Stop, Tally};
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::bucket::Bucket;
 use self::frame::Frame;
+use self::management::Management;
 use self::refusals::Refusals;
-use crate::signed::{Answer, ClientError, SendError, SignedHttp, path_segment, request};
+use crate::signed::{Answer, ClientError, SendError, Service, SignedHttp, path_segment, post};
 
 /// The most bytes of one message: API Gateway takes a post of 128 KB, sends it to the client as frames of 32 KB, and bills each
 /// (API Gateway quotas, read 2026-11).
@@ -28,6 +42,8 @@ pub const MESSAGE_BYTES: usize = 128 * 1024;
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// A [`Deliverer`] that posts to one WebSocket API. A clone shares its connections, credentials and rate.
+///
+/// It does not post through AWS's SDK, whose post takes 46–68 µs of CPU where this one takes 16–18 (2026-11-21, `examples/posts.rs`).
 ///
 /// | answer | is |
 /// |---|---|
@@ -48,6 +64,7 @@ pub struct ApiGateway {
 
 struct Shared {
     http: SignedHttp,
+    management: Management,
     base: String,
     bucket: Bucket,
     refusals: Refusals,
@@ -55,7 +72,7 @@ struct Shared {
 
 impl ApiGateway {
     pub(crate) fn new(
-        http: SignedHttp,
+        config: &SdkConfig,
         callback_url: &str,
         posts_per_second: u32,
     ) -> Result<Self, ClientError> {
@@ -65,7 +82,8 @@ impl ApiGateway {
             return Err(ClientError::Url(callback_url.to_owned()));
         }
         let shared = Shared {
-            http,
+            http: SignedHttp::new(config, Service::ApiGateway)?,
+            management: Management::new(config, base),
             base: base.to_owned(),
             bucket: Bucket::new(posts_per_second),
             refusals: Refusals::default(),
@@ -85,8 +103,7 @@ impl ApiGateway {
             return Err(Stop::Quota);
         }
         self.count(asked.elapsed());
-        let answer =
-            self.send(Method::POST, connection, body).await.map_err(|error| stop(connection, &error))?;
+        let answer = self.send(connection, body).await.map_err(|error| stop(connection, &error))?;
         self.judge(connection, &answer)
     }
 
@@ -96,15 +113,10 @@ impl ApiGateway {
         tally.waited += waited;
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        connection: &ConnectionId,
-        body: Bytes,
-    ) -> Result<Answer, SendError> {
+    async fn send(&self, connection: &ConnectionId, body: Bytes) -> Result<Answer, SendError> {
         let url = format!("{}/@connections/{}", self.shared.base, path_segment(connection.as_str()));
         let uri = Uri::try_from(url).map_err(|error| SendError::Unsent(error.to_string()))?;
-        self.shared.http.send(request(method, uri, body), self.deadline()).await
+        self.shared.http.send(post(uri, body), self.deadline()).await
     }
 
     fn deadline(&self) -> Instant {
@@ -154,20 +166,13 @@ impl Deliverer for ApiGateway {
     }
 
     async fn close(&self, connection: &ConnectionId) {
-        match self.send(Method::DELETE, connection, Bytes::new()).await {
-            Ok(answer) if answer.status.is_success() || answer.status == StatusCode::GONE => {}
-            Ok(answer) => report(connection, &answer),
-            Err(error) => tracing::warn!(%connection, %error, "cannot close connection"),
+        if timeout_at(self.deadline(), self.shared.management.close(connection)).await.is_err() {
+            tracing::warn!(%connection, "not closed in time");
         }
     }
 
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool> {
-        let answer = self.send(Method::GET, connection, Bytes::new()).await.ok()?;
-        match answer.status {
-            StatusCode::OK => Some(true),
-            StatusCode::GONE => Some(false),
-            _ => None,
-        }
+        timeout_at(self.deadline(), self.shared.management.is_open(connection)).await.ok()?
     }
 
     fn tally(&self) -> Tally {
@@ -186,10 +191,14 @@ fn stop(connection: &ConnectionId, error: &SendError) -> Stop {
 fn report(connection: &ConnectionId, answer: &Answer) {
     let (status, error, text) = (answer.status.as_u16(), answer.error_type(), answer.text());
     if answer.status == StatusCode::FORBIDDEN {
-        tracing::error!(%connection, error, text, "not permitted: the role needs execute-api:ManageConnections");
+        forbidden(connection, error, &text);
     } else {
         tracing::warn!(%connection, status, error, text, "refused by @connections");
     }
+}
+
+fn forbidden(connection: &ConnectionId, error: &str, text: &str) {
+    tracing::error!(%connection, error, text, "not permitted: the role needs execute-api:ManageConnections");
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use parking_lot::Mutex;
@@ -170,8 +170,17 @@ async fn connections_are_closed_and_asked_for() {
     assert_eq!(gateway.is_open(&connection()).await, Some(false));
     assert_eq!(gateway.is_open(&connection()).await, None, "an error tells nothing");
     assert_eq!(gateway.is_open(&connection()).await, Some(true));
-    let methods: Vec<&str> = script.seen.lock().iter().map(|Seen(method, ..)| *method).collect();
-    assert_eq!(methods, ["DELETE", "DELETE", "GET", "GET", "GET"]);
+    let seen = ["DELETE", "DELETE", "GET", "GET", "GET"]
+        .map(|method| Seen(method, "L0SM9cOFvHcCIhw=".into(), String::new(), true));
+    assert_eq!(*script.seen.lock(), seen, "once each, signed");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_closing_and_asking_too() {
+    let (gateway, _script) = gateway([Act::Hang, Act::Hang]).await;
+    let gateway = gateway.until(Instant::now() + Duration::from_millis(200));
+    gateway.close(&connection()).await;
+    assert_eq!(gateway.is_open(&connection()).await, None);
 }
 
 #[tokio::test]
