@@ -14,8 +14,8 @@ use crate::socket::{Came, Socket};
 pub enum Refusal {
     /// The connection is opened, and closed with this code.
     Close(u16),
-    /// The handshake is answered with this status: `$connect` cannot open a connection to close it.
-    Handshake(u16),
+    /// The handshake is answered with the status that says why: `$connect` cannot open a connection to close it.
+    Handshake,
 }
 
 /// How a connection to a stream that ended is closed.
@@ -80,18 +80,18 @@ impl Host {
         Socket::open(&format!("{}{token}{more}", self.feed_url)).await
     }
 
-    /// Whether a connection with this URL is refused as the host refuses.
+    /// Whether a connection with this URL is refused as the host refuses; `status` is that of the reason.
     ///
     /// # Errors
     /// Where it is not, with what happened instead.
-    pub async fn refuses(&self, url: &str) -> Result<()> {
+    pub async fn refuses(&self, url: &str, status: u16) -> Result<()> {
         match (self.traits.refusal, Socket::open(url).await) {
             (Refusal::Close(code), Ok(mut socket)) => {
                 let (closed, reason) = socket.closed().await?;
                 ensure!(closed == code, "closed with {closed} {reason}");
                 Ok(())
             }
-            (Refusal::Handshake(status), Err(error)) => {
+            (Refusal::Handshake, Err(error)) => {
                 let text = format!("{error:#}");
                 ensure!(text.contains(&status.to_string()), "refused otherwise: {text}");
                 Ok(())

@@ -3,7 +3,7 @@
 //! | | dedicated edge | `bond-gateway` | emulator |
 //! |---|---|---|---|
 //! | what it is | `bond up` | the functions behind a strict simulator of API Gateway | `cdk deploy` of `iac` |
-//! | a token that is refused | closed with 1008 | handshake answered with 401 | as `bond-gateway` |
+//! | a connection that is refused | closed with 1008 | handshake answered with 401, 404 for a stream that has ended | as `bond-gateway` |
 //! | a stream that ends | closed with 4510 | closed by the platform, with its code | as `bond-gateway` |
 //! | `pong` | with `ts` and `correlation_id` | the platform's own | as `bond-gateway` |
 //! | events a second and venue | 400 | 200 | 40: it takes 66 ms a call and posts one after another |
@@ -55,7 +55,7 @@ fn dedicated(name: &'static str) -> Traits {
 async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
     let traits = Traits {
         name: "bond-gateway",
-        refusal: Refusal::Handshake(401),
+        refusal: Refusal::Handshake,
         ending: Ending::Platform,
         mock_pong: true,
         rate: 200,

@@ -217,8 +217,10 @@ async fn tokens_are_checked(host: &Host) -> Result<()> {
     let created = aggregates(host, "SOL").await?;
     let url = ws_url(&created, "");
     let (base, token) = url.rsplit_once("token=").context("a token")?;
-    host.refuses(&format!("{base}token={}x", &token[..token.len() - 2])).await.context("a forged token")?;
-    host.refuses(base.trim_end_matches(['?', '&'])).await.context("no token")?;
+    host.refuses(&format!("{base}token={}x", &token[..token.len() - 2]), 401)
+        .await
+        .context("a forged token")?;
+    host.refuses(base.trim_end_matches(['?', '&']), 401).await.context("no token")?;
     let path = format!("/v1/streams/{}/token", created["stream_id"].as_str().context("id")?);
     let (_, fresh) = host.api.post(&path, &json!({})).await?;
     let mut reader = host.read(&fresh, "").await?;
@@ -253,7 +255,7 @@ async fn a_deleted_stream_ends_for_all(host: &Host) -> Result<()> {
     let (status, deleted) = host.api.request("DELETE", &path, &[], "").await?;
     ensure!(status == 200 && deleted["deleted"] == true, "{status} {deleted}");
     reader.ends(host.traits.ending).await?;
-    host.refuses(&ws_url(&created, "")).await.context("a token of a stream that has ended")?;
+    host.refuses(&ws_url(&created, ""), 404).await.context("a token of a stream that has ended")?;
     ensure!(host.api.get(&path).await?.0 == 404, "a deleted stream is not found");
     let again = host.api.stream("ETH trades tick by tick").await?;
     let event = host.read(&again, "").await?.next().await?;
