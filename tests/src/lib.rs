@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod captures;
+pub mod cloud;
 pub mod emulator;
 pub mod gateway;
 pub mod host;

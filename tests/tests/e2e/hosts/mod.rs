@@ -15,6 +15,7 @@ mod scenarios;
 
 use anyhow::Result;
 use bond_e2e::api::Api;
+use bond_e2e::cloud::Deployed;
 use bond_e2e::gateway::{Cloud, Options};
 use bond_e2e::host::{Ending, Host, Refusal, Traits};
 use bond_e2e::process::Bond;
@@ -51,17 +52,32 @@ fn dedicated(name: &'static str) -> Traits {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
-    let traits = Traits {
-        name: "bond-gateway",
+/// What all hosts behind API Gateway have in common.
+fn serverless(name: &'static str) -> Traits {
+    Traits {
+        name,
         refusal: Refusal::Handshake,
         ending: Ending::Platform,
         mock_pong: true,
         rate: 200,
         joins: 10,
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
+    let traits = serverless("bond-gateway");
     let cloud = Cloud::start(Options { rate: traits.rate, ..Options::default() }).await?;
     let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
     scenarios::run(&host).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stacks_deployed_do_it_all() -> Result<()> {
+    let traits = Traits { rate: 40, joins: 3, ..serverless("emulator") };
+    let rate = format!("--sim-rate {}", traits.rate);
+    let cloud = Deployed::start(&["--ingest-args", &rate, "--set", "BOND_MAX_STREAMS=50"]).await?;
+    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
+    scenarios::run(&host).await?;
+    cloud.down()
 }
