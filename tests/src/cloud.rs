@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
-use crate::emulator::repository;
+use crate::emulator::{REGION, repository};
 use crate::process::{binary, fresh_dir};
 
 /// A deployed Bond.
@@ -31,6 +32,9 @@ impl Deployed {
     /// # Errors
     /// Where it does not come up; the message has what it said.
     pub async fn start(arguments: &[&str]) -> Result<Self> {
+        // One after another: what one of them synthesises, the next one takes.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+        let _turn = ONE_AT_A_TIME.lock().await;
         let dir = fresh_dir("cloud")?.join("cloud");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         // Ended by its own end, whatever becomes of what follows.
@@ -66,8 +70,21 @@ impl Deployed {
         self.leads().await
     }
 
-    fn said(&self, name: &str) -> Result<String> {
+    /// What `cloud-up` says under this name.
+    ///
+    /// # Errors
+    /// Where it says nothing.
+    pub fn said(&self, name: &str) -> Result<String> {
         Ok(self.says[name].as_str().with_context(|| format!("no {name} in {}", self.says))?.to_owned())
+    }
+
+    /// An output of the stacks.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub fn output(&self, name: &str) -> Result<String> {
+        let output = self.says["outputs"][name].as_str();
+        Ok(output.with_context(|| format!("no output {name} in {}", self.says["outputs"]))?.to_owned())
     }
 
     async fn leads(&self) -> Result<()> {
@@ -79,6 +96,21 @@ impl Deployed {
                 _ => sleep(Duration::from_millis(200)).await,
             }
         }
+    }
+
+    /// A request to a service of the emulator, as the account's root.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn aws(&self, service: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
+        let authorization = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        let request = http.request(method.parse()?, format!("{}{path}", self.said("endpoint")?));
+        let answer = request.header("authorization", authorization).json(body).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "{method} {path}: {status} {text}");
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// The URL of a feed, with its query begun.

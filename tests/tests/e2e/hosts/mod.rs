@@ -11,7 +11,9 @@
 //!
 //! The dedicated edge also runs beside another process on one Redis: all as above, at 200 events a second and 10 joins.
 
+mod rights;
 mod scenarios;
+mod upgrade;
 
 use anyhow::Result;
 use bond_e2e::api::Api;
@@ -72,12 +74,28 @@ async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
     scenarios::run(&host).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stacks_deployed_do_it_all() -> Result<()> {
+async fn deployed(arguments: &[&str]) -> Result<(Deployed, Host)> {
     let traits = Traits { rate: 40, joins: 3, ..serverless("emulator") };
     let rate = format!("--sim-rate {}", traits.rate);
-    let cloud = Deployed::start(&["--ingest-args", &rate, "--set", "BOND_MAX_STREAMS=50"]).await?;
+    let mut all = vec!["--ingest-args", rate.as_str(), "--set", "BOND_MAX_STREAMS=50"];
+    all.extend(arguments);
+    let cloud = Deployed::start(&all).await?;
     let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
+    Ok((cloud, host))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stacks_deployed_do_it_all_and_are_upgraded_in_place() -> Result<()> {
+    let (mut cloud, host) = deployed(&[]).await?;
     scenarios::run(&host).await?;
+    upgrade::run(&mut cloud, &host).await?;
+    cloud.down()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stacks_do_it_all_with_no_more_rights_than_they_are_given() -> Result<()> {
+    let (cloud, host) = deployed(&["--auth"]).await?;
+    scenarios::run(&host).await?;
+    rights::run(&cloud, &host).await?;
     cloud.down()
 }
