@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
 use crate::emulator::Emulator;
-use crate::process::{Process, binary, fresh_dir};
+use crate::process::{Process, binary, fresh_dir, url_in};
 use crate::redis::Redis;
 
 /// The stage of the WebSocket API.
@@ -59,9 +59,16 @@ pub struct Cloud {
     pub redis: Redis,
     /// The processes of ingest: one that leads, and perhaps some that stand by.
     pub ingest: Vec<Process>,
-    emulator: Emulator,
+    _emulator: Emulator,
     settings: Vec<(String, String)>,
     rate: u32,
+}
+
+/// A running `bond-cloud edge`.
+pub struct Edge {
+    _process: Process,
+    /// The WebSocket base URL.
+    pub ws: String,
 }
 
 /// A running `bond-gateway`.
@@ -87,7 +94,8 @@ impl Cloud {
         let api = Api::open(gateway.url.clone())?.with_key(key);
         let ws = format!("ws://127.0.0.1:{port}/{STAGE}");
         let rate = options.rate;
-        let mut cloud = Self { api, ws, gateway, redis, ingest: Vec::new(), emulator, settings, rate };
+        let mut cloud =
+            Self { api, ws, gateway, redis, ingest: Vec::new(), _emulator: emulator, settings, rate };
         cloud.add_ingest().await?;
         cloud.leads().await?;
         Ok(cloud)
@@ -114,16 +122,27 @@ impl Cloud {
     /// Where it does not start.
     pub async fn add_ingest(&mut self) -> Result<()> {
         let rate = self.rate.to_string();
-        let words = ["ingest", "--venues", "sim", "--sim-rate", &rate, "--bind", "127.0.0.1"];
+        let process = self.process(&["ingest", "--venues", "sim", "--sim-rate", &rate]).await?.0;
+        self.ingest.push(process);
+        Ok(())
+    }
+
+    /// Starts a dedicated edge beside the functions, on the same log and registry.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub async fn edge(&self) -> Result<Edge> {
+        let (process, banner) = self.process(&["edge"]).await?;
+        Ok(Edge { _process: process, ws: url_in(&banner, "ws://")? })
+    }
+
+    async fn process(&self, words: &[&str]) -> Result<(Process, String)> {
         let mut settings = self.settings.clone();
-        settings.extend(self.emulator.environment());
         settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
         settings.push(("BOND_PORT".into(), "0".into()));
         let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let (process, _) =
-            Process::start_binary(&beside("bond-cloud"), fresh_dir("ingest")?, &words, &settings).await?;
-        self.ingest.push(process);
-        Ok(())
+        let words = [words, &["--bind", "127.0.0.1"]].concat();
+        Process::start_binary(&beside("bond-cloud"), fresh_dir(words[0])?, &words, &settings).await
     }
 
     /// The URL of a feed, with its query begun.
