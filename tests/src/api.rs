@@ -52,7 +52,7 @@ impl Api {
         Ok(request.send().await?)
     }
 
-    /// As [`Bond::send`]; gives the status and the JSON of the answer.
+    /// As [`Api::send`]; gives the status and the JSON of the answer.
     ///
     /// # Errors
     /// Where there is no answer.

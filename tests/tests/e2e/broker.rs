@@ -166,7 +166,7 @@ async fn a_client_that_falls_behind_is_closed_and_never_skipped() -> Result<()> 
     for expected in 0.. {
         match slow.next().await? {
             Came::Frame(text) => {
-                ensure!(text[..6].parse::<u64>()? == expected, "{} after {expected}", &text[..6])
+                ensure!(text[..6].parse::<u64>()? == expected, "{} after {expected}", &text[..6]);
             }
             Came::Closed(code, reason) => {
                 ensure!(code == 4008 && expected < 2_000, "{code} {reason} after {expected}");
