@@ -55,20 +55,20 @@ async fn stream(
     if shared.clients.len() >= shared.config.connections || shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again\n").into_response();
     }
-    let begin = admit(&shared, id, &Parameters::new(pairs));
+    let begin = admit(&shared, &id, &Parameters::new(pairs));
     let tracked = Arc::clone(&shared);
     shared.clients.spawn(client::serve(tracked, upgraded, begin));
     upgrade.switching()
 }
 
 /// What a connection begins with: a place in its stream, or a reason to close it.
-fn admit(shared: &Shared, id: String, parameters: &Parameters) -> Begin {
+fn admit(shared: &Shared, id: &str, parameters: &Parameters) -> Begin {
     let refused = |reason: String| Begin::Refused { code: CloseCode::PolicyViolation, reason };
     if id.len() > ID_BYTES {
         return refused(format!("{}: a stream id is at most {ID_BYTES} bytes", Code::NotFound));
     }
     let token = parameters.get("token").unwrap_or_default();
-    if let Err(error) = shared.config.tokens.verify_name(token, &id, shared.config.clock.now()) {
+    if let Err(error) = shared.config.tokens.verify_name(token, id, shared.config.clock.now()) {
         return refused(format!("{}: {error}", error.code()));
     }
     match parameters.start() {
@@ -77,6 +77,6 @@ fn admit(shared: &Shared, id: String, parameters: &Parameters) -> Begin {
             Code::InvalidMessage
         )),
         (_, errors) if !errors.is_empty() => refused(errors[0].to_string()),
-        (start, _) => Begin::Stream { ring: shared.follow(&id), start },
+        (start, _) => Begin::Stream { ring: shared.follow(id), start },
     }
 }
