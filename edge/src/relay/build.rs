@@ -94,6 +94,9 @@ impl Lane {
         let Looked { mut sent, more, timer } = client.look(&mut self.bench, draft, &mut moment);
         self.shared.count(client.stream(), &tally);
         let goes = !sent.is_empty();
+        if !goes && !more && timer.is_none() {
+            client.slow_since = None;
+        }
         let timer = if !goes && more { Some(self.now) } else { timer };
         client.standing = if goes { Standing::UnderWay { news: more } } else { Standing::Idle };
         if goes {
@@ -112,7 +115,9 @@ impl Client {
     /// Takes what it gets next into the draft: what we have to say, then events.
     fn look(&mut self, bench: &mut Workbench, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
         let mut looked = Looked { sent: Sent::default(), more: false, timer: None };
-        for _ in 0..LOOKS {
+        let looks = if self.closing == Some(Closing::TooSlow) { 0 } else { LOOKS };
+        bench.picks.clear();
+        for _ in 0..looks {
             let chosen = self.feed.choose(self.asked.control, &mut self.said, bench, moment);
             looked.timer = [looked.timer, chosen.timer].into_iter().flatten().min();
             looked.more = chosen.more && !chosen.is_held;
@@ -124,7 +129,7 @@ impl Client {
         }
         self.pack(&mut looked, &mut bench.picks, draft);
         looked.sent.close = match self.closing {
-            Some(Closing::Expired) => true,
+            Some(Closing::Expired | Closing::TooSlow) => true,
             Some(Closing::StreamEnded) => !looked.more,
             None => false,
         };

@@ -51,6 +51,8 @@ pub(super) struct Chores {
     pub(super) has_moved: bool,
     /// Connections that are to be removed from the store.
     pub(super) removals: Vec<ConnectionId>,
+    /// Connections that are to be closed before that.
+    pub(super) closures: Vec<ConnectionId>,
     reconcile_at: Instant,
     is_reconciling: bool,
     is_saving: bool,
@@ -65,6 +67,7 @@ impl Chores {
             // Even where there is nobody: a successor then knows that nothing was forgotten.
             has_moved: true,
             removals: Vec::new(),
+            closures: Vec::new(),
             reconcile_at: now + RECONCILE_EVERY + RECONCILE_EVERY * u32::from(lane) / u32::from(LANES),
             is_reconciling: false,
             is_saving: false,
@@ -131,7 +134,11 @@ impl Lane {
     fn begin_removing(&mut self) {
         self.chores.is_removing = true;
         let (shared, ids) = (Arc::clone(&self.shared), std::mem::take(&mut self.chores.removals));
+        let closures = std::mem::take(&mut self.chores.closures);
         self.running.spawn(async move {
+            for id in closures {
+                shared.parts.probe.close(&id).await;
+            }
             let mut again = Vec::new();
             for id in ids {
                 if shared.parts.connections.remove(&id).await.is_err() {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Carries, Connection, FeedState};
+use bond_core::connection::{Carries, Connection, FeedState, NOTES};
 use bond_core::cursors::LaneCursors;
+use bond_core::deliver::FRAME_BYTES;
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::position::{Position, Start};
 use bond_core::source::SourceStatus;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
+use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
 use super::backoff::Backoff;
@@ -47,6 +49,8 @@ pub(super) enum Closing {
     Expired,
     /// Its stream has ended: after what is left of it.
     StreamEnded,
+    /// It has taken nothing for too long: at once, whatever is left.
+    TooSlow,
 }
 
 /// One client.
@@ -57,6 +61,10 @@ pub(super) struct Client {
     pub(super) feed: Feed,
     /// Frames of ours that go before what the feed gets next: gaps, heartbeats, errors.
     pub(super) said: Vec<u8>,
+    /// How many of them there are up to the last note; 0 once all notes were taken.
+    pub(super) noted: usize,
+    /// Since when it was too slow for all that was sent; `None` once something was taken, or nothing is left to send.
+    pub(super) slow_since: Option<Instant>,
     pub(super) standing: Standing,
     pub(super) backoff: Backoff,
     pub(super) update: Option<Update>,
@@ -80,6 +88,8 @@ impl Client {
             feed: Feed::new(scope, asked.batch),
             asked,
             said: Vec::new(),
+            noted: 0,
+            slow_since: None,
             standing: Standing::Idle,
             backoff: Backoff::connection(),
             update: None,
@@ -109,6 +119,13 @@ impl Client {
         self.restored.as_ref()?.of(&self.asked)
     }
 
+    /// Whether a predecessor has told it the notes of this version: it knew of them, and saved it as one that has nothing of its own.
+    pub(super) fn was_told(&self) -> bool {
+        self.restored.as_ref().is_some_and(|cursors| {
+            self.asked.asked_at <= cursors.heard && !cursors.apart.contains_key(&self.asked.id)
+        })
+    }
+
     /// Where it begins with `topic`: where a predecessor had brought it, else where it asked for.
     pub(super) fn start(&self, topic: &Topic) -> Start {
         if let Some(position) = self.restored().and_then(|positions| positions.get(topic)) {
@@ -130,15 +147,42 @@ impl Client {
 
     /// Puts a message in line, unless too many are.
     pub(super) fn say(&mut self, message: &ServerMessage<'_>) {
+        self.put(&to_json(message));
+    }
+
+    fn put(&mut self, text: &[u8]) {
         if self.said.len() < UNTAKEN {
-            frame::text(&to_json(message), &mut self.said);
+            frame::text(text, &mut self.said);
         }
+    }
+
+    /// Puts in line what a function left to be told, whether control is on or not.
+    pub(super) fn note(&mut self, notes: &[String]) {
+        let fits =
+            |note: &&String| note.len() <= FRAME_BYTES && serde_json::from_str::<&RawValue>(note).is_ok();
+        notes.iter().take(NOTES).filter(fits).for_each(|note| self.put(note.as_bytes()));
+        if !notes.is_empty() {
+            self.noted = frame::split(&self.said).count();
+        }
+    }
+
+    /// Forgets what waits to be told.
+    pub(super) fn unsay_all(&mut self) {
+        (self.said, self.noted) = (Vec::new(), 0);
+    }
+
+    /// Whether it has taken nothing for `stall`, and nobody has drawn the conclusion. While a post is under way that is open.
+    pub(super) fn is_stalled(&self, now: Instant, stall: Duration) -> bool {
+        self.closing != Some(Closing::TooSlow)
+            && !matches!(self.standing, Standing::UnderWay { .. })
+            && self.slow_since.is_some_and(|since| now.saturating_duration_since(since) >= stall)
     }
 
     /// Forgets the first `count` of our messages: they were taken.
     pub(super) fn unsay(&mut self, count: usize) {
         let bytes: usize = frame::split(&self.said).take(count).map(<[u8]>::len).sum();
         self.said.drain(..bytes);
+        self.noted = self.noted.saturating_sub(count);
         if self.said.is_empty() {
             self.said = Vec::new();
         }
@@ -180,15 +224,8 @@ mod tests {
     use bond_core::connection::ConnectionId;
 
     fn client() -> Client {
-        let asked = Connection {
-            id: ConnectionId::new("c"),
-            opened_at: UnixNanos::from_secs(100),
-            asked_at: UnixNanos::from_secs(100),
-            control: true,
-            batch: None,
-            expires_at: None,
-            carries: Carries::Feed(Box::default()),
-        };
+        let (id, at) = (ConnectionId::new("c"), UnixNanos::from_secs(100));
+        let asked = Connection { control: true, ..Connection::opened(id, at, Carries::Feed(Box::default())) };
         Client::new(asked, None, Instant::now())
     }
 

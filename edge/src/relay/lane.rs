@@ -23,6 +23,7 @@ use super::receipt::UnderWay;
 use super::shared::{Shared, now};
 use crate::ws::feed::Workbench;
 use crate::ws::followers::Followers;
+use crate::ws::lifecycle::TOO_SLOW;
 use crate::ws::mailbox::{Mailbox, Note};
 
 /// How often heartbeats, expired tokens and chores are looked after.
@@ -207,7 +208,18 @@ impl Lane {
                 self.queue(key);
             }
         }
+        self.give_up_stalled();
         self.begin_chores();
+    }
+
+    fn give_up_stalled(&mut self) {
+        let (now, stall) = (self.now, self.shared.config.stall);
+        let stalled = self.clients.iter_mut().filter(|(_, client)| client.is_stalled(now, stall));
+        let keys: Vec<usize> = stalled.map(|(key, client)| (client.give_up(), key).1).collect();
+        for key in keys {
+            metrics::counter!("bond_relay_stalled_total").increment(1);
+            self.queue(key);
+        }
     }
 }
 
@@ -215,6 +227,14 @@ impl Client {
     fn is_due(&self, clock: UnixNanos) -> bool {
         self.heartbeat_at.is_some_and(|at| at <= clock)
             || (self.closing.is_none() && self.asked.expires_at.is_some_and(|at| at <= clock))
+    }
+
+    /// Gives up on a client that takes nothing: the reason in place of all that it has not taken, at once, and once.
+    fn give_up(&mut self) {
+        self.unsay_all();
+        self.backoff.reset();
+        self.closing = None;
+        self.close(Closing::TooSlow);
     }
 
     /// Has the connection closed. API Gateway closes without a code of ours, so that the reason is said before, where control is on.
@@ -229,6 +249,7 @@ impl Client {
             Closing::StreamEnded => {
                 MessageError::new(Code::NotFound, "the stream has ended; create it again")
             }
+            Closing::TooSlow => MessageError::new(Code::SlowConsumer, TOO_SLOW),
         };
         self.say(&ServerMessage::error(&error, None));
     }

@@ -59,6 +59,7 @@ impl Lane {
         if connection.asked_at <= latest || matches!(client.update, Some(Update::Leave)) {
             return true;
         }
+        client.note(&connection.notes);
         if matches!(client.standing, Standing::UnderWay { .. }) {
             client.update = Some(Update::Renew(Box::new(connection)));
         } else {
@@ -74,8 +75,11 @@ impl Lane {
         }
         self.chores.has_moved = true;
         let id = connection.id.clone();
-        let client = Client::new(connection, self.restored.clone(), self.now);
+        let mut client = Client::new(connection, self.restored.clone(), self.now);
         let was_known = client.restored().is_some();
+        if !client.was_told() {
+            client.note(&client.asked.notes.clone());
+        }
         let key = self.clients.insert(client);
         self.ids.insert(id, key);
         match &self.clients[key].asked.carries {
@@ -112,11 +116,14 @@ impl Lane {
     pub(super) fn renew(&mut self, key: usize, asked: Connection) {
         self.chores.has_moved = true;
         let client = &mut self.clients[key];
-        client.restored = None;
         let before = std::mem::replace(&mut client.asked, asked);
         client.feed.batch = client.asked.batch;
+        let is_placed = before.placed_at != client.asked.placed_at;
+        if is_placed {
+            client.restored = None;
+        }
         match (before.carries, client.asked.carries.clone()) {
-            (Carries::Stream { start: old, .. }, Carries::Stream { id, start }) if old != start => {
+            (Carries::Stream { .. }, Carries::Stream { id, start }) if is_placed => {
                 client.feed.move_topic(&Topic::Stream(id).to_string(), Place::Waiting(Box::new(start)));
             }
             (Carries::Feed(old), Carries::Feed(new)) => self.change_feed(key, &old, &new),
@@ -219,6 +226,12 @@ impl Lane {
             self.shared.leases.set(&client.asked.id.as_str().into(), None);
         }
         self.shared.closed();
+    }
+
+    /// Closes a connection that does not even take the reason.
+    pub(super) fn cut(&mut self, key: usize) {
+        self.chores.closures.push(self.clients[key].asked.id.clone());
+        self.leave_for_good(key);
     }
 
     /// Forgets a connection that is closed, in the store too.

@@ -8,7 +8,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::client::{Client, Standing, Update};
+use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
 use super::shared::Shared;
 use crate::ws::feed::Picked;
@@ -137,6 +137,9 @@ impl Lane {
         match (stop, client.update.take()) {
             (_, Some(Update::Leave)) => return self.leave(key),
             (None, _) if sent.close => return self.leave_for_good(key),
+            (Some(Stop::Slow | Stop::Failed), _) if self.clients[key].closing == Some(Closing::TooSlow) => {
+                return self.cut(key);
+            }
             (Some(Stop::Gone), _) if !self.clients[key].is_young(&self.shared) => {
                 return self.leave_for_good(key);
             }
@@ -172,7 +175,11 @@ impl Client {
         self.feed.pass(&sent.picks, moment);
         counter!("bond_relay_messages_total").increment(taken as u64);
         if taken > 0 {
-            self.seen = moment.now;
+            (self.seen, self.slow_since) = (moment.now, None);
+            self.backoff.reset();
+        }
+        if stop == Some(Stop::Slow) {
+            self.slow_since.get_or_insert(moment.now);
         }
         if stop == Some(Stop::TooLarge) && !rest.is_empty() {
             let behind = rest.split_off(1);

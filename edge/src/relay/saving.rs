@@ -37,7 +37,7 @@ impl Lane {
         for (key, client) in &self.clients {
             if self.is_apart(client) || client.is_behind(picks(key), &foremost) {
                 let positions = client.positions(picks(key));
-                let apart = Apart { asked_at: client.asked.asked_at, positions };
+                let apart = Apart { placed_at: client.asked.placed_at, positions };
                 cursors.apart.insert(client.asked.id.clone(), apart);
             } else {
                 client.fold_into(picks(key), &mut passed);
@@ -48,7 +48,10 @@ impl Lane {
     }
 
     fn is_apart(&self, client: &Client) -> bool {
-        client.asked.asked_at > self.heard || client.restored.is_some() || !client.backoff.is_over(self.now)
+        client.asked.placed_at > self.heard
+            || client.restored.is_some()
+            || client.noted > 0
+            || !client.backoff.is_over(self.now)
     }
 }
 

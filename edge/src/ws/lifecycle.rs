@@ -19,6 +19,9 @@ use super::worker::Worker;
 /// The span over which clients are asked to come back after a shutdown.
 const RECONNECT_SPREAD_MS: u64 = 5_000;
 
+/// What a client is told that is disconnected because it takes nothing.
+pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filter or a coarser interval";
+
 impl Worker {
     /// Takes over a socket that was just upgraded.
     pub(super) fn adopt(&mut self, newcomer: Newcomer) {
@@ -170,8 +173,7 @@ impl Worker {
         if connection.closing.is_some_and(|deadline| deadline <= now) {
             self.remove(id);
         } else if connection.is_stalled(now, stall) {
-            let advice = "too slow: connect again with a narrower filter or a coarser interval";
-            self.close(id, CloseCode::SlowConsumer, advice);
+            self.close(id, CloseCode::SlowConsumer, TOO_SLOW);
         } else if connection.expires_at.is_some_and(|at| at <= clock) {
             let reason =
                 format!("{}: the token has expired; connect again with a new one", Code::AuthExpired);

@@ -13,7 +13,7 @@ mod history;
 pub(crate) mod hub;
 mod inbox;
 pub(crate) mod leases;
-mod lifecycle;
+pub(crate) mod lifecycle;
 pub(crate) mod mailbox;
 pub(crate) mod pass;
 mod protocol;

@@ -25,8 +25,8 @@ pub struct LaneCursors {
 /// The positions of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apart {
-    /// Its `asked_at` when this was saved. What it has asked for since is not in the positions.
-    pub asked_at: UnixNanos,
+    /// Its `placed_at` when this was saved. Where it has said to go on since is not in the positions.
+    pub placed_at: UnixNanos,
     /// Its positions; a topic that is not among them begins where the connection asked for.
     pub positions: BTreeMap<Topic, Position>,
 }
@@ -49,12 +49,13 @@ pub trait CursorStore: Send + Sync {
 }
 
 impl LaneCursors {
-    /// Where `connection` had been brought to. `None`: nothing saved holds for what it asks for now, which then begins where it says.
-    /// Thus a `resume` that came after the save wins over it, and a save over a request that it knew of.
+    /// Where `connection` had been brought to. `None`: nothing saved holds since it last said where to go on, and so it begins where it
+    /// says. Thus a `resume` that came after the save wins over it, and a save over one that it knew of, whatever else the connection
+    /// has asked for since.
     pub fn of(&self, connection: &Connection) -> Option<&BTreeMap<Topic, Position>> {
         match self.apart.get(&connection.id) {
-            Some(apart) => (apart.asked_at >= connection.asked_at).then_some(&apart.positions),
-            None => (connection.asked_at <= self.heard).then_some(&self.passed),
+            Some(apart) => (apart.placed_at >= connection.placed_at).then_some(&apart.positions),
+            None => (connection.placed_at <= self.heard).then_some(&self.passed),
         }
     }
 
@@ -100,17 +101,17 @@ struct Wire {
 
 #[derive(Serialize, Deserialize)]
 struct WireApart {
-    asked_ns: i64,
+    placed_ns: i64,
     positions: Positions,
 }
 
 impl WireApart {
     fn of(apart: &Apart) -> Self {
-        Self { asked_ns: apart.asked_at.as_nanos(), positions: write(&apart.positions) }
+        Self { placed_ns: apart.placed_at.as_nanos(), positions: write(&apart.positions) }
     }
 
     fn read(self) -> Result<Apart, LogError> {
-        Ok(Apart { asked_at: UnixNanos::from_nanos(self.asked_ns), positions: read(self.positions)? })
+        Ok(Apart { placed_at: UnixNanos::from_nanos(self.placed_ns), positions: read(self.positions)? })
     }
 }
 
@@ -147,15 +148,15 @@ mod tests {
     }
 
     fn saved() -> LaneCursors {
-        let apart = Apart { asked_at: at(120), positions: positions(3) };
+        let apart = Apart { placed_at: at(120), positions: positions(3) };
         let apart = BTreeMap::from([(ConnectionId::new("late"), apart)]);
         LaneCursors { heard: at(100), passed: positions(7), apart }
     }
 
-    fn connection(name: &str, asked_at: UnixNanos) -> Connection {
+    fn connection(name: &str, placed_at: UnixNanos) -> Connection {
         Connection {
-            asked_at,
-            placed_at: asked_at,
+            asked_at: placed_at.plus(std::time::Duration::from_secs(1_000)),
+            placed_at,
             control: true,
             ..Connection::opened(ConnectionId::new(name), at(0), Carries::Feed(Box::default()))
         }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_save_holds_for_the_requests_it_knew_of_and_no_other() {
+    fn a_save_holds_for_the_places_it_knew_of_and_no_other_whatever_was_asked_for_since() {
         let saved = saved();
         assert_eq!(saved.of(&connection("old", at(100))), Some(&positions(7)));
         assert_eq!(saved.of(&connection("unheard", at(101))), None);

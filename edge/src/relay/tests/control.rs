@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bond_core::connection::Connection;
+use bond_core::deliver::Stop;
+use bond_core::time::UnixNanos;
 use tokio::time::sleep;
 
 use super::host::{Host, until};
@@ -35,6 +37,57 @@ async fn an_expired_connection_is_told_and_closed_unless_it_was_refreshed() {
     host.publish(1).await;
     host.reaches("refreshed", 1).await;
     assert!(!host.gateway.is_closed("refreshed"));
+}
+
+fn noted(connection: &Connection, at: UnixNanos, notes: &[&str]) -> Connection {
+    let mut connection = connection.clone();
+    connection.renew(at);
+    connection.notes = notes.iter().map(|n| format!(r#"{{"type":"note","n":"{n}"}}"#)).collect();
+    connection
+}
+
+fn notes(host: &Host, name: &str) -> Vec<String> {
+    let notes = host.gateway.of_type(name, "note");
+    notes.iter().filter_map(|note| note["n"].as_str()).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn notes_are_told_once_for_each_version_before_any_event_with_control_off_too() {
+    let host = Host::start().await;
+    let quiet = Connection { control: false, ..host.to_stream("c") };
+    let first = noted(&quiet, host.clock.now(), &["a", "b"]);
+    host.publish(3).await;
+    host.connect(first.clone()).await;
+    until(|| notes(&host, "c").len() == 2).await;
+    host.publish(1).await;
+    // Of two versions in a row, the first must not be lost while a post is under way.
+    let second = noted(&first, host.clock.now(), &["c"]);
+    let third = noted(&second, host.clock.now(), &["d"]);
+    for version in [&second, &third, &second, &third] {
+        host.connect(version.clone()).await;
+    }
+    host.publish(1).await;
+    sleep(Duration::from_secs(130)).await;
+    assert_eq!(notes(&host, "c"), ["a", "b", "c", "d"], "reconciled twice, and told once");
+    assert_eq!(host.gateway.messages("c")[0]["type"], "note");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_tells_notes_that_were_not_taken_and_no_others() {
+    let mut host = Host::start().await;
+    for name in ["told", "untold"] {
+        host.connect(noted(&host.to_stream(name), host.clock.now(), &["n"])).await;
+    }
+    host.gateway.fail_posts(|name, _| (name == "untold").then_some(Stop::Failed));
+    // Long enough for the requests to count as heard of.
+    sleep(Duration::from_secs(130)).await;
+    host.relay.crash();
+    host.gateway.heal();
+    host.take_over().await;
+    until(|| notes(&host, "untold").len() == 1).await;
+    host.publish(1).await;
+    host.reaches("told", 1).await;
+    assert_eq!(notes(&host, "told"), ["n"]);
 }
 
 #[tokio::test(start_paused = true)]

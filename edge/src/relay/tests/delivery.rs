@@ -112,7 +112,7 @@ async fn one_that_catches_up_does_not_hold_up_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn who_fell_behind_the_ring_is_told_what_it_missed() {
-    let host = Host::start().await;
+    let host = Host::with(|config| config.stall = Duration::from_secs(3_600)).await;
     host.connect(host.to_stream("slow")).await;
     host.publish(10).await;
     host.reaches("slow", 10).await;

@@ -95,13 +95,66 @@ async fn a_slow_client_holds_up_nobody_of_its_lane() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_tried_less_and_less_often() {
-    let host = Host::start().await;
+    let host = Host::with(|config| config.stall = Duration::from_secs(3_600)).await;
     host.gateway.fail_posts(|_, _| Some(Stop::Slow));
     host.connect(host.to_stream("c")).await;
     host.publish(1).await;
     sleep(Duration::from_secs(60)).await;
     let tries = host.gateway.invocations().len();
     assert!((8..=11).contains(&tries), "{tries} tries in a minute");
+}
+
+/// Sends to a client that takes nothing for 29 s, and returns when that began.
+async fn stall(host: &Host, connection: Connection) -> Instant {
+    let name = connection.id.as_str().to_owned();
+    host.gateway.heal();
+    host.connect(connection).await;
+    host.publish(1).await;
+    until(|| host.gateway.last_seq(&name) > 0).await;
+    host.gateway.fail_posts(|_, _| Some(Stop::Slow));
+    let begun = Instant::now();
+    host.publish(5).await;
+    sleep(Duration::from_secs(29)).await;
+    assert!(!host.gateway.is_closed(&name) && host.connections.knows(&name));
+    begun
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_for_half_a_minute_is_told_why_and_closed() {
+    let host = Host::start().await;
+    let begun = stall(&host, host.to_stream("c")).await;
+    host.gateway.fail_posts(|_, message| (message["type"] != "error").then_some(Stop::Slow));
+    until(|| host.gateway.is_closed("c")).await;
+    assert!(begun.elapsed() < Duration::from_secs(35), "{:?}", begun.elapsed());
+    let errors = host.gateway.of_type("c", "error");
+    assert_eq!((errors.len(), &errors[0]["code"]), (1, &"SLOW_CONSUMER".into()));
+    assert_eq!(host.seqs("c"), [1], "no more events: it comes back and says where it goes on");
+    until(|| !host.connections.knows("c")).await;
+    assert_eq!(host.relay.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_even_take_the_reason_is_closed_without() {
+    let host = Host::start().await;
+    stall(&host, Connection { control: false, ..host.to_stream("quiet") }).await;
+    until(|| host.gateway.is_closed("quiet") && !host.connections.knows("quiet")).await;
+    stall(&host, host.to_stream("c")).await;
+    until(|| host.gateway.is_closed("c") && !host.connections.knows("c")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_little_now_and_then_stays() {
+    let (host, begun) = (Host::start().await, Instant::now());
+    host.connect(host.to_stream("c")).await;
+    let mut count = 0;
+    host.gateway.fail_posts(move |_, _| {
+        count += 1;
+        (count % 5 != 0).then_some(Stop::Slow)
+    });
+    host.publish(6).await;
+    host.reaches("c", 6).await;
+    assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(host.connections.knows("c") && !host.gateway.is_closed("c"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ fn feed(host: &Host, name: &str, said: &[&str]) -> Connection {
 
 fn say(host: &Host, connection: &mut Connection, text: &str) {
     let message = Request::parse(text).message.expect("a message");
+    connection.renew(host.clock.now());
     connection.take(&message, host.clock.now()).expect("taken");
 }
 

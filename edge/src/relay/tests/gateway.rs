@@ -193,7 +193,7 @@ impl Invoker for Gateway {
     }
 }
 
-/// Only ever asked whether a connection is open.
+/// Tells whether a connection is open, and closes it.
 pub(super) struct Probe(pub(super) Arc<Gateway>);
 
 #[async_trait]
@@ -202,7 +202,9 @@ impl Deliverer for Probe {
         Delivery { taken: 0, stop: Some(Stop::Failed) }
     }
 
-    async fn close(&self, _: &ConnectionId) {}
+    async fn close(&self, connection: &ConnectionId) {
+        self.0.state.lock().closed.insert(connection.as_str().to_owned());
+    }
 
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool> {
         let mut state = self.0.state.lock();

@@ -99,6 +99,15 @@ impl ConnectionStore for Connections {
         Ok(is_new)
     }
 
+    async fn replace(&self, connection: &Connection, was: UnixNanos) -> Result<bool, StoreError> {
+        let mut kept = self.0.lock();
+        let is_known = kept.get(&connection.id).is_some_and(|known| known.asked_at == was);
+        if is_known {
+            kept.insert(connection.id.clone(), connection.clone());
+        }
+        Ok(is_known)
+    }
+
     async fn get(&self, id: &ConnectionId, now: UnixNanos) -> Result<Option<Connection>, StoreError> {
         Ok(self.0.lock().get(id).filter(|connection| !connection.is_over(now)).cloned())
     }
@@ -234,15 +243,8 @@ impl Host {
     /// A connection to the stream, opened now, with control on.
     pub(super) fn to_stream(&self, name: &str) -> Connection {
         let now = self.clock.now();
-        Connection {
-            id: ConnectionId::new(name),
-            opened_at: now,
-            asked_at: now,
-            control: true,
-            batch: None,
-            expires_at: None,
-            carries: Carries::Stream { id: stream(), start: Start::At(now) },
-        }
+        let carries = Carries::Stream { id: stream(), start: Start::At(now) };
+        Connection { control: true, ..Connection::opened(ConnectionId::new(name), now, carries) }
     }
 
     pub(super) fn batched(&self, name: &str, size: usize, wait: Duration) -> Connection {

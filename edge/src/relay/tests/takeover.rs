@@ -65,11 +65,31 @@ async fn a_resume_that_came_after_the_save_wins_over_it() {
     let epoch = Epoch::new(&host.epoch().await).expect("epoch");
     let start = Start::After(Position { epoch, seq: 5 });
     let carries = Carries::Stream { id: stream(), start };
-    host.connect(Connection { asked_at: host.clock.now(), carries, ..connection }).await;
+    let now = host.clock.now();
+    host.connect(Connection { asked_at: now, placed_at: now, carries, ..connection }).await;
     host.take_over().await;
     until(|| host.gateway.of_type("c", "trade").len() == 35).await;
     let messages = host.gateway.of_type("c", "trade");
     assert_eq!(messages[20]["seq"], 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_since_the_save_does_not_undo_it_where_it_names_no_place() {
+    let mut host = Host::start().await;
+    let connection = host.to_stream("c");
+    host.connect(connection.clone()).await;
+    host.publish(20).await;
+    host.reaches("c", 20).await;
+    sleep(Duration::from_secs(2)).await;
+    host.relay.crash();
+    // A refreshed token, say.
+    let mut refreshed = connection;
+    refreshed.renew(host.clock.now());
+    host.connect(refreshed).await;
+    host.publish(1).await;
+    host.take_over().await;
+    host.reaches("c", 21).await;
+    assert_eq!(host.gateway.of_type("c", "trade").len(), 21, "nothing twice");
 }
 
 #[tokio::test(start_paused = true)]

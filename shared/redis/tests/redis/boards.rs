@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bond_core::connection::ConnectionId;
 use bond_core::control::{Command, Commands, Control};
-use bond_core::cursors::{CursorStore, LaneCursors};
+use bond_core::cursors::{Apart, CursorStore, LaneCursors};
 use bond_core::lease::Lease;
 use bond_core::log::{Fence, LogError};
 use bond_core::position::{Epoch, Position};
@@ -83,7 +83,9 @@ fn cursors(seq: u64) -> LaneCursors {
     let topic = "trades.okx.BTC-USDT".parse().expect("topic");
     let position = Position { epoch: Epoch::new("e1").expect("epoch"), seq };
     let passed = BTreeMap::from([(topic, position)]);
-    LaneCursors { lagging: BTreeMap::from([(ConnectionId::new("L0SM9cOFvHcCIhw="), passed.clone())]), passed }
+    let apart = Apart { placed_at: UnixNanos::from_secs(50), positions: passed.clone() };
+    let apart = BTreeMap::from([(ConnectionId::new("L0SM9cOFvHcCIhw="), apart)]);
+    LaneCursors { heard: UnixNanos::from_secs(40), passed, apart }
 }
 
 #[tokio::test]
