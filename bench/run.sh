@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [latency]`, all of them without a name.
+# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [latency] [serverless]`, all of them without a name.
 # Arguments after `--` go to each of them.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +14,22 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-names=${names:-decode fanout latency}
+names=${names:-decode fanout latency serverless}
+
+# The functions as they are deployed, but for this machine, beside what they are run with.
+prepare_serverless() {
+    here=$root PYTHON=${PYTHON:-python3}
+    . "$root/localstack/environment"
+    "$root/scripts/tools/redis" >/dev/null
+    (cd .. && cargo build --release --locked --bins -p bond-edge -p bond-cloud -p bond-gateway)
+    (cd .. && cargo build --profile lambda --locked --bins -p bond-functions)
+    mkdir -p target/serverless
+    for binary in release/bond release/bond-cloud release/bond-gateway \
+        lambda/api lambda/ws_connect lambda/ws_disconnect lambda/ws_message lambda/fanout; do
+        ln -f "../target/$binary" target/serverless/
+    done
+    export BOND_BINARY="$root/bench/target/serverless/bond"
+}
 
 # Not --locked: a dependency that Bond gained is added to the lock file here, and the peers stay as pinned.
 cargo build --release
@@ -22,6 +37,7 @@ cargo build --release
 if command -v go >/dev/null; then
     (cd peers/centrifuge && go build -o ../bin/centrifuge .)
 fi
+case $names in *serverless*) prepare_serverless ;; esac
 
 echo "$(uname -srm), $(nproc) cores, $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), load $(cut -d' ' -f1-3 /proc/loadavg)"
 failed=0

@@ -23,6 +23,23 @@ pub fn machine_cpu_seconds() -> Result<f64> {
     Ok(machine_ticks(&stat).context("no times in /proc/stat")? as f64 / TICKS_PER_SECOND)
 }
 
+/// Children of a process that run this program, whose name is cut to 15 bytes by the kernel.
+pub fn children(parent: u32, program: &str) -> Result<Vec<u32>> {
+    let processes = std::fs::read_dir("/proc").context("cannot read /proc")?;
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_one = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        name_and_parent(&stat) == Some((program, parent))
+    };
+    Ok(pids.filter(is_one).collect())
+}
+
+/// Fields 2 and 4 (`comm`, without its brackets, and `ppid`).
+fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
+    let (before, after) = stat.rsplit_once(") ")?;
+    Some((before.split_once('(')?.1, after.split(' ').nth(1)?.parse().ok()?))
+}
+
 /// Of the first line (`cpu user nice system idle iowait irq softirq steal`), user, nice, system and steal: interrupts
 /// belong to no process.
 fn machine_ticks(stat: &str) -> Option<u64> {
@@ -61,6 +78,11 @@ mod tests {
     fn user_and_kernel_time_are_added() {
         let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0";
         assert_eq!(cpu_ticks(stat), Some(200));
+    }
+
+    #[test]
+    fn a_name_may_hold_brackets() {
+        assert_eq!(name_and_parent("42 (a (b) c) S 7 2 3"), Some(("a (b) c", 7)));
     }
 
     #[test]

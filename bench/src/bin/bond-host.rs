@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_bench::fanout::host;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
@@ -17,7 +18,7 @@ use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
 use bond_edge::server;
 use bond_edge::store::RedbStore;
-use bond_edge::ws::{Admission, Credentials, Fanout, FanoutConfig, FanoutParts, Grant, Refusal};
+use bond_edge::ws::{Fanout, FanoutConfig, FanoutParts};
 use bond_ingest::clock::SystemClock;
 use clap::Parser;
 use tokio::net::TcpListener;
