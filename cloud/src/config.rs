@@ -33,6 +33,8 @@ pub(crate) struct IngestSettings {
     pub(crate) callback_url: String,
     /// `BOND_FANOUT_FUNCTION`: name or ARN of the fan-out function.
     pub(crate) fanout_function: String,
+    /// `BOND_DEPLOYMENT`: what metrics are found by.
+    pub(crate) deployment: String,
 }
 
 /// What `bond-cloud edge` needs.
@@ -56,8 +58,9 @@ impl IngestSettings {
         let connections_table = reader.needed("BOND_TABLE_CONNECTIONS");
         let callback_url = reader.needed("BOND_WS_CALLBACK_URL");
         let fanout_function = reader.needed("BOND_FANOUT_FUNCTION");
+        let deployment = reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned());
         let common = reader.common(Some(HEARTBEAT_SECONDS))?;
-        Ok(Self { common, connections_table, callback_url, fanout_function })
+        Ok(Self { common, connections_table, callback_url, fanout_function, deployment })
     }
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::Adapters;
 use crate::cli::IngestArgs;
 use crate::config::IngestSettings;
+use crate::figures::Figures;
 use crate::http;
 use crate::term::Terms;
 
@@ -35,9 +36,17 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let ingest = Ingest::new(&settings.common.settings, served.markets.clone(), parts.ports.clone(), seed);
     let terms = Terms::new(&settings, &aws, redis.clone(), parts.clone(), ingest)?;
     let cancel = CancellationToken::new();
+    let clock = Arc::clone(&parts.ports.clock);
     let router = http::router(parts.readiness.clone(), terms.leading.clone(), prometheus);
     let serving = tokio::spawn(http::serve(listener, router, cancel.clone()));
     let telling = tokio::spawn(vitals::tell(parts, terms.leading.clone(), cancel.clone()));
+    let figures = Figures {
+        deployment: settings.deployment.clone(),
+        leading: terms.leading.clone(),
+        relay: Arc::clone(&terms.relay),
+        clock,
+    };
+    let counting = tokio::spawn(figures.tell(cancel.clone()));
     ready::announce(args.ready_file.as_deref(), &format!("bond-cloud ingest\n  health  http://{address}\n"))?;
     let lease = Arc::new(RedisLease::new(redis, instance));
     let stop = cancel.clone();
@@ -48,6 +57,7 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     });
     leader::lead(lease, cancel, |deadline, over| terms.serve(deadline, over)).await;
     telling.await?;
+    counting.await?;
     serving.await??;
     drop(served);
     Ok(())

@@ -4,6 +4,7 @@ mod adapters;
 mod cli;
 mod config;
 mod edge;
+mod figures;
 mod healthy;
 mod http;
 mod ingest;

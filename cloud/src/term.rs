@@ -34,7 +34,7 @@ pub(crate) struct Terms {
     connections: Arc<dyn ConnectionStore>,
     invoker: Arc<dyn Invoker>,
     probe: Arc<dyn Deliverer>,
-    relay: Arc<Mutex<Option<Relay>>>,
+    pub(crate) relay: Arc<Mutex<Option<Relay>>>,
 }
 
 impl Terms {

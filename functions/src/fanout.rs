@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Parcel, Receipt, Stop, Tally};
-use bond_core::time::Clock;
+use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Parcel, Receipt, Stop, Tally};
+use bond_core::time::{Clock, UnixNanos};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -44,7 +44,7 @@ pub type Until = Box<dyn Fn(Instant) -> Arc<dyn Deliverer> + Send + Sync>;
 pub struct Fanout {
     /// Deliverers whose posts end by a moment.
     pub until: Until,
-    /// Wall time, for metrics.
+    /// Wall time, for metrics and for the relay's deadline.
     pub clock: Arc<dyn Clock>,
     /// Metrics.
     pub emf: Emf,
@@ -56,6 +56,7 @@ struct Borrowed<'a> {
     lane: u16,
     number: u64,
     budget_ms: u64,
+    deadline_ms: Option<i64>,
     #[serde(borrow)]
     messages: Vec<&'a RawValue>,
     parcels: Vec<Parcel>,
@@ -69,19 +70,23 @@ impl Fanout {
     pub async fn handle(&self, event: Box<RawValue>) -> Result<Receipt, InvocationError> {
         let begun = Instant::now();
         let text = Bytes::from(String::from(Box::<str>::from(event)));
-        let Borrowed { lane, number, budget_ms, messages, parcels } = serde_json::from_slice(&text)?;
+        let Borrowed { lane, number, budget_ms, deadline_ms, messages, parcels } =
+            serde_json::from_slice(&text)?;
         // The text itself is kept; each message is a part of it.
         let messages = messages.iter().map(|message| text.slice_ref(message.get().as_bytes())).collect();
-        let round = Round {
-            deadline: begun + Duration::from_millis(budget_ms),
-            deliverer: (self.until)(begun + Duration::from_millis(budget_ms)),
-            messages,
-        };
+        let deadline = begun + self.left(deadline_ms).min(Duration::from_millis(budget_ms));
+        let round = Round { deadline, deliverer: (self.until)(deadline), messages };
         let span = tracing::info_span!("invocation", lane, number);
         let deliverer = Arc::clone(&round.deliverer);
         let receipt = Arc::new(round).deliver(parcels).instrument(span).await;
         self.tell(&receipt, deliverer.tally(), begun.elapsed());
         Ok(receipt)
+    }
+
+    /// How long from now until the relay's deadline, by clocks that may be apart.
+    fn left(&self, deadline_ms: Option<i64>) -> Duration {
+        let Some(deadline_ms) = deadline_ms else { return Duration::MAX };
+        UnixNanos::from_millis(deadline_ms).plus(CLOCK_SKEW).since(self.clock.now())
     }
 
     fn tell(&self, receipt: &Receipt, tally: Tally, took: Duration) {

@@ -55,7 +55,7 @@ impl Lane {
         }
         self.invocations += 1;
         self.free_at = self.now + self.shared.config.pace;
-        let invocation = draft.finish(self.index, self.invocations, budget);
+        let invocation = draft.finish(self.index, self.invocations, budget, self.shared.parts.clock.now());
         self.under_way = Some(UnderWay::begin(&self.shared, invocation, sent));
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bond_core::deliver::{FRAME_BYTES, INVOCATION_BYTES, Invocation, Parcel};
+use bond_core::time::UnixNanos;
 use serde_json::value::RawValue;
 
 use super::cut;
@@ -24,7 +25,7 @@ const PARCELS: usize = 2_000;
 const ROOM: usize = 64 * 1024;
 
 /// The bytes of an invocation without messages and parcels, and of a parcel without its connection's name and runs.
-const ENVELOPE_BYTES: usize = 128;
+const ENVELOPE_BYTES: usize = 192;
 const PARCEL_BYTES: usize = 64;
 
 /// The most bytes of one run, with its comma.
@@ -150,9 +151,11 @@ impl Draft {
         self.parcels.is_empty()
     }
 
-    pub(super) fn finish(self, lane: u16, number: u64, budget: Duration) -> Invocation {
+    /// The invocation, which may post for `budget`, and for so long after `now`.
+    pub(super) fn finish(self, lane: u16, number: u64, budget: Duration, now: UnixNanos) -> Invocation {
         let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
-        Invocation { lane, number, budget_ms, messages: self.messages, parcels: self.parcels }
+        let deadline_ms = Some(now.plus(budget).as_millis());
+        Invocation { lane, number, budget_ms, deadline_ms, messages: self.messages, parcels: self.parcels }
     }
 }
 
@@ -178,7 +181,7 @@ mod tests {
             }
             draft.seal(&format!("connection-{connection:08}="), 100, false);
         }
-        draft.finish(0, 1, Duration::from_secs(5))
+        draft.finish(0, 1, Duration::from_secs(5), UnixNanos::from_secs(1_700_000_000))
     }
 
     #[test]

@@ -209,6 +209,7 @@ impl Lane {
             }
         }
         self.give_up_stalled();
+        self.survey();
         self.begin_chores();
     }
 

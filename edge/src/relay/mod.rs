@@ -12,11 +12,13 @@ mod chores;
 mod client;
 mod cut;
 mod draft;
+mod figures;
 mod lane;
 mod membership;
 mod receipt;
 mod saving;
 mod shared;
+mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,7 @@ use crate::ws::hub::{self, Hub, Sources};
 use crate::ws::leases;
 use crate::ws::mailbox::{Mailbox, Waker};
 use crate::ws::ring::Retention;
+pub use figures::RelayFigures;
 use lane::Lane;
 use shared::Shared;
 
@@ -174,6 +177,11 @@ impl Relay {
     /// What it is doing.
     pub fn stats(&self) -> RelayStats {
         self.0.shared.stats()
+    }
+
+    /// How it has fared since this was last asked.
+    pub fn take_figures(&self) -> RelayFigures {
+        self.0.shared.gathered.take()
     }
 
     /// Waits for the invocations in flight, saves the positions, and ends. The connections stay open, for a successor.

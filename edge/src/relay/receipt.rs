@@ -131,6 +131,7 @@ impl Lane {
         let mut moment = Moment { clock: &*self.shared.parts.clock, now: self.now, tally: &mut tally };
         let stop = client.settle(&mut sent, delivery, &mut moment);
         self.shared.count(client.stream(), &tally);
+        self.shared.note_taken(&sent.picks);
         if let Some(stop) = stop {
             counter!("bond_relay_stops_total", "kind" => name(stop)).increment(1);
         }

@@ -21,12 +21,7 @@ type Foremost = HashMap<u64, Cursor>;
 impl Lane {
     /// Where all connections of the lane are now. What is in flight has not arrived.
     pub(super) fn positions(&self) -> LaneCursors {
-        let under_way: HashMap<usize, &[Picked]> = match &self.under_way {
-            Some(under_way) => {
-                under_way.sent.iter().map(|sent| (sent.client, sent.picks.as_slice())).collect()
-            }
-            None => HashMap::new(),
-        };
+        let under_way = self.under_way_picks();
         let picks = |key: usize| under_way.get(&key).copied().unwrap_or_default();
         let mut foremost = Foremost::new();
         for (key, client) in &self.clients {

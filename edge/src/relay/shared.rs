@@ -10,6 +10,7 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
 use super::backoff::Backoff;
+use super::figures::Gathered;
 use super::{RelayConfig, RelayParts, RelayStats};
 use crate::ws::hub::Hub;
 use crate::ws::leases::Leases;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) begin_at: Instant,
     /// The account's quota of posts, which all lanes draw on.
     pub(super) quota: Mutex<Backoff>,
+    pub(super) gathered: Gathered,
     connections: AtomicUsize,
     delivered: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Shared {
             config,
             parts,
             quota: Mutex::new(Backoff::quota()),
+            gathered: Gathered::default(),
             connections: AtomicUsize::new(0),
             delivered: AtomicU64::new(0),
         }
@@ -72,6 +75,7 @@ impl Shared {
         if tally.delivered == 0 && tally.dropped == 0 {
             return;
         }
+        self.gathered.count(tally.delivered, tally.dropped);
         self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
         counter!("bond_events_delivered_total").increment(tally.delivered);
         counter!("bond_events_dropped_total").increment(tally.dropped);

@@ -130,6 +130,11 @@ impl Feed {
         filter.matches(topic) && self.topics.iter().all(|known| known.follow.ring.topic != *topic)
     }
 
+    /// Whether the client wants but the newest of a topic now and then.
+    pub(crate) fn is_thinned(&self, index: usize) -> bool {
+        !self.interval(&self.topics[index]).is_zero()
+    }
+
     /// The time between two events of a topic; zero for every event.
     fn interval(&self, topic: &FeedTopic) -> Duration {
         if !is_thinnable(&topic.follow.ring.topic) {

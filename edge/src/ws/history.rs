@@ -368,6 +368,15 @@ impl History {
         (self.places[index].end > cursor.offset).then(|| self.pick(index))
     }
 
+    pub(crate) fn head(&self) -> Cursor {
+        Cursor { offset: self.tape.end(), seq: self.head, generation: self.generation }
+    }
+
+    pub(crate) fn first_after(&self, cursor: Cursor) -> Option<UnixNanos> {
+        let after = self.places.range(self.index_after(cursor.offset)..);
+        after.into_iter().find(|place| place.kind.is_some()).map(|place| place.at)
+    }
+
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
         self.places.get(self.index_after(offset)).map(Place::cursor)
     }

@@ -214,6 +214,16 @@ impl Ring {
         self.history.read().newest(cursor)
     }
 
+    /// The place after everything there is.
+    pub(crate) fn head(&self) -> Cursor {
+        self.history.read().head()
+    }
+
+    /// When the first event after `cursor` was appended, if there is one.
+    pub(crate) fn first_after(&self, cursor: Cursor) -> Option<UnixNanos> {
+        self.history.read().first_after(cursor)
+    }
+
     /// The end of the frame that `offset` lies in.
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
         self.history.read().frame_end(offset)

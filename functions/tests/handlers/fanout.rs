@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, Tally};
+use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, Tally};
+use bond_core::time::Clock;
 use bond_functions::fanout::Fanout;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -70,9 +71,13 @@ fn parcel(connection: &str, runs: &[(u32, u32)]) -> Parcel {
 }
 
 fn invocation(messages: usize, parcels: Vec<Parcel>) -> Box<RawValue> {
+    invocation_until(None, messages, parcels)
+}
+
+fn invocation_until(deadline_ms: Option<i64>, messages: usize, parcels: Vec<Parcel>) -> Box<RawValue> {
     let message = |n| RawValue::from_string(format!("{{\"seq\": {n}}}")).expect("json");
     let messages = (0..messages).map(message).collect();
-    let invocation = Invocation { lane: 3, number: 1, budget_ms: 5_000, messages, parcels };
+    let invocation = Invocation { lane: 3, number: 1, budget_ms: 5_000, deadline_ms, messages, parcels };
     serde_json::value::to_raw_value(&invocation).expect("json")
 }
 
@@ -169,6 +174,30 @@ async fn what_is_not_begun_by_the_deadline_is_not_begun() {
     assert!(receipt.deliveries.iter().all(|delivery| delivery.stop == Some(Stop::Deadline)));
     assert!(clients.got.lock().is_empty());
     assert!(begun.elapsed() < Duration::from_millis(5_200), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_that_starts_after_the_relays_deadline_posts_nothing() {
+    let skew = CLOCK_SKEW.as_millis() as i64;
+    let now = clock().now().as_millis();
+    for (deadline, taken) in [(now - skew - 1, 0), (now - skew + 1, 1), (now + 5_000, 1)] {
+        let clients = Arc::new(Clients::default());
+        let parcels = vec![Parcel { close: true, ..parcel("a", &[(0, 1)]) }];
+        let (receipt, _) = fan_out(&clients, invocation_until(Some(deadline), 1, parcels)).await;
+        assert_eq!(receipt.deliveries[0].taken, taken, "{}", deadline - now);
+        assert_eq!(clients.closed.lock().len(), taken, "{}", deadline - now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_relays_deadline_cuts_a_budget_short() {
+    let clients = Arc::new(Clients { hang: vec!["hangs"], ..Clients::default() });
+    let begun = Instant::now();
+    let deadline = clock().now().as_millis() + 1_000;
+    let parcels = vec![parcel("hangs", &[(0, 1)])];
+    fan_out(&clients, invocation_until(Some(deadline), 1, parcels)).await;
+    let most = Duration::from_millis(1_200) + CLOCK_SKEW;
+    assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,11 @@ pub const INVOCATION_BYTES: usize = 5 * 1000 * 1000;
 /// The most bytes of one WebSocket frame through API Gateway: 32 KB (API Gateway quotas, read 2026-11), less some room.
 pub const FRAME_BYTES: usize = 31 * 1024;
 
+/// How far the function's clock and the relay's may be apart. The function goes on for so long past `deadline_ms` by its own clock, so
+/// that a clock that is fast cuts nothing off; by the relay's clock it ends within twice this, which the second that relays leave before
+/// their lease ends covers. AWS keeps its clocks within a millisecond or so (Amazon Time Sync Service, read 2026-11).
+pub const CLOCK_SKEW: Duration = Duration::from_millis(400);
+
 /// One invocation: messages, and who gets which of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Invocation {
@@ -24,6 +29,10 @@ pub struct Invocation {
     pub number: u64,
     /// How long the function may post, in milliseconds from its start. What is under way then is given up, its outcome unknown.
     pub budget_ms: u64,
+    /// No post is begun after this, in Unix milliseconds by the relay's clock, give or take [`CLOCK_SKEW`]: so that an invocation which
+    /// starts late does not post beside one of the next relay. `None`: the budget alone holds, as of relays before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<i64>,
     /// Messages, as their JSON text. Their order is that of the parcels' runs.
     pub messages: Vec<Box<RawValue>>,
     /// Who gets what.

@@ -11,6 +11,7 @@ pub mod cursors;
 pub mod decimal;
 pub mod dedupe;
 pub mod deliver;
+pub mod emf;
 pub mod event;
 pub mod event_clock;
 pub mod feed;

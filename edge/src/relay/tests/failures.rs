@@ -143,6 +143,31 @@ async fn who_does_not_even_take_the_reason_is_closed_without() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_alarms_watch_tells_one_slow_client_from_a_relay_that_is_behind() {
+    let host = Host::start().await;
+    let names = host.connect_many(8).await;
+    host.publish(10).await;
+    for name in &names {
+        host.reaches(name, 10).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    let well = host.relay.take_figures();
+    assert_eq!((well.delivered, well.dropped), (80, 0));
+    assert!((10..1_000).contains(&well.delivery_p95.as_millis()), "{:?}", well.delivery_p95);
+    host.gateway.fail_posts(|connection, _| (connection == "c0").then_some(Stop::Slow));
+    host.publish(50).await;
+    host.reaches("c1", 60).await;
+    sleep(Duration::from_secs(10)).await;
+    let slow = host.relay.take_figures();
+    assert_eq!(slow.queue_depth, 50);
+    assert!(slow.lag < Duration::from_secs(2), "{:?}", slow.lag);
+    host.gateway.fail_posts(|_, _| Some(Stop::Quota));
+    host.publish(1).await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(host.relay.take_figures().lag > Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_takes_a_little_now_and_then_stays() {
     let (host, begun) = (Host::start().await, Instant::now());
     host.connect(host.to_stream("c")).await;

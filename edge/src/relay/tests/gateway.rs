@@ -49,6 +49,7 @@ struct State {
     asked: Vec<String>,
     busy: HashSet<u16>,
     invocations: Vec<Instant>,
+    deadlines: Vec<(Instant, i64)>,
 }
 
 /// A frame that a client got.
@@ -105,6 +106,11 @@ impl Gateway {
         self.state.lock().asked.clone()
     }
 
+    /// When invocations were begun, and what their deadlines were.
+    pub(super) fn deadlines(&self) -> Vec<(Instant, i64)> {
+        self.state.lock().deadlines.clone()
+    }
+
     /// When invocations were begun.
     pub(super) fn invocations(&self) -> Vec<Instant> {
         self.state.lock().invocations.clone()
@@ -119,6 +125,8 @@ impl Gateway {
         drop(state);
         let end = Instant::now() + Duration::from_millis(invocation.budget_ms);
         assert!(self.until.lock().is_none_or(|until| end < until), "posts beyond the lease");
+        let deadline = invocation.deadline_ms.expect("a deadline");
+        self.state.lock().deadlines.push((Instant::now(), deadline));
     }
 
     fn end(&self, invocation: &Invocation) {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bond_core::connection::{Carries, Connection};
+use bond_core::deliver::CLOCK_SKEW;
 use bond_core::position::{Epoch, Position, Start};
+use bond_core::time::UnixNanos;
 use tokio::time::{Instant, sleep};
 
 use super::host::{Host, stream, until};
@@ -119,6 +121,15 @@ async fn nothing_is_begun_that_could_outlast_the_lease() {
     for _ in 0..50 {
         host.publish(40).await;
         sleep(Duration::from_millis(100)).await;
+    }
+    for (begun, deadline) in host.gateway.deadlines() {
+        let left = host.clock.now().since(UnixNanos::from_millis(deadline));
+        let deadline = Instant::now() - left;
+        assert!(
+            deadline > begun && deadline + 2 * CLOCK_SKEW < lease,
+            "{:?} before the end",
+            lease - deadline
+        );
     }
     let begun = host.gateway.invocations().len();
     sleep(Duration::from_secs(20)).await;

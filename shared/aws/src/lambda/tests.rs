@@ -21,6 +21,7 @@ fn invocation() -> Invocation {
         lane: 3,
         number: 1,
         budget_ms: 4000,
+        deadline_ms: None,
         messages: vec![RawValue::from_string("{\"n\":1}".into()).expect("message")],
         parcels: vec![parcel],
     }
