@@ -27,6 +27,9 @@ const CONNECTIONS: &str = "connections";
 const TOKEN_KEYS: &str = "bond/token-keys";
 const API_KEYS: &str = "bond/api-keys";
 
+/// What the gateway gives functions by itself.
+const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// What the gateway answers to `ping` by itself.
 const PONG: &str = r#"{"type":"pong"}"#;
 
@@ -199,7 +202,9 @@ fn settings(redis: &Redis, emulator: &Emulator, port: u16, options: &Options) ->
 
 /// The gateway's configuration: the real functions on the routes that `iac` gives them.
 fn config(settings: &[(String, String)], options: &Options) -> Value {
-    let env: Map<String, Value> = settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    // Each process of a function has credentials of its own, by which the gateway knows who posts.
+    let env = settings.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
+    let env: Map<String, Value> = env.map(|(name, value)| (name.clone(), json!(value))).collect();
     let function = |name: &&str| {
         let function = json!({
             "command": [beside(name)], "env": env, "timeout_ms": 10_000, "concurrency": 20, "memory_mb": 512,
