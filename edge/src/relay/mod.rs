@@ -92,6 +92,8 @@ pub struct RelayConfig {
     pub pace: Duration,
     /// The longest that an invocation may post.
     pub budget: Duration,
+    /// Who got nothing for so long is asked after: a connection that ended without a word is forgotten then.
+    pub probe: Duration,
     /// How long to wait before the first invocation where no positions were saved: what forgot them may have forgotten a lease too, whose
     /// holder still posts until it ends.
     pub wait: Duration,
@@ -106,6 +108,7 @@ impl Default for RelayConfig {
             connections: 100_000,
             pace: Duration::from_millis(50),
             budget: Duration::from_secs(4),
+            probe: Duration::from_secs(300),
             wait: LEASE,
         }
     }
