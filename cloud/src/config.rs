@@ -1,5 +1,7 @@
 //! Settings from the environment: read once, strictly, with all problems reported at once.
 
+use std::time::Duration;
+
 use bond_edge::config::{ConfigError, Settings};
 
 /// The port of health checks and metrics where none is set.
@@ -7,6 +9,9 @@ const PORT: u16 = 8080;
 
 /// How often clients behind API Gateway get a heartbeat where nothing is set: each is a billed message.
 const HEARTBEAT_SECONDS: &str = "300";
+
+/// After how many seconds without a post API Gateway is asked whether a connection is still open, where nothing is set.
+const PROBE_SECONDS: u64 = 300;
 
 /// What both processes need.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct IngestSettings {
     pub(crate) fanout_function: String,
     /// `BOND_DEPLOYMENT`: what metrics are found by.
     pub(crate) deployment: String,
+    /// `BOND_PROBE_SECONDS`: after how long without a post API Gateway is asked whether a connection is still open.
+    pub(crate) probe: Duration,
 }
 
 /// What `bond-cloud edge` needs.
@@ -59,8 +66,9 @@ impl IngestSettings {
         let callback_url = reader.needed("BOND_WS_CALLBACK_URL");
         let fanout_function = reader.needed("BOND_FANOUT_FUNCTION");
         let deployment = reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned());
+        let probe = reader.probe();
         let common = reader.common(Some(HEARTBEAT_SECONDS))?;
-        Ok(Self { common, connections_table, callback_url, fanout_function, deployment })
+        Ok(Self { common, connections_table, callback_url, fanout_function, deployment, probe })
     }
 }
 
@@ -121,6 +129,15 @@ impl<'g> Reader<'g> {
         })
     }
 
+    fn probe(&mut self) -> Duration {
+        let seconds = self.text("BOND_PROBE_SECONDS").map_or(Ok(PROBE_SECONDS), |text| text.parse());
+        let seconds = seconds.ok().filter(|seconds| (1..=3600).contains(seconds)).unwrap_or_else(|| {
+            self.problems.push("BOND_PROBE_SECONDS must be a number of seconds from 1 to 3600".to_owned());
+            PROBE_SECONDS
+        });
+        Duration::from_secs(seconds)
+    }
+
     /// What both processes need, or everything that is wrong.
     fn common(mut self, heartbeat: Option<&str>) -> Result<Common, ConfigError> {
         let redis_url = self.needed("REDIS_URL");
@@ -141,7 +158,6 @@ impl<'g> Reader<'g> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const WHOLE: [(&str, &str); 5] = [
         ("REDIS_URL", "rediss://cache:6379"),
@@ -169,8 +185,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let variables = [("BOND_PORT", "http"), ("BOND_MAX_STREAMS", "many")];
+        let variables = [("BOND_PORT", "http"), ("BOND_MAX_STREAMS", "many"), ("BOND_PROBE_SECONDS", "0")];
         let ConfigError(problems) = ingest(&variables).expect_err("problems");
-        assert_eq!(problems.len(), WHOLE.len() + 2, "{problems:?}");
+        assert_eq!(problems.len(), WHOLE.len() + variables.len(), "{problems:?}");
     }
 }

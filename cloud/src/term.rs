@@ -51,6 +51,7 @@ impl Terms {
             ring: shared.ring,
             ring_bytes: u64::try_from(shared.ring_bytes / 4)?,
             heartbeat: shared.heartbeat,
+            probe: settings.probe,
             ..RelayConfig::default()
         };
         let terms = Self {

@@ -108,6 +108,16 @@ impl Emulator {
         self.call("dynamodb", "DynamoDB_20120810.CreateTable", &table).await.map(drop)
     }
 
+    /// Everything in a table, as far as it fits one answer.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn items(&self, table: &str) -> Result<Vec<Value>> {
+        let query = json!({"TableName": table, "ConsistentRead": true});
+        let found = self.call("dynamodb", "DynamoDB_20120810.Scan", &query).await?;
+        Ok(found["Items"].as_array().context("no items")?.clone())
+    }
+
     /// Makes a secret.
     ///
     /// # Errors

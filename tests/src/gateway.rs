@@ -27,6 +27,9 @@ const CONNECTIONS: &str = "connections";
 const TOKEN_KEYS: &str = "bond/token-keys";
 const API_KEYS: &str = "bond/api-keys";
 
+/// What the gateway gives functions by itself.
+const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// What the gateway answers to `ping` by itself.
 const PONG: &str = r#"{"type":"pong"}"#;
 
@@ -59,7 +62,7 @@ pub struct Cloud {
     pub redis: Redis,
     /// The processes of ingest: one that leads, and perhaps some that stand by.
     pub ingest: Vec<Process>,
-    _emulator: Emulator,
+    emulator: Emulator,
     settings: Vec<(String, String)>,
     rate: u32,
 }
@@ -94,8 +97,7 @@ impl Cloud {
         let api = Api::open(gateway.url.clone())?.with_key(key);
         let ws = format!("ws://127.0.0.1:{port}/{STAGE}");
         let rate = options.rate;
-        let mut cloud =
-            Self { api, ws, gateway, redis, ingest: Vec::new(), _emulator: emulator, settings, rate };
+        let mut cloud = Self { api, ws, gateway, redis, ingest: Vec::new(), emulator, settings, rate };
         cloud.add_ingest().await?;
         cloud.leads().await?;
         Ok(cloud)
@@ -143,6 +145,23 @@ impl Cloud {
         let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let words = [words, &["--bind", "127.0.0.1"]].concat();
         Process::start_binary(&beside("bond-cloud"), fresh_dir(words[0])?, &words, &settings).await
+    }
+
+    /// The items of connections in the table.
+    ///
+    /// # Errors
+    /// Where the emulator does not give them.
+    pub async fn kept_connections(&self) -> Result<Vec<Value>> {
+        self.emulator.items(CONNECTIONS).await
+    }
+
+    /// The metrics of a process of ingest, by its place.
+    ///
+    /// # Errors
+    /// Where it does not give them.
+    pub async fn metrics(&self, process: usize) -> Result<String> {
+        let url = url_in(&self.ingest[process].log(), "http://")?;
+        Ok(self.gateway.http.get(format!("{url}/metrics")).send().await?.error_for_status()?.text().await?)
     }
 
     /// The URL of a feed, with its query begun.
@@ -199,7 +218,9 @@ fn settings(redis: &Redis, emulator: &Emulator, port: u16, options: &Options) ->
 
 /// The gateway's configuration: the real functions on the routes that `iac` gives them.
 fn config(settings: &[(String, String)], options: &Options) -> Value {
-    let env: Map<String, Value> = settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    // Each process of a function has credentials of its own, by which the gateway knows who posts.
+    let env = settings.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
+    let env: Map<String, Value> = env.map(|(name, value)| (name.clone(), json!(value))).collect();
     let function = |name: &&str| {
         let function = json!({
             "command": [beside(name)], "env": env, "timeout_ms": 10_000, "concurrency": 20, "memory_mb": 512,
@@ -260,6 +281,14 @@ impl Gateway {
     /// Where it does not answer.
     pub async fn connections(&self) -> Result<Value> {
         self.admin("GET", "connections", &Value::Null).await
+    }
+
+    /// Drops the socket of a connection as a lost network does: no function hears of it.
+    ///
+    /// # Errors
+    /// Where there is no such connection.
+    pub async fn drop_silently(&self, id: &str) -> Result<()> {
+        self.admin("DELETE", &format!("connections/{id}?silent=true"), &Value::Null).await.map(drop)
     }
 
     async fn admin(&self, method: &str, path: &str, body: &Value) -> Result<Value> {

@@ -9,9 +9,12 @@ use bond_e2e::gateway::Cloud;
 use bond_e2e::numbers::Head;
 use bond_e2e::socket::{Came, Socket};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::figure;
+
+/// How long the gateway may take to end all connections.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came to all of them.
 #[derive(Debug, Default)]
@@ -55,21 +58,25 @@ impl Clients {
         self.readers.len()
     }
 
-    /// Ends all, and waits until the gateway has told the functions.
+    /// Ends all, and waits until `$disconnect` was handled or refused for each.
     ///
     /// # Errors
-    /// The gateway does not answer.
+    /// The gateway does not answer, or not in time.
     pub async fn close(mut self, cloud: &Cloud) -> Result<()> {
         self.readers.shutdown().await;
-        loop {
-            let stats = cloud.gateway.stats().await?;
-            let closed = figure(&stats, "/connections/closed")?;
-            let told = figure(&stats, "/functions/ws_disconnect/duration_ms/count")?;
-            if figure(&stats, "/connections/open")? == 0.0 && told >= closed {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(50)).await;
+        timeout(PATIENCE, forgotten(cloud)).await?
+    }
+}
+
+async fn forgotten(cloud: &Cloud) -> Result<()> {
+    loop {
+        let stats = cloud.gateway.stats().await?;
+        let told = figure(&stats, "/functions/ws_disconnect/duration_ms/count")?
+            + figure(&stats, "/functions/ws_disconnect/throttles")?;
+        if figure(&stats, "/connections/open")? == 0.0 && told >= figure(&stats, "/connections/closed")? {
+            return Ok(());
         }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -40,6 +40,14 @@ impl Backoff {
         self.next = (self.next * 2).min(self.most);
     }
 
+    /// As [`Backoff::pause`], but as short as the first time: some of it went well.
+    pub(super) fn pause_shortly(&mut self, now: Instant) {
+        if self.is_over(now) {
+            self.reset();
+            self.pause(now);
+        }
+    }
+
     /// Begins anew: it went well again.
     pub(super) fn reset(&mut self) {
         (self.next, self.until) = (self.first, None);
@@ -72,6 +80,8 @@ mod tests {
             now = until;
         }
         assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+        backoff.pause_shortly(now);
+        assert_eq!(backoff.until(), Some(now + Duration::from_millis(500)));
         backoff.reset();
         assert!(backoff.is_over(now));
         backoff.pause(now);

@@ -22,9 +22,6 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 /// 29 s (API Gateway quotas, read 2026-11).
 const HEARD_AFTER: Duration = Duration::from_secs(35);
 
-/// Who was not seen for so long is looked for.
-const UNSEEN: Duration = Duration::from_secs(300);
-
 /// How many are looked for at once.
 const PROBES: usize = 32;
 
@@ -150,7 +147,8 @@ impl Lane {
     }
 
     fn begin_probing(&mut self) {
-        let is_unseen = |seen: Instant| self.now.saturating_duration_since(seen) >= UNSEEN;
+        let probe = self.shared.config.probe;
+        let is_unseen = |seen: Instant| self.now.saturating_duration_since(seen) >= probe;
         let unseen = self.clients.iter().filter(|(_, client)| is_unseen(client.seen));
         let ids: Vec<ConnectionId> = unseen
             .filter(|(_, client)| !matches!(client.standing, Standing::UnderWay { .. }))

@@ -97,6 +97,8 @@ pub struct RelayConfig {
     pub budget: Duration,
     /// How long a client may take nothing before it is disconnected.
     pub stall: Duration,
+    /// Who got nothing for so long is asked after: a connection that ended without a word is forgotten then.
+    pub probe: Duration,
     /// How long to wait before the first invocation where no positions were saved: what forgot them may have forgotten a lease too, whose
     /// holder still posts until it ends.
     pub wait: Duration,
@@ -112,6 +114,7 @@ impl Default for RelayConfig {
             pace: Duration::from_millis(50),
             budget: Duration::from_secs(4),
             stall: Duration::from_secs(30),
+            probe: Duration::from_secs(300),
             wait: LEASE,
         }
     }

@@ -105,20 +105,23 @@ impl Lane {
 
     fn on_receipt(&mut self, sent: Vec<Sent>, receipt: Receipt) {
         self.backoff.reset();
-        let used_up = receipt.deliveries.iter().any(|delivery| delivery.stop == Some(Stop::Quota));
-        self.note_quota(used_up);
+        self.note_quota(&receipt);
         // A receipt that is too short says nothing of the rest.
         let unknown = std::iter::repeat(Delivery { taken: 0, stop: Some(Stop::Failed) });
         let deliveries = receipt.deliveries.into_iter().chain(unknown);
         sent.into_iter().zip(deliveries).for_each(|(sent, delivery)| self.on_delivery(sent, delivery));
     }
 
-    fn note_quota(&self, used_up: bool) {
+    /// Pauses all lanes where the quota is used up, ever longer only while most of what is tried is refused.
+    fn note_quota(&self, receipt: &Receipt) {
+        let refused = receipt.deliveries.iter().filter(|delivery| delivery.stop == Some(Stop::Quota)).count();
+        let taken: usize = receipt.deliveries.iter().map(|delivery| delivery.taken).sum();
         let mut quota = self.shared.quota.lock();
-        match (used_up, quota.is_over(self.now)) {
-            (true, _) => quota.pause(self.now),
-            (false, true) => quota.reset(),
-            (false, false) => {}
+        match refused {
+            0 if quota.is_over(self.now) => quota.reset(),
+            0 => {}
+            _ if taken > refused => quota.pause_shortly(self.now),
+            _ => quota.pause(self.now),
         }
     }
 
@@ -147,13 +150,15 @@ impl Lane {
             (_, Some(Update::Renew(asked))) => self.renew(key, *asked),
             (_, None) => {}
         }
-        self.go_on(key, stop, has_news);
+        self.go_on(key, Delivery { stop, ..delivery }, has_news);
     }
 
     /// Has a client's next turn come as its last one ended.
-    fn go_on(&mut self, key: usize, stop: Option<Stop>, has_news: bool) {
+    fn go_on(&mut self, key: usize, Delivery { taken, stop }: Delivery, has_news: bool) {
         let client = &mut self.clients[key];
         match stop {
+            // One that takes some of it is slow, and would fall ever further behind in ever longer pauses.
+            Some(Stop::Slow | Stop::Failed) if taken > 0 => client.backoff.pause_shortly(self.now),
             Some(Stop::Gone | Stop::Slow | Stop::Failed) => client.backoff.pause(self.now),
             Some(Stop::Quota | Stop::Deadline | Stop::TooLarge) | None => client.backoff.reset(),
         }

@@ -2,6 +2,7 @@
 
 mod access;
 mod broker;
+mod cloud_faults;
 mod faults;
 mod feed;
 mod first_stream;

@@ -1,0 +1,85 @@
+//! Ingest and Redis that fail.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bond_e2e::gateway::{Cloud, Options};
+use tokio::time::{Instant, sleep};
+
+use super::clients::{Client, Clients};
+
+/// Waits until a process has logged `words` so often.
+async fn logged(cloud: &Cloud, process: usize, words: &str, times: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while cloud.ingest[process].log().matches(words).count() < times {
+        ensure!(Instant::now() < deadline, "no {words:?} in {}", cloud.ingest[process].log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn started() -> Result<(Cloud, Clients)> {
+    let cloud = Cloud::start(Options { rate: 50, ..Options::default() }).await?;
+    let clients = Clients::open(&cloud).await?;
+    Ok((cloud, clients))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingest_that_was_killed_is_replaced_without_a_hole() -> Result<()> {
+    let (mut cloud, mut clients) = started().await?;
+    let epochs = clients.epochs();
+    cloud.ingest[0].kill().await?;
+    cloud.add_ingest().await?;
+    logged(&cloud, 1, LEADS, 1).await.context("a new one")?;
+    clients.all(60, 25).await.context("a new one")?;
+    cloud.add_ingest().await?;
+    cloud.ingest[1].kill().await?;
+    logged(&cloud, 2, LEADS, 1).await.context("one that stood by")?;
+    clients.all(60, 25).await.context("one that stood by")?;
+    ensure!(clients.epochs() == epochs, "the same history goes on");
+    clients.have_everything()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingest_that_was_frozen_disturbs_nobody_once_it_wakes() -> Result<()> {
+    let (mut cloud, mut clients) = started().await?;
+    let epochs = clients.epochs();
+    cloud.add_ingest().await?;
+    cloud.ingest[0].signal("STOP").await?;
+    logged(&cloud, 1, LEADS, 1).await?;
+    clients.all(60, 25).await.context("one that stood by")?;
+    cloud.ingest[0].signal("CONT").await?;
+    logged(&cloud, 0, "stands by", 1).await.context("the one that woke up")?;
+    clients.all(200, 10).await.context("after the one that woke up")?;
+    ensure!(clients.epochs() == epochs, "the same history goes on");
+    clients.have_everything()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_was_restarted_declares_what_it_lost() -> Result<()> {
+    let (mut cloud, mut clients) = started().await?;
+    cloud.redis.restart().await?;
+    clients.all(100, 5).await.context("with its data")?;
+    clients.have_everything().context("with its data")?;
+
+    let epochs = clients.epochs();
+    cloud.redis.restart_empty().await?;
+    for (client, epochs) in clients.0.iter_mut().zip(&epochs) {
+        began_anew(client, epochs.len()).await?;
+    }
+    clients.all(100, 5).await.context("without its data")?;
+    let is_new = clients.epochs().iter().zip(&epochs).all(|(new, old)| old.iter().all(|(t, e)| new[t] != *e));
+    ensure!(is_new, "{epochs:?} and then {:?}", clients.epochs());
+    Ok(())
+}
+
+/// Each topic's history was lost, and a gap says so.
+async fn began_anew(client: &mut Client, topics: usize) -> Result<()> {
+    client.until(|seen| seen.gaps.len() >= topics).await?;
+    let seen = client.seen();
+    let unexpected = seen.gaps.iter().find(|gap| gap["reason"] != "epoch_changed");
+    ensure!(unexpected.is_none(), "{unexpected:?}");
+    Ok(())
+}
+
+const LEADS: &str = "this process leads";
