@@ -17,6 +17,9 @@ use tokio::time::timeout;
 /// How long what must come may take: a lease and its margins on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The epoch of each topic.
+pub(super) type Epochs = BTreeMap<String, String>;
+
 /// What a client has read.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -169,7 +172,7 @@ impl Seen {
     }
 
     /// The epochs it has come to, by topic.
-    pub(super) fn epochs(&self) -> BTreeMap<String, String> {
+    fn epochs(&self) -> Epochs {
         self.numbers.iter().map(|(topic, numbers)| (topic.clone(), numbers.epoch.clone())).collect()
     }
 }
@@ -205,10 +208,12 @@ impl Clients {
         Ok(clients)
     }
 
-    /// All go on reading: that many events each, and that many windows.
+    /// All go on reading from here: that many events each, and that many windows.
     pub(super) async fn all(&mut self, events: usize, windows: usize) -> Result<()> {
-        for client in &mut self.0 {
-            client.more(if client.name == "windows" { windows } else { events }).await?;
+        let wanted = |client: &Client| if client.name == "windows" { windows } else { events };
+        let until: Vec<usize> = self.0.iter().map(|client| client.seen().events + wanted(client)).collect();
+        for (client, until) in self.0.iter_mut().zip(until) {
+            client.until(|seen| seen.events >= until).await?;
         }
         Ok(())
     }
@@ -228,7 +233,17 @@ impl Clients {
     }
 
     /// The epochs of each.
-    pub(super) fn epochs(&self) -> Vec<BTreeMap<String, String>> {
+    pub(super) fn epochs(&self) -> Vec<Epochs> {
         self.0.iter().map(|client| client.seen().epochs()).collect()
+    }
+
+    /// That every topic is in the epoch that it was in, or that none is.
+    pub(super) fn went_on(&self, before: &[Epochs], in_the_same: bool) -> Result<()> {
+        for (client, before) in self.0.iter().zip(before) {
+            let now = client.seen().epochs();
+            let is_as_wanted = before.iter().all(|(topic, epoch)| (now[topic] == *epoch) == in_the_same);
+            ensure!(is_as_wanted, "{}: {before:?} and then {now:?}", client.name);
+        }
+        Ok(())
     }
 }

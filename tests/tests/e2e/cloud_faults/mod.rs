@@ -2,6 +2,7 @@
 
 mod clients;
 mod connections;
+mod posts;
 
 mod processes;
 
