@@ -152,11 +152,11 @@ impl Seen {
         self.events += 1;
         self.first.get_or_insert_with(|| head.clone());
         self.latest = Some(head);
-        self.take_window(topic, event)
+        self.take_window(&topic, event)
     }
 
     /// Within an epoch windows follow each other.
-    fn take_window(&mut self, topic: String, event: &Value) -> Result<()> {
+    fn take_window(&mut self, topic: &str, event: &Value) -> Result<()> {
         if event["type"] != "aggregate" {
             return Ok(());
         }
