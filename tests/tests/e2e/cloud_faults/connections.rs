@@ -53,7 +53,10 @@ async fn idle(cloud: &Cloud) -> Result<[Socket; 2]> {
     ]});
     let quiet = Socket::open(&ws_url(&cloud.api.stream_of(spec).await?, "")).await?;
     let key = cloud.api.key.as_deref().unwrap_or_default();
-    Ok([quiet, Socket::open(&format!("{}&token={key}", cloud.feed_url())).await?])
+    let mut feed = Socket::open(&format!("{}&token={key}", cloud.feed_url())).await?;
+    // From here on there is nothing to be said to it for minutes.
+    feed.event_of("heartbeat").await?;
+    Ok([quiet, feed])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

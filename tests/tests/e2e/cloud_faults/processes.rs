@@ -31,10 +31,13 @@ async fn started() -> Result<(Cloud, Clients)> {
 async fn an_ingest_that_was_killed_is_replaced_without_a_hole() -> Result<()> {
     let (mut cloud, mut clients) = started().await?;
     let epochs = clients.epochs();
+    // More than what had gathered before the first post, so that positions were saved while events came.
+    clients.all(400, 60).await?;
     cloud.ingest[0].kill().await?;
     cloud.add_ingest().await?;
     logged(&cloud, 1, LEADS).await.context("a new one")?;
     clients.all(60, 25).await.context("a new one")?;
+    ensure!(clients.repeats() < 8 * 150, "{} repeats, though positions are saved", clients.repeats());
     cloud.add_ingest().await?;
     cloud.ingest[1].kill().await?;
     logged(&cloud, 2, LEADS).await.context("one that stood by")?;
