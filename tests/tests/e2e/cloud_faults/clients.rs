@@ -42,7 +42,7 @@ pub(super) struct Seen {
 /// A client that reads all the time.
 pub(super) struct Client {
     /// Its name in reports.
-    name: String,
+    pub(super) name: String,
     seen: watch::Receiver<Seen>,
     reading: JoinHandle<Result<()>>,
 }
