@@ -25,8 +25,8 @@ struct Arguments {
     /// Events per second of each simulated venue under load.
     #[arg(long, default_value_t = 400)]
     rate: u32,
-    /// Events per second of each simulated venue where messages are counted as billed.
-    #[arg(long, default_value_t = 20)]
+    /// Events per second of each simulated venue where messages are counted as billed: about 10 trades per second in the stream.
+    #[arg(long, default_value_t = 7)]
     billed_rate: u32,
     /// Connections where messages are counted as billed.
     #[arg(long, default_value_t = 20)]

@@ -8,7 +8,9 @@ pub mod load;
 pub mod sizes;
 
 use anyhow::{Context, Result};
+use bond_e2e::api::ws_url;
 use bond_e2e::gateway::{Cloud, Options};
+use bond_e2e::socket::Socket;
 use serde_json::Value;
 
 /// The functions that are deployed.
@@ -20,12 +22,18 @@ pub const POST_MS: u64 = 10;
 /// Every trade of one symbol.
 pub const TICKS: &str = "BTC trades tick by tick";
 
-/// Starts all of it over simulated venues of so many events a second each.
+/// Starts all of it over simulated venues of so many events a second each, and waits until a client gets events: without saved
+/// positions, the relay first waits as long as a lease.
 ///
 /// # Errors
 /// A part does not start.
 pub async fn start(rate: u32) -> Result<Cloud> {
-    Cloud::start(Options { rate, post_ms: POST_MS, ..Options::default() }).await
+    let cloud = Cloud::start(Options { rate, post_ms: POST_MS, ..Options::default() }).await?;
+    let created = cloud.api.stream(TICKS).await?;
+    let mut client = Socket::open(&ws_url(&created, "")).await?;
+    client.head().await?;
+    client.close().await?;
+    Ok(cloud)
 }
 
 /// A figure in the gateway's statistics, by its JSON pointer.
