@@ -8,6 +8,7 @@ use anyhow::Result;
 use bond_e2e::gateway::Cloud;
 use bond_e2e::numbers::Head;
 use bond_e2e::socket::{Came, Socket};
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -15,6 +16,9 @@ use super::figure;
 
 /// How long the gateway may take to end all connections.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(50);
 
 /// What came to all of them.
 #[derive(Debug, Default)]
@@ -64,20 +68,28 @@ impl Clients {
     /// The gateway does not answer, or not in time.
     pub async fn close(mut self, cloud: &Cloud) -> Result<()> {
         self.readers.shutdown().await;
-        timeout(PATIENCE, forgotten(cloud)).await?
+        forgotten(cloud).await
     }
 }
 
-async fn forgotten(cloud: &Cloud) -> Result<()> {
-    loop {
-        let stats = cloud.gateway.stats().await?;
-        let told = figure(&stats, "/functions/ws_disconnect/duration_ms/count")?
-            + figure(&stats, "/functions/ws_disconnect/throttles")?;
-        if figure(&stats, "/connections/open")? == 0.0 && told >= figure(&stats, "/connections/closed")? {
-            return Ok(());
+/// Waits until nobody is connected, and `$disconnect` was handled or refused for each.
+///
+/// # Errors
+/// The gateway does not answer, or not in time.
+pub(super) async fn forgotten(cloud: &Cloud) -> Result<()> {
+    timeout(PATIENCE, async {
+        while !is_empty(&cloud.gateway.stats().await?)? {
+            sleep(POLL).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
+        Ok(())
+    })
+    .await?
+}
+
+fn is_empty(stats: &Value) -> Result<bool> {
+    let told = figure(stats, "/functions/ws_disconnect/duration_ms/count")?
+        + figure(stats, "/functions/ws_disconnect/throttles")?;
+    Ok(figure(stats, "/connections/open")? == 0.0 && told >= figure(stats, "/connections/closed")?)
 }
 
 async fn read(mut socket: Socket, tally: Arc<Tally>) -> Result<()> {

@@ -33,6 +33,7 @@ pub async fn start(rate: u32) -> Result<Cloud> {
     let mut client = Socket::open(&ws_url(&created, "")).await?;
     client.head().await?;
     client.close().await?;
+    clients::forgotten(&cloud).await?;
     Ok(cloud)
 }
 
