@@ -275,6 +275,6 @@ pub struct News {
     pub runs: Vec<(Topic, Run)>,
     /// Topics, followed or not, that began to have history. The first call names all that have.
     pub began: Vec<Topic>,
-    /// Topics, followed or not, that have ended.
+    /// Topics, followed or not, that have ended. One that began again has its end told no later than what came after.
     pub ended: Vec<Topic>,
 }

@@ -50,7 +50,7 @@ async fn what_is_added_comes_out_as_it_is() -> Result<()> {
     // A name that is none of Bond's own ids: nobody has registered it.
     let mut socket = Socket::open(&url(&broker, "any.name", "")).await?;
     let mut second = Socket::open(&url(&broker, "any.name", "&from=now-30s")).await?;
-    served(&mut producer, &mut second).await?;
+    served(&mut producer, "any.name", &mut second).await?;
     for data in [r#"{"price": 1.00 }"#, "no JSON at all", "ü 🙂", "", " \n"] {
         add(&mut producer, "any.name", data).await?;
         ensure!(skip_probes(&mut socket).await? == data, "{data:?}");
@@ -62,8 +62,8 @@ async fn what_is_added_comes_out_as_it_is() -> Result<()> {
 }
 
 /// Adds a probe and waits for it: then the stream is read.
-async fn served(producer: &mut Connection, socket: &mut Socket) -> Result<()> {
-    add(producer, "any.name", "probe").await?;
+async fn served(producer: &mut Connection, stream: &str, socket: &mut Socket) -> Result<()> {
+    add(producer, stream, "probe").await?;
     ensure!(socket.text().await? == "probe");
     Ok(())
 }
@@ -158,6 +158,8 @@ async fn a_client_that_falls_behind_is_closed_and_never_skipped() -> Result<()> 
     let broker = broker(&redis, &[("BOND_RING_MIB", "1")]).await?;
     let mut producer = redis.connect().await?;
     let mut slow = Socket::open(&url(&broker, "ticks", "&from=now-30s")).await?;
+    // Whoever joins later than the ring reaches begins with the oldest that is kept.
+    served(&mut producer, "ticks", &mut slow).await?;
     let filler = "x".repeat(16 * 1024);
     // Far more than the ring, the kernel and the client's own buffers hold together.
     for number in 0..2_000 {

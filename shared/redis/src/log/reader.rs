@@ -2,6 +2,7 @@
 //! connection. A message may be lost with its connection, so everything is looked at again after each reconnection, and once a second.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,10 @@ pub(super) struct Reader {
     dirty: HashSet<Topic>,
     /// Topics that may have begun or ended.
     changed: HashSet<Topic>,
-    /// The topics that have history, as far as was told, with their epochs.
+    /// The topics that are known to have history, with their epochs.
     known: HashMap<Topic, String>,
+    /// What of that was not told yet: what is read after it may fail.
+    untold: News,
     /// Whether everything may have news.
     all: bool,
 }
@@ -66,6 +69,7 @@ impl Reader {
             dirty: HashSet::new(),
             changed: HashSet::new(),
             known: HashMap::new(),
+            untold: News::default(),
             all: true,
         }
     }
@@ -118,15 +122,14 @@ impl Reader {
             self.mark(hint);
         }
         self.subscribe().await?;
-        let mut news = News::default();
         if self.all {
-            self.compare_all(&mut news).await?;
+            self.compare_all().await?;
             self.dirty.extend(self.followed.keys().cloned());
             self.all = false;
         }
-        self.compare_changed(&mut news).await?;
-        let answers = self.read_dirty(&mut news).await?;
-        Ok(Told { news, answers })
+        self.compare_changed().await?;
+        let answers = self.read_dirty().await?;
+        Ok(Told { news: mem::take(&mut self.untold), answers })
     }
 
     /// Sees to it that there is a subscription to everything followed.
@@ -153,17 +156,17 @@ impl Reader {
     }
 
     /// Finds which topics began and ended since it was last told.
-    async fn compare_all(&mut self, news: &mut News) -> Result<(), LogError> {
+    async fn compare_all(&mut self) -> Result<(), LogError> {
         let found: HashMap<Topic, String> = topics(&self.redis).await?.into_iter().collect();
         let gone: Vec<Topic> =
             self.known.keys().filter(|topic| !found.contains_key(*topic)).cloned().collect();
-        gone.into_iter().for_each(|topic| self.compare(topic, None, news));
-        found.into_iter().for_each(|(topic, epoch)| self.compare(topic, Some(epoch), news));
+        gone.into_iter().for_each(|topic| self.compare(topic, None));
+        found.into_iter().for_each(|(topic, epoch)| self.compare(topic, Some(epoch)));
         self.changed.clear();
         Ok(())
     }
 
-    async fn compare_changed(&mut self, news: &mut News) -> Result<(), LogError> {
+    async fn compare_changed(&mut self) -> Result<(), LogError> {
         let client = self.redis.client();
         let changed: Vec<(Topic, Keys)> =
             self.changed.iter().map(|topic| (topic.clone(), Keys::of(topic))).collect();
@@ -171,26 +174,26 @@ impl Reader {
         let epochs: Vec<Option<String>> = try_join_all(epochs).await.map_err(unavailable)?;
         for ((topic, _), epoch) in changed.into_iter().zip(epochs) {
             self.changed.remove(&topic);
-            self.compare(topic, epoch, news);
+            self.compare(topic, epoch);
         }
         Ok(())
     }
 
-    fn compare(&mut self, topic: Topic, epoch: Option<String>, news: &mut News) {
+    fn compare(&mut self, topic: Topic, epoch: Option<String>) {
         if self.known.get(&topic) == epoch.as_ref() {
             return;
         }
         if self.known.remove(&topic).is_some() {
-            news.ended.push(topic.clone());
+            self.untold.ended.push(topic.clone());
         }
         if let Some(epoch) = epoch {
             self.known.insert(topic.clone(), epoch);
-            news.began.push(topic);
+            self.untold.began.push(topic);
         }
     }
 
     /// Reads the topics that may have news; gives the numbers of the wishes that the runs answer.
-    async fn read_dirty(&mut self, news: &mut News) -> Result<Vec<u64>, LogError> {
+    async fn read_dirty(&mut self) -> Result<Vec<u64>, LogError> {
         let batch: Vec<Topic> = self.dirty.iter().take(TOPICS_AT_ONCE).cloned().collect();
         let reads = batch.iter().filter_map(|topic| Some((topic, self.followed.get(topic)?)));
         let reads = reads.map(async |(topic, followed)| {
@@ -208,7 +211,9 @@ impl Reader {
             }
             if is_news(&page.run) {
                 answers.push(followed.number);
-                news.runs.push((topic, page.run));
+                // An epoch that began since the topics were compared: that the one before has ended must not be told after its events.
+                self.compare(topic.clone(), Some(page.run.epoch.to_string()));
+                self.untold.runs.push((topic, page.run));
             }
         }
         Ok(answers)

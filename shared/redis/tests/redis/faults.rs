@@ -220,6 +220,42 @@ async fn news_comes_when_it_is_made() {
     timeout(PATIENCE, rounds).await.expect("news is told of, not looked for");
 }
 
+/// Begins a history anew without a word to those who wait for it: a reader that had compared the topics just before meets it like that.
+const BEGIN_ANEW: &str = "
+    for partition = 0, 15 do
+        local part = 'bond:{' .. partition .. '}:'
+        local head, log = part .. 'head:' .. ARGV[1], part .. 'log:' .. ARGV[1]
+        if redis.call('EXISTS', head) == 1 then
+            local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+            redis.call('DEL', log)
+            redis.call('XADD', log, '1-0', unpack(first[2]))
+            redis.call('HSET', head, 'epoch', 'anew', 'seq', 1, 'kept', 0)
+            redis.call('HSET', part .. 'topics', ARGV[1], 'anew')
+        end
+    end
+    return redis.call('PUBLISH', 'bond:topic:' .. ARGV[1], '')";
+
+#[tokio::test]
+async fn the_end_of_an_epoch_is_never_told_after_what_follows_it() {
+    let server = Server::start(&[]).await;
+    let writer = log(&server.connect().await, &clock());
+    let mut tail = writer.tail();
+    tail.follow(topic("BTC"), None);
+    let fence = writer.acquire().await.expect("acquire");
+    append(&writer, fence, "before").await.expect("append");
+    assert_eq!(tailed(&mut *tail, 1).await, ["before"]);
+    let heard = server.command(&["EVAL", BEGIN_ANEW, "0", &topic("BTC").to_string()]);
+    assert_eq!(heard, "1", "the tail listens");
+    let mut has_ended = false;
+    loop {
+        let news = timeout(PATIENCE, tail.next()).await.expect("news").expect("the log");
+        has_ended |= news.ended.contains(&topic("BTC"));
+        if news.runs.iter().any(|(_, run)| run.epoch.as_str() == "anew") {
+            return assert!(has_ended, "{news:?}");
+        }
+    }
+}
+
 /// The next `count` things that `tail` tells of what it follows.
 async fn tailed(tail: &mut dyn Tail, count: usize) -> Vec<String> {
     let mut told = Vec::new();
