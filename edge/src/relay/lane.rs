@@ -151,16 +151,19 @@ impl Lane {
         self.followers.put_back(ring, clients);
     }
 
-    /// Puts a client in line, unless it is, or is to be left alone for a while.
+    /// Puts a client in line, unless it is. One that is to be left alone for a while comes in line after that.
     pub(super) fn queue(&mut self, key: usize) {
         let client = &mut self.clients[key];
         match &mut client.standing {
-            Standing::Idle if client.backoff.is_over(self.now) => {
-                client.standing = Standing::Queued;
-                self.ready.push_back(key);
-            }
+            Standing::Idle => match client.backoff.until().filter(|until| *until > self.now) {
+                Some(until) => self.set_timer(key, until),
+                None => {
+                    client.standing = Standing::Queued;
+                    self.ready.push_back(key);
+                }
+            },
             Standing::UnderWay { news } => *news = true,
-            Standing::Idle | Standing::Queued => {}
+            Standing::Queued => {}
         }
     }
 

@@ -162,10 +162,8 @@ impl Lane {
             Some(Stop::Gone | Stop::Slow | Stop::Failed) => client.backoff.pause(self.now),
             Some(Stop::Quota | Stop::Deadline | Stop::TooLarge) | None => client.backoff.reset(),
         }
-        match client.backoff.until().filter(|until| *until > self.now) {
-            Some(until) => self.set_timer(key, until),
-            None if stop.is_some() || has_news => self.queue(key),
-            None => {}
+        if stop.is_some() || has_news {
+            self.queue(key);
         }
     }
 }

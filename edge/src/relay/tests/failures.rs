@@ -104,6 +104,20 @@ async fn a_slow_client_is_tried_less_and_less_often() {
     assert!((8..=11).contains(&tries), "{tries} tries in a minute");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_by_itself_though_a_batch_was_to_be_looked_at_before() {
+    let host = Host::start().await;
+    let mut refusals = 1..=1;
+    host.gateway.fail_posts(move |_, _| refusals.next().map(|_| Stop::Slow));
+    host.connect(Connection { control: false, ..host.batched("b", 2, Duration::from_millis(200)) }).await;
+    host.publish(1).await;
+    sleep(Duration::from_millis(60)).await;
+    let begun = Instant::now();
+    host.publish(1).await;
+    host.reaches("b", 2).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
 /// Sends to a client that takes nothing for 29 s, and returns when that began.
 async fn stall(host: &Host, connection: Connection) -> Instant {
     let name = connection.id.as_str().to_owned();
