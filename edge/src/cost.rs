@@ -135,7 +135,7 @@ pub fn standing() -> Vec<Item> {
     vec![
         item("Fargate: ingest and its standby, 0.5 vCPU and 1 GB each", 2.0 * task * hours),
         item("ElastiCache for Valkey: two cache.t4g.small", 2.0 * price::CACHE_HOUR * hours),
-        item("secrets and alarms", 3.0 * price::SECRET + 12.0 * price::ALARM),
+        item("secrets and alarms", 3.0 * price::SECRET + 19.0 * price::ALARM),
     ]
 }
 

@@ -43,6 +43,7 @@ describe('ingest', () => {
         'BOND_FANOUT_FUNCTION',
         'BOND_FEED_SYMBOLS',
         'BOND_HEARTBEAT_SECONDS',
+        'BOND_PROBE_SECONDS',
         'BOND_LOG',
         'BOND_LOG_FORMAT',
         'BOND_MAX_LAG_MS',
