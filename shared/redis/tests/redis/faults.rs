@@ -149,7 +149,13 @@ async fn a_frozen_server_is_unavailable_within_seconds() {
     assert!(redis.ping().await.is_err());
     assert!(begun.elapsed() < PATIENCE, "it took {:?}", begun.elapsed());
     server.thaw();
-    writer.acquire().await.expect("the connection is restored");
+    let again = append(&writer, fence, "b").await.expect("the connection is restored");
+    assert_eq!(again.first_seq, 2);
+    assert_eq!(
+        bodies(&writer).await,
+        ["a", "b"],
+        "what was asked for again after it had failed is there once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
