@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use bond_edge::config::{ConfigError, Settings};
+use bond_core::settings::{Reader, SettingsError, Variables};
+use bond_edge::config::Settings;
 
 /// The port of health checks and metrics where none is set.
 const PORT: u16 = 8080;
 
 /// How often clients behind API Gateway get a heartbeat where nothing is set: each is a billed message.
 const HEARTBEAT_SECONDS: &str = "300";
-
-/// After how many seconds without a post API Gateway is asked whether a connection is still open, where nothing is set.
-const PROBE_SECONDS: u64 = 300;
 
 /// What both processes need.
 #[derive(Clone, Debug)]
@@ -56,103 +54,65 @@ pub(crate) struct EdgeSettings {
 
 impl IngestSettings {
     /// Reads the process's environment.
-    pub(crate) fn from_env() -> Result<Self, ConfigError> {
+    pub(crate) fn from_env() -> Result<Self, SettingsError> {
         Self::read(&environment)
     }
 
-    fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(get);
-        let connections_table = reader.needed("BOND_TABLE_CONNECTIONS");
-        let callback_url = reader.needed("BOND_WS_CALLBACK_URL");
-        let fanout_function = reader.needed("BOND_FANOUT_FUNCTION");
-        let deployment = reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned());
-        let probe = reader.probe();
-        let common = reader.common(Some(HEARTBEAT_SECONDS))?;
-        Ok(Self { common, connections_table, callback_url, fanout_function, deployment, probe })
+    fn read(get: Variables<'_>) -> Result<Self, SettingsError> {
+        let unset = |name: &str| (name == "BOND_HEARTBEAT_SECONDS").then(|| HEARTBEAT_SECONDS.to_owned());
+        let get = |name: &str| get(name).filter(|text| !text.trim().is_empty()).or_else(|| unset(name));
+        let mut reader = Reader::new(&get);
+        let settings = Self {
+            common: Common::take(&mut reader),
+            connections_table: reader.required("BOND_TABLE_CONNECTIONS"),
+            callback_url: reader.url("BOND_WS_CALLBACK_URL", &["https", "http"]),
+            fanout_function: reader.required("BOND_FANOUT_FUNCTION"),
+            deployment: reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned()),
+            probe: reader.seconds("BOND_PROBE_SECONDS", 300, 1, 3600),
+        };
+        reader.finish(settings)
     }
 }
 
 impl EdgeSettings {
     /// Reads the process's environment.
-    pub(crate) fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&environment)
+    pub(crate) fn from_env() -> Result<Self, SettingsError> {
+        let mut reader = Reader::new(&environment);
+        let settings = Self {
+            common: Common::take(&mut reader),
+            token_keys_secret: reader.required("BOND_TOKEN_KEYS_SECRET"),
+            api_keys_secret: reader.required("BOND_API_KEYS_SECRET"),
+        };
+        reader.finish(settings)
     }
+}
 
-    fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(get);
-        let token_keys_secret = reader.needed("BOND_TOKEN_KEYS_SECRET");
-        let api_keys_secret = reader.needed("BOND_API_KEYS_SECRET");
-        let common = reader.common(None)?;
-        Ok(Self { common, token_keys_secret, api_keys_secret })
+impl Common {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        Self {
+            settings: Settings::take(reader),
+            redis_url: reader.url("REDIS_URL", &bond_redis::SCHEMES),
+            redis_auth_secret: reader.text("BOND_REDIS_AUTH_SECRET"),
+            streams_table: reader.required("BOND_TABLE_STREAMS"),
+            port: own_port(reader),
+        }
     }
 }
 
 /// The port of a process on this machine.
-pub(crate) fn port() -> Result<u16, ConfigError> {
+pub(crate) fn port() -> Result<u16, SettingsError> {
     let mut reader = Reader::new(&environment);
-    let port = reader.port();
-    if reader.problems.is_empty() { Ok(port) } else { Err(ConfigError(reader.problems)) }
+    let port = own_port(&mut reader);
+    reader.finish(port)
+}
+
+fn own_port(reader: &mut Reader<'_>) -> u16 {
+    reader.number("BOND_PORT", PORT, 0, u16::MAX)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-/// Reads variables and gathers what is wrong with them.
-struct Reader<'g> {
-    get: &'g dyn Fn(&str) -> Option<String>,
-    problems: Vec<String>,
-}
-
-impl<'g> Reader<'g> {
-    const fn new(get: &'g dyn Fn(&str) -> Option<String>) -> Self {
-        Self { get, problems: Vec::new() }
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        (self.get)(name).filter(|text| !text.is_empty())
-    }
-
-    fn needed(&mut self, name: &str) -> String {
-        self.text(name).unwrap_or_else(|| {
-            self.problems.push(format!("{name} is not set"));
-            String::new()
-        })
-    }
-
-    fn port(&mut self) -> u16 {
-        let Some(text) = self.text("BOND_PORT") else { return PORT };
-        text.parse().unwrap_or_else(|_| {
-            self.problems.push(format!("BOND_PORT must be a port: {text}"));
-            PORT
-        })
-    }
-
-    fn probe(&mut self) -> Duration {
-        let seconds = self.text("BOND_PROBE_SECONDS").map_or(Ok(PROBE_SECONDS), |text| text.parse());
-        let seconds = seconds.ok().filter(|seconds| (1..=3600).contains(seconds)).unwrap_or_else(|| {
-            self.problems.push("BOND_PROBE_SECONDS must be a number of seconds from 1 to 3600".to_owned());
-            PROBE_SECONDS
-        });
-        Duration::from_secs(seconds)
-    }
-
-    /// What both processes need, or everything that is wrong.
-    fn common(mut self, heartbeat: Option<&str>) -> Result<Common, ConfigError> {
-        let redis_url = self.needed("REDIS_URL");
-        let streams_table = self.needed("BOND_TABLE_STREAMS");
-        let (redis_auth_secret, port) = (self.text("BOND_REDIS_AUTH_SECRET"), self.port());
-        let unset = |name: &str| heartbeat.filter(|_| name == "BOND_HEARTBEAT_SECONDS").map(str::to_owned);
-        let settings = Settings::read(|name| self.text(name).or_else(|| unset(name)));
-        match settings {
-            Ok(settings) if self.problems.is_empty() => {
-                Ok(Common { settings, redis_url, redis_auth_secret, streams_table, port })
-            }
-            Ok(_) => Err(ConfigError(self.problems)),
-            Err(ConfigError(others)) => Err(ConfigError(self.problems.into_iter().chain(others).collect())),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +127,7 @@ mod tests {
         ("BOND_FANOUT_FUNCTION", "fanout"),
     ];
 
-    fn ingest(variables: &[(&str, &str)]) -> Result<IngestSettings, ConfigError> {
+    fn ingest(variables: &[(&str, &str)]) -> Result<IngestSettings, SettingsError> {
         let find = |name: &str| {
             let found = variables.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -186,7 +146,7 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let variables = [("BOND_PORT", "http"), ("BOND_MAX_STREAMS", "many"), ("BOND_PROBE_SECONDS", "0")];
-        let ConfigError(problems) = ingest(&variables).expect_err("problems");
+        let SettingsError(problems) = ingest(&variables).expect_err("problems");
         assert_eq!(problems.len(), WHOLE.len() + variables.len(), "{problems:?}");
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bond_core::instrument::Symbol;
+use bond_core::settings::{Reader, SettingsError, Variables};
 
 /// The secret used on loopback when none is set. Anything else refuses to start with it.
 pub const DEVELOPMENT_SECRET: &str = "bond-development-secret-for-loopback-only";
@@ -75,45 +75,38 @@ pub struct Settings {
     pub log_json: bool,
 }
 
-/// Everything that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(pub Vec<String>);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "settings cannot be used:")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Settings {
     /// Reads the process's environment.
     ///
     /// # Errors
-    /// [`ConfigError`] with every problem there is.
+    /// [`SettingsError`] with every problem there is.
     #[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(|name| std::env::var(name).ok())
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Self::read(&|name| std::env::var(name).ok())
     }
 
     /// Reads settings through `get`.
     ///
     /// # Errors
-    /// [`ConfigError`] with every problem there is.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut reader = Reader { get, problems: Vec::new() };
-        let settings = Self {
-            secret: reader.secret("BOND_SECRET"),
-            previous_secret: reader.secret("BOND_SECRET_PREVIOUS"),
+    /// [`SettingsError`] with every problem there is.
+    pub fn read(get: Variables<'_>) -> Result<Self, SettingsError> {
+        let mut reader = Reader::new(get);
+        let settings = Self::take(&mut reader);
+        reader.finish(settings)
+    }
+
+    /// Takes settings from a reader, which notes what is wrong.
+    pub fn take(reader: &mut Reader<'_>) -> Self {
+        Self {
+            secret: secret(reader, "BOND_SECRET"),
+            previous_secret: secret(reader, "BOND_SECRET_PREVIOUS"),
             token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
-            legacy_tokens: reader.choosable("BOND_LEGACY_TOKENS"),
+            legacy_tokens: choosable(reader, "BOND_LEGACY_TOKENS"),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),
-            feed_symbols: reader.symbols("BOND_FEED_SYMBOLS", "BTC/USDT,ETH/USDT,SOL/USDT"),
+            feed_symbols: symbols(reader, "BOND_FEED_SYMBOLS", "BTC/USDT,ETH/USDT,SOL/USDT"),
             heartbeat: reader.seconds("BOND_HEARTBEAT_SECONDS", 30, 1, 3600),
             backoff_first: reader.millis("BOND_BACKOFF_FIRST_MS", 5000, 10, 300_000),
             backoff_max: reader.millis("BOND_BACKOFF_MAX_MS", 300_000, 10, 3_600_000),
@@ -122,19 +115,18 @@ impl Settings {
             ws_host: reader.text("WS_HOST"),
             log_filter: reader.text("BOND_LOG").unwrap_or_else(|| "info".to_owned()),
             log_json: reader.choice("BOND_LOG_FORMAT", ["text", "json"]) == 1,
-        };
-        if reader.problems.is_empty() { Ok(settings) } else { Err(ConfigError(reader.problems)) }
+        }
     }
 
     /// The secret to sign with when listening on `bind`.
     ///
     /// # Errors
-    /// [`ConfigError`] where none is set and `bind` is not loopback.
-    pub fn signing_secret(&self, bind: IpAddr) -> Result<Secret, ConfigError> {
+    /// [`SettingsError`] where none is set and `bind` is not loopback.
+    pub fn signing_secret(&self, bind: IpAddr) -> Result<Secret, SettingsError> {
         match &self.secret {
             Some(secret) => Ok(secret.clone()),
             None if bind.is_loopback() => Ok(Secret::new(DEVELOPMENT_SECRET.to_owned())),
-            None => Err(ConfigError(vec![format!(
+            None => Err(SettingsError(vec![format!(
                 "BOND_SECRET is not set, and the development secret works on loopback only, not on {bind}: \
                  set BOND_SECRET to at least {SECRET_BYTES} random bytes, such as the output of `openssl rand -hex 32`"
             )])),
@@ -142,87 +134,37 @@ impl Settings {
     }
 }
 
-/// Reads variables and gathers what is wrong with them.
-struct Reader<G> {
-    get: G,
-    problems: Vec<String>,
+/// A flag that may be left open.
+fn choosable(reader: &mut Reader<'_>, name: &str) -> Option<bool> {
+    reader.text(name).map(|_| reader.flag(name))
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<G> {
-    fn text(&self, name: &str) -> Option<String> {
-        (self.get)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+fn secret(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
+    let secret = reader.text(name)?;
+    if secret.len() < SECRET_BYTES {
+        reader.problem(format!("{name} is shorter than {SECRET_BYTES} bytes: use `openssl rand -hex 32`"));
     }
+    Some(Secret::new(secret))
+}
 
-    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
-        &mut self,
-        name: &str,
-        default: T,
-        least: T,
-        most: T,
-    ) -> T {
-        let Some(text) = self.text(name) else { return default };
-        match text.parse::<T>() {
-            Ok(value) if value >= least && value <= most => value,
-            _ => {
-                self.problems.push(format!("{name} must be a number from {least} to {most}: {text}"));
-                default
-            }
+fn symbols(reader: &mut Reader<'_>, name: &str, default: &str) -> BTreeSet<Symbol> {
+    let text = reader.text(name).unwrap_or_else(|| default.to_owned());
+    let mut symbols = BTreeSet::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match Symbol::parse(part) {
+            Ok(symbol) => drop(symbols.insert(symbol)),
+            Err(error) => reader.problem(format!("{name}: {error}")),
         }
     }
-
-    fn seconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
-        Duration::from_secs(self.number(name, default, least, most))
-    }
-
-    fn millis(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
-        Duration::from_millis(self.number(name, default, least, most))
-    }
-
-    fn choice<const N: usize>(&mut self, name: &str, names: [&str; N]) -> usize {
-        let Some(text) = self.text(name) else { return 0 };
-        names.iter().position(|known| known.eq_ignore_ascii_case(&text)).unwrap_or_else(|| {
-            self.problems.push(format!("{name} must be one of {}: {text}", names.join(", ")));
-            0
-        })
-    }
-
-    /// A flag that may be left open.
-    fn choosable(&mut self, name: &str) -> Option<bool> {
-        self.text(name).map(|_| self.flag(name))
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        self.choice(name, ["false", "true"]) == 1
-    }
-
-    fn secret(&mut self, name: &str) -> Option<Secret> {
-        let secret = self.text(name)?;
-        if secret.len() < SECRET_BYTES {
-            self.problems
-                .push(format!("{name} is shorter than {SECRET_BYTES} bytes: use `openssl rand -hex 32`"));
-        }
-        Some(Secret::new(secret))
-    }
-
-    fn symbols(&mut self, name: &str, default: &str) -> BTreeSet<Symbol> {
-        let text = self.text(name).unwrap_or_else(|| default.to_owned());
-        let mut symbols = BTreeSet::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            match Symbol::parse(part) {
-                Ok(symbol) => drop(symbols.insert(symbol)),
-                Err(error) => self.problems.push(format!("{name}: {error}")),
-            }
-        }
-        symbols
-    }
+    symbols
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        Settings::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::read(&|name| {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         })
     }

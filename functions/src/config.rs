@@ -1,22 +1,9 @@
 //! Settings from the environment: read once, strictly, each function only what it needs, all problems reported at once.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
-/// Everything that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(pub Vec<String>);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "settings cannot be used:")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
-    }
-}
-
-impl std::error::Error for ConfigError {}
+use bond_core::settings::{Reader, SettingsError, Variables};
 
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,20 +117,20 @@ pub struct FanoutSettings {
 /// Reads the settings of one function.
 ///
 /// # Errors
-/// [`ConfigError`] with every problem there is.
+/// [`SettingsError`] with every problem there is.
 #[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-pub fn from_env<T: Settings>() -> Result<T, ConfigError> {
+pub fn from_env<T: Settings>() -> Result<T, SettingsError> {
     read(&|name| std::env::var(name).ok())
 }
 
 /// Reads the settings of one function through `get`.
 ///
 /// # Errors
-/// [`ConfigError`] with every problem there is.
-pub fn read<T: Settings>(get: &dyn Fn(&str) -> Option<String>) -> Result<T, ConfigError> {
-    let mut reader = Reader { get, problems: Vec::new() };
+/// [`SettingsError`] with every problem there is.
+pub fn read<T: Settings>(get: Variables<'_>) -> Result<T, SettingsError> {
+    let mut reader = Reader::new(get);
     let settings = T::read(&mut reader);
-    if reader.problems.is_empty() { Ok(settings) } else { Err(ConfigError(reader.problems)) }
+    reader.finish(settings)
 }
 
 /// The settings of one function.
@@ -155,12 +142,12 @@ pub trait Settings: Sized {
 impl Settings for ApiSettings {
     fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            common: reader.common(),
-            redis: reader.redis(),
-            keys: reader.keys(),
+            common: common(reader),
+            redis: redis(reader),
+            keys: keys(reader),
             streams_table: reader.required("BOND_TABLE_STREAMS"),
-            ws_url: reader.url("BOND_WS_URL", &["wss://", "ws://"]),
-            token_ttl: Duration::from_secs(reader.number("BOND_TOKEN_TTL", 3600, 1, 31_536_000)),
+            ws_url: reader.url("BOND_WS_URL", &["wss", "ws"]),
+            token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
             allow_private_sources: reader.flag("BOND_ALLOW_PRIVATE_SOURCES"),
         }
@@ -170,9 +157,9 @@ impl Settings for ApiSettings {
 impl Settings for ConnectSettings {
     fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            common: reader.common(),
-            redis: reader.redis(),
-            keys: reader.keys(),
+            common: common(reader),
+            redis: redis(reader),
+            keys: keys(reader),
             streams_table: reader.required("BOND_TABLE_STREAMS"),
             connections_table: reader.required("BOND_TABLE_CONNECTIONS"),
         }
@@ -182,9 +169,9 @@ impl Settings for ConnectSettings {
 impl Settings for MessageSettings {
     fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            common: reader.common(),
-            redis: reader.redis(),
-            keys: reader.keys(),
+            common: common(reader),
+            redis: redis(reader),
+            keys: keys(reader),
             connections_table: reader.required("BOND_TABLE_CONNECTIONS"),
         }
     }
@@ -193,8 +180,8 @@ impl Settings for MessageSettings {
 impl Settings for DisconnectSettings {
     fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            common: reader.common(),
-            redis: reader.redis(),
+            common: common(reader),
+            redis: redis(reader),
             connections_table: reader.required("BOND_TABLE_CONNECTIONS"),
         }
     }
@@ -204,87 +191,30 @@ impl Settings for FanoutSettings {
     fn read(reader: &mut Reader<'_>) -> Self {
         let posts = reader.number("BOND_POSTS_PER_SECOND", 1000, 1, 1_000_000);
         Self {
-            common: reader.common(),
-            callback_url: reader.url("BOND_WS_CALLBACK_URL", &["https://", "http://"]),
+            common: common(reader),
+            callback_url: reader.url("BOND_WS_CALLBACK_URL", &["https", "http"]),
             posts_per_second: NonZeroU32::new(posts).unwrap_or(NonZeroU32::MIN),
         }
     }
 }
 
-/// Reads variables and gathers what is wrong with them.
-pub struct Reader<'a> {
-    get: &'a dyn Fn(&str) -> Option<String>,
-    problems: Vec<String>,
+fn common(reader: &mut Reader<'_>) -> Common {
+    let filter = reader.text("BOND_LOG").unwrap_or_else(|| "info".to_owned());
+    let json = reader.choice("BOND_LOG_FORMAT", ["json", "text"]) == 0;
+    let deployment = reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned());
+    Common { log: LogSettings { filter, json }, deployment }
 }
 
-impl Reader<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        (self.get)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-    }
+fn redis(reader: &mut Reader<'_>) -> RedisSettings {
+    let url = reader.url("REDIS_URL", &bond_redis::SCHEMES);
+    RedisSettings { url, auth_secret: reader.text("BOND_REDIS_AUTH_SECRET") }
+}
 
-    fn required(&mut self, name: &str) -> String {
-        self.text(name).unwrap_or_else(|| {
-            self.problems.push(format!("{name} is not set"));
-            String::new()
-        })
-    }
-
-    fn url(&mut self, name: &str, schemes: &[&str]) -> String {
-        let url = self.required(name);
-        if !url.is_empty() && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
-            self.problems.push(format!("{name} must begin with {}: {url}", schemes.join(" or ")));
-        }
-        url.trim_end_matches('/').to_owned()
-    }
-
-    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
-        &mut self,
-        name: &str,
-        default: T,
-        least: T,
-        most: T,
-    ) -> T {
-        let Some(text) = self.text(name) else { return default };
-        match text.parse::<T>() {
-            Ok(value) if value >= least && value <= most => value,
-            _ => {
-                self.problems.push(format!("{name} must be a number from {least} to {most}: {text}"));
-                default
-            }
-        }
-    }
-
-    fn choice<const N: usize>(&mut self, name: &str, names: [&str; N]) -> usize {
-        let Some(text) = self.text(name) else { return 0 };
-        names.iter().position(|known| known.eq_ignore_ascii_case(&text)).unwrap_or_else(|| {
-            self.problems.push(format!("{name} must be one of {}: {text}", names.join(", ")));
-            0
-        })
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        self.choice(name, ["false", "true"]) == 1
-    }
-
-    fn common(&mut self) -> Common {
-        let filter = self.text("BOND_LOG").unwrap_or_else(|| "info".to_owned());
-        let json = self.choice("BOND_LOG_FORMAT", ["json", "text"]) == 0;
-        let deployment = self.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned());
-        Common { log: LogSettings { filter, json }, deployment }
-    }
-
-    fn redis(&mut self) -> RedisSettings {
-        let schemes = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"];
-        let url = self.url("REDIS_URL", &schemes);
-        RedisSettings { url, auth_secret: self.text("BOND_REDIS_AUTH_SECRET") }
-    }
-
-    fn keys(&mut self) -> KeySettings {
-        KeySettings {
-            token_keys_secret: self.required("BOND_TOKEN_KEYS_SECRET"),
-            api_keys_secret: self.required("BOND_API_KEYS_SECRET"),
-            legacy_tokens: self.flag("BOND_LEGACY_TOKENS"),
-        }
+fn keys(reader: &mut Reader<'_>) -> KeySettings {
+    KeySettings {
+        token_keys_secret: reader.required("BOND_TOKEN_KEYS_SECRET"),
+        api_keys_secret: reader.required("BOND_API_KEYS_SECRET"),
+        legacy_tokens: reader.flag("BOND_LEGACY_TOKENS"),
     }
 }
 
@@ -292,7 +222,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    fn given<T: Settings>(variables: &[(&str, &str)]) -> Result<T, ConfigError> {
+    fn given<T: Settings>(variables: &[(&str, &str)]) -> Result<T, SettingsError> {
         read(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
     }
 

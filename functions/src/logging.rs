@@ -1,18 +1,19 @@
 //! What is logged, and in which form.
 
+use bond_core::settings::SettingsError;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::config::{ConfigError, LogSettings};
+use crate::config::LogSettings;
 
 /// Logs to standard error from here on, with the names of requests from the spans around.
 ///
 /// # Errors
-/// [`ConfigError`] where the filter is not understood, or logging was started before.
-pub fn start(settings: &LogSettings) -> Result<(), ConfigError> {
-    let failed = |why: String| ConfigError(vec![why]);
+/// [`SettingsError`] where the filter is not understood, or logging was started before.
+pub fn start(settings: &LogSettings) -> Result<(), SettingsError> {
+    let failed = |why: String| SettingsError(vec![why]);
     let filter: Targets = settings.filter.parse().map_err(|error| failed(format!("BOND_LOG: {error}")))?;
     let layer = fmt::layer().with_writer(std::io::stderr);
     let started = match settings.json {

@@ -24,6 +24,7 @@ pub mod message;
 pub mod meter;
 pub mod order;
 pub mod position;
+pub mod settings;
 pub mod source;
 pub mod spec;
 mod spelling;

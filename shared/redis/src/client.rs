@@ -157,8 +157,8 @@ async fn init(builder: &Builder) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// The schemes that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
-const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+/// The schemes of URLs that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
+pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
 
 fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
     let url = Url::parse(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;

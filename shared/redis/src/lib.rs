@@ -29,7 +29,7 @@ mod script;
 mod store;
 mod vitals;
 
-pub use self::client::{ConnectError, Redis, RedisConfig, Secret};
+pub use self::client::{ConnectError, Redis, RedisConfig, SCHEMES, Secret};
 pub use self::control::{RedisCommands, RedisControl};
 pub use self::cursors::RedisCursors;
 pub use self::lease::RedisLease;

@@ -1,0 +1,158 @@
+//! Reading settings: strictly, and with everything that is wrong reported at once.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Everything that is wrong with the settings, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<String>);
+
+impl Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "settings cannot be used:")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Gives the text of a variable, if it is set: a process's environment, or what a test says.
+pub type Variables<'g> = &'g dyn Fn(&str) -> Option<String>;
+
+/// Reads variables and gathers what is wrong with them. What is wrong reads as its default, so that the rest is looked at too.
+pub struct Reader<'g> {
+    get: Variables<'g>,
+    problems: Vec<String>,
+}
+
+impl<'g> Reader<'g> {
+    /// Reads through `get`.
+    pub const fn new(get: Variables<'g>) -> Self {
+        Self { get, problems: Vec::new() }
+    }
+
+    /// What was read, unless something was wrong.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with every problem there is.
+    pub fn finish<T>(self, settings: T) -> Result<T, SettingsError> {
+        if self.problems.is_empty() { Ok(settings) } else { Err(SettingsError(self.problems)) }
+    }
+
+    /// Notes what is wrong, and what to do about it.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// A text without the space around it; none where that is empty.
+    pub fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// A text that must be set.
+    pub fn required(&mut self, name: &str) -> String {
+        self.text(name).unwrap_or_else(|| {
+            self.problem(format!("{name} is not set"));
+            String::new()
+        })
+    }
+
+    /// A URL that must be set and begin with one of `schemes`, such as `https`; without the slashes at its end.
+    pub fn url(&mut self, name: &str, schemes: &[&str]) -> String {
+        let url = self.required(name);
+        let is_of = |scheme: &&str| url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
+        if !url.is_empty() && !schemes.iter().any(is_of) {
+            // Without the rest: there may be a password in it.
+            self.problem(format!("{name} must be a URL of {}", schemes.join(" or ")));
+        }
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// A number from `least` to `most`.
+    pub fn number<T: FromStr + PartialOrd + Display + Copy>(
+        &mut self,
+        name: &str,
+        default: T,
+        least: T,
+        most: T,
+    ) -> T {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse::<T>() {
+            Ok(value) if value >= least && value <= most => value,
+            _ => {
+                self.problem(format!("{name} must be a number from {least} to {most}: {text}"));
+                default
+            }
+        }
+    }
+
+    /// A number of seconds.
+    pub fn seconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+        Duration::from_secs(self.number(name, default, least, most))
+    }
+
+    /// A number of milliseconds.
+    pub fn millis(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.number(name, default, least, most))
+    }
+
+    /// The index of one of `names`, whatever the case of its letters; the first where nothing is set.
+    pub fn choice<const N: usize>(&mut self, name: &str, names: [&str; N]) -> usize {
+        let Some(text) = self.text(name) else { return 0 };
+        names.iter().position(|known| known.eq_ignore_ascii_case(&text)).unwrap_or_else(|| {
+            self.problem(format!("{name} must be one of {}: {text}", names.join(", ")));
+            0
+        })
+    }
+
+    /// `true` or `false`, which it is where nothing is set.
+    pub fn flag(&mut self, name: &str) -> bool {
+        self.choice(name, ["false", "true"]) == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(name: &str) -> Option<String> {
+        let value = match name {
+            "BLANK" => " ",
+            "PADDED" => " x\n",
+            "NUMBER" => "7",
+            "MANY" => "many",
+            "YES" => "TRUE",
+            "URL" => "rediss://cache:6379/",
+            "SECRETIVE" => "http://user:password@cache",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn what_is_right_is_taken() {
+        let mut reader = Reader::new(&given);
+        assert_eq!((reader.text("BLANK"), reader.text("PADDED")), (None, Some("x".to_owned())));
+        assert_eq!((reader.number("NUMBER", 1, 0, 7), reader.number("UNSET", 1, 0, 7)), (7, 1));
+        assert_eq!(reader.seconds("NUMBER", 1, 0, 7), Duration::from_secs(7));
+        assert_eq!((reader.flag("YES"), reader.flag("UNSET")), (true, false));
+        assert_eq!(reader.url("URL", &["redis", "rediss"]), "rediss://cache:6379");
+        assert_eq!(reader.finish(()), Ok(()));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_reported_and_no_password() {
+        let mut reader = Reader::new(&given);
+        reader.required("BLANK");
+        reader.number("MANY", 1, 0, 7);
+        reader.number("NUMBER", 1, 0, 6);
+        reader.flag("MANY");
+        reader.url("SECRETIVE", &["redis", "rediss"]);
+        let SettingsError(problems) = reader.finish(()).expect_err("problems");
+        for (problem, name) in problems.iter().zip(["BLANK", "MANY", "NUMBER", "MANY", "SECRETIVE"]) {
+            assert!(problem.starts_with(name) && !problem.contains("password"), "{problem}");
+        }
+        assert_eq!(problems.len(), 5);
+    }
+}
