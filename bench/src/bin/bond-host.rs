@@ -70,7 +70,9 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
     let fanout = Fanout::start(config, parts)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(server::serve(vec![listener], fanout.router(), fanout, CancellationToken::new()));
+    let router = fanout.router();
+    let drain = async move { fanout.drain().await };
+    tokio::spawn(server::serve(vec![listener], router, drain, CancellationToken::new()));
     Ok(address)
 }
 
