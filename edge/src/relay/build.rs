@@ -10,6 +10,7 @@ use super::client::{Client, Closing, Standing};
 use super::draft::{Draft, Refused};
 use super::lane::Lane;
 use super::receipt::{Sent, UnderWay};
+use super::search::Limit;
 use super::shared::now;
 use crate::ws::feed::{Picked, Workbench};
 use crate::ws::frame;
@@ -50,7 +51,7 @@ impl Lane {
             return;
         };
         let (draft, sent) = self.draft();
-        if draft.is_empty() {
+        if draft.is_empty() && self.search.limit() != Limit::Nothing {
             return;
         }
         self.invocations += 1;
@@ -76,8 +77,10 @@ impl Lane {
     }
 
     fn draft(&mut self) -> (Draft, Vec<Sent>) {
-        let (mut draft, mut sent) = (Draft::new(), Vec::new());
-        while draft.has_room()
+        let (connections, items) = self.search.limit().most();
+        let (mut draft, mut sent) = (Draft::new(items, self.search.convicts()), Vec::new());
+        while sent.len() < connections
+            && draft.has_room()
             && let Some(key) = self.ready.pop_front()
         {
             sent.extend(self.add(key, &mut draft));

@@ -42,6 +42,8 @@ pub(super) struct Draft {
     known: HashMap<Source, Option<u32>>,
     parcels: Vec<Parcel>,
     bytes: usize,
+    /// The most messages of each connection.
+    items: usize,
     share: Share,
 }
 
@@ -63,12 +65,14 @@ pub(super) enum Refused {
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
+    /// An invocation with at most `items` messages for each connection and none of `convicts`.
+    pub(super) fn new(items: usize, convicts: impl Iterator<Item = Source>) -> Self {
         Self {
             messages: Vec::new(),
-            known: HashMap::new(),
+            known: convicts.map(|source| (source, None)).collect(),
             parcels: Vec::new(),
             bytes: ENVELOPE_BYTES,
+            items,
             share: Share::default(),
         }
     }
@@ -89,7 +93,7 @@ impl Draft {
     /// Adds an event that others may get too. `is_batched`: several go in one frame.
     pub(super) fn event(&mut self, source: Source, text: &[u8], is_batched: bool) -> Result<(), Refused> {
         let most = if is_batched { SHARE_MESSAGES } else { SHARE_FRAMES };
-        if self.share.bytes >= SHARE_BYTES || self.share.messages >= most {
+        if self.share.bytes >= SHARE_BYTES || self.share.messages >= most.min(self.items) {
             return Err(Refused::Full);
         }
         let index = match self.known.get(&source) {
@@ -170,7 +174,7 @@ mod tests {
     /// Fills a draft with connections that all want everything from where they stand.
     fn filled(padding: usize, stands: impl Fn(u64) -> u64) -> Invocation {
         let text = format!(r#"{{"pad":"{}"}}"#, "x".repeat(padding)).into_bytes();
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(usize::MAX, [].into_iter());
         for connection in 0.. {
             if !draft.has_room() {
                 break;
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused_each_time() {
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(usize::MAX, [].into_iter());
         for _ in 0..2 {
             assert_eq!(draft.event((1, 1, false), b"{\"n\":", false), Err(Refused::Poison));
         }

@@ -20,6 +20,7 @@ use super::backoff::Backoff;
 use super::chores::{Chore, Chores};
 use super::client::{Client, Closing, Standing};
 use super::receipt::UnderWay;
+use super::search::Search;
 use super::shared::{Shared, now};
 use crate::ws::feed::Workbench;
 use crate::ws::followers::Followers;
@@ -44,6 +45,7 @@ pub(super) struct Lane {
     /// Before this no invocation is begun.
     pub(super) free_at: Instant,
     pub(super) backoff: Backoff,
+    pub(super) search: Search,
     pub(super) chores: Chores,
     pub(super) running: JoinSet<Chore>,
     /// Everything that was asked for up to here is known.
@@ -76,6 +78,7 @@ impl Lane {
             invocations: 0,
             free_at: now,
             backoff: Backoff::lane(),
+            search: Search::new(),
             chores: Chores::new(index, now),
             running: JoinSet::new(),
             heard: UnixNanos::EPOCH,

@@ -17,6 +17,7 @@ mod lane;
 mod membership;
 mod receipt;
 mod saving;
+mod search;
 mod shared;
 mod survey;
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bond_core::deliver::{Delivery, Invocation, InvokeError, Receipt, Stop};
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
+use super::search::{Limit, Load};
 use super::shared::Shared;
 use crate::ws::feed::Picked;
 use crate::ws::pass::{Moment, Tally};
@@ -83,16 +84,55 @@ impl Lane {
         gauge!("bond_relay_lanes_busy").decrement(1);
         self.now = super::shared::now();
         self.chores.has_moved = true;
+        let (load, waiting, has_failed) = (self.load(&sent), self.ready.len(), outcome.is_err());
         match outcome {
-            Ok(receipt) => self.on_receipt(sent, receipt),
+            Ok(receipt) => {
+                self.search.went_well(load);
+                self.on_receipt(sent, receipt);
+            }
             Err(error) => {
                 warn!(lane = self.index, %error, "an invocation gave no receipt");
                 counter!("bond_relay_failures_total").increment(1);
                 self.wait_after(&error);
+                self.search_after(&error, load);
                 // What was taken is not known: from the saved cursors, which may repeat numbers, and never leaves one out.
                 let nothing = Delivery { taken: 0, stop: Some(Stop::Deadline) };
                 sent.into_iter().for_each(|sent| self.on_delivery(sent, nothing));
             }
+        }
+        if has_failed || matches!(self.search.limit(), Limit::Items(_)) {
+            self.put_first(waiting);
+        }
+    }
+
+    fn load(&self, sent: &[Sent]) -> Load {
+        let alone = match sent {
+            [Sent { client, said: 0, picks, close: false }] if picks.len() == 1 => {
+                let (index, pick) = &picks[0];
+                let topic = &self.clients[*client].feed.topics[*index];
+                Some((topic.follow.ring.id, pick.to.offset, false))
+            }
+            _ => None,
+        };
+        Load { connections: sent.len(), items: sent.iter().map(Sent::len).sum(), alone }
+    }
+
+    fn search_after(&mut self, error: &InvokeError, load: Load) {
+        if let InvokeError::Failed { .. } = error
+            && self.search.failed(load).is_some()
+        {
+            error!(
+                lane = self.index,
+                "every invocation with one event fails and others do not: it is passed"
+            );
+        }
+    }
+
+    /// While there is a search: those who came in line after the first `waiting` go before them.
+    fn put_first(&mut self, waiting: usize) {
+        if self.search.limit() != Limit::Full {
+            let came = self.ready.len() - waiting;
+            self.ready.rotate_right(came);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bond_core::connection::Connection;
-use bond_core::deliver::Stop;
+use bond_core::deliver::{Invocation, Stop};
 use bond_core::log::{EventKind, Record};
 use tokio::time::{Instant, sleep};
 
@@ -253,6 +253,50 @@ async fn what_cannot_be_sent_to_anyone_is_passed_and_told() {
     assert_eq!(told, [(Some(2), Some(2)), (Some(3), Some(3))]);
     until(|| host.gateway.messages("quiet").len() == 2).await;
     assert_eq!(host.meters().of(&stream()).dropped(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_ends_every_invocation_is_found_passed_and_told() {
+    let host = Host::start().await;
+    let carries =
+        |invocation: &Invocation| invocation.messages.iter().any(|event| event.get().contains("poison"));
+    host.gateway.fail_invocations(move |invocation| carries(invocation).then_some(Broken::HalfWay(0)));
+    let names = host.connect_many(60).await;
+    host.connect(host.batched("batches", 20, Duration::from_millis(100))).await;
+    host.publish(40).await;
+    host.append(&stream_topic(), EventKind::Trade, vec!["\"n\":\"poison\"".to_owned()]).await;
+    for _ in 0..100 {
+        host.publish(1).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    for name in names.iter().map(String::as_str).chain(["batches"]) {
+        host.reaches(name, 141).await;
+        assert_eq!(host.seqs(name), (1..=141).filter(|seq| *seq != 41).collect::<Vec<_>>(), "{name}");
+        let gaps = host.gateway.of_type(name, "gap");
+        assert_eq!(gaps.len(), 1, "{name}: {gaps:?}");
+        assert_eq!((gaps[0]["from_seq"].as_u64(), gaps[0]["to_seq"].as_u64()), (Some(41), Some(41)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_does_not_work_for_a_while_costs_no_event() {
+    let host = Host::with(|config| config.ring = Duration::from_secs(600)).await;
+    let names = host.connect_many(30).await;
+    host.publish(1).await;
+    for name in &names {
+        host.reaches(name, 1).await;
+    }
+    host.gateway.fail_invocations(|_| Some(Broken::HalfWay(0)));
+    for _ in 0..100 {
+        host.publish(1).await;
+        sleep(Duration::from_secs(3)).await;
+    }
+    host.gateway.heal();
+    for name in &names {
+        host.reaches(name, 101).await;
+        assert_eq!(host.seqs(name), (1..=101).collect::<Vec<_>>(), "{name}");
+        assert_eq!(host.gateway.of_type(name, "gap").len(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
