@@ -1,5 +1,6 @@
 //! `bond sim`: a simulated venue on loopback.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,13 +16,12 @@ use crate::signal;
 /// Where the arguments name nothing that can be simulated, or the port or capture cannot be had.
 pub async fn run(args: &SimArgs) -> Outcome {
     let simulator = bond_sim::serve(config(args)?).await?;
-    println!("{} {} at {}  (simulated)", args.venue, name(args.market), simulator.base_url());
-    println!(
-        "use it with: bond up --venue-url {}:{}={}",
-        args.venue,
-        name(args.market),
-        simulator.base_url()
+    let (venue, market, url) = (&args.venue, name(args.market), simulator.base_url());
+    let banner = format!(
+        "{venue} {market} at {url}  (simulated)\nuse it with: bond up --venue-url {venue}:{market}={url}\n"
     );
+    // Whoever has read the first line may have gone: the simulator serves all the same.
+    let _ = std::io::stdout().write_all(banner.as_bytes());
     signal::stop_requested().await;
     simulator.shutdown();
     Ok(())
