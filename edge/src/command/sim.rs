@@ -1,6 +1,5 @@
 //! `bond sim`: a simulated venue on loopback.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use bond_sim::{Config, Fault, Feed, Venue};
 
 use super::{Exit, Failure, Outcome};
 use crate::cli::{Market, SimArgs};
-use crate::signal;
+use crate::{ready, signal};
 
 /// Runs until it is told to stop.
 ///
@@ -20,8 +19,7 @@ pub async fn run(args: &SimArgs) -> Outcome {
     let banner = format!(
         "{venue} {market} at {url}  (simulated)\nuse it with: bond up --venue-url {venue}:{market}={url}\n"
     );
-    // Whoever has read the first line may have gone: the simulator serves all the same.
-    let _ = std::io::stdout().write_all(banner.as_bytes());
+    ready::announce(None, &banner)?;
     signal::stop_requested().await;
     simulator.shutdown();
     Ok(())
