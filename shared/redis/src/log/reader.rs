@@ -160,8 +160,8 @@ impl Reader {
         let found: HashMap<Topic, String> = topics(&self.redis).await?.into_iter().collect();
         let gone: Vec<Topic> =
             self.known.keys().filter(|topic| !found.contains_key(*topic)).cloned().collect();
-        gone.into_iter().for_each(|topic| self.compare(topic, None));
-        found.into_iter().for_each(|(topic, epoch)| self.compare(topic, Some(epoch)));
+        gone.into_iter().for_each(|topic| self.compare(&topic, None));
+        found.iter().for_each(|(topic, epoch)| self.compare(topic, Some(epoch)));
         self.changed.clear();
         Ok(())
     }
@@ -174,21 +174,22 @@ impl Reader {
         let epochs: Vec<Option<String>> = try_join_all(epochs).await.map_err(unavailable)?;
         for ((topic, _), epoch) in changed.into_iter().zip(epochs) {
             self.changed.remove(&topic);
-            self.compare(topic, epoch);
+            self.compare(&topic, epoch.as_deref());
         }
         Ok(())
     }
 
-    fn compare(&mut self, topic: Topic, epoch: Option<String>) {
-        if self.known.get(&topic) == epoch.as_ref() {
+    /// Takes note of a topic's epoch. Called for every page that is read, and so copies nothing that is known.
+    fn compare(&mut self, topic: &Topic, epoch: Option<&str>) {
+        if self.known.get(topic).map(String::as_str) == epoch {
             return;
         }
-        if self.known.remove(&topic).is_some() {
+        if self.known.remove(topic).is_some() {
             self.untold.ended.push(topic.clone());
         }
         if let Some(epoch) = epoch {
-            self.known.insert(topic.clone(), epoch);
-            self.untold.began.push(topic);
+            self.known.insert(topic.clone(), epoch.to_owned());
+            self.untold.began.push(topic.clone());
         }
     }
 
@@ -212,7 +213,7 @@ impl Reader {
             if is_news(&page.run) {
                 answers.push(followed.number);
                 // An epoch that began since the topics were compared: that the one before has ended must not be told after its events.
-                self.compare(topic.clone(), Some(page.run.epoch.to_string()));
+                self.compare(&topic, Some(page.run.epoch.as_str()));
                 self.untold.runs.push((topic, page.run));
             }
         }
