@@ -190,15 +190,13 @@ impl Lane {
             (_, Some(Update::Renew(asked))) => self.renew(key, *asked),
             (_, None) => {}
         }
-        self.go_on(key, Delivery { stop, ..delivery }, has_news);
+        self.go_on(key, stop, has_news);
     }
 
     /// Has a client's next turn come as its last one ended.
-    fn go_on(&mut self, key: usize, Delivery { taken, stop }: Delivery, has_news: bool) {
+    fn go_on(&mut self, key: usize, stop: Option<Stop>, has_news: bool) {
         let client = &mut self.clients[key];
         match stop {
-            // One that takes some of it is slow, and would fall ever further behind in ever longer pauses.
-            Some(Stop::Slow | Stop::Failed) if taken > 0 => client.backoff.pause_shortly(self.now),
             Some(Stop::Gone | Stop::Slow | Stop::Failed) => client.backoff.pause(self.now),
             Some(Stop::Quota | Stop::Deadline | Stop::TooLarge) | None => client.backoff.reset(),
         }
@@ -220,6 +218,7 @@ impl Client {
         counter!("bond_relay_messages_total").increment(taken as u64);
         if taken > 0 {
             (self.seen, self.slow_since) = (moment.now, None);
+            // One that takes some of it is slow, and would fall ever further behind in ever longer pauses.
             self.backoff.reset();
         }
         if stop == Some(Stop::Slow) {

@@ -15,7 +15,7 @@ const PART: usize = 4;
 const ALONE: u32 = 2;
 
 /// The most events that are known to be at fault; the oldest is forgotten, and found again should it come again.
-const CONVICTS: usize = 64;
+const CONVICTS: usize = 32;
 
 /// What may go into an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +81,9 @@ impl Search {
         self.limit
     }
 
-    /// The events that are at fault.
+    /// The events that are at fault, in either form.
     pub(super) fn convicts(&self) -> impl Iterator<Item = Source> {
-        self.convicts.iter().copied()
+        self.convicts.iter().flat_map(|(ring, offset, _)| [(*ring, *offset, false), (*ring, *offset, true)])
     }
 
     /// An invocation went well.
@@ -140,12 +140,11 @@ impl Search {
         };
     }
 
-    fn convict(&mut self, (ring, offset, _): Source) {
+    fn convict(&mut self, event: Source) {
         if self.convicts.len() >= CONVICTS {
-            self.convicts.drain(..2);
+            self.convicts.pop_front();
         }
-        // In either form.
-        self.convicts.extend([(ring, offset, false), (ring, offset, true)]);
+        self.convicts.push_back(event);
         self.end();
     }
 
