@@ -3,7 +3,6 @@
 mod clients;
 mod connections;
 mod posts;
-
 mod processes;
 
 use anyhow::{Context, Result};
