@@ -7,17 +7,21 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Which crates of this workspace each may use, tests apart.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("bond-core", &[]),
     ("bond-sim", &[]),
     ("bond-gateway", &[]),
-    ("bond-api", &["bond-core"]),
-    ("bond-redis", &["bond-core"]),
+    ("bond-supervise", &[]),
+    ("bond-api", &["bond-core", "bond-supervise"]),
+    ("bond-redis", &["bond-core", "bond-supervise"]),
     ("bond-aws", &["bond-core"]),
-    ("bond-ingest", &["bond-core"]),
-    ("bond-edge", &["bond-api", "bond-core", "bond-ingest", "bond-redis", "bond-sim"]),
-    ("bond-functions", &["bond-api", "bond-aws", "bond-core", "bond-redis"]),
-    ("bond-cloud", &["bond-api", "bond-aws", "bond-core", "bond-edge", "bond-ingest", "bond-redis"]),
+    ("bond-ingest", &["bond-core", "bond-supervise"]),
+    ("bond-edge", &["bond-api", "bond-core", "bond-ingest", "bond-redis", "bond-sim", "bond-supervise"]),
+    ("bond-functions", &["bond-api", "bond-aws", "bond-core", "bond-redis", "bond-supervise"]),
+    (
+        "bond-cloud",
+        &["bond-api", "bond-aws", "bond-core", "bond-edge", "bond-ingest", "bond-redis", "bond-supervise"],
+    ),
     ("bond-e2e", &[]),
 ];
 
