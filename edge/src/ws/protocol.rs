@@ -159,13 +159,13 @@ impl Worker {
         change(feed)
     }
 
-    /// Serves what is known of the filter, and reports what is not.
+    /// Serves what is known of the filter, and reports what is not. A message that names too much changes nothing.
     fn subscribe(&mut self, id: usize, message: &Subscribe, echo: Option<&RawValue>) -> Answer {
         if message.topic.is_some() {
             let advice = "subscribe with channels, symbols and exchanges here";
             return Err(MessageError::new(Code::InvalidMessage, advice));
         }
-        let (filter, errors) = message.filter();
+        let (filter, errors) = message.filter()?;
         for error in &errors {
             self.answer_error(id, error, echo);
         }
