@@ -18,6 +18,7 @@ pub(crate) mod mailbox;
 pub(crate) mod pass;
 mod protocol;
 pub(crate) mod ring;
+pub(crate) mod roster;
 mod shared;
 mod tape;
 mod worker;

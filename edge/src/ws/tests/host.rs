@@ -10,6 +10,7 @@ use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
+use bond_core::message::MessageError;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
@@ -29,6 +30,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::server;
+use crate::ws::connection::{Newcomer, Purpose};
+use crate::ws::mailbox::Note;
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.
@@ -214,6 +217,21 @@ impl Host {
     pub(super) async fn append_records(&self, topic: &str, records: Vec<Record>) {
         let topic: Topic = topic.parse().expect("topic");
         self.log.append(self.fence, &topic, records).await.expect("append");
+    }
+
+    /// Gives a worker a socket as the handshake does.
+    pub(super) fn hand_over(
+        &self,
+        socket: std::net::TcpStream,
+        purpose: Purpose,
+        control: bool,
+        errors: Vec<MessageError>,
+    ) {
+        let shared = &self.fanout.0.shared;
+        assert!(shared.open());
+        let (leftover, batch, expires_at) = (Bytes::new(), None, None);
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at };
+        shared.adopt(Note::Adopt(Box::new(newcomer)));
     }
 
     /// Appends `count` events to the stream.
