@@ -25,11 +25,11 @@ pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filte
 impl Worker {
     /// Takes over a socket that was just upgraded.
     pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at } = newcomer;
+        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat } = newcomer;
         let socket = mio::net::TcpStream::from_std(socket);
-        let mut connection = Connection::new(socket, Carried::Nothing, self.now);
+        let mut connection = Connection::new(socket, seat, self.now);
         connection.expires_at = expires_at;
-        let Ok(id) = self.register(connection) else { return self.shared.closed() };
+        let Ok(id) = self.register(connection) else { return };
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
             Purpose::Stream { id: stream, follow } => self.begin_stream(id, stream, follow, batch),
@@ -219,7 +219,6 @@ impl Worker {
         // Fails only for a socket that is gone already.
         let _ = self.poll.registry().deregister(&mut connection.socket);
         connection.abandon();
-        self.shared.closed();
     }
 }
 

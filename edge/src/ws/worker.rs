@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bond_core::position::Start;
 use bond_core::topic::Topic;
+use bond_supervise::Watch;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
@@ -76,7 +77,7 @@ impl Worker {
     }
 
     /// Works until told to stop.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, watch: &Watch) {
         let mut events = Events::with_capacity(EVENTS);
         let (mut notes, mut advanced) = (Vec::new(), Vec::new());
         while !self.stopped {
@@ -88,6 +89,7 @@ impl Worker {
                 }
                 _ => {}
             }
+            watch.check();
             self.now = Instant::now();
             self.mailbox.take(&mut notes, &mut advanced);
             events.iter().for_each(|event| self.on_socket(event));

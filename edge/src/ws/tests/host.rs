@@ -16,6 +16,7 @@ use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::{StreamId, Topic};
+use bond_supervise::Supervisor;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
@@ -29,7 +30,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
-use crate::server;
+use crate::server::{self, ServerConfig};
 use crate::ws::connection::{Newcomer, Purpose};
 use crate::ws::mailbox::Note;
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
@@ -171,6 +172,7 @@ impl Host {
         registry.0.lock().insert(STREAM.into());
         let (sender, commands) = mpsc::channel(64);
         let meters = Meters::default();
+        let supervisor = Supervisor::default();
         let parts = FanoutParts {
             log: remote(log.clone()),
             store: Arc::clone(&registry) as Arc<dyn StreamStore>,
@@ -179,6 +181,7 @@ impl Host {
             board: SourceBoard::default(),
             meters: meters.clone(),
             clock,
+            supervisor: supervisor.clone(),
         };
         let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };
         change(&mut config);
@@ -189,7 +192,7 @@ impl Host {
         let serving = {
             let (router, draining) = (fanout.router(), fanout.clone());
             let drain = async move { draining.drain().await };
-            server::serve(vec![listener], router, drain, shutdown.clone())
+            server::serve(ServerConfig::new(&supervisor), vec![listener], router, drain, shutdown.clone())
         };
         let served = tokio::spawn(serving);
         Self { fanout, log, registry, commands, meters, shutdown, served, fence, url }
@@ -228,9 +231,9 @@ impl Host {
         errors: Vec<MessageError>,
     ) {
         let shared = &self.fanout.0.shared;
-        assert!(shared.open());
+        let seat = shared.seats.take(None, None).expect("a seat");
         let (leftover, batch, expires_at) = (Bytes::new(), None, None);
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at };
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat };
         shared.adopt(Note::Adopt(Box::new(newcomer)));
     }
 
