@@ -17,10 +17,11 @@ use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StreamStore};
 use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
-use bond_edge::server;
+use bond_edge::server::{self, ServerConfig};
 use bond_edge::store::RedbStore;
 use bond_edge::ws::{Fanout, FanoutConfig, FanoutParts};
 use bond_ingest::clock::SystemClock;
+use bond_supervise::Supervisor;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -58,6 +59,7 @@ async fn main() -> Result<()> {
 
 /// Starts the edge on a free port of loopback.
 async fn serve(log: MemoryLog) -> Result<SocketAddr> {
+    let supervisor = Supervisor::default();
     let parts = FanoutParts {
         log: Arc::new(log),
         store: Arc::new(registry().await?),
@@ -66,6 +68,7 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
         board: SourceBoard::default(),
         meters: Meters::default(),
         clock: Arc::new(SystemClock),
+        supervisor: supervisor.clone(),
     };
     let config = FanoutConfig { ring_bytes: HISTORY as u64, ..FanoutConfig::new("bench") };
     let fanout = Fanout::start(config, parts)?;
@@ -73,7 +76,13 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let router = fanout.router();
     let drain = async move { fanout.drain().await };
-    tokio::spawn(server::serve(vec![listener], router, drain, CancellationToken::new()));
+    tokio::spawn(server::serve(
+        ServerConfig::new(&supervisor),
+        vec![listener],
+        router,
+        drain,
+        CancellationToken::new(),
+    ));
     Ok(address)
 }
 
