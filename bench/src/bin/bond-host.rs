@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_bench::fanout::host;
+use bond_core::api_key::Holder;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
@@ -128,6 +129,14 @@ impl Admission for Open {
 
     fn refresh(&self, _: Option<&StreamId>, _: &str) -> Result<Grant, Refusal> {
         Ok(Grant::default())
+    }
+
+    fn holds(&self, _: &Holder) -> bool {
+        true
+    }
+
+    fn version(&self) -> u64 {
+        0
     }
 }
 

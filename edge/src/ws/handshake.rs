@@ -169,7 +169,7 @@ fn accept(
     }
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
-    let Plan { purpose, errors, grant: Grant { expires_at } } = plan;
+    let Plan { purpose, errors, grant: Grant { expires_at, .. } } = plan;
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return shared.closed() };
         let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_core::api_key::Holder;
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
@@ -110,7 +111,8 @@ impl Door {
         match token {
             Some("bad") => Err(Refusal { code: Code::AuthInvalid, message: "get a new token".into() }),
             Some("brief") => {
-                Ok(Grant { expires_at: Some(SystemClock.now().plus(Duration::from_millis(200))) })
+                let expires_at = Some(SystemClock.now().plus(Duration::from_millis(200)));
+                Ok(Grant { expires_at, holder: None })
             }
             _ => Ok(Grant::default()),
         }
@@ -129,6 +131,14 @@ impl Admission for Door {
 
     fn refresh(&self, _: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
         Self::judge(Some(token))
+    }
+
+    fn holds(&self, _: &Holder) -> bool {
+        true
+    }
+
+    fn version(&self) -> u64 {
+        0
     }
 }
 
