@@ -9,6 +9,7 @@ mod first_stream;
 mod hosts;
 mod layering;
 mod lifecycle;
+mod listen;
 mod redis;
 mod replay;
 mod slow_clients;
