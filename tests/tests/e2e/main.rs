@@ -13,5 +13,6 @@ mod redis;
 mod replay;
 mod slow_clients;
 mod streams;
+mod supervision;
 mod takeover;
 mod to_the_digit;
