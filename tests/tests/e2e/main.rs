@@ -14,5 +14,6 @@ mod redis;
 mod replay;
 mod slow_clients;
 mod streams;
+mod supervision;
 mod takeover;
 mod to_the_digit;
