@@ -77,7 +77,8 @@ impl Connect {
         })?;
         let parameters = parameters(event);
         let asked = self.admit(origin, &parameters, &event.headers).await.inspect_err(|problem| {
-            tracing::info!(code = problem.code().as_str(), detail = problem.detail(), "refused");
+            // Anybody may be refused, as often as he likes: the metric counts them, and the access log has each.
+            tracing::debug!(code = problem.code().as_str(), detail = problem.detail(), "refused");
         })?;
         let has_subprotocol = speaks_subprotocol(&event.headers);
         let connection = connection(origin, &parameters, asked, has_subprotocol);

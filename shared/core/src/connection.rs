@@ -4,6 +4,7 @@
 //! holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
 
 mod change;
+mod excess;
 mod json;
 mod pace;
 mod query;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use smol_str::SmolStr;
 
 pub use self::change::{out_of_place, unknown};
+pub use self::excess::Turn;
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::Pace;
@@ -116,6 +118,8 @@ pub struct Connection {
     pub expires_at: Option<UnixNanos>,
     /// How often its client has spoken.
     pub pace: Pace,
+    /// How many of its client's messages in this bout came faster than the pace allows.
+    pub refused: u32,
     /// What its client is still to be told, as JSON texts; at most [`NOTES`]. They belong to this version alone, and the next change
     /// replaces them: the relay tells them once for every version it learns of, before any event. After a crash they may come again.
     pub notes: Vec<String>,
@@ -207,6 +211,7 @@ impl Connection {
             batch: None,
             expires_at: None,
             pace: Pace::default(),
+            refused: 0,
             notes: Vec::new(),
             carries,
         }

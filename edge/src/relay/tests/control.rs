@@ -39,6 +39,31 @@ async fn an_expired_connection_is_told_and_closed_unless_it_was_refreshed() {
     assert!(!host.gateway.is_closed("refreshed"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_spoke_too_often_is_told_and_closed_though_it_reads_nothing() {
+    let host = Host::start().await;
+    for name in ["talker", "deaf"] {
+        host.connect(host.to_stream(name)).await;
+    }
+    host.publish(1).await;
+    host.reaches("talker", 1).await;
+    host.gateway.fail_posts(|name, _| (name == "deaf").then_some(Stop::Slow));
+    for name in ["talker", "deaf"] {
+        let mut flooding = host.to_stream(name);
+        while !flooding.is_dismissed() {
+            flooding.admit(host.clock.now());
+        }
+        flooding.renew(host.clock.now());
+        host.connect(flooding).await;
+    }
+    for name in ["talker", "deaf"] {
+        until(|| host.gateway.is_closed(name)).await;
+        until(|| !host.connections.knows(name)).await;
+    }
+    let errors = host.gateway.of_type("talker", "error");
+    assert_eq!((errors.len(), &errors[0]["code"]), (1, &"RATE_LIMIT_EXCEEDED".into()));
+}
+
 fn noted(connection: &Connection, at: UnixNanos, notes: &[&str]) -> Connection {
     let mut connection = connection.clone();
     connection.renew(at);

@@ -33,6 +33,8 @@ struct Wire {
     expires_ns: Option<i64>,
     #[serde(default)]
     free_ns: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    refused: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
     #[serde(flatten)]
@@ -82,6 +84,11 @@ pub(crate) struct WireFilter {
     raw: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 const fn default_depth() -> u16 {
     DEFAULT_DEPTH
 }
@@ -114,6 +121,7 @@ impl Wire {
             batch: connection.batch.map(|batch| (batch.size, millis(batch.wait))),
             expires_ns: connection.expires_at.map(UnixNanos::as_nanos),
             free_ns: connection.pace.free_at.as_nanos(),
+            refused: connection.refused,
             notes: connection.notes.iter().take(NOTES).cloned().collect(),
             carries: WireCarries::of(&connection.carries),
         }
@@ -131,6 +139,7 @@ impl Wire {
             batch,
             expires_at: self.expires_ns.map(UnixNanos::from_nanos),
             pace: Pace { free_at: UnixNanos::from_nanos(self.free_ns) },
+            refused: self.refused,
             notes: self.notes,
             carries: self.carries.read()?,
         })
@@ -280,6 +289,7 @@ mod tests {
             batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
             expires_at: Some(UnixNanos::from_nanos(3)),
             pace: Pace { free_at: UnixNanos::from_nanos(5) },
+            refused: 7,
             notes: vec![r#"{"type":"error"}"#.to_owned()],
             carries,
         }

@@ -55,6 +55,7 @@ fn connection(name: &str) -> Connection {
         batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
         expires_at: Some(after(Duration::from_secs(3600))),
         pace: Pace { free_at: after(Duration::from_millis(50)) },
+        refused: 3,
         notes: vec![r#"{"type":"error","message":"\u0000 \" é"}"#.to_owned()],
         ..Connection::opened(ConnectionId::new(name), NOW, stream(1))
     }
