@@ -1,5 +1,4 @@
 import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
-import type { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import type { CacheStack } from './cache.ts';
 import type { DataStack } from './data.ts';
@@ -58,6 +57,7 @@ export class RealtimeStack extends Stack {
         BOND_WS_URL: this.webSockets.stage.url,
         ...this.set('BOND_TOKEN_TTL', 'BOND_MAX_STREAMS'),
       },
+      reserved: this.props.settings.apiConcurrency,
       statements: [
         onTable(data.streams, 'DeleteItem', 'GetItem', 'PutItem', 'Query'),
         reading(data.redisAuth, data.tokenKeys, data.apiKeys),
@@ -70,6 +70,7 @@ export class RealtimeStack extends Stack {
     return this.inside('Connect', 'ws_connect', 'Admits a WebSocket and keeps what it asked for', {
       memory: 256,
       environment: { ...this.redis(), ...this.keys(), ...this.streamsTable(), ...this.connectionsTable() },
+      reserved: this.props.settings.connectConcurrency,
       statements: [
         onTable(data.streams, 'GetItem', 'Query'),
         onTable(data.connections, 'PutItem'),
@@ -92,6 +93,7 @@ export class RealtimeStack extends Stack {
     return this.inside('Message', 'ws_message', "Takes a client's message and answers it", {
       memory: 256,
       environment: { ...this.redis(), ...this.keys(), ...this.connectionsTable() },
+      reserved: this.props.settings.messageConcurrency,
       statements: [
         onTable(data.connections, 'GetItem', 'PutItem'),
         reading(data.redisAuth, data.tokenKeys, data.apiKeys),
@@ -121,7 +123,7 @@ export class RealtimeStack extends Stack {
     id: string,
     name: FunctionName,
     description: string,
-    props: { memory: number; environment: Record<string, string>; statements: PolicyStatement[] },
+    props: Pick<FunctionProps, 'memory' | 'environment' | 'statements' | 'reserved'>,
   ): BondFunction {
     const { settings, net } = this.props;
     const environment = { ...props.environment, ...this.set(...LOGGING) };
