@@ -234,9 +234,15 @@ fn config(settings: &[(String, String)], options: &Options) -> Value {
         "mock_routes": {"ping": PONG},
         "route_responses": ["$default"],
         "http": "api",
+        "throttles": throttles(),
         "post_ms": options.post_ms,
         "seed": 1,
     })
+}
+
+/// The limits of routes that `iac` deploys.
+fn throttles() -> Value {
+    serde_json::from_str(include_str!("../../iac/lib/throttles.json")).unwrap_or_default()
 }
 
 impl Gateway {
