@@ -21,6 +21,7 @@ pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::Pace;
 pub use self::query::Parameters;
+use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};
 use crate::position::{Position, Start};
@@ -116,6 +117,8 @@ pub struct Connection {
     pub batch: Option<Batch>,
     /// When it must be closed unless refreshed.
     pub expires_at: Option<UnixNanos>,
+    /// Whose API key opened it, where one was needed. It must be closed once that key is revoked.
+    pub holder: Option<Holder>,
     /// How often its client has spoken.
     pub pace: Pace,
     /// How many of its client's messages in this bout came faster than the pace allows.
@@ -210,6 +213,7 @@ impl Connection {
             control: false,
             batch: None,
             expires_at: None,
+            holder: None,
             pace: Pace::default(),
             refused: 0,
             notes: Vec::new(),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Wish};
+use crate::api_key::Holder;
 use crate::event::Channel;
 use crate::feed::FeedFilter;
 use crate::message::Rate;
@@ -31,6 +33,8 @@ struct Wire {
     batch: Option<(usize, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_ns: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<WireHolder>,
     #[serde(default)]
     free_ns: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -39,6 +43,12 @@ struct Wire {
     notes: Vec<String>,
     #[serde(flatten)]
     carries: WireCarries,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireHolder {
+    owner: SmolStr,
+    key: SmolStr,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +130,7 @@ impl Wire {
             control: connection.control,
             batch: connection.batch.map(|batch| (batch.size, millis(batch.wait))),
             expires_ns: connection.expires_at.map(UnixNanos::as_nanos),
+            holder: connection.holder.clone().map(|Holder { owner, key }| WireHolder { owner, key }),
             free_ns: connection.pace.free_at.as_nanos(),
             refused: connection.refused,
             notes: connection.notes.iter().take(NOTES).cloned().collect(),
@@ -138,6 +149,7 @@ impl Wire {
             control: self.control,
             batch,
             expires_at: self.expires_ns.map(UnixNanos::from_nanos),
+            holder: self.holder.map(|WireHolder { owner, key }| Holder { owner, key }),
             pace: Pace { free_at: UnixNanos::from_nanos(self.free_ns) },
             refused: self.refused,
             notes: self.notes,
@@ -288,6 +300,7 @@ mod tests {
             control: true,
             batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
             expires_at: Some(UnixNanos::from_nanos(3)),
+            holder: Some(Holder { owner: "ann".into(), key: "bEPz35-2".into() }),
             pace: Pace { free_at: UnixNanos::from_nanos(5) },
             refused: 7,
             notes: vec![r#"{"type":"error"}"#.to_owned()],
@@ -327,6 +340,13 @@ mod tests {
             let connection = connection(carries);
             assert_eq!(Connection::from_json(&connection.to_json()), Ok(connection));
         }
+    }
+
+    #[test]
+    fn what_an_older_writer_left_out_is_not_there() {
+        let text = r#"{"id":"a","opened_ns":1,"asked_ns":1,"stream":{"id":"00000000000000aa","from":""}}"#;
+        let read = Connection::from_json(text).expect("a connection");
+        assert_eq!((read.holder, read.expires_at, read.batch), (None, None, None));
     }
 
     #[test]
