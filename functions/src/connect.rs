@@ -140,6 +140,7 @@ fn connection(origin: &Origin, parameters: &Parameters, asked: Asked, has_subpro
         control,
         batch: parameters.batch(has_subprotocol),
         expires_at: grant.expires_at,
+        holder: grant.holder,
         notes: if control { errors.iter().map(error).collect() } else { Vec::new() },
         ..Connection::opened(origin.connection.clone(), origin.at, carries)
     }

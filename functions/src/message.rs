@@ -145,6 +145,8 @@ impl Messages {
         let granted = checks.refresh(connection.stream(), token);
         let grant = granted.map_err(|refusal| MessageError::new(refusal.code, refusal.message))?;
         connection.expires_at = grant.expires_at;
+        // A token that says of no key whose it is does not free the connection from the one that opened it.
+        connection.holder = grant.holder.or(connection.holder.take());
         Ok(())
     }
 

@@ -19,6 +19,7 @@ const PROCESS_DEFAULTS = {
   // API Gateway bills every message, and closes what is idle for 10 minutes.
   BOND_HEARTBEAT_SECONDS: '300',
   BOND_PROBE_SECONDS: '300',
+  BOND_KEYS_SECONDS: '3',
   // Lanes post side by side: 16 of them stay within the 10,000 calls a second that API Gateway grants an account per region.
   BOND_POSTS_PER_SECOND: '600',
   BOND_LOG: 'info',

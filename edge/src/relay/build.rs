@@ -132,8 +132,8 @@ impl Client {
         }
         self.pack(&mut looked, &mut bench.picks, draft);
         looked.sent.close = match self.closing {
-            Some(Closing::Expired | Closing::TooSlow | Closing::TooMuch) => true,
             Some(Closing::StreamEnded) => !looked.more,
+            Some(_) => true,
             None => false,
         };
         looked

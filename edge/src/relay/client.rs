@@ -53,12 +53,14 @@ pub(super) enum Closing {
     TooSlow,
     /// It has spoken too often for too long: at once, whatever is left.
     TooMuch,
+    /// The key that opened it was revoked: at once, whatever is left.
+    Revoked,
 }
 
 impl Closing {
     /// Whether nothing that is left is sent, and nothing that fails holds it up.
     pub(super) const fn is_abrupt(self) -> bool {
-        matches!(self, Self::TooSlow | Self::TooMuch)
+        matches!(self, Self::TooSlow | Self::TooMuch | Self::Revoked)
     }
 }
 
