@@ -9,7 +9,7 @@ use bond_core::api_key::{ApiKey, KeyFile};
 use bond_core::connection::{Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::key_source::{KeySource, KeySourceError};
-use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::{ManualClock, UnixNanos};
 use bond_core::token::{TokenKey, TokenKeys};
 use bond_core::topic::StreamId;
@@ -89,7 +89,7 @@ pub(crate) async fn registry() -> Arc<dyn StreamStore> {
         spec: "{}".to_owned(),
         created_at: CONNECTED,
     };
-    let claim = Claim { owner: "ann".to_owned(), expires_at: None };
+    let claim = Claim { owner: "ann".to_owned(), expires_at: None, labels: Labels::default() };
     store.claim(desired, claim, 5, CONNECTED).await.expect("claimed");
     Arc::new(store)
 }
