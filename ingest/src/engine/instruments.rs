@@ -181,6 +181,13 @@ impl InstrumentState {
         Some(Taken { event, records, top })
     }
 
+    /// A number of the trades' was taken by a print that is none.
+    pub(super) fn pass_over(&mut self, number: u64, now: UnixNanos) {
+        if let Some(losses) = &mut self.losses {
+            losses.observe(number, now);
+        }
+    }
+
     /// The trades that the venue numbered and never sent, as far as that is certain by now.
     fn lost(&mut self, now: UnixNanos) -> Vec<Range> {
         self.losses.as_mut().map_or_else(Vec::new, |losses| losses.due(now))

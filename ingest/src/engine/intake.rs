@@ -35,6 +35,11 @@ impl Engine {
                     state.publish_raw(&frame, &mut self.outbox);
                 }
             }
+            Report::Print { instrument, number } => {
+                if let Some(state) = self.instruments.get_mut(&instrument) {
+                    state.pass_over(number, now);
+                }
+            }
             Report::Subscription { subscription, state, since, reason } => {
                 let simulated = self.simulated.contains(&subscription.instrument.venue);
                 self.subscription_changed(subscription, Health { state, since, reason, simulated });

@@ -56,8 +56,7 @@ impl Conversation<'_> {
 
     fn ask_again(&mut self, subscriptions: &[Subscription]) {
         if !subscriptions.is_empty() {
-            self.effects.texts.extend(self.protocol.unsubscribe(subscriptions));
-            self.effects.texts.extend(self.protocol.subscribe(subscriptions));
+            self.effects.texts.extend(self.protocol.resubscribe(subscriptions));
         }
     }
 
