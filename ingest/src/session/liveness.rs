@@ -2,8 +2,9 @@
 //!
 //! Each part of a subscription that has a stream of its own has one deadline, which only its own data move. Missed, the subscription
 //! is asked for again; missed once more, the connection is made anew. A quiet instrument looks the same as a lost one, so every miss
-//! doubles the budget for the next. Data set it back once they have come for as long as the doubled budget without a pause longer than
-//! the plain one. What comes at asking does not: a venue may answer with what stands, however quiet the instrument is.
+//! doubles the budget for the next. Data set it back where several come soon after asking, or once they have come for as long as the
+//! doubled budget without a pause longer than the plain one. The first that comes at asking does not: a venue may answer with what
+//! stands, however quiet the instrument is.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::venue::{Part, Subscription};
 
 /// Misses that still double the budget: 64 times at most.
 const MOST_PATIENCE: u32 = 6;
+
+/// How often data must have come soon after asking to show that the silence was a loss. One may be what stood, one more by chance.
+const PROOF: u32 = 3;
 
 /// What must be done about a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ struct Track {
     /// When data last came, and since when they have come without a pause longer than the budget.
     heard: Instant,
     steady: Instant,
+    /// How often data have come since it was asked for, as far as that matters.
+    times: u32,
     /// When something must have come; `None` for never.
     deadline: Option<Instant>,
 }
@@ -97,6 +103,7 @@ impl Liveness {
                 misses,
                 heard: sent,
                 steady: sent,
+                times: 0,
                 deadline,
             }
         };
@@ -139,7 +146,7 @@ impl Liveness {
         let tracks = self.tracks.get_mut(subscription)?;
         let mut began = None;
         for track in tracks.iter_mut().filter(|track| present(track.part)) {
-            if track.hear(now) {
+            if track.hear(now, self.ack_timeout) {
                 began = began.into_iter().chain(track.deadline).min();
             }
         }
@@ -231,11 +238,15 @@ impl Missed {
 
 impl Track {
     /// Takes note of data; whether they are the first since it was asked for.
-    fn hear(&mut self, now: Instant) -> bool {
+    fn hear(&mut self, now: Instant, ack_timeout: Duration) -> bool {
         let first = self.stage != Stage::Flowing;
+        self.times = if first { 1 } else { self.times.saturating_add(1) };
         if first || now.saturating_duration_since(self.heard) > self.budget {
             self.steady = now;
-        } else if now.saturating_duration_since(self.steady) >= patient(self.budget, self.misses) {
+        }
+        let soon = self.times == PROOF && now.saturating_duration_since(self.asked) <= ack_timeout;
+        let steady = now.saturating_duration_since(self.steady) >= patient(self.budget, self.misses);
+        if soon || steady {
             self.misses = 0;
         }
         (self.stage, self.again, self.heard) = (Stage::Flowing, false, now);

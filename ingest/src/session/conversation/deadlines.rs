@@ -62,6 +62,7 @@ impl Conversation<'_> {
 
     fn report_rejections(&mut self, count: u64, reason: SmolStr) {
         let (venue, market) = (self.protocol.venue(), self.protocol.market());
+        metrics::counter!("bond_ingest_rejected_total", "venue" => venue.name()).increment(count);
         self.effects.reports.push(Report::Rejected { venue, market, count, reason });
     }
 
