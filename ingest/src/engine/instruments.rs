@@ -366,6 +366,16 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_a_print_that_is_no_trade_is_not_lost() {
+        let pass_over = |instruments: &mut Instruments, instrument: &Instrument| {
+            for number in 2..=5 {
+                instruments.of(instrument).pass_over(number, UnixNanos::from_secs(1));
+            }
+        };
+        assert_eq!(lost(pass_over), [Range { from: 6, to: 8 }]);
+    }
+
+    #[test]
     fn trades_are_not_lost_while_nobody_takes_them() {
         assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
         let pause = |instruments: &mut Instruments, instrument: &Instrument| {
