@@ -27,13 +27,7 @@ async fn a_flood_of_pings_keeps_nobody_out(host: &Host) -> Result<()> {
     }
     let connected = timeout(SOON, host.feed("")).await.context("nobody else gets in")?;
     connected?.close().await?;
-    let refused = loop {
-        let answer = flooder.event().await?;
-        if answer["type"] != "pong" {
-            break answer;
-        }
-    };
-    ensure!(refused["message"] == "Too Many Requests", "{refused}");
+    while flooder.event().await?["message"] != "Too Many Requests" {}
     flooder.close().await
 }
 
