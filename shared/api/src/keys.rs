@@ -105,6 +105,11 @@ impl Keys {
         self.current(|state| state.file.as_ref()?.find(text).cloned())
     }
 
+    /// The entry of the key of this id.
+    pub fn by_id(&self, id: &str) -> Option<KeyEntry> {
+        self.current(|state| state.file.as_ref()?.by_id(id).cloned())
+    }
+
     /// Whether `holder` has a key that is good now.
     pub fn has(&self, holder: &Holder) -> bool {
         self.current(|state| state.file.as_ref().is_some_and(|file| file.has(holder)))
