@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bond_core::code::CloseCode;
 use bond_core::connection::{Batch, Wish};
+use bond_core::feed::FeedFilter;
 use bond_core::message::MessageError;
 use bond_core::position::Start;
 use bond_core::time::UnixNanos;
@@ -113,6 +114,13 @@ impl Carried {
             },
             Self::Nothing => None,
         }
+    }
+
+    /// What it takes, if it is a feed that has said so.
+    pub(crate) fn filter(&self) -> Option<&FeedFilter> {
+        let Self::Feed(feed) = self else { return None };
+        let Scope::Filter { filter, .. } = &feed.scope else { return None };
+        filter.as_ref()
     }
 
     /// Whether it is a feed that takes messages about what it follows.
