@@ -25,7 +25,7 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
     let started = match settings.log_json {
         true => tracing_subscriber::registry().with(layer.json().with_filter(filter)).try_init(),
         false => {
-            let layer = layer.with_ansi(std::io::stderr().is_terminal()).fmt_fields(Plain::default());
+            let layer = layer.with_ansi(std::io::stderr().is_terminal()).fmt_fields(Plain);
             tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
         }
     };

@@ -84,7 +84,7 @@ impl<W: Write> Write for Spelled<'_, W> {
 }
 
 /// Control characters, and those that turn the direction of writing or end a line for some readers.
-const fn is_steering(character: char) -> bool {
+fn is_steering(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

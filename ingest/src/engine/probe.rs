@@ -1,7 +1,6 @@
 //! An engine without its loop, for tests and measurements: takes commands and reports, and tells what they cost.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::control::Command;
