@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_line_reads_as_ever() {
-        let line = logged(|| tracing::info!(stream = %"6a31", why = "a text", taken_over = true, "stream runs"));
+        let line =
+            logged(|| tracing::info!(stream = %"6a31", why = "a text", taken_over = true, "stream runs"));
         assert_eq!(line.trim_end(), r#" INFO stream runs stream=6a31 why="a text" taken_over=true"#);
     }
 }

@@ -201,12 +201,7 @@ impl Client {
 
     /// Says a heartbeat, and sets the time of the next. They are counted from the opening of the connection, whoever relays, so that
     /// their numbers rise across a takeover.
-    pub(super) fn heartbeat(
-        &mut self,
-        every: Duration,
-        now: UnixNanos,
-        board: &SourceBoard,
-    ) {
+    pub(super) fn heartbeat(&mut self, every: Duration, now: UnixNanos, board: &SourceBoard) {
         let number = self.heartbeats_by(every, now);
         let sources = match &self.asked.carries {
             Carries::Stream { id, .. } => board.for_stream(id),

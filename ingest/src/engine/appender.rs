@@ -164,7 +164,11 @@ mod tests {
     use super::*;
 
     fn said(source: &'static str, state: &str, holds: Holds) -> Status {
-        Status { source: source.into(), body: Bytes::from(format!(r#""source":"{source}","state":"{state}""#)), holds }
+        Status {
+            source: source.into(),
+            body: Bytes::from(format!(r#""source":"{source}","state":"{state}""#)),
+            holds,
+        }
     }
 
     fn tweet() -> Record {

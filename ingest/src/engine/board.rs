@@ -178,8 +178,12 @@ impl ShownToStreams {
             Some((format_smolstr!("{}", need.instrument), since))
         });
         let missing: BTreeMap<_, _> = missing.take(MOST_NAMED_TO_STREAM).collect();
-        let gone: Vec<_> =
-            stream.shown.iter().filter(|name| name.contains(':') && !missing.contains_key(*name)).cloned().collect();
+        let gone: Vec<_> = stream
+            .shown
+            .iter()
+            .filter(|name| name.contains(':') && !missing.contains_key(*name))
+            .cloned()
+            .collect();
         gone.iter().for_each(|name| self.hide(board, stream, name));
         for (name, since) in missing {
             self.show(board, stream, &name, unavailable(since));

@@ -377,7 +377,11 @@ mod tests {
         let topic =
             MarketTopic { channel: Channel::Trades, instrument: Instrument::clone(instrument), depth: None };
         let state = instruments.of(instrument);
-        if on { state.want_topic(&topic) } else { state.drop_topic(&topic) }
+        if on {
+            state.want_topic(&topic)
+        } else {
+            state.drop_topic(&topic)
+        }
         instruments.settle(instrument);
     }
 
@@ -400,8 +404,9 @@ mod tests {
     #[test]
     fn trades_are_not_lost_while_nobody_takes_them() {
         assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
-        let pause =
-            |instruments: &mut Instruments, instrument: &Arc<Instrument>| want_trades(instruments, instrument, false);
+        let pause = |instruments: &mut Instruments, instrument: &Arc<Instrument>| {
+            want_trades(instruments, instrument, false)
+        };
         assert_eq!(lost(pause), []);
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::appender::Appender;
-use super::board::{ShownToStreams, Showing, Told};
+use super::board::{Showing, ShownToStreams, Told};
 use super::health::Sources;
 use super::instruments::Instruments;
 use super::markets::{MarketKey, Markets};

@@ -111,7 +111,8 @@ impl Sockets {
         let (reports, clock) = (self.reports.clone(), Arc::clone(&self.clock));
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
         self.sources.insert(id, source.clone());
-        self.running.insert(source.clone(), Running { id, takers: BTreeSet::new(), told: None, cancel, task });
+        self.running
+            .insert(source.clone(), Running { id, takers: BTreeSet::new(), told: None, cancel, task });
     }
 
     /// Takes note of a report.

@@ -91,7 +91,8 @@ async fn the_board_names_a_bounded_number_of_what_cannot_be_had() {
     let mut probe = probe(20_000).await;
     probe.want(500);
     probe.report(500, SourceState::Unavailable);
-    let named = |probe: &Probe| probe.ports().board.snapshot().keys().filter(|name| name.contains(':')).count();
+    let named =
+        |probe: &Probe| probe.ports().board.snapshot().keys().filter(|name| name.contains(':')).count();
     assert_eq!(named(&probe), 64);
     probe.report(490, SourceState::Connected);
     assert_eq!(named(&probe), 10, "those that found no room before are named once there is some");

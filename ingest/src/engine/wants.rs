@@ -478,7 +478,8 @@ mod tests {
         assert!(began(&mut wants).is_empty());
         wants.lease("all".into(), FeedFilter { raw: true, ..trades() }, at(30), at(0));
         let began: BTreeSet<String> = began(&mut wants).into_iter().collect();
-        let both = ["raw", "trades"].map(|form| ["BTC", "DOGE"].map(|base| format!("{form}.binance.{base}-USDT")));
+        let both =
+            ["raw", "trades"].map(|form| ["BTC", "DOGE"].map(|base| format!("{form}.binance.{base}-USDT")));
         assert_eq!(began, both.into_iter().flatten().collect());
         wants.release("all", at(1));
         assert_eq!(wants.lingering.len(), 4);

@@ -124,7 +124,10 @@ impl<'a, T: Transport> Talk<'a, T> {
         let url = join(&context.config.rest_base, path);
         self.snapshots.spawn(async move {
             let answer = AssertUnwindSafe(context.get(url)).catch_unwind().await;
-            (subscription, answer.unwrap_or_else(|_| Err(RestError::Transport("an error within bond".to_owned()))))
+            (
+                subscription,
+                answer.unwrap_or_else(|_| Err(RestError::Transport("an error within bond".to_owned()))),
+            )
         });
     }
 

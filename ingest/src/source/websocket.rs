@@ -7,11 +7,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blake2::digest::consts::U4;
+use blake2::{Blake2b, Digest};
 use bond_core::event::Custom;
 use bond_core::source::SourceState;
 use bond_core::spec::FieldMap;
-use blake2::digest::consts::U4;
-use blake2::{Blake2b, Digest};
 use bond_core::time::Clock;
 use futures_util::FutureExt;
 use smol_str::{SmolStr, format_smolstr};

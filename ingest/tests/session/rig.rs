@@ -80,8 +80,15 @@ impl Rig {
         let cancel = CancellationToken::new();
         let network = Network::new().unwrap();
         let market = market::spawn(config, network, sender, Arc::new(SystemClock), cancel.clone());
-        let rig =
-            Self { venue, simulator, market, reports, states: VecDeque::new(), updates: Vec::new(), _cancel: cancel.drop_guard() };
+        let rig = Self {
+            venue,
+            simulator,
+            market,
+            reports,
+            states: VecDeque::new(),
+            updates: Vec::new(),
+            _cancel: cancel.drop_guard(),
+        };
         rig.journal(|entry| matches!(entry, Entry::Served { status: 200, .. })).await;
         rig
     }
