@@ -54,6 +54,10 @@ pub struct Settings {
     pub connections_per_key: usize,
     /// `BOND_MAX_HTTP_PER_ADDRESS`: connections of one address that are no WebSockets yet, loopback apart.
     pub http_per_address: usize,
+    /// The most subscriptions to venues at one time.
+    pub max_subscriptions: usize,
+    /// The most users' own sockets at one time.
+    pub max_sockets: usize,
     /// `BOND_RING_SECONDS`: how long events can be replayed.
     pub ring: Duration,
     /// `BOND_RING_MIB`: the most memory that the log's events take, in MiB.
@@ -116,6 +120,8 @@ impl Settings {
             connections_per_address: reader.number("BOND_MAX_CONNECTIONS_PER_ADDRESS", 200, 1, 1_000_000),
             connections_per_key: reader.number("BOND_MAX_CONNECTIONS_PER_KEY", 200, 1, 1_000_000),
             http_per_address: reader.number("BOND_MAX_HTTP_PER_ADDRESS", 64, 1, 1_000_000),
+            max_subscriptions: reader.number("BOND_MAX_SUBSCRIPTIONS", 20_000, 1, 1_000_000),
+            max_sockets: reader.number("BOND_MAX_SOCKETS", 1_000, 0, 100_000),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),

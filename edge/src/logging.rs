@@ -1,5 +1,7 @@
 //! What is logged, and in which form.
 
+mod plain;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::filter::Targets;
@@ -7,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use self::plain::Plain;
 use crate::command::{Exit, Failure};
 use crate::config::Settings;
 
@@ -22,7 +25,7 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
     let started = match settings.log_json {
         true => tracing_subscriber::registry().with(layer.json().with_filter(filter)).try_init(),
         false => {
-            let layer = layer.with_ansi(std::io::stderr().is_terminal());
+            let layer = layer.with_ansi(std::io::stderr().is_terminal()).fmt_fields(Plain);
             tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
         }
     };

@@ -29,17 +29,8 @@ pub enum Report {
         /// The number.
         number: u64,
     },
-    /// A subscription changed state.
-    Subscription {
-        /// Which.
-        subscription: Subscription,
-        /// How it fares now.
-        state: SourceState,
-        /// When that began.
-        since: UnixNanos,
-        /// Why, for people: `ack timed out`, `sequence jump 5 -> 9`.
-        reason: SmolStr,
-    },
+    /// Subscriptions that changed state, in order.
+    Subscriptions(Vec<SubscriptionState>),
     /// A venue's market changed state as a whole: the worst of its connections, or that it has none to make.
     Market {
         /// The venue.
@@ -73,7 +64,20 @@ pub enum Report {
         /// The event.
         event: Custom,
     },
-    /// A source that is no venue (`social`, a custom socket's URL) changed state.
+    /// A user's own source changed state, of which only the streams that take it are told.
+    Socket {
+        /// Which source.
+        socket: SocketId,
+        /// The name that its events have.
+        source: SmolStr,
+        /// How it fares now.
+        state: SourceState,
+        /// When that began.
+        since: UnixNanos,
+        /// Why, for people.
+        reason: SmolStr,
+    },
+    /// A source that is no venue (`social`) changed state.
     Source {
         /// Its name.
         source: SmolStr,
@@ -86,8 +90,27 @@ pub enum Report {
     },
 }
 
+/// How one subscription fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionState {
+    /// Which.
+    pub subscription: Subscription,
+    /// How it fares now.
+    pub state: SourceState,
+    /// When that began.
+    pub since: UnixNanos,
+    /// Why, for people: `ack timed out`, `sequence jump 5 -> 9`.
+    pub reason: SmolStr,
+}
+
+impl From<SubscriptionState> for Report {
+    fn from(state: SubscriptionState) -> Self {
+        Self::Subscriptions(vec![state])
+    }
+}
+
 /// A user's own socket, unique within the process: two may differ in nothing but the secret part of their URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u64);
 
 /// A venue's own frame about one instrument.

@@ -52,6 +52,8 @@ impl Ingest {
             max_lag: settings.max_lag,
             timing: Timing { backoff, ..Timing::default() }.patient_by(settings.patience_percent),
             allow_private_sources: settings.allow_private_sources,
+            max_subscriptions: settings.max_subscriptions,
+            max_sockets: settings.max_sockets,
             social_seed,
         };
         Self { config, ports }

@@ -9,7 +9,7 @@ use bond_core::cursors::LaneCursors;
 use bond_core::deliver::FRAME_BYTES;
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::position::{Position, Start};
-use bond_core::source::SourceStatus;
+use bond_core::source::SourceBoard;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use serde_json::value::RawValue;
@@ -201,14 +201,13 @@ impl Client {
 
     /// Says a heartbeat, and sets the time of the next. They are counted from the opening of the connection, whoever relays, so that
     /// their numbers rise across a takeover.
-    pub(super) fn heartbeat(
-        &mut self,
-        every: Duration,
-        now: UnixNanos,
-        sources: &BTreeMap<SmolStr, SourceStatus>,
-    ) {
+    pub(super) fn heartbeat(&mut self, every: Duration, now: UnixNanos, board: &SourceBoard) {
         let number = self.heartbeats_by(every, now);
-        self.say(&ServerMessage::heartbeat(number, now, sources));
+        let sources = match &self.asked.carries {
+            Carries::Stream { id, .. } => board.for_stream(id),
+            Carries::Feed(state) => board.for_feed(state.wish.as_ref().map(|wish| &wish.filter)),
+        };
+        self.say(&ServerMessage::heartbeat(number, now, &sources));
         self.set_heartbeat(every, number);
     }
 
@@ -253,7 +252,7 @@ mod tests {
 
     #[test]
     fn heartbeats_are_numbered_from_the_opening_whoever_relays() {
-        let (every, sources) = (Duration::from_secs(300), BTreeMap::new());
+        let (every, sources) = (Duration::from_secs(300), SourceBoard::default());
         let mut client = client();
         client.heartbeat(every, UnixNanos::from_millis(100_050), &sources);
         assert_eq!(client.heartbeat_at, Some(UnixNanos::from_secs(400)));

@@ -203,11 +203,10 @@ impl Lane {
         let keys: Vec<usize> =
             self.clients.iter().filter(|(_, client)| due(client)).map(|(key, _)| key).collect();
         if !keys.is_empty() {
-            let sources = self.shared.parts.board.snapshot();
             for key in keys {
                 let client = &mut self.clients[key];
                 if client.heartbeat_at.is_some_and(|at| at <= clock) {
-                    client.heartbeat(self.shared.config.heartbeat, clock, &sources);
+                    client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.board);
                 }
                 match client.ending(&shared, clock) {
                     Some(closing) if closing.is_abrupt() => client.give_up(closing),

@@ -108,7 +108,7 @@ impl Lane {
         if was_known {
             client.expect_heartbeat(every, now);
         } else {
-            client.heartbeat(every, now, &self.shared.parts.board.snapshot());
+            client.heartbeat(every, now, &self.shared.parts.board);
         }
     }
 

@@ -9,6 +9,7 @@ use bond_api::admission::Grant;
 use bond_core::api_key::Holder;
 use bond_core::code::CloseCode;
 use bond_core::connection::{Batch, Wish};
+use bond_core::feed::FeedFilter;
 use bond_core::message::MessageError;
 use bond_core::position::Start;
 use bond_core::time::UnixNanos;
@@ -118,6 +119,13 @@ impl Carried {
             },
             Self::Nothing => None,
         }
+    }
+
+    /// What it takes, if it is a feed that has said so.
+    pub(crate) fn filter(&self) -> Option<&FeedFilter> {
+        let Self::Feed(feed) = self else { return None };
+        let Scope::Filter { filter, .. } = &feed.scope else { return None };
+        filter.as_ref()
     }
 
     /// Whether it is a feed that takes messages about what it follows.

@@ -161,8 +161,12 @@ impl Worker {
 
     /// Sends a heartbeat now, and has the next one sent in its time.
     fn heartbeat(&mut self, id: usize) {
-        let (clock, sources) = (self.shared.clock.now(), self.shared.board.snapshot());
+        let clock = self.shared.clock.now();
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let sources = match connection.carried.stream() {
+            Some(stream) => self.shared.board.for_stream(stream),
+            None => self.shared.board.for_feed(connection.carried.filter()),
+        };
         connection.heartbeats += 1;
         connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
         connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, &sources)));

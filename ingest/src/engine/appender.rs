@@ -10,6 +10,7 @@ use bond_core::position::Epoch;
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use smol_str::SmolStr;
 use tokio::time::{Instant, sleep};
 
 use super::outbox::{Batch, Holds, Outbox, Pending, Status};
@@ -72,7 +73,7 @@ pub(super) struct Writer {
     log: Arc<dyn EventLog>,
     fence: Fence,
     /// The lasting status of each source of a topic: told as soon as the topic begins, and again when it has lost its history.
-    standing: HashMap<Topic, BTreeMap<&'static str, Bytes>>,
+    standing: HashMap<Topic, BTreeMap<SmolStr, Bytes>>,
     epochs: HashMap<Topic, Epoch>,
 }
 
@@ -112,7 +113,7 @@ impl Writer {
         let standing = self.standing.entry(topic.clone()).or_default();
         match holds {
             Holds::On => drop(standing.insert(source, body.clone())),
-            Holds::NoMore => drop(standing.remove(source)),
+            Holds::NoMore => drop(standing.remove(&source)),
             Holds::Once => {}
         }
         if let Some(kept) = insist(|| self.log.keep(self.fence, topic, body.clone())).await? {
@@ -163,7 +164,11 @@ mod tests {
     use super::*;
 
     fn said(source: &'static str, state: &str, holds: Holds) -> Status {
-        Status { source, body: Bytes::from(format!(r#""source":"{source}","state":"{state}""#)), holds }
+        Status {
+            source: source.into(),
+            body: Bytes::from(format!(r#""source":"{source}","state":"{state}""#)),
+            holds,
+        }
     }
 
     fn tweet() -> Record {

@@ -1,29 +1,35 @@
 //! Telling clients how sources fare: on the board, and in the logs of the topics that are concerned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use bond_core::instrument::Venue;
+use bond_core::instrument::{Instrument, Venue};
 use bond_core::source::{SourceBoard, SourceState, SourceStatus};
+use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
-use super::health::Health;
+use super::health::{Health, Sources};
 use super::losses::Range;
 use super::outbox::{Holds, Outbox, Status};
+use super::streams::StreamRun;
 
 /// What each topic was last told of each source.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashMap<Topic, BTreeMap<&'static str, SourceState>>);
+pub(super) struct Told(HashMap<Topic, BTreeMap<SmolStr, SourceState>>);
 
 impl Told {
-    /// Tells `topic` how `venue` fares, if that is news to it. The state in which every source begins is none.
-    pub(super) fn tell(&mut self, topic: &Topic, venue: Venue, health: &Health, outbox: &mut Outbox) {
-        let known = self.0.entry(topic.clone()).or_default();
-        let before = known.insert(venue.name(), health.state).unwrap_or(SourceState::Connecting);
+    /// Tells `topic` how `source` fares, if that is news to it. The state in which every source begins is none.
+    pub(super) fn tell(&mut self, topic: &Topic, source: &SmolStr, health: &Health, outbox: &mut Outbox) {
+        let known = match self.0.get_mut(topic) {
+            Some(known) => known,
+            None => self.0.entry(topic.clone()).or_default(),
+        };
+        let before = known.insert(source.clone(), health.state).unwrap_or(SourceState::Connecting);
         if before != health.state {
-            outbox.status(topic, status(venue, health));
+            outbox.status(topic, status(source, health));
         }
     }
 
@@ -31,31 +37,32 @@ impl Told {
     pub(super) fn forget(&mut self, topic: &Topic) {
         self.0.remove(topic);
     }
-
-    /// Forgets topics that have ended.
-    pub(super) fn retain(&mut self, running: impl Fn(&Topic) -> bool) {
-        self.0.retain(|topic, _| running(topic));
-    }
 }
 
-fn status(venue: Venue, health: &Health) -> Status {
+/// The name of a venue as a source.
+pub(super) const fn venue_name(venue: Venue) -> SmolStr {
+    SmolStr::new_static(venue.name())
+}
+
+fn status(source: &SmolStr, health: &Health) -> Status {
     let holds = match health.state {
         SourceState::Connecting | SourceState::Connected => Holds::NoMore,
         _ => Holds::On,
     };
-    Status { source: venue.name(), body: body(&fields(venue, health)), holds }
+    Status { source: source.clone(), body: body(&fields(source, health)), holds }
 }
 
 /// The status that says which of the venue's own numbers never came.
 pub(super) fn lost_status(venue: Venue, health: &Health, lost: Range) -> Status {
-    let mut fields = fields(venue, health);
+    let source = venue_name(venue);
+    let mut fields = fields(&source, health);
     fields["lost"] = json!({ "from": lost.from, "to": lost.to });
-    Status { source: venue.name(), body: body(&fields), holds: Holds::Once }
+    Status { source, body: body(&fields), holds: Holds::Once }
 }
 
-fn fields(venue: Venue, health: &Health) -> Value {
+fn fields(source: &SmolStr, health: &Health) -> Value {
     let mut fields = json!({
-        "source": venue.name(),
+        "source": source.as_str(),
         "state": health.state.as_str(),
         "since": health.since.to_string(),
         "reason": health.reason.as_str(),
@@ -72,29 +79,148 @@ fn body(fields: &Value) -> Bytes {
     Bytes::from(text[1..text.len() - 1].to_owned())
 }
 
-/// The most instruments that cannot be had and are named on the board.
+/// The most instruments that cannot be had and are named on the board. One beyond is named once another is no more.
 const MOST_NAMED: usize = 64;
 
 /// What the board shows, and what it no longer should.
 #[derive(Debug, Default)]
-pub(super) struct Showing(BTreeSet<SmolStr>);
+pub(super) struct Showing {
+    named: BTreeSet<Arc<Instrument>>,
+    /// Those that cannot be had and find no room.
+    unnamed: BTreeSet<Arc<Instrument>>,
+    /// Venues that streams name and nobody serves, and how many do.
+    unserved: BTreeMap<Venue, usize>,
+}
 
 impl Showing {
-    /// Puts on the board how each venue fares, and which instruments and venues that are wanted cannot be had: a topic that never
-    /// has an event has no place for a status.
+    /// Puts on the board what has changed: how a venue fares, and which instruments that are wanted cannot be had. A topic that never has
+    /// an event has no place for a status.
+    pub(super) fn show(&mut self, board: &SourceBoard, sources: &mut Sources, simulated: &BTreeSet<Venue>) {
+        let (venues, instruments) = sources.take_changed();
+        for venue in venues {
+            let Some((state, since)) = sources.venue(venue) else { continue };
+            board.put(venue.name(), SourceStatus { state, since, simulated: simulated.contains(&venue) });
+        }
+        for instrument in instruments {
+            match sources.missing(&instrument) {
+                Some(since) => self.miss(board, instrument, since),
+                None => self.miss_no_more(board, &instrument, sources),
+            }
+        }
+    }
+
+    fn miss(&mut self, board: &SourceBoard, instrument: Arc<Instrument>, since: UnixNanos) {
+        if self.named.len() >= MOST_NAMED && !self.named.contains(&instrument) {
+            self.unnamed.insert(instrument);
+            return;
+        }
+        board.put(&format_smolstr!("{instrument}"), unavailable(since));
+        self.named.insert(instrument);
+    }
+
+    fn miss_no_more(&mut self, board: &SourceBoard, instrument: &Arc<Instrument>, sources: &Sources) {
+        self.unnamed.remove(instrument);
+        if !self.named.remove(instrument) {
+            return;
+        }
+        board.remove(&format_smolstr!("{instrument}"));
+        while let Some(next) = self.unnamed.pop_first() {
+            if let Some(since) = sources.missing(&next) {
+                return self.miss(board, next, since);
+            }
+        }
+    }
+
+    /// A stream names venues that this process does not serve.
+    pub(super) fn add_unserved(&mut self, board: &SourceBoard, venues: &BTreeSet<Venue>, now: UnixNanos) {
+        for venue in venues {
+            let count = self.unserved.entry(*venue).or_default();
+            *count += 1;
+            if *count == 1 {
+                board.put(venue.name(), unavailable(now));
+            }
+        }
+    }
+
+    /// It names them no more.
+    pub(super) fn remove_unserved(&mut self, board: &SourceBoard, venues: &BTreeSet<Venue>) {
+        for venue in venues {
+            let Some(count) = self.unserved.get_mut(venue) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.unserved.remove(venue);
+                board.remove(venue.name());
+            }
+        }
+    }
+}
+
+const fn unavailable(since: UnixNanos) -> SourceStatus {
+    SourceStatus { state: SourceState::Unavailable, since, simulated: false }
+}
+
+/// The most instruments that cannot be had and are named to one stream.
+const MOST_NAMED_TO_STREAM: usize = 8;
+
+/// The most names that are kept for single streams, all together. A stream beyond is told nothing in heartbeats.
+const MOST_NAMED_TO_STREAMS: usize = 1024;
+
+/// How many names the board shows to single streams.
+#[derive(Debug, Default)]
+pub(super) struct ShownToStreams(usize);
+
+impl ShownToStreams {
+    /// Shows to a stream alone which instruments it wants that cannot be had, in place of those shown before.
+    pub(super) fn instruments(&mut self, board: &SourceBoard, stream: &mut StreamRun, sources: &Sources) {
+        let plan = Arc::clone(stream.plan());
+        let missing = plan.market.iter().filter_map(|need| {
+            let since = sources.missing(&need.instrument)?;
+            Some((format_smolstr!("{}", need.instrument), since))
+        });
+        let missing: BTreeMap<_, _> = missing.take(MOST_NAMED_TO_STREAM).collect();
+        let gone: Vec<_> = stream
+            .shown
+            .iter()
+            .filter(|name| name.contains(':') && !missing.contains_key(*name))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|name| self.hide(board, stream, name));
+        for (name, since) in missing {
+            self.show(board, stream, &name, unavailable(since));
+        }
+    }
+
+    /// Shows to a stream alone how one of its sources fares.
     pub(super) fn show(
         &mut self,
         board: &SourceBoard,
-        venues: &BTreeMap<Venue, Health>,
-        missing: BTreeMap<SmolStr, Health>,
+        stream: &mut StreamRun,
+        name: &SmolStr,
+        status: SourceStatus,
     ) {
-        let missing: BTreeMap<_, _> = missing.into_iter().take(MOST_NAMED).collect();
-        self.0.iter().filter(|name| !missing.contains_key(*name)).for_each(|name| board.remove(name));
-        missing.iter().for_each(|(name, health)| board.put(name, source_status(health)));
-        for (venue, health) in venues {
-            board.put(venue.name(), source_status(health));
+        if !stream.shown.contains(name) {
+            if self.0 >= MOST_NAMED_TO_STREAMS {
+                return;
+            }
+            self.0 += 1;
+            stream.shown.insert(name.clone());
         }
-        self.0 = missing.into_keys().collect();
+        board.put(&SourceBoard::name_for(&stream.plan().id, name), status);
+    }
+
+    fn hide(&mut self, board: &SourceBoard, stream: &mut StreamRun, name: &SmolStr) {
+        if stream.shown.remove(name) {
+            self.0 -= 1;
+            board.remove(&SourceBoard::name_for(&stream.plan().id, name));
+        }
+    }
+
+    /// Shows nothing to a stream any more.
+    pub(super) fn end(&mut self, board: &SourceBoard, stream: &mut StreamRun) {
+        for name in std::mem::take(&mut stream.shown) {
+            self.0 -= 1;
+            board.remove(&SourceBoard::name_for(&stream.plan().id, &name));
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! How sources fare: what sessions report, folded to what topics and the board need to know.
+//!
+//! The folds are counts, kept up with each report: what a report costs does not depend on how much is wanted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use bond_core::instrument::{MarketType, Symbol, Venue};
+use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use super::plan::StreamPlan;
 use crate::venue::Subscription;
@@ -28,13 +30,10 @@ impl Health {
         Self { state: SourceState::Unavailable, since, reason, simulated: false }
     }
 
-    /// As seen by those who take something else there: what is refused is not to be had, and says nothing of the rest.
-    fn of_one_among_many(&self) -> Self {
-        let state = match self.state {
-            SourceState::Refused => SourceState::Unavailable,
-            state => state,
-        };
-        Self { state, ..self.clone() }
+    /// Of what is beyond the number of subscriptions that this process may have.
+    pub(super) const fn beyond(since: UnixNanos) -> Self {
+        let reason = SmolStr::new_static("limit");
+        Self { state: SourceState::Unavailable, since, reason, simulated: false }
     }
 
     /// The worse of two, `self` on a tie.
@@ -57,35 +56,146 @@ const fn severity(state: SourceState) -> u8 {
     }
 }
 
+/// A state as folds compare it: the worst last, and of the same ones the one that has stood for longest.
+type Rank = (u8, std::cmp::Reverse<UnixNanos>, SourceState);
+
+fn rank(health: &Health) -> Rank {
+    let state = among_many(health.state);
+    (severity(state), std::cmp::Reverse(health.since), state)
+}
+
+/// A state as seen by those who take something else there: what is refused is not to be had, and says nothing of the rest.
+const fn among_many(state: SourceState) -> SourceState {
+    match state {
+        SourceState::Refused => SourceState::Unavailable,
+        state => state,
+    }
+}
+
+/// How many things are in which state.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<Rank, usize>);
+
+impl Tally {
+    fn add(&mut self, health: &Health) {
+        *self.0.entry(rank(health)).or_default() += 1;
+    }
+
+    fn remove(&mut self, health: &Health) {
+        let rank = rank(health);
+        if let Some(count) = self.0.get_mut(&rank) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&rank);
+            }
+        }
+    }
+
+    fn worst(&self) -> Option<(SourceState, UnixNanos)> {
+        self.0.last_key_value().map(|((_, since, state), _)| (*state, since.0))
+    }
+}
+
 /// The latest reports.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    subscriptions: HashMap<Subscription, Health>,
+    wanted: HashMap<Subscription, Option<Health>>,
+    /// What is wanted and was not reported of yet: it fares as its market does.
+    unheard: BTreeMap<(Venue, MarketType), HashSet<Subscription>>,
+    /// What was reported of subscriptions that are wanted no more. Where one is wanted again before its session has seen that it was
+    /// not, the session has nothing to report.
+    dropped: [HashMap<Subscription, Health>; 2],
     markets: BTreeMap<(Venue, MarketType), Health>,
+    venues: BTreeMap<Venue, Tally>,
+    instruments: HashMap<Arc<Instrument>, Tally>,
+    /// Venues and instruments that may fare otherwise than the board shows.
+    changed: (BTreeSet<Venue>, BTreeSet<Arc<Instrument>>),
+}
+
+fn market_of(subscription: &Subscription) -> (Venue, MarketType) {
+    (subscription.instrument.venue, subscription.instrument.symbol.market())
 }
 
 impl Sources {
-    /// Takes a report about one subscription.
-    pub(super) fn subscription(&mut self, subscription: Subscription, health: Health) {
-        self.subscriptions.insert(subscription, health);
+    /// A subscription is wanted from here on.
+    pub(super) fn want(&mut self, subscription: &Subscription) {
+        if self.wanted.contains_key(subscription) {
+            return;
+        }
+        let known = self.dropped.iter_mut().find_map(|dropped| dropped.remove(subscription));
+        self.unheard.entry(market_of(subscription)).or_default().insert(subscription.clone());
+        self.wanted.insert(subscription.clone(), None);
+        if let Some(health) = known {
+            self.subscription(subscription, health);
+        }
     }
 
-    /// Takes a report about a market as a whole.
-    pub(super) fn market(&mut self, venue: Venue, market: MarketType, health: Health) {
-        self.markets.insert((venue, market), health);
+    /// A subscription is wanted no more.
+    pub(super) fn drop(&mut self, subscription: &Subscription) {
+        if let Some(unheard) = self.unheard.get_mut(&market_of(subscription)) {
+            unheard.remove(subscription);
+        }
+        if let Some(Some(health)) = self.wanted.remove(subscription) {
+            self.count(subscription, Some(&health), None);
+            self.dropped[0].insert(subscription.clone(), health);
+        }
     }
 
-    /// Forgets subscriptions that are wanted no more.
-    pub(super) fn retain(&mut self, wanted: impl Fn(&Subscription) -> bool) {
-        self.subscriptions.retain(|subscription, _| wanted(subscription));
+    /// Forgets what was dropped before the last call.
+    pub(super) fn forget_dropped(&mut self) {
+        let newer = std::mem::take(&mut self.dropped[0]);
+        self.dropped[1] = newer;
+    }
+
+    /// Takes a report about one subscription. Whether it is of one that is wanted.
+    pub(super) fn subscription(&mut self, subscription: &Subscription, health: Health) -> bool {
+        let Some(known) = self.wanted.get_mut(subscription) else {
+            if let Some(dropped) = self.dropped.iter_mut().find_map(|d| d.get_mut(subscription)) {
+                *dropped = health;
+            }
+            return false;
+        };
+        let before = known.replace(health.clone());
+        if before.is_none()
+            && let Some(unheard) = self.unheard.get_mut(&market_of(subscription))
+        {
+            unheard.remove(subscription);
+        }
+        self.count(subscription, before.as_ref(), Some(&health));
+        true
+    }
+
+    fn count(&mut self, subscription: &Subscription, before: Option<&Health>, after: Option<&Health>) {
+        let instrument = &subscription.instrument;
+        let of_venue = self.venues.entry(instrument.venue).or_default();
+        let of_instrument = self.instruments.entry(Arc::clone(instrument)).or_default();
+        for tally in [of_venue, of_instrument] {
+            before.into_iter().for_each(|health| tally.remove(health));
+            after.into_iter().for_each(|health| tally.add(health));
+        }
+        if after.is_none() && self.instruments.get(instrument).is_some_and(|tally| tally.0.is_empty()) {
+            self.instruments.remove(instrument);
+        }
+        self.changed.0.insert(instrument.venue);
+        self.changed.1.insert(Arc::clone(instrument));
+    }
+
+    /// Takes a report about a market as a whole, and names what fares as it does.
+    pub(super) fn market(&mut self, venue: Venue, market: MarketType, health: Health) -> Vec<Subscription> {
+        let of_venue = self.venues.entry(venue).or_default();
+        of_venue.add(&health);
+        if let Some(before) = self.markets.insert((venue, market), health) {
+            of_venue.remove(&before);
+        }
+        self.changed.0.insert(venue);
+        self.unheard.get(&(venue, market)).into_iter().flatten().cloned().collect()
     }
 
     /// How a subscription fares; as its market does before its own first report, and `None` before that too. A market is no better
     /// than the worst of its connections, which need not be the one that carries the subscription.
-    pub(super) fn of(&self, subscription: &Subscription) -> Option<Health> {
-        let instrument = &subscription.instrument;
-        let market = (instrument.venue, instrument.symbol.market());
-        self.subscriptions.get(subscription).or_else(|| self.markets.get(&market)).cloned()
+    pub(super) fn of(&self, subscription: &Subscription) -> Option<&Health> {
+        let own = self.wanted.get(subscription).and_then(Option::as_ref);
+        own.or_else(|| self.markets.get(&market_of(subscription)))
     }
 
     /// How each venue fares for each symbol of a stream: as the worst of what is taken there. Nothing where nothing was reported.
@@ -95,24 +205,11 @@ impl Sources {
             fold(&mut by_symbol, (symbol.clone(), *venue), Health::unserved(since));
         }
         for need in &plan.market {
-            let instrument = Arc::new(need.instrument.clone());
-            let venue = instrument.venue;
-            if let Some(health) = self.of(&Subscription { instrument, channel: need.channel }) {
-                fold(&mut by_symbol, (need.symbol.clone(), venue), health);
+            if let Some(health) = self.of(&need.subscription()) {
+                fold(&mut by_symbol, (need.symbol.clone(), need.instrument.venue), health.clone());
             }
         }
         by_symbol
-    }
-
-    /// The instruments that cannot be had, by the names they have on the board.
-    pub(super) fn missing(&self) -> BTreeMap<SmolStr, Health> {
-        let mut instruments: BTreeMap<SmolStr, Health> = BTreeMap::new();
-        for (subscription, health) in &self.subscriptions {
-            let name = format_smolstr!("{}", subscription.instrument);
-            fold(&mut instruments, name, health.of_one_among_many());
-        }
-        instruments.retain(|_, health| health.state == SourceState::Unavailable);
-        instruments
     }
 
     /// How each venue fares for a stream as a whole.
@@ -122,13 +219,20 @@ impl Sources {
         venues
     }
 
-    /// How each venue fares as a whole.
-    pub(super) fn venues(&self) -> BTreeMap<Venue, Health> {
-        let mut venues: BTreeMap<Venue, Health> = BTreeMap::new();
-        let own = self.subscriptions.iter().map(|(s, health)| (s.instrument.venue, health));
-        let markets = self.markets.iter().map(|((venue, _), health)| (*venue, health));
-        markets.chain(own).for_each(|(venue, health)| fold(&mut venues, venue, health.of_one_among_many()));
-        venues
+    /// How a venue fares as a whole, and since when.
+    pub(super) fn venue(&self, venue: Venue) -> Option<(SourceState, UnixNanos)> {
+        self.venues.get(&venue).and_then(Tally::worst)
+    }
+
+    /// Since when an instrument cannot be had; `None` where it can be, or is not wanted.
+    pub(super) fn missing(&self, instrument: &Instrument) -> Option<UnixNanos> {
+        let (state, since) = self.instruments.get(instrument).and_then(Tally::worst)?;
+        (state == SourceState::Unavailable).then_some(since)
+    }
+
+    /// The venues and instruments that may fare otherwise than at the last call.
+    pub(super) fn take_changed(&mut self) -> (BTreeSet<Venue>, BTreeSet<Arc<Instrument>>) {
+        std::mem::take(&mut self.changed)
     }
 }
 
@@ -147,7 +251,7 @@ fn fold<K: Ord>(into: &mut BTreeMap<K, Health>, key: K, health: Health) {
 #[cfg(test)]
 mod tests {
     use bond_core::event::Channel;
-    use bond_core::instrument::{Instrument, Symbol};
+    use bond_core::instrument::Symbol;
 
     use super::*;
 
@@ -160,32 +264,74 @@ mod tests {
         Subscription { instrument: Instrument::shared(Venue::Okx, symbol), channel: Channel::Trades }
     }
 
+    fn sources(wanted: &[&str]) -> Sources {
+        let mut sources = Sources::default();
+        wanted.iter().for_each(|symbol| sources.want(&trades(symbol)));
+        sources
+    }
+
+    fn state(sources: &Sources, symbol: &str) -> Option<SourceState> {
+        sources.of(&trades(symbol)).map(|health| health.state)
+    }
+
     #[test]
     fn a_lost_connection_says_nothing_of_what_another_carries() {
-        let mut sources = Sources::default();
-        sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Reconnecting));
-        assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Reconnecting));
-        sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
-        assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Connected));
+        let mut sources = sources(&["BTC/USDT", "ETH/USDT"]);
+        sources.subscription(&trades("ETH/USDT"), health(SourceState::Connected));
+        let concerned = sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Reconnecting));
+        assert_eq!(concerned, [trades("BTC/USDT")]);
+        assert_eq!(state(&sources, "BTC/USDT"), Some(SourceState::Reconnecting));
+        sources.subscription(&trades("BTC/USDT"), health(SourceState::Connected));
+        assert_eq!(state(&sources, "BTC/USDT"), Some(SourceState::Connected));
     }
 
     #[test]
     fn what_a_venue_refuses_is_lacking_where_it_is_taken_and_says_nothing_of_the_rest() {
-        let mut sources = Sources::default();
-        sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
-        sources.subscription(trades("FOO/USDT"), health(SourceState::Refused));
-        assert_eq!(sources.venues()[&Venue::Okx].state, SourceState::Connected);
-        assert_eq!(sources.missing().keys().collect::<Vec<_>>(), ["okx:FOO/USDT"]);
-        assert_eq!(sources.of(&trades("FOO/USDT")).map(|h| h.state), Some(SourceState::Refused));
+        let mut sources = sources(&["BTC/USDT", "FOO/USDT"]);
+        sources.subscription(&trades("BTC/USDT"), health(SourceState::Connected));
+        sources.subscription(&trades("FOO/USDT"), health(SourceState::Refused));
+        assert_eq!(sources.venue(Venue::Okx).map(|(state, _)| state), Some(SourceState::Connected));
+        assert_eq!(sources.missing(&trades("FOO/USDT").instrument), Some(UnixNanos::EPOCH));
+        assert_eq!(state(&sources, "FOO/USDT"), Some(SourceState::Refused));
     }
 
     #[test]
     fn what_a_venue_does_not_list_says_nothing_of_the_venue() {
-        let mut sources = Sources::default();
+        let mut sources = sources(&["FOO/USDT"]);
         sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Connected));
-        sources.subscription(trades("FOO/USDT"), health(SourceState::Unavailable));
-        assert_eq!(sources.venues()[&Venue::Okx].state, SourceState::Connected);
-        assert_eq!(sources.of(&trades("FOO/USDT")).map(|h| h.state), Some(SourceState::Unavailable));
-        assert_eq!(sources.missing().keys().collect::<Vec<_>>(), ["okx:FOO/USDT"]);
+        sources.subscription(&trades("FOO/USDT"), health(SourceState::Unavailable));
+        assert_eq!(sources.venue(Venue::Okx).map(|(state, _)| state), Some(SourceState::Connected));
+        assert_eq!(state(&sources, "FOO/USDT"), Some(SourceState::Unavailable));
+        assert_eq!(sources.missing(&trades("FOO/USDT").instrument), Some(UnixNanos::EPOCH));
+        sources.drop(&trades("FOO/USDT"));
+        assert_eq!(sources.missing(&trades("FOO/USDT").instrument), None);
+    }
+
+    #[test]
+    fn a_venue_is_as_its_worst_source_and_well_again_with_it() {
+        let mut sources = sources(&["A/USDT", "B/USDT"]);
+        let venue = |sources: &Sources| sources.venue(Venue::Okx).map(|(state, _)| state);
+        sources.subscription(&trades("A/USDT"), health(SourceState::Connected));
+        sources.subscription(&trades("B/USDT"), health(SourceState::Stale));
+        assert_eq!(venue(&sources), Some(SourceState::Stale));
+        sources.subscription(&trades("B/USDT"), health(SourceState::Connected));
+        assert_eq!(venue(&sources), Some(SourceState::Connected));
+        sources.drop(&trades("A/USDT"));
+        sources.drop(&trades("B/USDT"));
+        assert_eq!(venue(&sources), None);
+    }
+
+    #[test]
+    fn what_is_wanted_again_at_once_fares_as_it_did() {
+        let mut sources = sources(&["A/USDT"]);
+        sources.subscription(&trades("A/USDT"), health(SourceState::Connected));
+        sources.drop(&trades("A/USDT"));
+        assert!(!sources.subscription(&trades("A/USDT"), health(SourceState::Stale)), "nobody wants it");
+        sources.want(&trades("A/USDT"));
+        assert_eq!(state(&sources, "A/USDT"), Some(SourceState::Stale));
+        sources.drop(&trades("A/USDT"));
+        (0..2).for_each(|_| sources.forget_dropped());
+        sources.want(&trades("A/USDT"));
+        assert_eq!(state(&sources, "A/USDT"), None);
     }
 }

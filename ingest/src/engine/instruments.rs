@@ -1,6 +1,6 @@
 //! The state of each instrument: what its ticker and funding stand at, its book, the trades seen; and who wants what of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bond_core::decimal::Price;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::depth::DepthView;
 use super::losses::{Losses, Range};
 use super::outbox::Outbox;
+use super::streams::StreamKey;
 use crate::book::Book;
 use crate::report::RawFrame;
 use crate::venue::numbers_trades;
@@ -24,10 +25,10 @@ use crate::venue::numbers_trades;
 const REMEMBERED: usize = 4096;
 
 /// A stream that takes one channel of an instrument.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Taker {
     /// Which of the running streams.
-    pub(super) stream: usize,
+    pub(super) stream: StreamKey,
     /// Whether the stream passes events on as they are.
     pub(super) passes: bool,
     /// Levels a side, where it passes order books on.
@@ -76,26 +77,42 @@ impl InstrumentState {
         }
     }
 
-    /// Forgets who wants what, before that is said anew.
-    pub(super) fn clear_wants(&mut self) {
-        self.topics.clear();
-        self.raw = None;
-        self.takers.clear();
-    }
-
     /// Publishes `topic` from here on.
     pub(super) fn want_topic(&mut self, topic: &MarketTopic) {
         self.topics.insert((topic.channel, topic.depth), Topic::Market(topic.clone()));
     }
 
-    /// Publishes the venue's own frames from here on.
-    pub(super) fn want_raw(&mut self, instrument: &Instrument) {
-        self.raw = Some(Topic::Raw(instrument.clone()));
+    /// Publishes `topic` no more.
+    pub(super) fn drop_topic(&mut self, topic: &MarketTopic) {
+        self.topics.remove(&(topic.channel, topic.depth));
+    }
+
+    /// Whether the venue's own frames are published from here on.
+    pub(super) fn want_raw(&mut self, instrument: &Instrument, on: bool) {
+        self.raw = on.then(|| Topic::Raw(instrument.clone()));
     }
 
     /// Gives `channel` to a stream from here on.
     pub(super) fn want_taker(&mut self, channel: Channel, taker: Taker) {
         self.takers.entry(channel).or_default().push(taker);
+    }
+
+    /// Gives nothing to a stream any more.
+    pub(super) fn drop_taker(&mut self, stream: StreamKey) {
+        self.takers.retain(|_, takers| {
+            takers.retain(|taker| taker.stream != stream);
+            !takers.is_empty()
+        });
+    }
+
+    /// The topics of a channel.
+    pub(super) fn topics(&self, channel: Channel) -> impl Iterator<Item = &Topic> {
+        self.topics.iter().filter(move |((other, _), _)| *other == channel).map(|(_, topic)| topic)
+    }
+
+    /// Whether trades that the venue has numbered may be missing.
+    pub(super) fn is_losing(&self) -> bool {
+        self.losses.as_ref().is_some_and(Losses::is_open)
     }
 
     /// Keeps a view of the book for each depth that is now wanted, and no other. A view that stays goes on where it was.
@@ -270,41 +287,56 @@ fn merge_funding(into: &mut Funding, update: &Funding) {
 
 /// All instruments by name.
 #[derive(Debug, Default)]
-pub(super) struct Instruments(HashMap<Arc<Instrument>, InstrumentState>);
+pub(super) struct Instruments {
+    states: HashMap<Arc<Instrument>, InstrumentState>,
+    /// Those of which trades may be missing.
+    losing: HashSet<Arc<Instrument>>,
+}
 
 impl Instruments {
     /// The state of `instrument`, made when it is first asked for.
-    pub(super) fn of(&mut self, instrument: &Instrument) -> &mut InstrumentState {
+    pub(super) fn of(&mut self, instrument: &Arc<Instrument>) -> &mut InstrumentState {
         let venue = instrument.venue;
-        self.0.entry(Arc::new(instrument.clone())).or_insert_with(|| InstrumentState::new(venue))
+        self.states.entry(Arc::clone(instrument)).or_insert_with(|| InstrumentState::new(venue))
     }
 
     /// The state of `instrument`, if anybody wants it.
+    pub(super) fn get(&self, instrument: &Instrument) -> Option<&InstrumentState> {
+        self.states.get(instrument)
+    }
+
+    /// The same, to be changed.
     pub(super) fn get_mut(&mut self, instrument: &Instrument) -> Option<&mut InstrumentState> {
-        self.0.get_mut(instrument)
+        self.states.get_mut(instrument)
+    }
+
+    /// Trades of `instrument` may be missing: look at it when it is asked what is lost.
+    pub(super) fn suspect(&mut self, instrument: &Arc<Instrument>) {
+        if !self.losing.contains(instrument) {
+            self.losing.insert(Arc::clone(instrument));
+        }
     }
 
     /// The trades that venues numbered and never sent, as far as that is certain by now.
     pub(super) fn lost(&mut self, now: UnixNanos) -> Vec<(Arc<Instrument>, Range)> {
-        let lost = |(instrument, state): (&Arc<Instrument>, &mut InstrumentState)| {
-            let ranges = state.lost(now).into_iter();
-            ranges.map(|range| (Arc::clone(instrument), range)).collect::<Vec<_>>()
-        };
-        self.0.iter_mut().flat_map(lost).collect()
+        let mut lost = Vec::new();
+        self.losing.retain(|instrument| {
+            let Some(state) = self.states.get_mut(instrument) else { return false };
+            lost.extend(state.lost(now).into_iter().map(|range| (Arc::clone(instrument), range)));
+            state.is_losing()
+        });
+        lost
     }
 
-    /// Forgets who wants what.
-    pub(super) fn clear_wants(&mut self) {
-        self.0.values_mut().for_each(InstrumentState::clear_wants);
-    }
-
-    /// Drops the instruments that nobody wants, and keeps books at the depths that are.
-    pub(super) fn settle(&mut self) {
-        self.0.retain(|_, state| state.is_wanted());
-        for state in self.0.values_mut() {
-            state.settle_depths();
-            state.settle_losses();
+    /// After a change of who wants what of `instrument`: drops it where nobody does, else keeps its book at the depths that are wanted.
+    pub(super) fn settle(&mut self, instrument: &Instrument) {
+        let Some(state) = self.states.get_mut(instrument) else { return };
+        if !state.is_wanted() {
+            self.states.remove(instrument);
+            return;
         }
+        state.settle_depths();
+        state.settle_losses();
     }
 }
 
@@ -317,7 +349,7 @@ mod tests {
     use super::*;
 
     fn taker() -> Taker {
-        Taker { stream: 0, passes: false, depth: None }
+        Taker { stream: StreamKey::default(), passes: false, depth: None }
     }
 
     fn trade(instrument: &Arc<Instrument>, number: u64) -> MarketEvent {
@@ -334,19 +366,30 @@ mod tests {
     }
 
     /// Takes trades 1 and 9, with a change of what is wanted in between.
-    fn lost(between: impl Fn(&mut Instruments, &Instrument)) -> Vec<Range> {
+    fn lost(between: impl Fn(&mut Instruments, &Arc<Instrument>)) -> Vec<Range> {
         let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
         let mut instruments = Instruments::default();
         let mut outbox = Outbox::default();
+        instruments.of(&instrument).want_taker(Channel::Ticker, taker());
         for number in [1, 9] {
             between(&mut instruments, &instrument);
-            instruments.clear_wants();
-            instruments.of(&instrument).want_taker(Channel::Ticker, taker());
-            instruments.of(&instrument).want_taker(Channel::Trades, taker());
-            instruments.settle();
+            want_trades(&mut instruments, &instrument, true);
             instruments.of(&instrument).take(trade(&instrument, number), &mut outbox);
         }
+        instruments.suspect(&instrument);
         instruments.lost(UnixNanos::from_secs(9)).into_iter().map(|(_, range)| range).collect()
+    }
+
+    fn want_trades(instruments: &mut Instruments, instrument: &Arc<Instrument>, on: bool) {
+        let topic =
+            MarketTopic { channel: Channel::Trades, instrument: Instrument::clone(instrument), depth: None };
+        let state = instruments.of(instrument);
+        if on {
+            state.want_topic(&topic);
+        } else {
+            state.drop_topic(&topic);
+        }
+        instruments.settle(instrument);
     }
 
     #[test]
@@ -367,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_number_of_a_print_that_is_no_trade_is_not_lost() {
-        let pass_over = |instruments: &mut Instruments, instrument: &Instrument| {
+        let pass_over = |instruments: &mut Instruments, instrument: &Arc<Instrument>| {
             for number in 2..=5 {
                 instruments.of(instrument).pass_over(number, UnixNanos::from_secs(1));
             }
@@ -378,10 +421,8 @@ mod tests {
     #[test]
     fn trades_are_not_lost_while_nobody_takes_them() {
         assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
-        let pause = |instruments: &mut Instruments, instrument: &Instrument| {
-            instruments.clear_wants();
-            instruments.of(instrument).want_taker(Channel::Ticker, taker());
-            instruments.settle();
+        let pause = |instruments: &mut Instruments, instrument: &Arc<Instrument>| {
+            want_trades(instruments, instrument, false);
         };
         assert_eq!(lost(pause), []);
     }

@@ -1,20 +1,21 @@
 //! What reports do: events go to topics and streams, states to whoever is to be told.
+//!
+//! A state is told to the topics of its channel and instrument at once, and to the streams that take them at the end of the turn: a stream is told
+//! how its venues fare as a whole, and many reports come together. The board is shown what has changed.
 
 use std::sync::Arc;
 
-use bond_core::event::{Channel, MarketEvent};
+use bond_core::event::{Channel, Custom, MarketEvent, Tweet};
 use bond_core::instrument::Instrument;
 use bond_core::source::{SourceState, SourceStatus};
 use bond_core::time::UnixNanos;
-use bond_core::topic::Topic;
 use smol_str::SmolStr;
 
-use super::board::{Told, lost_status, source_status};
+use super::board::{lost_status, source_status, venue_name};
 use super::health::{Health, Sources};
-use super::outbox::Outbox;
 use super::run::Engine;
-use super::streams::StreamRun;
-use crate::report::Report;
+use super::streams::StreamKey;
+use crate::report::{Report, SocketId, SubscriptionState};
 use crate::source::social;
 use crate::venue::Subscription;
 
@@ -36,31 +37,47 @@ impl Engine {
                 }
             }
             Report::Print { instrument, number } => self.pass_over(&instrument, number, now),
-            Report::Subscription { subscription, state, since, reason } => {
-                let simulated = self.simulated.contains(&subscription.instrument.venue);
-                self.subscription_changed(subscription, Health { state, since, reason, simulated });
+            Report::Subscriptions(states) => {
+                states.into_iter().for_each(|state| self.subscription_changed(state));
             }
             Report::Market { venue, market, state, since, reason } => {
                 let simulated = self.simulated.contains(&venue);
-                self.sources.market(venue, market, Health { state, since, reason, simulated });
-                self.tell();
+                let health = Health { state, since, reason, simulated };
+                let concerned = self.sources.market(venue, market, health);
+                concerned.iter().for_each(|subscription| self.concern(subscription));
             }
             Report::Rejected { venue, market, count, reason } => {
                 tracing::warn!(%venue, %market, count, %reason, "frames not understood");
             }
-            Report::Tweet(tweet) => {
-                self.streams.iter_mut().for_each(|stream| stream.tweet(&tweet, now, &mut self.outbox));
-            }
-            Report::Custom { socket, event } => {
-                let Some(source) = self.sockets.source(socket) else { return };
-                let takers = self.streams.iter_mut().filter(|stream| stream.plan().sockets.contains(source));
-                takers.for_each(|stream| stream.custom(&event, now, &mut self.outbox));
-            }
+            Report::Tweet(tweet) => self.tweet(&tweet, now),
+            Report::Custom { socket, event } => self.custom(socket, &event, now),
             Report::Source { source, state, since, reason } => {
                 tracing::info!(%source, %state, %reason, "source changed state");
-                self.ports
-                    .board
-                    .put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
+                let simulated = source == social::SOURCE;
+                self.ports.board.put(&source, SourceStatus { state, since, simulated });
+            }
+            Report::Socket { socket, source, state, since, reason } => {
+                let health = Health { state, since, reason, simulated: false };
+                self.sockets.note(socket, &source, &health);
+                for key in self.sockets.takers(socket) {
+                    self.tell_of_socket(key, &source, &health);
+                }
+            }
+        }
+    }
+
+    fn tweet(&mut self, tweet: &Tweet, now: UnixNanos) {
+        for key in self.streams.of_asset(&tweet.asset) {
+            if let Some(stream) = self.streams.feed(key) {
+                stream.tweet(tweet, now, &mut self.outbox);
+            }
+        }
+    }
+
+    fn custom(&mut self, socket: SocketId, event: &Custom, now: UnixNanos) {
+        for key in self.sockets.takers(socket) {
+            if let Some(stream) = self.streams.feed(key) {
+                stream.custom(event, now, &mut self.outbox);
             }
         }
     }
@@ -74,24 +91,42 @@ impl Engine {
 
     fn market_event(&mut self, event: MarketEvent, now: UnixNanos) {
         let Some(state) = self.instruments.get_mut(&event.instrument) else { return };
-        let channel = event.data.channel();
+        let (channel, instrument) = (event.data.channel(), Arc::clone(&event.instrument));
         let Some(taken) = state.take(event, &mut self.outbox) else { return };
         for taker in state.takers(channel) {
-            if let Some(stream) = self.streams.get_mut(taker.stream) {
+            if let Some(stream) = self.streams.feed(taker.stream) {
                 stream.market(&taken, taker, now, &mut self.outbox);
             }
         }
+        if state.is_losing() {
+            self.instruments.suspect(&instrument);
+        }
     }
 
-    fn subscription_changed(&mut self, subscription: Subscription, health: Health) {
+    fn subscription_changed(&mut self, report: SubscriptionState) {
+        let SubscriptionState { subscription, state, since, reason } = report;
         if subscription.channel == Channel::OrderBook
-            && health.state != SourceState::Connected
-            && let Some(state) = self.instruments.get_mut(&subscription.instrument)
+            && state != SourceState::Connected
+            && let Some(instrument) = self.instruments.get_mut(&subscription.instrument)
         {
-            state.distrust_book();
+            instrument.distrust_book();
         }
-        self.sources.subscription(subscription, health);
-        self.tell();
+        let simulated = self.simulated.contains(&subscription.instrument.venue);
+        if self.sources.subscription(&subscription, Health { state, since, reason, simulated }) {
+            self.concern(&subscription);
+        }
+    }
+
+    /// A subscription fares otherwise than before, perhaps: tells its topics, and notes that its streams are to be told.
+    pub(super) fn concern(&mut self, subscription: &Subscription) {
+        let Some(state) = self.instruments.get(&subscription.instrument) else { return };
+        self.concerned.extend(state.takers(subscription.channel).iter().map(|taker| taker.stream));
+        let Some(health) = self.sources.of(subscription) else { return };
+        let source = venue_name(subscription.instrument.venue);
+        for topic in state.topics(subscription.channel) {
+            self.told.tell(topic, &source, health, &mut self.outbox);
+            self.tellings += 1;
+        }
     }
 
     /// Says in the topics that are concerned which trades a venue never sent.
@@ -100,59 +135,44 @@ impl Engine {
             tracing::warn!(%instrument, from = range.from, to = range.to, "trades lost");
             let trades = Subscription { instrument, channel: Channel::Trades };
             let Some(health) = self.sources.of(&trades) else { continue };
-            let body = lost_status(trades.instrument.venue, &health, range);
-            let topic = Topic::market(Channel::Trades, Instrument::clone(&trades.instrument), None);
-            if self.wants.topics().contains(&topic) {
-                self.outbox.status(&topic, body.clone());
-            }
-            let takers = self.streams.iter().filter(|stream| stream.takes(&trades));
+            let Some(state) = self.instruments.get(&trades.instrument) else { continue };
+            let body = lost_status(trades.instrument.venue, health, range);
+            state.topics(Channel::Trades).for_each(|topic| self.outbox.status(topic, body.clone()));
+            let takers = state.takers(Channel::Trades).iter().filter_map(|t| self.streams.get(t.stream));
             takers.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
         }
     }
 
-    fn show(&mut self) {
-        let (venues, mut missing) = (self.sources.venues(), self.sources.missing());
-        let unserved = self.streams.iter().flat_map(|stream| &stream.plan().unserved);
-        for (venue, _) in unserved.filter(|(venue, _)| !venues.contains_key(venue)) {
-            missing.insert(SmolStr::new_static(venue.name()), Health::unserved(self.ports.clock.now()));
-        }
-        self.showing.show(&self.ports.board, &venues, missing);
-    }
-
-    /// Tells the board, the topics and the windows how their sources fare now. Windows that are due close first: they did not lack
+    /// Tells the streams that are concerned, and shows on the board what has changed. Windows that are due close first: they did not lack
     /// what goes down only now.
     pub(super) fn tell(&mut self) {
-        self.close_windows();
-        self.show();
-        for topic in self.wants.topics() {
-            let Topic::Market(market) = topic else { continue };
-            let own =
-                Subscription { instrument: Arc::new(market.instrument.clone()), channel: market.channel };
-            if let Some(health) = self.sources.of(&own) {
-                self.told.tell(topic, market.instrument.venue, &health, &mut self.outbox);
-            }
+        for key in std::mem::take(&mut self.concerned) {
+            self.tell_stream(key);
+            self.tellings += 1;
         }
-        let now = self.ports.clock.now();
-        for stream in &mut self.streams {
-            tell_stream(stream, &self.sources, &mut self.told, now, &mut self.outbox);
-        }
+        self.showing.show(&self.ports.board, &mut self.sources, &self.simulated);
     }
-}
 
-/// Tells a stream and its windows: each venue fares as the worst of what the stream takes there.
-fn tell_stream(
-    stream: &mut StreamRun,
-    sources: &Sources,
-    told: &mut Told,
-    now: UnixNanos,
-    outbox: &mut Outbox,
-) {
-    let plan = Arc::clone(stream.plan());
-    let by_symbol = sources.by_symbol(&plan, now);
-    for ((symbol, venue), health) in &by_symbol {
-        stream.source(venue.name(), &source_status(health), symbol, now);
+    /// Tells a stream and its windows: each venue fares as the worst of what the stream takes there.
+    fn tell_stream(&mut self, key: StreamKey) {
+        let now = self.ports.clock.now();
+        self.streams.close(key, now, &mut self.outbox);
+        let Some(stream) = self.streams.feed(key) else { return };
+        let plan = Arc::clone(stream.plan());
+        let by_symbol = self.sources.by_symbol(&plan, now);
+        for ((symbol, venue), health) in &by_symbol {
+            stream.source(venue.name(), &source_status(health), symbol, now);
+        }
+        for (venue, health) in Sources::by_venue(by_symbol) {
+            self.told.tell(stream.topic(), &venue_name(venue), &health, &mut self.outbox);
+        }
+        self.shown.instruments(&self.ports.board, stream, &self.sources);
     }
-    for (venue, health) in Sources::by_venue(by_symbol) {
-        told.tell(stream.topic(), venue, &health, outbox);
+
+    /// Tells a stream, and nobody else, how one of its own sources fares.
+    pub(super) fn tell_of_socket(&mut self, key: StreamKey, source: &SmolStr, health: &Health) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        self.told.tell(stream.topic(), source, health, &mut self.outbox);
+        self.shown.show(&self.ports.board, stream, source, source_status(health));
     }
 }

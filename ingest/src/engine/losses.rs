@@ -40,6 +40,11 @@ impl Losses {
         }
     }
 
+    /// Whether any number may be missing.
+    pub(super) fn is_open(&self) -> bool {
+        !(self.open.is_empty() && self.lost.is_empty())
+    }
+
     fn watch(&mut self, range: Range, now: UnixNanos) {
         if self.open.len() == OPEN {
             self.lost.push(self.open.remove(0).0);

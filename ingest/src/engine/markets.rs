@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bond_core::instrument::{MarketType, Venue};
-use bond_core::topic::Topic;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::wants::Desired;
 use super::{EngineConfig, Ports};
 use crate::report::Report;
 use crate::session::{MarketConfig, MarketHandle, Network, market};
 use crate::venue::Subscription;
 
+/// Names a market.
+pub(super) type MarketKey = (Venue, MarketType);
+
 /// Running markets.
-pub(super) struct Markets(BTreeMap<(Venue, MarketType), MarketHandle>);
+pub(super) struct Markets(BTreeMap<MarketKey, MarketHandle>);
 
 impl Markets {
     /// Opens every market that is configured. None connects before something is wanted of it.
@@ -35,18 +36,26 @@ impl Markets {
             };
             let session = MarketConfig { timing: config.timing, ..session };
             let (clock, reports) = (Arc::clone(&ports.clock), reports.clone());
-            let handle = market::spawn(session, network.clone(), reports, clock, cancel.clone());
+            let handle =
+                market::spawn_watched(session, network.clone(), reports, clock, cancel, &ports.supervisor);
             handles.insert((m.venue, m.market), handle);
         }
         Self(handles)
     }
 
-    /// Says what is wanted of each market from now on.
-    pub(super) fn set(&self, desired: &Desired) {
-        for (market, handle) in &self.0 {
-            let own = |s: &&Subscription| (s.instrument.venue, s.instrument.symbol.market()) == *market;
-            handle.set(desired.subscriptions.iter().filter(own).cloned().collect());
-            handle.set_raw(desired.topics.iter().any(|topic| is_raw_of(topic, *market)));
+    /// Says what else is wanted from now on, or no more.
+    pub(super) fn change(&self, changes: BTreeMap<MarketKey, Vec<(Subscription, bool)>>) {
+        for (market, changes) in changes {
+            if let Some(handle) = self.0.get(&market) {
+                handle.change(changes);
+            }
+        }
+    }
+
+    /// Says whether a market's own frames are wanted.
+    pub(super) fn set_raw(&self, market: MarketKey, on: bool) {
+        if let Some(handle) = self.0.get(&market) {
+            handle.set_raw(on);
         }
     }
 
@@ -56,8 +65,4 @@ impl Markets {
             market.stopped().await;
         }
     }
-}
-
-fn is_raw_of(topic: &Topic, (venue, market): (Venue, MarketType)) -> bool {
-    matches!(topic, Topic::Raw(i) if (i.venue, i.symbol.market()) == (venue, market))
 }

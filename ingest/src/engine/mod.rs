@@ -2,6 +2,7 @@
 
 mod appender;
 mod board;
+mod converge;
 mod depth;
 mod health;
 mod instruments;
@@ -10,10 +11,15 @@ mod losses;
 mod markets;
 mod outbox;
 mod plan;
+#[doc(hidden)]
+pub mod probe;
 mod run;
 mod sockets;
 mod streams;
+mod subscriptions;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 use std::collections::BTreeSet;
@@ -73,6 +79,11 @@ pub struct EngineConfig {
     pub timing: Timing,
     /// Whether users' own sockets may be on addresses outside the public internet.
     pub allow_private_sources: bool,
+    /// The most subscriptions to venues at one time. Beyond it, new ones wait until others end, and whoever wants them is told
+    /// `unavailable`, for the reason `limit`.
+    pub max_subscriptions: usize,
+    /// The most users' own sockets at one time. Beyond it, a stream is told `unavailable` of them, for the reason `limit`.
+    pub max_sockets: usize,
     /// The seed of the simulated social source.
     pub social_seed: u64,
 }

@@ -6,6 +6,7 @@ use bond_core::log::Record;
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use metrics::counter;
+use smol_str::SmolStr;
 
 /// The most bytes that wait for the log. Above it, the topic that holds most gives up its oldest half.
 const MOST_BYTES: usize = 64 << 20;
@@ -28,7 +29,7 @@ pub(super) enum Pending {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     /// Whose it is.
-    pub(super) source: &'static str,
+    pub(super) source: SmolStr,
     /// Its fields, without their braces.
     pub(super) body: Bytes,
     /// What it means for those who join later.
@@ -142,7 +143,7 @@ fn dropped_status(count: u64) -> Status {
     let body = format!(
         r#""source":"ingest","state":"connected","reason":"{count} events were dropped while the event log was away""#
     );
-    Status { source: "ingest", body: body.into(), holds: Holds::Once }
+    Status { source: SmolStr::new_static("ingest"), body: body.into(), holds: Holds::Once }
 }
 
 impl Pending {

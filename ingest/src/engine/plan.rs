@@ -1,12 +1,15 @@
 //! What a stream needs of the outside, resolved against the markets this process serves.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bond_core::event::Channel;
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use bond_core::spec::{LiquidationsSource, MarketSource, Source, StreamSpec, WebSocketSource};
 use bond_core::topic::StreamId;
 use smol_str::SmolStr;
+
+use crate::venue::Subscription;
 
 /// A stream as the engine runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +32,20 @@ pub(super) struct StreamPlan {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct MarketNeed {
     /// The instrument.
-    pub(super) instrument: Instrument,
+    pub(super) instrument: Arc<Instrument>,
     /// The channel.
     pub(super) channel: Channel,
     /// The symbol of the stream that its events count for.
     pub(super) symbol: Symbol,
     /// For order books that are passed through: levels a side.
     pub(super) depth: Option<u16>,
+}
+
+impl MarketNeed {
+    /// What to receive for it.
+    pub(super) fn subscription(&self) -> Subscription {
+        Subscription { instrument: Arc::clone(&self.instrument), channel: self.channel }
+    }
 }
 
 /// The markets that this process serves.
@@ -94,7 +104,7 @@ impl StreamPlan {
         let venues: BTreeSet<Venue> = if named.is_empty() { served.collect() } else { named.clone() };
         for venue in venues {
             if markets.contains(&(venue, traded.market())) {
-                let instrument = Instrument { venue, symbol: traded.clone() };
+                let instrument = Instrument::shared(venue, traded.clone());
                 self.market.insert(MarketNeed { instrument, channel, symbol: counted.clone(), depth });
             } else {
                 self.unserved.insert((venue, counted.clone()));

@@ -1,29 +1,27 @@
 //! The engine's loop: reports in, appends out, and what runs kept in line with what is wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::control::Command;
 use bond_core::instrument::Venue;
 use bond_core::log::{Fence, LogError};
-use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
-use bond_core::topic::{StreamId, Topic};
+use bond_core::topic::StreamId;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::appender::Appender;
-use super::board::{Showing, Told};
+use super::board::{Showing, ShownToStreams, Told};
 use super::health::Sources;
-use super::instruments::{Instruments, Taker};
-use super::markets::Markets;
+use super::instruments::Instruments;
+use super::markets::{MarketKey, Markets};
 use super::outbox::Outbox;
-use super::plan::StreamPlan;
 use super::sockets::Sockets;
-use super::streams::StreamRun;
+use super::streams::{StreamKey, Streams};
 use super::takeover::{self, Inheritance, Legacies, Legacy};
 use super::wants::{Scope, Wants};
 use super::{EngineConfig, Ports};
@@ -35,10 +33,19 @@ use crate::source::social::{self, SocialHandle};
 const REPORTS: usize = 1024;
 
 /// Reports worked through before the log is appended to.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// How often wants are looked at without being told.
 const RECONCILE: Duration = Duration::from_secs(2);
+
+/// Commands worked through before what they change is carried out.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// The least time between two readings of the registry that commands ask for.
+const REGISTRY_EVERY: Duration = Duration::from_millis(100);
+
+/// Streams that begin in one turn: a registry that holds thousands must not hold up what runs.
+pub(super) const STREAMS_AT_ONCE: usize = 64;
 
 /// How long the log may take for the last events when the engine ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -49,7 +56,9 @@ pub(super) struct Engine {
     appender: Appender,
     /// Whether what an earlier writer left in the log has been looked at.
     has_taken_over: bool,
-    pub(super) cancel: CancellationToken,
+    cancel: CancellationToken,
+    /// Ends what the engine has started, however it ends itself.
+    parts: DropGuard,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) scope: Scope,
     pub(super) patience: (Duration, Duration),
@@ -62,7 +71,18 @@ pub(super) struct Engine {
     pub(super) social: SocialHandle,
     pub(super) sockets: Sockets,
     pub(super) instruments: Instruments,
-    pub(super) streams: Vec<StreamRun>,
+    pub(super) streams: Streams,
+    /// Streams that are wanted and begin with the next turns.
+    pub(super) beginning: VecDeque<(DesiredStream, Legacy)>,
+    /// When a command has asked for the registry to be read.
+    read_at: Option<Instant>,
+    was_read: Option<Instant>,
+    /// Streams that are to be told how their sources fare.
+    pub(super) concerned: BTreeSet<StreamKey>,
+    pub(super) shown: ShownToStreams,
+    pub(super) raw: BTreeMap<MarketKey, usize>,
+    /// How many times a topic was looked at to be told something.
+    pub(super) tellings: u64,
     pub(super) outbox: Outbox,
 }
 
@@ -81,20 +101,27 @@ impl Engine {
             linger: config.ring,
         };
         let simulated = config.markets.iter().filter(|m| m.simulated).map(|m| m.venue).collect();
-        let social =
-            social::spawn(config.social_seed, sender.clone(), Arc::clone(&ports.clock), cancel.clone());
-        let sockets = Sockets::new(config, network, &sender, &ports, &cancel);
-        let markets = Markets::open(config, network, &sender, &ports, &cancel);
+        let parts = cancel.child_token();
+        let social = social::spawn(
+            config.social_seed,
+            sender.clone(),
+            Arc::clone(&ports.clock),
+            parts.clone(),
+            &ports.supervisor,
+        );
+        let sockets = Sockets::new(config, network, &sender, &ports, &parts);
+        let markets = Markets::open(config, network, &sender, &ports, &parts);
         Self {
             appender: Appender::new(Arc::clone(&ports.log), fence),
             has_taken_over: false,
             ports,
             cancel,
+            parts: parts.drop_guard(),
             reports,
+            wants: Wants::new(scope.clone(), config.max_subscriptions),
             scope,
             patience: (config.max_lag, config.ring),
             simulated,
-            wants: Wants::default(),
             sources: Sources::default(),
             told: Told::default(),
             showing: Showing::default(),
@@ -102,7 +129,14 @@ impl Engine {
             social,
             sockets,
             instruments: Instruments::default(),
-            streams: Vec::new(),
+            streams: Streams::default(),
+            beginning: VecDeque::new(),
+            read_at: None,
+            was_read: None,
+            concerned: BTreeSet::new(),
+            shown: ShownToStreams::default(),
+            raw: BTreeMap::new(),
+            tellings: 0,
             outbox: Outbox::default(),
         }
     }
@@ -114,23 +148,35 @@ impl Engine {
         let mut batch = Vec::with_capacity(BATCH);
         let cancel = self.cancel.clone();
         loop {
-            let idle = self.until_next_window();
+            let (idle, read_at) = (self.until_next_window(), self.read_at);
             tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(command) = commands.recv() => self.command(command).await,
+                Some(command) = commands.recv() => self.commands(command, &mut commands),
+                () = sleep_until(read_at.unwrap_or_else(Instant::now)), if read_at.is_some() => self.reconcile().await,
                 _ = reconcile.tick() => {
                     self.tell_losses();
+                    self.sources.forget_dropped();
+                    self.wants.lapse(self.now());
                     self.reconcile().await;
                 }
                 _ = self.reports.recv_many(&mut batch, BATCH) => self.take_all(&mut batch),
                 written = self.appender.done(), if self.appender.is_busy() => written?,
                 () = sleep(idle) => {}
             }
-            self.close_windows();
+            self.settle();
             self.appender.take(&mut self.outbox)?;
         }
         self.stop().await;
         Ok(())
+    }
+
+    /// Carries out what a turn has changed. What it costs is in proportion to that.
+    pub(super) fn settle(&mut self) {
+        self.begin_streams();
+        self.converge();
+        self.tell();
+        let now = self.now();
+        self.streams.close_due(now, &mut self.outbox);
     }
 
     /// Lets the log take what it has in hand, and ends all sources.
@@ -138,6 +184,7 @@ impl Engine {
         if self.appender.is_busy() && timeout(FAREWELL, self.appender.done()).await.is_err() {
             tracing::warn!("the log did not take the last events in time");
         }
+        drop(self.parts);
         drop(self.reports);
         self.markets.stopped().await;
         self.social.stopped().await;
@@ -149,50 +196,62 @@ impl Engine {
     }
 
     fn until_next_window(&self) -> Duration {
-        let deadline = self.streams.iter().filter_map(StreamRun::next_deadline).min();
+        if !self.beginning.is_empty() {
+            return Duration::ZERO;
+        }
+        let deadline = self.streams.next_deadline();
         deadline.map_or(RECONCILE, |deadline| deadline.since(self.now()).min(RECONCILE))
     }
 
-    pub(super) fn close_windows(&mut self) {
-        let now = self.now();
-        self.streams.iter_mut().for_each(|stream| stream.close_due(now, &mut self.outbox));
+    fn commands(&mut self, first: Command, others: &mut mpsc::Receiver<Command>) {
+        self.command(first);
+        for _ in 1..COMMANDS_AT_ONCE {
+            let Ok(command) = others.try_recv() else { return };
+            self.command(command);
+        }
     }
 
-    async fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
+        let now = self.now();
         match command {
-            Command::StreamsChanged => return self.reconcile().await,
-            Command::Feed { connection, filter, until } => {
-                if !self.wants.lease(connection, filter, until) {
-                    return;
-                }
+            Command::StreamsChanged => {
+                let earliest = self.was_read.map(|at| at + REGISTRY_EVERY);
+                let at = earliest.unwrap_or_else(Instant::now).max(Instant::now());
+                self.read_at.get_or_insert(at);
             }
-            Command::FeedGone { connection } => self.wants.release(&connection),
+            Command::Feed { connection, filter, until } => self.wants.lease(connection, filter, until, now),
+            Command::FeedGone { connection } => self.wants.release(&connection, now),
             // For the relay, which tells the engine of what its feeds want.
-            Command::Connected(_) | Command::Disconnected { .. } => return,
+            Command::Connected(_) | Command::Disconnected { .. } => {}
         }
-        self.converge();
     }
 
     /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
     async fn reconcile(&mut self) {
+        self.read_at = None;
         match self.ports.store.desired(self.now()).await {
             Ok(desired) => self.settle_streams(desired).await,
             Err(error) => tracing::warn!(%error, "streams stay as they are"),
         }
-        self.converge();
+        self.was_read = Some(Instant::now());
     }
 
     async fn settle_streams(&mut self, desired: Vec<DesiredStream>) {
         let wanted = desired.iter().map(|stream| (stream.id.clone(), stream.created_at)).collect();
         let Some(mut legacy) = self.take_over(&wanted).await else { return };
-        for id in self.wants.retain_streams(&wanted) {
+        for id in self.wants.gone(&wanted) {
             self.end_stream(&id);
         }
-        let unknown: Vec<_> =
-            desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id)).collect();
-        for stream in &unknown {
-            self.begin_stream(stream, &legacy.remove(&stream.id).unwrap_or_default());
-        }
+        // Those that have not begun by now are among the desired ones again, if they are still wanted.
+        let mut waiting: BTreeMap<_, _> =
+            self.beginning.drain(..).map(|(stream, legacy)| (stream.id, legacy)).collect();
+        let unknown = desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id));
+        self.beginning = unknown
+            .map(|stream| {
+                let legacy = legacy.remove(&stream.id).or_else(|| waiting.remove(&stream.id));
+                (stream, legacy.unwrap_or_default())
+            })
+            .collect();
     }
 
     /// At first, looks at what an earlier writer left in the log. `None` while the log cannot be read: no stream begins before, or its
@@ -205,7 +264,8 @@ impl Engine {
             Ok(Inheritance { streams, orphans, feeds }) => {
                 self.has_taken_over = true;
                 orphans.iter().for_each(|topic| self.outbox.end(topic));
-                self.wants.inherit(feeds);
+                let now = self.now();
+                self.wants.inherit(feeds, now);
                 Some(streams)
             }
             Err(error) => {
@@ -213,61 +273,5 @@ impl Engine {
                 None
             }
         }
-    }
-
-    fn begin_stream(&mut self, stream: &DesiredStream, legacy: &Legacy) {
-        let spec = match StreamSpec::from_slice(stream.spec.as_bytes()) {
-            Ok((spec, _)) => spec,
-            Err(error) => return tracing::error!(stream = %stream.id, %error, "stored spec cannot be read"),
-        };
-        let plan = Arc::new(StreamPlan::new(spec, &self.scope.markets));
-        let meter = self.ports.meters.of(&plan.id);
-        self.streams.push(StreamRun::new(Arc::clone(&plan), meter, self.patience, self.now(), legacy));
-        self.wants.add_stream(plan, stream.created_at);
-        tracing::info!(stream = %stream.id, spec = stream.spec, taken_over = !legacy.is_empty(), "stream runs");
-    }
-
-    fn end_stream(&mut self, id: &StreamId) {
-        self.streams.retain(|stream| stream.plan().id != *id);
-        self.ports.meters.remove(id);
-        tracing::info!(stream = %id, "stream ended");
-        self.end_topic(&Topic::Stream(id.clone()));
-    }
-
-    fn end_topic(&mut self, topic: &Topic) {
-        self.told.forget(topic);
-        self.outbox.end(topic);
-    }
-
-    /// Brings subscriptions, topics and sources in line with what is wanted now.
-    fn converge(&mut self) {
-        let (desired, ended) = self.wants.resolve(&self.scope, self.ports.clock.now());
-        ended.iter().for_each(|topic| self.end_topic(topic));
-        self.route(&desired.topics);
-        self.sources.retain(|subscription| desired.subscriptions.contains(subscription));
-        self.told.retain(|topic| matches!(topic, Topic::Stream(_)) || desired.topics.contains(topic));
-        self.markets.set(&desired);
-        self.social.set(desired.assets);
-        self.sockets.set(self.streams.iter().flat_map(|stream| &stream.plan().sockets));
-        self.tell();
-    }
-
-    /// Notes at each instrument which topics and streams take what of it.
-    fn route(&mut self, topics: &BTreeSet<Topic>) {
-        self.instruments.clear_wants();
-        for topic in topics {
-            match topic {
-                Topic::Market(topic) => self.instruments.of(&topic.instrument).want_topic(topic),
-                Topic::Raw(instrument) => self.instruments.of(instrument).want_raw(instrument),
-                Topic::Stream(_) => {}
-            }
-        }
-        for (index, stream) in self.streams.iter().enumerate() {
-            for need in &stream.plan().market {
-                let taker = Taker { stream: index, passes: stream.passes(), depth: need.depth };
-                self.instruments.of(&need.instrument).want_taker(need.channel, taker);
-            }
-        }
-        self.instruments.settle();
     }
 }

@@ -1,29 +1,32 @@
 //! Users' own sockets: one connection for each source that any stream names, however many do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bond_core::source::SourceBoard;
 use bond_core::spec::WebSocketSource;
 use bond_core::time::Clock;
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::health::Health;
+use super::streams::StreamKey;
 use super::{EngineConfig, Ports};
 use crate::backoff::BackoffPolicy;
 use crate::report::{Report, SocketId};
 use crate::session::Network;
-use crate::source::websocket::{self, CustomConfig, source_name};
+use crate::source::websocket::{self, CustomConfig};
 
 /// The running sources.
 pub(super) struct Sockets {
     running: BTreeMap<WebSocketSource, Running>,
+    sources: HashMap<SocketId, WebSocketSource>,
+    most: usize,
     next_id: u64,
     network: Network,
     reports: mpsc::Sender<Report>,
-    board: SourceBoard,
     clock: Arc<dyn Clock>,
     cancel: CancellationToken,
     allow_private: bool,
@@ -32,7 +35,9 @@ pub(super) struct Sockets {
 
 struct Running {
     id: SocketId,
-    url: Url,
+    takers: BTreeSet<StreamKey>,
+    /// What it reported last, and under which name.
+    told: Option<(SmolStr, Health)>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -47,10 +52,11 @@ impl Sockets {
     ) -> Self {
         Self {
             running: BTreeMap::new(),
+            sources: HashMap::new(),
+            most: config.max_sockets,
             next_id: 0,
             network: network.clone(),
             reports: reports.clone(),
-            board: ports.board.clone(),
             clock: Arc::clone(&ports.clock),
             cancel: cancel.clone(),
             allow_private: config.allow_private_sources,
@@ -58,20 +64,31 @@ impl Sockets {
         }
     }
 
-    /// Says which sources are wanted from now on, all of them.
-    pub(super) fn set<'a>(&mut self, wanted: impl Iterator<Item = &'a WebSocketSource>) {
-        let wanted: BTreeSet<&WebSocketSource> = wanted.collect();
-        self.running.retain(|source, running| {
-            let stays = wanted.contains(source);
-            if !stays {
-                running.cancel.cancel();
-                self.board.remove(&source_name(&running.url));
-            }
-            stays
-        });
-        for source in wanted {
-            if !self.running.contains_key(source) {
+    /// A stream takes these sources from now on. Names those that are too many for this process: they wait for nothing, and are tried again
+    /// when a stream is created that takes them.
+    pub(super) fn add(&mut self, stream: StreamKey, sources: &[WebSocketSource]) -> Vec<WebSocketSource> {
+        let mut refused = Vec::new();
+        for source in sources {
+            if !self.running.contains_key(source) && self.running.len() < self.most {
                 self.open(source);
+            }
+            match self.running.get_mut(source) {
+                Some(running) => drop(running.takers.insert(stream)),
+                None => refused.push(source.clone()),
+            }
+        }
+        refused
+    }
+
+    /// A stream takes these sources no more.
+    pub(super) fn remove(&mut self, stream: StreamKey, sources: &[WebSocketSource]) {
+        for source in sources {
+            let Some(running) = self.running.get_mut(source) else { continue };
+            running.takers.remove(&stream);
+            if running.takers.is_empty() {
+                running.cancel.cancel();
+                self.sources.remove(&running.id);
+                self.running.remove(source);
             }
         }
     }
@@ -86,19 +103,33 @@ impl Sockets {
         let cancel = self.cancel.child_token();
         let config = CustomConfig {
             id,
-            url: url.clone(),
+            url,
             map: source.map.clone().unwrap_or_default(),
             allow_private: self.allow_private,
             backoff: self.backoff,
         };
         let (reports, clock) = (self.reports.clone(), Arc::clone(&self.clock));
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
-        self.running.insert(source.clone(), Running { id, url, cancel, task });
+        self.sources.insert(id, source.clone());
+        self.running
+            .insert(source.clone(), Running { id, takers: BTreeSet::new(), told: None, cancel, task });
     }
 
-    /// The source that reports as `id`; `None` where it is wanted no more.
-    pub(super) fn source(&self, id: SocketId) -> Option<&WebSocketSource> {
-        self.running.iter().find(|(_, running)| running.id == id).map(|(source, _)| source)
+    /// Takes note of a report.
+    pub(super) fn note(&mut self, id: SocketId, source: &SmolStr, health: &Health) {
+        let running = self.sources.get(&id).and_then(|source| self.running.get_mut(source));
+        running.into_iter().for_each(|running| running.told = Some((source.clone(), health.clone())));
+    }
+
+    /// What `source` reported last.
+    pub(super) fn told(&self, source: &WebSocketSource) -> Option<(SmolStr, Health)> {
+        self.running.get(source).and_then(|running| running.told.clone())
+    }
+
+    /// The streams that take what reports as `id`.
+    pub(super) fn takers(&self, id: SocketId) -> Vec<StreamKey> {
+        let running = self.sources.get(&id).and_then(|source| self.running.get(source));
+        running.into_iter().flat_map(|running| &running.takers).copied().collect()
     }
 
     /// Waits until all have ended, after they were cancelled.

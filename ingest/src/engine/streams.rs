@@ -1,5 +1,6 @@
 //! One running stream: its windows and transforms, or every event as it comes.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use bond_core::log::{EventKind, Record};
 use bond_core::meter::StreamMeter;
 use bond_core::source::SourceStatus;
 use bond_core::time::UnixNanos;
-use bond_core::topic::Topic;
+use bond_core::topic::{StreamId, Topic};
 use bond_core::window::transform::Pipeline;
 use bond_core::window::{Config, Outcome, Subject, Windows};
 use bond_core::wire;
@@ -19,7 +20,106 @@ use super::instruments::{Taken, Taker};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
 use super::takeover::Legacy;
-use crate::venue::Subscription;
+
+/// Names a running stream within its engine. None is given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StreamKey(u64);
+
+/// All running streams, and which of them have something to be done.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    runs: BTreeMap<StreamKey, StreamRun>,
+    keys: HashMap<StreamId, StreamKey>,
+    by_asset: HashMap<SmolStr, BTreeSet<StreamKey>>,
+    /// Streams by when their next window closes if nothing comes before.
+    deadlines: BTreeSet<(UnixNanos, StreamKey)>,
+    /// Those that took something: their windows may be due earlier by it.
+    fed: BTreeSet<StreamKey>,
+    next: u64,
+}
+
+impl Streams {
+    /// Adds a stream.
+    pub(super) fn add(&mut self, stream: StreamRun) -> StreamKey {
+        self.next += 1;
+        let key = StreamKey(self.next);
+        for asset in &stream.plan.assets {
+            self.by_asset.entry(asset.clone()).or_default().insert(key);
+        }
+        self.keys.insert(stream.plan.id.clone(), key);
+        self.runs.insert(key, stream);
+        self.fed.insert(key);
+        key
+    }
+
+    /// Takes a stream out.
+    pub(super) fn remove(&mut self, id: &StreamId) -> Option<(StreamKey, StreamRun)> {
+        let key = self.keys.remove(id)?;
+        let stream = self.runs.remove(&key)?;
+        for asset in &stream.plan.assets {
+            let Some(keys) = self.by_asset.get_mut(asset) else { continue };
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_asset.remove(asset);
+            }
+        }
+        self.fed.remove(&key);
+        if let Some(at) = stream.deadline {
+            self.deadlines.remove(&(at, key));
+        }
+        Some((key, stream))
+    }
+
+    /// A stream that runs.
+    pub(super) fn get(&self, key: StreamKey) -> Option<&StreamRun> {
+        self.runs.get(&key)
+    }
+
+    /// A stream that runs, to be told of how its sources fare.
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut StreamRun> {
+        self.runs.get_mut(&key)
+    }
+
+    /// A stream that runs, to be given an event.
+    pub(super) fn feed(&mut self, key: StreamKey) -> Option<&mut StreamRun> {
+        let stream = self.runs.get_mut(&key)?;
+        if !stream.passes() {
+            self.fed.insert(key);
+        }
+        Some(stream)
+    }
+
+    /// Those that take posts about an asset.
+    pub(super) fn of_asset(&self, asset: &str) -> Vec<StreamKey> {
+        self.by_asset.get(asset).into_iter().flatten().copied().collect()
+    }
+
+    /// When the next window closes if nothing comes before.
+    pub(super) fn next_deadline(&self) -> Option<UnixNanos> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Gives out the windows that are due: by what came, or by their time.
+    pub(super) fn close_due(&mut self, now: UnixNanos, outbox: &mut Outbox) {
+        let mut due = std::mem::take(&mut self.fed);
+        due.extend(self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key));
+        due.into_iter().for_each(|key| self.close(key, now, outbox));
+    }
+
+    /// Gives out those of one stream.
+    pub(super) fn close(&mut self, key: StreamKey, now: UnixNanos, outbox: &mut Outbox) {
+        let Some(stream) = self.runs.get_mut(&key) else { return };
+        stream.close_due(now, outbox);
+        let (before, next) = (stream.deadline, stream.next_deadline());
+        if before != next {
+            stream.deadline = next;
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, key));
+            }
+            self.deadlines.extend(next.map(|at| (at, key)));
+        }
+    }
+}
 
 /// A running stream.
 #[derive(Debug)]
@@ -28,6 +128,10 @@ pub(super) struct StreamRun {
     topic: Topic,
     meter: Arc<StreamMeter>,
     mode: Mode,
+    /// When its next window closes, as it is noted among [`Streams`].
+    deadline: Option<UnixNanos>,
+    /// What the board shows for it alone.
+    pub(super) shown: BTreeSet<SmolStr>,
 }
 
 #[derive(Debug)]
@@ -54,7 +158,8 @@ impl StreamRun {
                 Mode::Windows(Box::new(Windows::new(config, now)), Pipeline::new(plan.spec.transforms()))
             }
         };
-        Self { topic: Topic::Stream(plan.id.clone()), plan, meter, mode }
+        let topic = Topic::Stream(plan.id.clone());
+        Self { topic, plan, meter, mode, deadline: None, shown: BTreeSet::new() }
     }
 
     pub(super) fn plan(&self) -> &Arc<StreamPlan> {
@@ -63,12 +168,6 @@ impl StreamRun {
 
     pub(super) fn topic(&self) -> &Topic {
         &self.topic
-    }
-
-    /// Whether it takes what `subscription` brings.
-    pub(super) fn takes(&self, subscription: &Subscription) -> bool {
-        let mut needs = self.plan.market.iter();
-        needs.any(|need| need.channel == subscription.channel && need.instrument == *subscription.instrument)
     }
 
     /// Whether events are passed on as they are.
@@ -136,8 +235,7 @@ impl StreamRun {
         }
     }
 
-    /// Gives out the windows that are due.
-    pub(super) fn close_due(&mut self, now: UnixNanos, outbox: &mut Outbox) {
+    fn close_due(&mut self, now: UnixNanos, outbox: &mut Outbox) {
         let Mode::Windows(windows, pipeline) = &mut self.mode else { return };
         for aggregate in windows.close_due(now) {
             let rows = pipeline.push(aggregate);
@@ -145,8 +243,7 @@ impl StreamRun {
         }
     }
 
-    /// When the next window closes if nothing comes before.
-    pub(super) fn next_deadline(&self) -> Option<UnixNanos> {
+    fn next_deadline(&self) -> Option<UnixNanos> {
         match &self.mode {
             Mode::Windows(windows, _) => windows.next_deadline(),
             Mode::PassOn => None,

@@ -1,17 +1,30 @@
 //! Desired state: what streams and feeds want of venues, and which topics must run for it.
+//!
+//! All of it is counted, so that a change costs what it changes and not what there is. What has changed is gathered, and taken by the engine
+//! once for all that it was told in one turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
-use bond_core::instrument::{MarketType, Symbol, Venue};
+use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use bond_core::time::UnixNanos;
-use bond_core::topic::{StreamId, Topic};
+use bond_core::topic::{MarketTopic, StreamId, Topic};
 use smol_str::SmolStr;
 
-use super::plan::StreamPlan;
+use super::plan::{MarketNeed, StreamPlan};
+use super::subscriptions::Subscriptions;
 use crate::venue::Subscription;
+
+/// The most topics that run at one time, streams left out. Beyond it, none begins before another has ended: a feed that wants one gets it
+/// with the first renewal of its lease after that.
+pub(super) const MOST_TOPICS: usize = 100_000;
+
+/// The most feeds whose wishes are held. Beyond it, a new feed makes nothing run before another has gone.
+pub(super) const MOST_FEEDS: usize = 200_000;
 
 /// What this process can serve, and what `*` stands for.
 #[derive(Debug, Clone, Default)]
@@ -28,37 +41,94 @@ impl Scope {
     fn venues(&self) -> BTreeSet<Venue> {
         self.markets.iter().map(|(venue, _)| *venue).collect()
     }
+
+    /// Whether the market of `instrument` is served.
+    fn serves(&self, instrument: &Instrument) -> bool {
+        self.markets.contains(&(instrument.venue, instrument.symbol.market()))
+    }
 }
 
-/// Everything wanted at one time.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Desired {
-    /// What to receive from venues.
-    pub(super) subscriptions: BTreeSet<Subscription>,
-    /// Which topics to publish, streams left out.
-    pub(super) topics: BTreeSet<Topic>,
-    /// Whose posts to receive.
-    pub(super) assets: BTreeSet<SmolStr>,
+/// What has changed in what must run, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A topic runs from here on.
+    Began(Topic),
+    /// A topic has run on for long enough without being wanted.
+    Ended(Topic),
+}
+
+/// What feeds without symbols want of a venue: the form in which they take what streams receive there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Form {
+    venue: Venue,
+    channel: Channel,
+    /// Levels a side, of order books.
+    depth: Option<u16>,
+    raw: bool,
+}
+
+impl Form {
+    fn topic(self, instrument: &Instrument) -> Topic {
+        let Self { channel, depth, raw, .. } = self;
+        if raw {
+            return Topic::Raw(instrument.clone());
+        }
+        Topic::Market(MarketTopic { channel, instrument: instrument.clone(), depth })
+    }
+}
+
+/// What one feed wants, and until when.
+#[derive(Debug)]
+struct Lease {
+    filter: FeedFilter,
+    topics: BTreeSet<Topic>,
+    forms: Vec<Form>,
+    until: UnixNanos,
+    /// Whether some of its topics found no room.
+    lacks: bool,
+}
+
+/// A topic that runs.
+#[derive(Debug, Default)]
+struct Running {
+    /// How many times it is wanted.
+    wanted: usize,
+    /// Until when it runs on while nobody wants it.
+    until: Option<UnixNanos>,
 }
 
 /// Who wants what.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
+    scope: Scope,
     streams: BTreeMap<StreamId, (Arc<StreamPlan>, UnixNanos)>,
-    feeds: BTreeMap<SmolStr, (FeedFilter, UnixNanos)>,
-    /// Topics that run on though nobody wants them, and until when.
-    lingering: BTreeMap<Topic, UnixNanos>,
-    running: BTreeSet<Topic>,
+    feeds: HashMap<SmolStr, Lease>,
+    /// Leases by their end.
+    ends: BTreeSet<(UnixNanos, SmolStr)>,
+    /// How many feeds without symbols there are of each form.
+    forms: BTreeMap<Form, usize>,
+    /// What streams receive of each venue, and how many of them do.
+    received: BTreeMap<(Venue, Channel), BTreeMap<Arc<Instrument>, usize>>,
+    /// The topics that run for feeds without symbols because streams receive them.
+    for_forms: BTreeMap<Topic, usize>,
+    running: HashMap<Topic, Running>,
+    /// Topics that run on though nobody wants them, by their end.
+    lingering: BTreeSet<(UnixNanos, Topic)>,
+    assets: BTreeMap<SmolStr, usize>,
+    subscriptions: Subscriptions,
+    changes: Vec<Change>,
 }
 
 impl Wants {
-    /// Drops the streams that are not `wanted`, or were created anew since, and names them.
-    pub(super) fn retain_streams(&mut self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Vec<StreamId> {
+    /// Nothing is wanted yet; of venues no more than `most` subscriptions will be.
+    pub(super) fn new(scope: Scope, most: usize) -> Self {
+        Self { scope, subscriptions: Subscriptions::new(most), ..Self::default() }
+    }
+
+    /// The streams that are not `wanted`, or were created anew since.
+    pub(super) fn gone(&self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Vec<StreamId> {
         let gone = |id: &StreamId, created_at: &UnixNanos| wanted.get(id) != Some(created_at);
-        let gone: Vec<_> =
-            self.streams.iter().filter(|(id, (_, at))| gone(id, at)).map(|(id, _)| id.clone()).collect();
-        gone.iter().for_each(|id| drop(self.streams.remove(id)));
-        gone
+        self.streams.iter().filter(|(id, (_, at))| gone(id, at)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Whether the stream runs.
@@ -68,99 +138,233 @@ impl Wants {
 
     /// Adds a stream that was created at `created_at`.
     pub(super) fn add_stream(&mut self, plan: Arc<StreamPlan>, created_at: UnixNanos) {
+        for asset in &plan.assets {
+            *self.assets.entry(asset.clone()).or_default() += 1;
+        }
+        for need in &plan.market {
+            self.subscriptions.want(need.subscription());
+            self.receive(need);
+        }
         self.streams.insert(plan.id.clone(), (plan, created_at));
     }
 
-    /// Takes or renews a feed's lease. Whether what is wanted may have changed by it.
-    pub(super) fn lease(&mut self, connection: SmolStr, filter: FeedFilter, until: UnixNanos) -> bool {
-        let known = self.feeds.get(&connection).is_some_and(|(known, _)| *known == filter);
-        self.feeds.insert(connection, (filter, until));
-        !known
+    /// Drops a stream.
+    pub(super) fn remove_stream(&mut self, id: &StreamId, now: UnixNanos) {
+        let Some((plan, _)) = self.streams.remove(id) else { return };
+        for asset in &plan.assets {
+            count_down(&mut self.assets, asset);
+        }
+        for need in &plan.market {
+            self.subscriptions.drop(&need.subscription());
+            self.receive_no_more(need, now);
+        }
+    }
+
+    /// What a stream receives runs for the feeds without symbols too, in the forms they take.
+    fn receive(&mut self, need: &MarketNeed) {
+        let place = (need.instrument.venue, need.channel);
+        let count = self.received.entry(place).or_default().entry(Arc::clone(&need.instrument)).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.forms_at(place).for_each(|form| self.want_for_forms(form.topic(&need.instrument)));
+        }
+    }
+
+    fn receive_no_more(&mut self, need: &MarketNeed, now: UnixNanos) {
+        let place = (need.instrument.venue, need.channel);
+        let Some(received) = self.received.get_mut(&place) else { return };
+        if count_down(received, &need.instrument) {
+            self.forms_at(place).for_each(|form| self.unwant_for_forms(&form.topic(&need.instrument), now));
+        }
+    }
+
+    fn forms_at(&self, (venue, channel): (Venue, Channel)) -> std::vec::IntoIter<Form> {
+        let forms = self.forms.keys().filter(|form| (form.venue, form.channel) == (venue, channel));
+        forms.copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Takes or renews a feed's lease.
+    pub(super) fn lease(
+        &mut self,
+        connection: SmolStr,
+        filter: FeedFilter,
+        until: UnixNanos,
+        now: UnixNanos,
+    ) {
+        if self.renew(&connection, &filter, until) {
+            return;
+        }
+        if self.feeds.len() >= MOST_FEEDS && !self.feeds.contains_key(&connection) {
+            return tracing::warn!(most = MOST_FEEDS, "a feed makes nothing run: there are too many");
+        }
+        let mut lease = self.lease_of(filter, until);
+        let count = lease.topics.len();
+        // What is wanted before and after must not end in between.
+        lease.topics.retain(|topic| self.want(topic.clone()));
+        lease.lacks = lease.topics.len() < count;
+        lease.forms.iter().for_each(|form| self.take_form(*form));
+        self.release(&connection, now);
+        self.ends.insert((until, connection.clone()));
+        self.feeds.insert(connection, lease);
+    }
+
+    /// Whether nothing else is wanted than before, and all of that was to be had.
+    fn renew(&mut self, connection: &SmolStr, filter: &FeedFilter, until: UnixNanos) -> bool {
+        let same = |known: &&mut Lease| known.filter == *filter && !known.lacks;
+        let Some(known) = self.feeds.get_mut(connection).filter(same) else { return false };
+        self.ends.remove(&(known.until, connection.clone()));
+        known.until = until;
+        self.ends.insert((until, connection.clone()));
+        true
     }
 
     /// Drops a feed's lease.
-    pub(super) fn release(&mut self, connection: &str) {
-        self.feeds.remove(connection);
+    pub(super) fn release(&mut self, connection: &str, now: UnixNanos) {
+        let Some(lease) = self.feeds.remove(connection) else { return };
+        self.ends.remove(&(lease.until, connection.into()));
+        lease.topics.iter().for_each(|topic| self.unwant(topic, now));
+        lease.forms.iter().for_each(|form| self.drop_form(*form, now));
+    }
+
+    /// What a filter wants: topics of its symbols, or of those that `*` stands for, and then also what streams receive.
+    fn lease_of(&self, filter: FeedFilter, until: UnixNanos) -> Lease {
+        let venues = self.scope.venues();
+        let wanted = filter.wanted(&venues, &self.scope.feed_symbols).into_iter();
+        let mut topics = BTreeSet::new();
+        for topic in wanted.filter(|topic| self.scope.serves(&topic.instrument)) {
+            if filter.raw {
+                topics.insert(Topic::Raw(topic.instrument.clone()));
+            }
+            topics.insert(Topic::Market(topic));
+        }
+        let forms = if filter.symbols.is_empty() { forms(&filter, &venues) } else { Vec::new() };
+        Lease { filter, topics, forms, until, lacks: false }
+    }
+
+    fn take_form(&mut self, form: Form) {
+        let count = self.forms.entry(form).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.received_in(form).iter().for_each(|instrument| self.want_for_forms(form.topic(instrument)));
+        }
+    }
+
+    fn drop_form(&mut self, form: Form, now: UnixNanos) {
+        if count_down(&mut self.forms, &form) {
+            let received = self.received_in(form);
+            received.iter().for_each(|instrument| self.unwant_for_forms(&form.topic(instrument), now));
+        }
+    }
+
+    fn want_for_forms(&mut self, topic: Topic) {
+        if self.want(topic.clone()) {
+            *self.for_forms.entry(topic).or_default() += 1;
+        }
+    }
+
+    fn unwant_for_forms(&mut self, topic: &Topic, now: UnixNanos) {
+        if self.for_forms.contains_key(topic) {
+            count_down(&mut self.for_forms, topic);
+            self.unwant(topic, now);
+        }
+    }
+
+    fn received_in(&self, form: Form) -> Vec<Arc<Instrument>> {
+        let received = self.received.get(&(form.venue, form.channel));
+        received.into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     /// Takes over topics that ran under an earlier writer: they run on for as long as topics do that nobody wants any more.
-    pub(super) fn inherit(&mut self, topics: impl IntoIterator<Item = Topic>) {
-        self.running.extend(topics);
-    }
-
-    /// The topics that run, streams left out.
-    pub(super) const fn topics(&self) -> &BTreeSet<Topic> {
-        &self.running
-    }
-
-    /// What is wanted at `now`, lingering topics included, and the topics that have ended since the last call.
-    pub(super) fn resolve(&mut self, scope: &Scope, now: UnixNanos) -> (Desired, Vec<Topic>) {
-        self.feeds.retain(|_, (_, until)| *until > now);
-        let mut desired = self.of_streams();
-        desired.topics = self.of_feeds(scope);
-        let ended = self.linger(&mut desired.topics, scope.linger, now);
-        desired.subscriptions.extend(desired.topics.iter().filter_map(subscription));
-        desired
-            .subscriptions
-            .retain(|s| scope.markets.contains(&(s.instrument.venue, s.instrument.symbol.market())));
-        (desired, ended)
-    }
-
-    fn of_streams(&self) -> Desired {
-        let mut desired = Desired::default();
-        for (plan, _) in self.streams.values() {
-            desired.assets.extend(plan.assets.iter().cloned());
-            desired.subscriptions.extend(plan.market.iter().map(|need| Subscription {
-                instrument: Arc::new(need.instrument.clone()),
-                channel: need.channel,
-            }));
-        }
-        desired
-    }
-
-    fn of_feeds(&self, scope: &Scope) -> BTreeSet<Topic> {
-        let venues = scope.venues();
-        let mut symbols = scope.feed_symbols.clone();
-        symbols.extend(
-            self.streams
-                .values()
-                .flat_map(|(plan, _)| plan.market.iter().map(|n| n.instrument.symbol.clone())),
-        );
-        symbols.extend(self.feeds.values().flat_map(|(filter, _)| filter.symbols.iter().cloned()));
-        let mut topics = BTreeSet::new();
-        for (filter, _) in self.feeds.values() {
-            for topic in filter.wanted(&venues, &symbols) {
-                if !scope.markets.contains(&(topic.instrument.venue, topic.instrument.symbol.market())) {
-                    continue;
-                }
-                if filter.raw {
-                    topics.insert(Topic::Raw(topic.instrument.clone()));
-                }
-                topics.insert(Topic::Market(topic));
+    pub(super) fn inherit(&mut self, topics: impl IntoIterator<Item = Topic>, now: UnixNanos) {
+        for topic in topics {
+            if self.want(topic.clone()) {
+                self.unwant(&topic, now);
             }
         }
-        topics
     }
 
-    /// Adds to `wanted` what lingers, and returns what has lingered long enough.
-    fn linger(&mut self, wanted: &mut BTreeSet<Topic>, linger: Duration, now: UnixNanos) -> Vec<Topic> {
-        for topic in self.running.difference(wanted) {
-            self.lingering.entry(topic.clone()).or_insert_with(|| now.plus(linger));
+    /// Whether it runs.
+    fn want(&mut self, topic: Topic) -> bool {
+        let is_full = self.running.len() >= MOST_TOPICS;
+        match self.running.entry(topic) {
+            Entry::Occupied(mut known) => {
+                let running = known.get_mut();
+                running.wanted += 1;
+                if let Some(until) = running.until.take() {
+                    self.lingering.remove(&(until, known.key().clone()));
+                }
+            }
+            Entry::Vacant(_) if is_full => return false,
+            Entry::Vacant(place) => {
+                self.changes.push(Change::Began(place.key().clone()));
+                let needed = subscription(place.key()).filter(|s| self.scope.serves(&s.instrument));
+                needed.into_iter().for_each(|subscription| self.subscriptions.want(subscription));
+                place.insert(Running { wanted: 1, until: None });
+            }
         }
-        self.lingering.retain(|topic, _| !wanted.contains(topic));
-        let ended: Vec<_> = self
-            .lingering
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(topic, _)| topic.clone())
-            .collect();
-        ended.iter().for_each(|topic| {
-            self.lingering.remove(topic);
-        });
-        wanted.extend(self.lingering.keys().cloned());
-        self.running.clone_from(wanted);
-        ended
+        true
     }
+
+    fn unwant(&mut self, topic: &Topic, now: UnixNanos) {
+        let Some(running) = self.running.get_mut(topic) else { return };
+        running.wanted = running.wanted.saturating_sub(1);
+        if running.wanted == 0 && running.until.is_none() {
+            let until = now.plus(self.scope.linger);
+            running.until = Some(until);
+            self.lingering.insert((until, topic.clone()));
+        }
+    }
+
+    /// Ends what has lapsed by `now`: leases that were not renewed, and topics that nobody has wanted for long enough.
+    pub(super) fn lapse(&mut self, now: UnixNanos) {
+        while let Some((until, connection)) = self.ends.first().filter(|(until, _)| *until <= now).cloned() {
+            // It would have run on from the lease's end, however late that is noticed.
+            self.release(&connection, until);
+        }
+        while self.lingering.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, topic)) = self.lingering.pop_first() else { return };
+            self.running.remove(&topic);
+            let needed = subscription(&topic).filter(|s| self.scope.serves(&s.instrument));
+            needed.iter().for_each(|subscription| self.subscriptions.drop(subscription));
+            self.changes.push(Change::Ended(topic));
+        }
+    }
+
+    /// The assets whose posts are wanted.
+    pub(super) fn assets(&self) -> BTreeSet<SmolStr> {
+        self.assets.keys().cloned().collect()
+    }
+
+    /// What is wanted of venues.
+    pub(super) const fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// What has changed since the last call: in topics, in order, and in subscriptions.
+    pub(super) fn take_changes(&mut self) -> (Vec<Change>, HashSet<Subscription>) {
+        (std::mem::take(&mut self.changes), self.subscriptions.take_touched())
+    }
+}
+
+fn forms(filter: &FeedFilter, served: &BTreeSet<Venue>) -> Vec<Form> {
+    let venues = served.iter().filter(|venue| filter.venues.is_empty() || filter.venues.contains(venue));
+    let places = venues.flat_map(|venue| filter.channels().map(move |channel| (*venue, channel)));
+    let forms = places.flat_map(|(venue, channel)| {
+        let depth = (channel == Channel::OrderBook).then_some(filter.depth);
+        [Form { venue, channel, depth, raw: false }, Form { venue, channel, depth: None, raw: true }]
+    });
+    forms.filter(|form| filter.raw || !form.raw).collect()
+}
+
+/// Whether the last one was counted.
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
+    let Some(count) = counts.get_mut(key) else { return false };
+    *count -= 1;
+    let is_last = *count == 0;
+    if is_last {
+        counts.remove(key);
+    }
+    is_last
 }
 
 /// What a topic needs of its venue. Raw frames come with the other channels of the instrument.
@@ -175,13 +379,9 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
 
 #[cfg(test)]
 mod tests {
-    use bond_core::event::Channel;
+    use bond_core::spec::StreamSpec;
 
     use super::*;
-
-    fn channels(subscriptions: &BTreeSet<Subscription>) -> Vec<(String, Channel)> {
-        subscriptions.iter().map(|s| (s.instrument.to_string(), s.channel)).collect()
-    }
 
     fn scope() -> Scope {
         Scope {
@@ -191,30 +391,97 @@ mod tests {
         }
     }
 
-    fn trades(connection: &str, until: i64) -> (SmolStr, FeedFilter, UnixNanos) {
-        let filter = FeedFilter { channels: [Channel::Trades].into(), ..FeedFilter::default() };
-        (connection.into(), filter, UnixNanos::from_secs(until))
+    fn wants() -> Wants {
+        Wants::new(scope(), 100)
+    }
+
+    fn trades() -> FeedFilter {
+        FeedFilter { channels: [Channel::Trades].into(), ..FeedFilter::default() }
+    }
+
+    fn at(seconds: i64) -> UnixNanos {
+        UnixNanos::from_secs(seconds)
+    }
+
+    fn began(wants: &mut Wants) -> Vec<String> {
+        let (changes, _) = wants.take_changes();
+        let began = changes.iter().map(|change| match change {
+            Change::Began(topic) => topic.to_string(),
+            Change::Ended(topic) => format!("no more {topic}"),
+        });
+        began.collect()
+    }
+
+    fn stream(symbol: &str) -> Arc<StreamPlan> {
+        let json = format!(
+            r#"{{"sources":[{{"type":"market","symbols":["{symbol}"],"channels":["trades"],"exchanges":["binance"]}}]}}"#
+        );
+        let (spec, _) = StreamSpec::from_slice(json.as_bytes()).expect("spec");
+        Arc::new(StreamPlan::new(spec, &scope().markets))
     }
 
     #[test]
     fn a_feed_without_symbols_runs_the_default_ones_on_configured_markets() {
-        let mut wants = Wants::default();
-        let (connection, filter, until) = trades("a", 30);
-        wants.lease(connection, filter, until);
-        let (desired, ended) = wants.resolve(&scope(), UnixNanos::from_secs(1));
-        assert_eq!(channels(&desired.subscriptions), [("binance:BTC/USDT".to_owned(), Channel::Trades)]);
-        assert_eq!(ended, []);
+        let mut wants = wants();
+        wants.lease("a".into(), trades(), at(30), at(0));
+        assert_eq!(began(&mut wants), ["trades.binance.BTC-USDT"]);
+        assert_eq!(wants.subscriptions().len(), 1);
     }
 
     #[test]
     fn a_topic_runs_on_for_one_ring_after_its_last_lease() {
-        let mut wants = Wants::default();
-        let (connection, filter, until) = trades("a", 30);
-        wants.lease(connection, filter, until);
-        wants.resolve(&scope(), UnixNanos::from_secs(1));
-        let (desired, _) = wants.resolve(&scope(), UnixNanos::from_secs(31));
-        assert_eq!(desired.topics.len(), 1, "lingers");
-        let (desired, ended) = wants.resolve(&scope(), UnixNanos::from_secs(91));
-        assert_eq!((desired.topics.len(), ended.len()), (0, 1));
+        let mut wants = wants();
+        wants.lease("a".into(), trades(), at(30), at(0));
+        wants.lapse(at(31));
+        assert_eq!(wants.running.len(), 1, "lingers");
+        wants.lapse(at(91));
+        assert_eq!((wants.running.len(), wants.subscriptions().len()), (0, 0));
+        assert_eq!(began(&mut wants), ["trades.binance.BTC-USDT", "no more trades.binance.BTC-USDT"]);
+    }
+
+    #[test]
+    fn a_renewed_lease_holds_and_changes_nothing() {
+        let mut wants = wants();
+        wants.lease("a".into(), trades(), at(30), at(0));
+        began(&mut wants);
+        wants.lease("a".into(), trades(), at(60), at(20));
+        wants.lapse(at(31));
+        assert_eq!(wants.feeds.len(), 1);
+        assert!(wants.lingering.is_empty() && wants.take_changes().0.is_empty());
+    }
+
+    #[test]
+    fn a_feed_without_symbols_takes_what_streams_receive_and_nothing_that_feeds_name() {
+        let mut wants = wants();
+        wants.lease("all".into(), trades(), at(30), at(0));
+        began(&mut wants);
+        let named = FeedFilter {
+            channels: [Channel::Ticker].into(),
+            symbols: [Symbol::parse("NOSUCH/USDT").expect("symbol")].into(),
+            ..FeedFilter::default()
+        };
+        wants.lease("named".into(), named, at(30), at(0));
+        assert_eq!(began(&mut wants), ["ticker.binance.NOSUCH-USDT"]);
+        let plan = stream("DOGE/USDT");
+        wants.add_stream(Arc::clone(&plan), at(0));
+        assert_eq!(began(&mut wants), ["trades.binance.DOGE-USDT"]);
+        wants.remove_stream(&plan.id, at(1));
+        assert_eq!(wants.lingering.len(), 1);
+        wants.add_stream(plan, at(2));
+        assert_eq!((wants.lingering.len(), wants.take_changes().0.len()), (0, 0), "it ran on");
+    }
+
+    #[test]
+    fn a_feed_that_comes_after_a_stream_takes_what_it_receives() {
+        let mut wants = wants();
+        wants.add_stream(stream("DOGE/USDT"), at(0));
+        assert!(began(&mut wants).is_empty());
+        wants.lease("all".into(), FeedFilter { raw: true, ..trades() }, at(30), at(0));
+        let began: BTreeSet<String> = began(&mut wants).into_iter().collect();
+        let both =
+            ["raw", "trades"].map(|form| ["BTC", "DOGE"].map(|base| format!("{form}.binance.{base}-USDT")));
+        assert_eq!(began, both.into_iter().flatten().collect());
+        wants.release("all", at(1));
+        assert_eq!(wants.lingering.len(), 4);
     }
 }

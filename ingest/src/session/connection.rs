@@ -1,6 +1,7 @@
 //! One connection of a market: connecting, and connecting again.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::Clock;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use smol_str::SmolStr;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -93,7 +95,9 @@ impl<T: Transport> Connection<T> {
         let mut state = SourceState::Connecting;
         let mut reason = "first attempt".to_owned();
         while self.announce(state, &reason).await.is_ok() {
-            let Ok(lost) = self.attempt(&mut backoff, &mut liveness).await else { break };
+            // One frame that nobody thought of costs an attempt, not the connection.
+            let attempt = AssertUnwindSafe(self.attempt(&mut backoff, &mut liveness)).catch_unwind();
+            let Ok(lost) = attempt.await.unwrap_or(Ok(Lost::Panicked)) else { break };
             let wait = wait_after(&lost, &mut backoff);
             self.log(&lost, &backoff, wait);
             state = if backoff.has_failed() { SourceState::Failed } else { SourceState::Reconnecting };
@@ -141,10 +145,10 @@ impl<T: Transport> Connection<T> {
     /// Tells the state of the connection, and so of everything that it should carry.
     async fn announce(&mut self, state: SourceState, reason: &str) -> Result<(), Stopped> {
         let wanted = self.wanted.borrow_and_update().clone();
-        for subscription in &wanted {
-            if let Some(report) = self.context.statuses.change(subscription, state, reason) {
-                self.report(report).await?;
-            }
+        let statuses = &self.context.statuses;
+        let states: Vec<_> = wanted.iter().filter_map(|s| statuses.change(s, state, reason)).collect();
+        if !states.is_empty() {
+            self.report(Report::Subscriptions(states)).await?;
         }
         self.note(state, reason).await
     }

@@ -256,7 +256,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn change(&mut self, subscription: &Subscription, state: SourceState, reason: &str) {
-        self.effects.reports.extend(self.statuses.change(subscription, state, reason));
+        let Some(state) = self.statuses.change(subscription, state, reason) else { return };
+        match self.effects.reports.last_mut() {
+            Some(Report::Subscriptions(states)) => states.push(state),
+            _ => self.effects.reports.push(state.into()),
+        }
     }
 }
 

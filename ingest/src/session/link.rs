@@ -26,6 +26,8 @@ pub(crate) enum Lost {
     Starved { subscription: Subscription, reason: String },
     #[error("{}: no proven order book after many attempts", .0.instrument)]
     Unproven(Subscription),
+    #[error("an error within bond")]
+    Panicked,
     #[error("the venue asks to connect anew: {0}")]
     Asked(String),
     #[error("end of the connection's planned life")]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bond_core::time::Clock;
+use bond_supervise::Supervisor as Supervision;
+use smol_str::format_smolstr;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,17 @@ impl MarketHandle {
         });
     }
 
+    /// Says what else is wanted from now on (`true`), or no more.
+    pub fn change(&self, changes: Vec<(Subscription, bool)>) {
+        self.wanted.send_if_modified(|wanted| {
+            let mut has_changed = false;
+            for (subscription, on) in changes {
+                has_changed |= if on { wanted.insert(subscription) } else { wanted.remove(&subscription) };
+            }
+            has_changed
+        });
+    }
+
     /// Whether events shall carry their venue's frame.
     pub fn set_raw(&self, on: bool) {
         self.raw.send_if_modified(|current| std::mem::replace(current, on) != on);
@@ -65,12 +78,25 @@ pub fn spawn<T: Transport>(
     transport: T,
     reports: mpsc::Sender<Report>,
     clock: Arc<dyn Clock>,
-    cancel: CancellationToken,
+    cancel: &CancellationToken,
+) -> MarketHandle {
+    spawn_watched(config, transport, reports, clock, cancel, &Supervision::default())
+}
+
+/// The same, watched over by `supervision`: the market's task must run until `cancel`.
+pub fn spawn_watched<T: Transport>(
+    config: MarketConfig,
+    transport: T,
+    reports: mpsc::Sender<Report>,
+    clock: Arc<dyn Clock>,
+    cancel: &CancellationToken,
+    supervision: &Supervision,
 ) -> MarketHandle {
     let (wanted, wanted_rx) = watch::channel(BTreeSet::new());
     let (raw, raw_rx) = watch::channel(false);
     let orders = broadcast::Sender::new(ORDERS);
     let wishes = Wishes { wanted: wanted_rx, raw: raw_rx, orders: orders.clone() };
-    let supervisor = Supervisor::new(config, transport, reports, clock, cancel, wishes);
-    MarketHandle { wanted, raw, orders, task: tokio::spawn(supervisor.run()) }
+    let supervisor = Supervisor::new(config, transport, reports, clock, cancel.clone(), wishes);
+    let name = format_smolstr!("market-{}-{}", supervisor.venue(), supervisor.market());
+    MarketHandle { wanted, raw, orders, task: supervision.spawn(name, cancel, supervisor.run()) }
 }

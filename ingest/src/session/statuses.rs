@@ -8,7 +8,7 @@ use bond_core::time::Clock;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 
-use crate::report::Report;
+use crate::report::SubscriptionState;
 use crate::venue::Subscription;
 
 /// Shared by the tasks of a market. At any time one of them speaks for a subscription: its connection, or the supervisor for
@@ -23,15 +23,15 @@ impl Statuses {
         Self { clock, known: Mutex::default() }
     }
 
-    /// Takes a state over; a report where it is new.
+    /// Takes a state over; what to report where it is new.
     pub(super) fn change(
         &self,
         subscription: &Subscription,
         state: SourceState,
         reason: &str,
-    ) -> Option<Report> {
+    ) -> Option<SubscriptionState> {
         let before = self.known.lock().insert(subscription.clone(), state);
-        (before != Some(state)).then(|| Report::Subscription {
+        (before != Some(state)).then(|| SubscriptionState {
             subscription: subscription.clone(),
             state,
             since: self.clock.now(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::Clock;
 use smol_str::SmolStr;
@@ -25,6 +26,12 @@ use crate::venue::{Listings, Protocol, Route, Subscription};
 
 /// Notes that connections may send before the market reads them.
 const NOTES: usize = 64;
+
+/// How many times as long as a change of what is wanted took, the next one waits.
+const REST: u32 = 10;
+
+/// The longest wait between two changes of what is wanted.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 
 /// Why an instrument cannot be had until the list changes.
 const NOT_LISTED: &str = "not listed by the venue";
@@ -50,6 +57,8 @@ pub(super) struct Supervisor<T> {
     next_id: u64,
     notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
     told: Option<SourceState>,
+    /// When what is wanted may change again.
+    rested: Instant,
 }
 
 /// A connection and what it was told to carry.
@@ -100,7 +109,18 @@ impl<T: Transport> Supervisor<T> {
             next_id: 0,
             notes: mpsc::channel(NOTES),
             told: None,
+            rested: Instant::now(),
         }
+    }
+
+    /// The venue that it reaches.
+    pub(super) fn venue(&self) -> Venue {
+        self.context.venue
+    }
+
+    /// The venue's market.
+    pub(super) fn market(&self) -> MarketType {
+        self.context.market
     }
 
     /// Runs until cancelled, then closes the connections.
@@ -117,7 +137,7 @@ impl<T: Transport> Supervisor<T> {
             self.reader.read_when_due(&self.context, Instant::now());
             let deadline = self.next_deadline();
             tokio::select! {
-                changed = self.wanted.changed() => match changed {
+                changed = changed(&mut self.wanted, self.rested) => match changed {
                     Ok(()) => self.reconcile().await,
                     Err(_) => return,
                 },
@@ -176,23 +196,30 @@ impl<T: Transport> Supervisor<T> {
 
     /// Compares what is wanted with what connections carry, and converges.
     async fn reconcile(&mut self) {
+        let began = Instant::now();
         let wanted = self.wanted.borrow_and_update().clone();
         self.context.statuses.retain(&wanted);
         let mut routed = BTreeMap::new();
         let mut unlisted = BTreeSet::new();
+        let mut states = Vec::new();
         for subscription in wanted {
             match self.route(&subscription) {
                 Ok(route) => drop(routed.insert(subscription, route)),
                 Err((state, reason)) => {
-                    self.change(&subscription, state, reason).await;
+                    states.extend(self.context.statuses.change(&subscription, state, reason));
                     if reason == NOT_LISTED {
                         unlisted.insert(subscription.instrument.symbol.clone());
                     }
                 }
             }
         }
+        if !states.is_empty() {
+            // A closed channel is found by the next telling.
+            drop(self.context.reports.send(Report::Subscriptions(states)).await);
+        }
         self.reader.missed(unlisted, Instant::now());
         self.share_out(&routed);
+        self.rested = Instant::now() + began.elapsed().saturating_mul(REST).min(LONGEST_REST);
     }
 
     /// Which route carries a subscription, or how it fares without one.
@@ -211,13 +238,6 @@ impl<T: Transport> Supervisor<T> {
             return Ok(route);
         }
         Err((SourceState::Unavailable, NOT_LISTED))
-    }
-
-    async fn change(&mut self, subscription: &Subscription, state: SourceState, reason: &str) {
-        if let Some(report) = self.context.statuses.change(subscription, state, reason) {
-            // A closed channel is found by the next telling.
-            drop(self.context.reports.send(report).await);
-        }
     }
 
     fn share_out(&mut self, routed: &BTreeMap<Subscription, Route>) {
@@ -285,6 +305,18 @@ impl<T: Transport> Supervisor<T> {
             |slot| (slot.state, slot.reason.clone()),
         ))
     }
+}
+
+/// Waits for a change of what is wanted, and until the last one was rested from: changes without end take a part of a core, not all of it.
+async fn changed(
+    wanted: &mut watch::Receiver<BTreeSet<Subscription>>,
+    rested: Instant,
+) -> Result<(), watch::error::RecvError> {
+    wanted.changed().await?;
+    // Not taken yet, if another branch comes first.
+    wanted.mark_changed();
+    sleep_until(rested).await;
+    Ok(())
 }
 
 impl Slot {

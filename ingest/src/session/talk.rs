@@ -1,10 +1,12 @@
 //! An open connection at work: carries frames and deadlines to the conversation, and its effects to the outside.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::source::SourceState;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -120,7 +122,13 @@ impl<'a, T: Transport> Talk<'a, T> {
     fn fetch(&mut self, subscription: Subscription, path: &str) {
         let context = Arc::clone(&self.connection.context);
         let url = join(&context.config.rest_base, path);
-        self.snapshots.spawn(async move { (subscription, context.get(url).await) });
+        self.snapshots.spawn(async move {
+            let answer = AssertUnwindSafe(context.get(url)).catch_unwind().await;
+            (
+                subscription,
+                answer.unwrap_or_else(|_| Err(RestError::Transport("an error within bond".to_owned()))),
+            )
+        });
     }
 
     async fn carry_out(&mut self, backoff: &mut Backoff) -> Result<Option<Lost>, Stopped> {

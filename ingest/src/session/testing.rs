@@ -3,7 +3,7 @@
 mod memory;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use url::Url;
 use self::memory::{Answer, Memory, Peer};
 pub(super) use self::words::Words;
 use super::{MarketConfig, MarketHandle, Timing, market};
-use crate::report::Report;
+use crate::report::{Report, SubscriptionState};
 use crate::venue::{ContinuityRule, Subscription};
 
 /// How long an instrument may be silent at this venue.
@@ -43,6 +43,8 @@ pub(super) fn trades(symbol: &str) -> Subscription {
 pub(super) struct Bench {
     pub(super) market: MarketHandle,
     pub(super) reports: mpsc::Receiver<Report>,
+    /// What came together and is looked at one after another.
+    states: VecDeque<SubscriptionState>,
     pub(super) cancel: CancellationToken,
     peers: mpsc::Receiver<Peer>,
     transport: Memory,
@@ -83,8 +85,8 @@ impl Bench {
         let (reports_tx, reports) = mpsc::channel(capacity);
         let cancel = CancellationToken::new();
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(1)));
-        let market = market::spawn(config, transport.clone(), reports_tx, clock, cancel.clone());
-        Self { market, reports, cancel, peers, transport }
+        let market = market::spawn(config, transport.clone(), reports_tx, clock, &cancel);
+        Self { market, reports, states: VecDeque::new(), cancel, peers, transport }
     }
 
     pub(super) fn want(&self, wanted: &[Subscription]) {
@@ -108,9 +110,10 @@ impl Bench {
     /// Reads reports until `subscription` comes into `state`; gives the reason.
     pub(super) async fn until(&mut self, subscription: &Subscription, wanted: SourceState) -> String {
         loop {
-            if let Report::Subscription { subscription: about, state, reason, .. } = self.report().await
-                && about == *subscription
-                && state == wanted
+            if let Report::Subscriptions(states) = self.report().await
+                && let [SubscriptionState { subscription: about, state, reason, .. }] = states.as_slice()
+                && *about == *subscription
+                && *state == wanted
             {
                 return reason.to_string();
             }
@@ -141,6 +144,15 @@ impl Bench {
     }
 
     pub(super) async fn report(&mut self) -> Report {
-        timeout(PATIENCE, self.reports.recv()).await.expect("a report").unwrap()
+        if let Some(state) = self.states.pop_front() {
+            return state.into();
+        }
+        match timeout(PATIENCE, self.reports.recv()).await.expect("a report").unwrap() {
+            Report::Subscriptions(states) => {
+                self.states.extend(states);
+                self.states.pop_front().expect("a report is of something").into()
+            }
+            report => report,
+        }
     }
 }

@@ -303,7 +303,9 @@ async fn a_full_channel_holds_up_reading_and_loses_nothing() {
     while prices.len() < 500 {
         match bench.report().await {
             Report::Events { events, .. } => prices.extend(events.into_iter().filter_map(price)),
-            Report::Subscription { state, .. } => assert!(state <= SourceState::Connected, "{state}"),
+            Report::Subscriptions(states) => {
+                assert!(states.iter().all(|of| of.state <= SourceState::Connected), "{states:?}");
+            }
             _ => {}
         }
     }
@@ -435,7 +437,7 @@ async fn a_state_that_was_forgotten_meanwhile_is_told_again() {
     conversation.want(&wanted, now);
     let reports = conversation.take_effects().reports;
     assert!(
-        matches!(reports.as_slice(), [Report::Subscription { state: SourceState::Connected, .. }]),
+        matches!(reports.as_slice(), [Report::Subscriptions(states)] if states[0].state == SourceState::Connected),
         "{reports:?}"
     );
     conversation.want(&BTreeSet::new(), now);

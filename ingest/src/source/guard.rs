@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bond_core::spec::is_public;
+use bond_core::spec::{is_public, is_usual_port};
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
@@ -23,6 +23,9 @@ pub enum GuardError {
     /// A name without an address.
     #[error("host has no address: {0}")]
     Unresolved(String),
+    /// A port where no WebSocket is expected.
+    #[error("port {0} is another service's; the operator may allow private addresses and any port")]
+    Port(u16),
     /// Every address of the host lies outside the public internet.
     #[error("host is not on the public internet: {0}; the operator may allow private addresses")]
     NotPublic(String),
@@ -54,6 +57,10 @@ impl Guard {
     }
 
     async fn allowed(self, url: &Url) -> Result<Vec<SocketAddr>, GuardError> {
+        let port = url.port_or_known_default().unwrap_or(443);
+        if self == Self::PublicOnly && !is_usual_port(port) {
+            return Err(GuardError::Port(port));
+        }
         let found = resolve(url).await?;
         let host = || url.host_str().unwrap_or_default().to_owned();
         if found.is_empty() {
@@ -160,12 +167,24 @@ mod tests {
     async fn every_spelling_of_loopback_is_refused() {
         for host in ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"]
         {
-            let url = Url::parse(&format!("ws://{host}:9/")).unwrap();
+            let url = Url::parse(&format!("ws://{host}:9000/")).unwrap();
             let refused = Guard::PublicOnly.connect(&url).await;
             assert!(
                 matches!(refused, Err(SocketError::Forbidden(GuardError::NotPublic(_)))),
                 "{host}: {refused:?}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn ports_of_other_services_are_refused_before_anything_is_looked_up() {
+        for port in [1, 22, 25, 53, 110, 389, 445, 1023, 1433, 2375, 3306, 5432, 6379, 9200, 11211, 27017] {
+            let url = Url::parse(&format!("ws://8.8.8.8:{port}/")).unwrap();
+            let refused = Guard::PublicOnly.connect(&url).await;
+            assert_eq!(refused.err(), Some(SocketError::Forbidden(GuardError::Port(port))));
+        }
+        for port in [80, 443, 1024, 8080, 8443, 9443, 65535] {
+            assert!(is_usual_port(port), "{port}");
         }
     }
 

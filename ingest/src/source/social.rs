@@ -9,6 +9,7 @@ use std::time::Duration;
 use bond_core::event::Tweet;
 use bond_core::source::SourceState;
 use bond_core::time::{Clock, UnixNanos};
+use bond_supervise::Supervisor;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rust_decimal::Decimal;
@@ -121,10 +122,12 @@ pub fn spawn(
     reports: mpsc::Sender<Report>,
     clock: Arc<dyn Clock>,
     cancel: CancellationToken,
+    supervisor: &Supervisor,
 ) -> SocialHandle {
     let (assets, wanted) = watch::channel(BTreeSet::new());
     let network = Network { seed, reports, clock, scripts: BTreeMap::new() };
-    let task = tokio::spawn(async move {
+    let stop = cancel.clone();
+    let task = supervisor.spawn(SOURCE, &stop, async move {
         cancel.run_until_cancelled(network.run(wanted)).await;
     });
     SocialHandle { assets, task }
@@ -215,7 +218,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn posts_come_every_few_seconds_and_only_while_wanted() {
         let (reports, mut received) = mpsc::channel(8);
-        let handle = spawn(1, reports, Arc::new(ManualClock::default()), CancellationToken::new());
+        let handle = spawn(
+            1,
+            reports,
+            Arc::new(ManualClock::default()),
+            CancellationToken::new(),
+            &Supervisor::default(),
+        );
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(received.try_recv().is_err(), "nobody asked");
         handle.set(BTreeSet::from(["BTC".into()]));

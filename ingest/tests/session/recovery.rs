@@ -127,7 +127,7 @@ async fn a_frame_cut_off_in_the_middle_is_counted_and_the_connection_stays() {
     loop {
         match rig.report().await {
             Report::Rejected { count, .. } => break assert_eq!(count, 2),
-            Report::Subscription { state, .. } => panic!("{state}"),
+            Report::Subscriptions(states) => panic!("{states:?}"),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! A market of a simulated venue, and the loop connected to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
 use bond_ingest::backoff::BackoffPolicy;
 use bond_ingest::clock::SystemClock;
-use bond_ingest::report::Report;
+use bond_ingest::report::{Report, SubscriptionState};
 use bond_ingest::session::{MarketConfig, MarketHandle, Network, Timing, market};
 use bond_ingest::venue::{
     ContinuityRule, Decoded, Keepalive, Limits, ListingsPage, Protocol, Reject, Route, Subscription,
@@ -53,6 +53,8 @@ pub(crate) struct Rig {
     pub(crate) market: MarketHandle,
     pub(crate) updates: Vec<BookUpdate>,
     reports: mpsc::Receiver<Report>,
+    /// What came together and is looked at one after another.
+    states: VecDeque<SubscriptionState>,
     _cancel: DropGuard,
 }
 
@@ -78,8 +80,15 @@ impl Rig {
         let cancel = CancellationToken::new();
         let network = Network::new().unwrap();
         let market = market::spawn(config, network, sender, Arc::new(SystemClock), cancel.clone());
-        let rig =
-            Self { venue, simulator, market, reports, updates: Vec::new(), _cancel: cancel.drop_guard() };
+        let rig = Self {
+            venue,
+            simulator,
+            market,
+            reports,
+            states: VecDeque::new(),
+            updates: Vec::new(),
+            _cancel: cancel.drop_guard(),
+        };
         rig.journal(|entry| matches!(entry, Entry::Served { status: 200, .. })).await;
         rig
     }
@@ -108,7 +117,13 @@ impl Rig {
     }
 
     pub(crate) async fn report(&mut self) -> Report {
-        let report = timeout(PATIENCE, self.reports.recv()).await.expect("a report in time").unwrap();
+        if let Some(state) = self.states.pop_front() {
+            return state.into();
+        }
+        let mut report = timeout(PATIENCE, self.reports.recv()).await.expect("a report in time").unwrap();
+        if let Report::Subscriptions(states) = &mut report {
+            self.states.extend(states.drain(1..));
+        }
         if let Report::Events { events, .. } = &report {
             self.updates.extend(events.iter().filter_map(book_update).cloned());
         }
@@ -119,9 +134,10 @@ impl Rig {
     pub(crate) async fn until(&mut self, channel: Channel, wanted: SourceState) -> String {
         let venue = self.venue;
         loop {
-            if let Report::Subscription { subscription: about, state, reason, .. } = self.report().await
-                && about == subscription(venue, channel)
-                && state == wanted
+            if let Report::Subscriptions(states) = self.report().await
+                && let [SubscriptionState { subscription: about, state, reason, .. }] = states.as_slice()
+                && *about == subscription(venue, channel)
+                && *state == wanted
             {
                 return reason.to_string();
             }

@@ -180,8 +180,12 @@ async fn batches_are_arrays_that_lose_nothing() -> Result<()> {
 
 /// A user's own WebSocket server that says this every 20 ms.
 async fn source(message: &'static str) -> Result<String> {
+    source_at("prices?key=secret", message).await
+}
+
+async fn source_at(path: &str, message: &'static str) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("ws://{}/prices?key=secret", listener.local_addr()?);
+    let url = format!("ws://{}/{path}", listener.local_addr()?);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -219,4 +223,34 @@ async fn a_custom_websocket_is_a_source() -> Result<()> {
         }
     }
     anyhow::bail!("no window counts both trades and custom events")
+}
+
+#[tokio::test]
+async fn what_a_users_source_is_called_and_how_it_fares_stays_with_its_stream() -> Result<()> {
+    let bond = Bond::up(&[], &[("BOND_ALLOW_PRIVATE_SOURCES", "true"), ("BOND_LOG", "debug")]).await?;
+    let url = source_at("hook/PATHSECRET?apikey=QUERYSECRET", r#"{"p": 1}"#).await?;
+    let custom = json!({"type": "websocket", "url": url, "map": {"value": "/p"}});
+    let own = bond.stream_of(json!({"version": "v1", "sources": [custom], "interval_sec": null})).await?;
+    let mut socket = Socket::open(&ws_url(&own, "")).await?;
+    let event = socket.event_of("custom").await?;
+    let name = event["source"].as_str().context("a source")?.to_owned();
+    ensure!(name.starts_with("127.0.0.1#") && name.len() == "127.0.0.1#".len() + 8, "{name}");
+    let mut own = Socket::open(&ws_url(&own, "&control=true")).await?;
+    let beat = own.event_of("heartbeat").await?;
+    ensure!(beat["status"][&name] == "connected", "its own clients are told: {beat}");
+    let other = bond.stream(TICKS).await?;
+    for url in [format!("{}/stream", bond.ws), ws_url(&other, "&control=true")] {
+        let beat = Socket::open(&url).await?.event_of("heartbeat").await?;
+        ensure!(!beat.to_string().contains("127.0.0.1"), "nobody else is: {beat}");
+    }
+    let mut told = vec![bond.log()];
+    for accept in ["application/json", "text/plain"] {
+        told.push(bond.request("GET", "/metrics", &[("accept", accept)], "").await?.1.to_string());
+    }
+    for text in &told {
+        ensure!(!text.contains("PATHSECRET") && !text.contains("QUERYSECRET"), "a secret is told: {text}");
+    }
+    ensure!(told[1..].iter().all(|text| !text.contains("127.0.0.1#")), "{told:?}");
+    ensure!(told[0].contains("stream runs"), "the log is read");
+    Ok(())
 }

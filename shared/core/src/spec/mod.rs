@@ -33,7 +33,7 @@ pub use source::{
     FieldMap, LiquidationsSource, MarketSource, Provider, SocialSource, Source, WebSocketSource,
 };
 pub use transform::{Agg, Transform, Window};
-pub use url_guard::{UrlError, guard_url, is_public, parse_url};
+pub use url_guard::{UrlError, guard_url, is_public, is_usual_port, parse_url};
 
 /// Sources in one stream at most.
 pub const MAX_SOURCES: usize = 16;

@@ -22,12 +22,17 @@ pub enum UrlError {
     /// Not on the public internet.
     #[error("{0} is not a public address; the operator may allow private ones")]
     Private(String),
+    /// A port where no WebSocket is expected.
+    #[error(
+        "port {0} is not one for WebSockets; use 80, 443, or one from 1024 on that is no known service's"
+    )]
+    Port(u16),
 }
 
 /// Parses a WebSocket URL; a fragment is dropped, since it is never sent.
 ///
 /// # Errors
-/// [`UrlError`], all but [`UrlError::Private`].
+/// [`UrlError`], all but [`UrlError::Private`] and [`UrlError::Port`].
 pub fn parse_url(text: &str) -> Result<Url, UrlError> {
     if text.len() > MAX_URL_BYTES {
         return Err(UrlError::TooLong);
@@ -58,11 +63,24 @@ pub fn guard_url(text: &str, allow_private: bool) -> Result<(), UrlError> {
         Some(Host::Ipv6(ip)) => is_public(IpAddr::V6(ip)),
         None => false,
     };
-    if public || allow_private {
-        Ok(())
-    } else {
-        Err(UrlError::Private(url.host_str().unwrap_or_default().to_owned()))
+    let port = url.port_or_known_default().unwrap_or_default();
+    match (public, is_usual_port(port)) {
+        _ if allow_private => Ok(()),
+        (false, _) => Err(UrlError::Private(url.host_str().unwrap_or_default().to_owned())),
+        (true, false) => Err(UrlError::Port(port)),
+        (true, true) => Ok(()),
     }
+}
+
+/// Ports from 1024 on where something else than a WebSocket is expected to listen: databases, queues, caches, remote control.
+const SERVICES: [u16; 29] = [
+    1433, 1521, 1883, 2049, 2181, 2375, 2376, 2379, 2380, 3128, 3306, 3389, 4444, 5432, 5672, 5900, 5984,
+    6379, 6443, 8086, 8500, 9042, 9092, 9200, 9300, 10250, 11211, 27017, 27018,
+];
+
+/// Whether a WebSocket on the public internet is expected at a port: 80, 443, and those from 1024 on that are no known service's.
+pub fn is_usual_port(port: u16) -> bool {
+    matches!(port, 80 | 443) || (port >= 1024 && SERVICES.binary_search(&port).is_err())
 }
 
 /// Names that are local by standard (RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal`), or have no dot.
@@ -120,6 +138,16 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_of_other_services_are_refused_unless_the_operator_allows_any() {
+        assert!(SERVICES.is_sorted());
+        for port in [1, 22, 25, 53, 445, 1023, 1433, 3306, 5432, 6379, 9200, 11211, 27017] {
+            let url = format!("ws://example.com:{port}/");
+            assert_eq!(guard_url(&url, false), Err(UrlError::Port(port)));
+            assert_eq!(guard_url(&url, true), Ok(()));
+        }
+    }
 
     #[test]
     fn only_public_hosts_pass_unless_private_ones_are_allowed() {

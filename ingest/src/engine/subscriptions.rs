@@ -1,0 +1,105 @@
+//! What is wanted of venues, counted, up to a bound.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::venue::Subscription;
+
+/// How it is with something that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is asked of its venue.
+    Asked,
+    /// It is beyond what one process asks for, and waits until something else is wanted no more.
+    Beyond,
+}
+
+/// Subscriptions by how many want them. Those beyond the bound wait: what is there already never gives way to what comes.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    most: usize,
+    wanted: HashMap<Subscription, usize>,
+    beyond: BTreeSet<Subscription>,
+    touched: HashSet<Subscription>,
+}
+
+impl Subscriptions {
+    /// Asks for at most `most` at one time.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
+    /// Counts one who wants it.
+    pub(super) fn want(&mut self, subscription: Subscription) {
+        let is_full = self.wanted.len() - self.beyond.len() >= self.most;
+        let count = self.wanted.entry(subscription.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            if is_full {
+                self.beyond.insert(subscription.clone());
+            }
+            self.touched.insert(subscription);
+        }
+    }
+
+    /// Counts one off who wants it no more. Where it was the last, one that waits takes its place.
+    pub(super) fn drop(&mut self, subscription: &Subscription) {
+        let Some(count) = self.wanted.get_mut(subscription) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.wanted.remove(subscription);
+        self.touched.insert(subscription.clone());
+        if !self.beyond.remove(subscription) {
+            self.touched.extend(self.beyond.pop_first());
+        }
+    }
+
+    /// How it is with it; `None` where nobody wants it.
+    pub(super) fn standing(&self, subscription: &Subscription) -> Option<Standing> {
+        let is_beyond = || self.beyond.contains(subscription);
+        let standing = || if is_beyond() { Standing::Beyond } else { Standing::Asked };
+        self.wanted.contains_key(subscription).then(standing)
+    }
+
+    /// Those whose standing may have changed since the last call.
+    pub(super) fn take_touched(&mut self) -> HashSet<Subscription> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// How many are asked for.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len() - self.beyond.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bond_core::event::Channel;
+    use bond_core::instrument::{Instrument, Symbol, Venue};
+
+    use super::*;
+
+    fn trades(symbol: &str) -> Subscription {
+        let symbol = Symbol::parse(symbol).expect("symbol");
+        Subscription { instrument: Instrument::shared(Venue::Okx, symbol), channel: Channel::Trades }
+    }
+
+    #[test]
+    fn beyond_the_bound_new_ones_wait_and_old_ones_stay() {
+        let [a, b, c] = ["A/USDT", "B/USDT", "C/USDT"].map(trades);
+        let mut subscriptions = Subscriptions::new(2);
+        [&a, &b, &c, &a].into_iter().for_each(|s| subscriptions.want(s.clone()));
+        let standing = |subscriptions: &Subscriptions| [&a, &b, &c].map(|s| subscriptions.standing(s));
+        let (asked, beyond) = (Some(Standing::Asked), Some(Standing::Beyond));
+        assert_eq!(standing(&subscriptions), [asked, asked, beyond]);
+        subscriptions.take_touched();
+        subscriptions.drop(&a);
+        assert_eq!(standing(&subscriptions), [asked, asked, beyond], "another one wants it still");
+        assert!(subscriptions.take_touched().is_empty());
+        subscriptions.drop(&a);
+        assert_eq!(standing(&subscriptions), [None, asked, asked], "who waited takes the place");
+        assert_eq!(subscriptions.take_touched(), [a.clone(), c.clone()].into());
+    }
+}
