@@ -22,6 +22,9 @@ use crate::{ready, signal};
 /// The most clients at once.
 const CONNECTIONS: usize = 50_000;
 
+/// The most streams at once.
+const STREAMS: usize = 10_000;
+
 /// How long clients may take to leave when the broker ends.
 const DRAIN: Duration = Duration::from_millis(1_500);
 
@@ -61,6 +64,8 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
         tokens: tokens.with_legacy(settings.legacy_tokens.unwrap_or(true)),
         window: settings.ring,
         stream_bytes: settings.ring_bytes / 4,
+        total_bytes: settings.ring_bytes,
+        streams: STREAMS,
         connections: CONNECTIONS,
         clock: Arc::new(SystemClock),
     })

@@ -146,6 +146,11 @@ impl Redis {
         &self.0.strict
     }
 
+    /// Whether keys are spread over several servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.0.client.is_clustered()
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
