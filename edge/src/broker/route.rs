@@ -35,7 +35,8 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
         (Some(death), _) => death.to_string(),
         (None, Err(error)) => format!("redis does not answer: {error}"),
     };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable", "detail": detail}))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable", "detail": detail})))
+        .into_response()
 }
 
 async fn stream(

@@ -98,7 +98,10 @@ impl Supply {
             match what {
                 What::Entries(entries) => ring.push(entries, now),
                 What::Broken(entries) => {
-                    info!(stream, "entries were trimmed or lost before they could be read: its clients are closed");
+                    info!(
+                        stream,
+                        "entries were trimmed or lost before they could be read: its clients are closed"
+                    );
                     ring.break_off();
                     ring.push(entries, now);
                 }

@@ -36,10 +36,10 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     let config = config(args, &settings)?;
     let redis = RedisConfig { url: args.redis.clone(), password: None };
-    let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?;
+    let supervisor = Supervisor::default();
+    let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?.watched_by(&supervisor);
     let listener = TcpListener::bind(SocketAddr::new(args.bind, args.port)).await?;
     let address = listener.local_addr()?;
-    let supervisor = Supervisor::default();
     let broker = Broker::start(config, ForeignStreams::new(redis), &supervisor);
     let stop = CancellationToken::new();
     let draining = broker.clone();

@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn only_what_the_client_has_to_mend_says_do_not_connect_again() {
-        for code in [Code::InternalError, Code::ConnectionError, Code::RateLimitExceeded, Code::SlowConsumer] {
+        for code in [Code::InternalError, Code::ConnectionError, Code::RateLimitExceeded, Code::SlowConsumer]
+        {
             assert!(code.is_retryable());
             assert_ne!(code.close_code(), CloseCode::PolicyViolation, "{code}");
         }

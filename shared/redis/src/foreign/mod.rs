@@ -13,8 +13,8 @@ use std::str::FromStr;
 use bytes::Bytes;
 use fred::error::Error;
 
-pub use self::reader::ForeignReader;
 use self::page::Page;
+pub use self::reader::ForeignReader;
 use crate::client::Redis;
 use crate::script::Script;
 
@@ -113,7 +113,11 @@ impl From<Error> for ForeignError {
     fn from(error: Error) -> Self {
         // Errors of scripts have the command's error within.
         let is_of_key = ["WRONGTYPE", "NOPERM"].iter().any(|word| error.details().contains(word));
-        if is_of_key { Self::WrongKey(error.details().to_owned()) } else { Self::Unreachable(error.to_string()) }
+        if is_of_key {
+            Self::WrongKey(error.details().to_owned())
+        } else {
+            Self::Unreachable(error.to_string())
+        }
     }
 }
 

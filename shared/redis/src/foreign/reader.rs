@@ -176,7 +176,9 @@ impl Drop for ForeignReader {
 impl What {
     fn bytes(&self) -> usize {
         match self {
-            Self::Entries(entries) | Self::Broken(entries) => entries.iter().map(|entry| entry.data.len()).sum(),
+            Self::Entries(entries) | Self::Broken(entries) => {
+                entries.iter().map(|entry| entry.data.len()).sum()
+            }
             Self::Unreadable(_) => 0,
         }
     }
