@@ -36,16 +36,29 @@ impl Adapters {
         let redis = Redis::connect(&RedisConfig { url: common.redis_url.clone(), password }).await?;
         let nonce = getrandom::u32()?;
         let instance = format!("{nonce:08x}");
-        let parts = parts(common, &aws, &redis, &instance, nonce);
+        let supervisor = Supervisor::default();
+        let redis = redis.watched_by(&supervisor);
+        let parts = parts(common, &aws, &redis, &instance, nonce, supervisor);
         Ok(Self { aws, redis, parts, instance })
     }
 }
 
-fn parts(common: &Common, aws: &Aws, redis: &Redis, instance: &str, nonce: u32) -> Parts {
+fn parts(
+    common: &Common,
+    aws: &Aws,
+    redis: &Redis,
+    instance: &str,
+    nonce: u32,
+    supervisor: Supervisor,
+) -> Parts {
     let settings = &common.settings;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let retention = Retention { ring: settings.ring, topic_bytes: settings.ring_bytes / 4 };
-    let (board, meters, supervisor) = <(SourceBoard, Meters, Supervisor)>::default();
+    let retention = Retention {
+        ring: settings.ring,
+        topic_bytes: settings.ring_bytes / 4,
+        total_bytes: settings.ring_bytes,
+    };
+    let (board, meters) = <(SourceBoard, Meters)>::default();
     Parts {
         control: Arc::new(RedisControl::new(redis.clone())),
         vitals: Arc::new(RedisVitals::new(redis.clone(), instance)),

@@ -33,6 +33,10 @@ pub struct BrokerConfig {
     pub window: Duration,
     /// The most bytes that are kept of one stream.
     pub stream_bytes: usize,
+    /// The most bytes that are kept of all streams: above it, those with the most give up their oldest entries.
+    pub total_bytes: usize,
+    /// The most streams at once: whoever asks for one more is told to come again.
+    pub streams: usize,
     /// The most clients at once.
     pub connections: usize,
     /// Our time, for tokens; entries have that of Redis.
@@ -50,6 +54,7 @@ pub(crate) struct Shared {
     rings: Mutex<HashMap<String, Arc<Ring>>>,
     /// There is a stream to be read that was not before.
     asked: Notify,
+    supervisor: Supervisor,
     stop: CancellationToken,
     clients: tokio_util::task::TaskTracker,
 }
@@ -62,6 +67,7 @@ impl Broker {
             streams,
             rings: Mutex::default(),
             asked: Notify::new(),
+            supervisor: supervisor.clone(),
             stop: CancellationToken::new(),
             clients: tokio_util::task::TaskTracker::new(),
         });
@@ -84,14 +90,17 @@ impl Broker {
 }
 
 impl Shared {
-    /// The ring of stream `id`, with one follower more; filled where it is new.
-    fn follow(&self, id: &str) -> Arc<Ring> {
+    /// The ring of stream `id`, with one follower more; filled where it is new. `None` where there are too many streams.
+    fn follow(&self, id: &str) -> Option<Arc<Ring>> {
         let mut rings = self.rings.lock();
+        if rings.len() >= self.config.streams && !rings.contains_key(id) {
+            return None;
+        }
         let ring = rings.entry(id.to_owned()).or_insert_with(|| {
             self.asked.notify_one();
             Arc::new(Ring::new(self.config.window, self.config.stream_bytes))
         });
         ring.add_follower();
-        Arc::clone(ring)
+        Some(Arc::clone(ring))
     }
 }

@@ -51,6 +51,10 @@ const BEHIND: End = End::Told(
     CloseCode::SlowConsumer,
     "entries you need are no longer kept: connect again with a later from",
 );
+const UNREADABLE: End = End::Told(
+    CloseCode::Unreadable,
+    "the stream's key in redis cannot be read as a stream: mend it, and connect again",
+);
 const LEAVING: End = End::Told(CloseCode::GoingAway, "the broker is about to end: connect again");
 
 /// Serves a connection from its upgrade to its end.
@@ -94,16 +98,20 @@ async fn close(socket: &mut Socket, code: CloseCode, reason: &str) {
 /// Sends what the ring has and gets, until the client goes or falls behind.
 async fn follow(shared: &Shared, ring: &Ring, start: Start, socket: &mut Socket) -> End {
     let mut extent = ring.watch();
-    if extent.wait_for(|extent| extent.is_filled).await.is_err() {
-        return LEAVING;
+    match extent.wait_for(|extent| extent.is_filled || extent.is_unreadable).await.map(|extent| *extent) {
+        Ok(Extent { is_unreadable: true, .. }) => return UNREADABLE,
+        Ok(_) => {}
+        Err(_) => return LEAVING,
     }
     let mut place = match place(shared, ring, start).await {
         Some(place) => place,
-        None => return End::Told(CloseCode::GoingAway, "redis does not answer: connect again"),
+        None => return End::Told(CloseCode::TryAgainLater, "redis does not answer: connect again"),
     };
     let (mut sink, mut stream) = socket.split();
     loop {
-        extent.borrow_and_update();
+        if extent.borrow_and_update().is_unreadable {
+            return UNREADABLE;
+        }
         let Ok((entries, next)) = ring.after(place, TURN_BYTES) else { return BEHIND };
         let step = if entries.is_empty() {
             wait(&mut extent, &mut stream).await

@@ -1,5 +1,6 @@
 //! The broker's paths: who may open a WebSocket, and from where.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
@@ -10,7 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bond_api::local;
 use bond_api::problem::Problem;
-use bond_core::code::{CloseCode, Code};
+use bond_core::code::Code;
 use bond_core::connection::Parameters;
 use bond_core::position::Start;
 use hyper::upgrade::OnUpgrade;
@@ -45,14 +46,13 @@ async fn refuse_strangers(
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.streams.now_ms().await {
-        Ok(_) => Json(json!({"status": "ok"})).into_response(),
-        Err(error) => {
-            let detail = format!("redis does not answer: {error}");
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable", "detail": detail})))
-                .into_response()
-        }
-    }
+    let detail = match (shared.supervisor.death(), shared.streams.now_ms().await) {
+        (None, Ok(_)) => return Json(json!({"status": "ok"})).into_response(),
+        (Some(death), _) => death.to_string(),
+        (None, Err(error)) => format!("redis does not answer: {error}"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable", "detail": detail})))
+        .into_response()
 }
 
 async fn stream(
@@ -79,20 +79,25 @@ async fn stream(
 
 /// What a connection begins with: a place in its stream, or a reason to close it.
 fn admit(shared: &Shared, id: &str, parameters: &Parameters) -> Begin {
-    let refused = |reason: String| Begin::Refused { code: CloseCode::PolicyViolation, reason };
+    let refused = |code: Code, reason: &dyn Display| Begin::Refused {
+        code: code.close_code(),
+        reason: format!("{code}: {reason}"),
+    };
     if id.len() > ID_BYTES {
-        return refused(format!("{}: a stream id is at most {ID_BYTES} bytes", Code::NotFound));
+        return refused(Code::NotFound, &format_args!("a stream id is at most {ID_BYTES} bytes"));
     }
     let token = parameters.get("token").unwrap_or_default();
     if let Err(error) = shared.config.tokens.verify_name(token, id, shared.config.clock.now()) {
-        return refused(format!("{}: {error}", error.code()));
+        return refused(error.code(), &error);
     }
     match parameters.start() {
-        (Start::After(_), _) => refused(format!(
-            "{}: entries have no numbers here; from takes now-60s or Unix seconds",
-            Code::InvalidMessage
-        )),
-        (_, errors) if !errors.is_empty() => refused(errors[0].to_string()),
-        (start, _) => Begin::Stream { ring: shared.follow(id), start },
+        (Start::After(_), _) => {
+            refused(Code::InvalidMessage, &"entries have no numbers here; from takes now-60s or Unix seconds")
+        }
+        (_, errors) if !errors.is_empty() => refused(errors[0].code, &errors[0].message),
+        (start, _) => match shared.follow(id) {
+            Some(ring) => Begin::Stream { ring, start },
+            None => refused(Code::ConnectionError, &"too many streams are followed: connect again later"),
+        },
     }
 }

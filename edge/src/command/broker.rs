@@ -21,6 +21,9 @@ use crate::{ready, signal, signing};
 /// The most clients at once.
 const CONNECTIONS: usize = 50_000;
 
+/// The most streams at once.
+const STREAMS: usize = 10_000;
+
 /// How long clients may take to leave when the broker ends.
 const DRAIN: Duration = Duration::from_millis(1_500);
 
@@ -32,10 +35,10 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     let config = config(args, &settings)?;
     let redis = RedisConfig { url: args.redis.clone(), password: None };
-    let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?;
+    let supervisor = Supervisor::default();
+    let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?.watched_by(&supervisor);
     let listener = TcpListener::bind(SocketAddr::new(args.bind, args.port)).await?;
     let address = listener.local_addr()?;
-    let supervisor = Supervisor::default();
     let broker = Broker::start(config, ForeignStreams::new(redis), &supervisor);
     let stop = CancellationToken::new();
     let draining = broker.clone();
@@ -67,6 +70,8 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
         is_local: args.bind.is_loopback() && settings.ws_host.is_none(),
         window: settings.ring,
         stream_bytes: settings.ring_bytes / 4,
+        total_bytes: settings.ring_bytes,
+        streams: STREAMS,
         connections: CONNECTIONS,
         clock: Arc::new(SystemClock),
     })

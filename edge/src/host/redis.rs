@@ -45,10 +45,15 @@ impl Shared {
         clock: Arc<dyn Clock>,
         nonce: u32,
     ) -> Result<Self, ConnectError> {
-        let redis = Redis::connect(&RedisConfig { url: url.to_owned(), password: None }).await?;
-        let instance = format_smolstr!("{nonce:08x}");
-        let retention = Retention { ring: settings.ring, topic_bytes: settings.ring_bytes / 4 };
         let (board, meters, supervisor) = <(SourceBoard, Meters, Supervisor)>::default();
+        let redis = Redis::connect(&RedisConfig { url: url.to_owned(), password: None }).await?;
+        let redis = redis.watched_by(&supervisor);
+        let instance = format_smolstr!("{nonce:08x}");
+        let retention = Retention {
+            ring: settings.ring,
+            topic_bytes: settings.ring_bytes / 4,
+            total_bytes: settings.ring_bytes,
+        };
         let parts = Parts {
             control: Arc::new(RedisControl::new(redis.clone())),
             vitals: Arc::new(RedisVitals::new(redis.clone(), instance.as_str())),

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bond_api::admission::{Credentials, Grant, Refusal};
-use bond_core::code::{CloseCode, Code};
+use bond_core::code::Code;
 use bond_core::connection::Parameters;
 use bond_core::message::MessageError;
 use bond_core::position::{Position, Start};
@@ -156,7 +156,7 @@ impl Plan {
     }
 
     fn refused(refusal: &Refusal) -> Self {
-        let purpose = Purpose::Refused { code: CloseCode::PolicyViolation, reason: refusal.to_string() };
+        let purpose = Purpose::Refused { code: refusal.code.close_code(), reason: refusal.to_string() };
         Self { purpose, errors: Vec::new(), grant: Grant::default() }
     }
 }

@@ -1,6 +1,7 @@
 //! What feed connections want to run: leases that ingest is told of, renewed while the connection lives.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const RENEWAL: Duration = Duration::from_secs(10);
 /// How long a lease lasts: two renewals may be lost.
 const LEASE: Duration = Duration::from_secs(30);
 
+/// How far apart ingest is told of changes of one connection's wish. What changes in between is told once.
+const SPACING: Duration = Duration::from_millis(200);
+
 /// The wishes of this edge's feed connections. Workers write them, one task tells ingest.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -32,6 +36,23 @@ struct Wishes {
     standing: HashMap<SmolStr, FeedFilter>,
     /// What changed since ingest was told: at most one entry a connection.
     changed: HashMap<SmolStr, Option<FeedFilter>>,
+    /// When ingest was told of whom, within the last [`SPACING`].
+    told: HashMap<SmolStr, Instant>,
+}
+
+impl Wishes {
+    /// The changes that may be told at `now`, and when to look again for others. What changes faster is told as it then is.
+    fn due(&mut self, now: Instant) -> (HashMap<SmolStr, Option<FeedFilter>>, Option<Instant>) {
+        self.told.retain(|_, told| now.duration_since(*told) < SPACING);
+        let told = &self.told;
+        let (waiting, due) =
+            mem::take(&mut self.changed).into_iter().partition(|(name, _)| told.contains_key(name));
+        self.changed = waiting;
+        let again = self.changed.keys().filter_map(|name| Some(*self.told.get(name)? + SPACING)).min();
+        let due: HashMap<_, _> = due;
+        self.told.extend(due.keys().map(|name| (name.clone(), now)));
+        (due, again)
+    }
 }
 
 impl Leases {
@@ -47,8 +68,8 @@ impl Leases {
         self.changed.notify_one();
     }
 
-    fn take_changed(&self) -> HashMap<SmolStr, Option<FeedFilter>> {
-        std::mem::take(&mut self.wishes.lock().changed)
+    fn due(&self) -> (HashMap<SmolStr, Option<FeedFilter>>, Option<Instant>) {
+        self.wishes.lock().due(Instant::now())
     }
 
     fn standing(&self) -> HashMap<SmolStr, Option<FeedFilter>> {
@@ -65,13 +86,32 @@ pub(crate) async fn keep(
     stop: CancellationToken,
 ) {
     let mut renewal = tokio::time::interval_at(Instant::now() + RENEWAL, RENEWAL);
+    let mut again = None;
     loop {
         let wishes = tokio::select! {
             () = stop.cancelled() => return tell(&*control, &*clock, given_up(&leases)).await,
-            () = leases.changed.notified() => leases.take_changed(),
             _ = renewal.tick() => leases.standing(),
+            () = changed(&leases, again) => {
+                let (due, next) = leases.due();
+                again = next;
+                due
+            }
         };
         tell(&*control, &*clock, wishes).await;
+    }
+}
+
+/// Waits for a change, or until one that waits may be told.
+async fn changed(leases: &Leases, again: Option<Instant>) {
+    let again = async {
+        match again {
+            Some(again) => tokio::time::sleep_until(again).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = leases.changed.notified() => {}
+        () = again => {}
     }
 }
 
@@ -88,5 +128,29 @@ async fn tell(control: &dyn Control, clock: &dyn Clock, wishes: HashMap<SmolStr,
         if let Err(error) = control.send(command).await {
             warn!(%error, "a feed's wish is told again with the next renewal");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_that_changes_fast_is_told_as_it_then_is() {
+        let (leases, now) = (Leases::default(), Instant::now());
+        let (flapping, other) = (SmolStr::new("flapping"), SmolStr::new("other"));
+        let mut told = 0;
+        for ms in 0..1_000 {
+            let filter = (ms % 2 == 1).then(FeedFilter::default);
+            leases.set(&flapping, filter);
+            told += leases.wishes.lock().due(now + Duration::from_millis(ms)).0.len();
+        }
+        assert_eq!(told, 5, "five a second");
+        leases.set(&other, Some(FeedFilter::default()));
+        let end = now + Duration::from_millis(999);
+        let (due, again) = leases.wishes.lock().due(end);
+        assert_eq!(due.keys().collect::<Vec<_>>(), [&other], "nobody waits for another");
+        let (due, _) = leases.wishes.lock().due(again.expect("the last change waits"));
+        assert_eq!(due, HashMap::from([(flapping, Some(FeedFilter::default()))]));
     }
 }

@@ -79,7 +79,7 @@ impl Rig {
         let (sender, reports) = mpsc::channel(256);
         let cancel = CancellationToken::new();
         let network = Network::new().unwrap();
-        let market = market::spawn(config, network, sender, Arc::new(SystemClock), cancel.clone());
+        let market = market::spawn(config, network, sender, Arc::new(SystemClock), &cancel);
         let rig = Self {
             venue,
             simulator,

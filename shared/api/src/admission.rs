@@ -44,7 +44,7 @@ pub struct Grant {
     pub holder: Option<Holder>,
 }
 
-/// A client that may not. The connection is opened and closed with 1008, so that browsers see why.
+/// A client that may not. The connection is opened and closed by its code ([`Code::close_code`]), so that browsers see why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {

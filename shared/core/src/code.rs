@@ -76,6 +76,23 @@ impl Code {
             Self::InternalError => 500,
         }
     }
+
+    /// What a WebSocket is closed with that is not to be because of it. Only what the client has to mend says "do not".
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::TooLarge => CloseCode::TooLarge,
+            Self::SlowConsumer => CloseCode::SlowConsumer,
+            Self::RateLimitExceeded | Self::ConnectionError | Self::InternalError => CloseCode::TryAgainLater,
+            Self::AuthRequired
+            | Self::AuthInvalid
+            | Self::AuthExpired
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::InvalidMessage
+            | Self::InvalidTopic
+            | Self::LimitExceeded => CloseCode::PolicyViolation,
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -105,6 +122,10 @@ pub enum CloseCode {
     PolicyViolation,
     /// A message over the limit.
     TooLarge,
+    /// What is to be sent cannot be read, and others are not affected: connecting again helps once it is mended.
+    Unreadable,
+    /// We cannot serve it now, through no fault of the client: connect again after a while.
+    TryAgainLater,
     /// The server goes away for a while: connect again, and resume.
     GoingAway,
     /// The client read too slowly: connect again with a filter or a coarser interval.
@@ -125,6 +146,8 @@ impl CloseCode {
             Self::InvalidText => 1007,
             Self::PolicyViolation => 1008,
             Self::TooLarge => 1009,
+            Self::Unreadable => 1011,
+            Self::TryAgainLater => 1013,
             Self::GoingAway => 4000,
             Self::SlowConsumer => 4008,
             Self::Idle => 4009,
@@ -200,5 +223,18 @@ mod tests {
             assert_eq!(status_comes_back(status), right, "{status}");
         }
         assert!([408, 425, 429, 500, 502, 503, 504].into_iter().all(status_comes_back));
+    }
+
+    #[test]
+    fn only_what_the_client_has_to_mend_says_do_not_connect_again() {
+        for code in [Code::InternalError, Code::ConnectionError, Code::RateLimitExceeded, Code::SlowConsumer]
+        {
+            assert!(code.is_retryable());
+            assert_ne!(code.close_code(), CloseCode::PolicyViolation, "{code}");
+        }
+        for code in [Code::AuthInvalid, Code::NotFound, Code::InvalidMessage, Code::LimitExceeded] {
+            assert!(!code.is_retryable());
+            assert_eq!(code.close_code().number(), 1008, "{code}");
+        }
     }
 }

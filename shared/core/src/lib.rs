@@ -26,6 +26,7 @@ pub mod meter;
 pub mod order;
 pub mod position;
 pub mod settings;
+pub mod share;
 pub mod source;
 pub mod spec;
 mod spelling;

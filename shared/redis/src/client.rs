@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::log::LogError;
+use bond_supervise::Supervisor;
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
 use fred::interfaces::ClientLike;
@@ -82,7 +83,10 @@ pub enum ConnectError {
 ///
 /// A command that gets no answer within two seconds has failed. While the connection is broken, commands wait that long for it.
 #[derive(Clone)]
-pub struct Redis(Arc<Shared>);
+pub struct Redis {
+    shared: Arc<Shared>,
+    supervisor: Supervisor,
+}
 
 struct Shared {
     builder: Builder,
@@ -118,7 +122,15 @@ impl Redis {
         let client = init(&builder).await.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
         let strict = client.with_options(&options(true));
         let client = client.with_options(&options(false));
-        Ok(Self(Arc::new(Shared { builder, client, strict, runtime: Handle::current() })))
+        let shared = Arc::new(Shared { builder, client, strict, runtime: Handle::current() });
+        Ok(Self { shared, supervisor: Supervisor::default() })
+    }
+
+    /// It, with what reads in tasks of its own watched by `supervisor`.
+    #[must_use]
+    pub fn watched_by(mut self, supervisor: &Supervisor) -> Self {
+        self.supervisor = supervisor.clone();
+        self
     }
 
     /// Whether Redis answers.
@@ -133,21 +145,30 @@ impl Redis {
 
     /// A connection of its own, for what would hold up commands on the shared one.
     pub(crate) async fn dedicated(&self) -> Result<Client, Error> {
-        init(&self.0.builder).await
+        init(&self.shared.builder).await
     }
 
     /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
     pub(crate) fn client(&self) -> &WithOptions<Client> {
-        &self.0.client
+        &self.shared.client
     }
 
     /// For commands that must be sent once at most, and at once or not at all.
     pub(crate) fn strict(&self) -> &WithOptions<Client> {
-        &self.0.strict
+        &self.shared.strict
+    }
+
+    /// Whether keys are spread over several servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.shared.client.is_clustered()
+    }
+
+    pub(crate) const fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
-        &self.0.runtime
+        &self.shared.runtime
     }
 }
 

@@ -7,16 +7,25 @@ use fred::error::Error;
 use fred::interfaces::{ClientLike, StreamsInterface};
 use fred::types::Value;
 use fred::types::config::Options;
-use fred::types::streams::XCapKind;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::{COMMAND_TIMEOUT, Redis, close};
+use crate::client::{COMMAND_TIMEOUT, Redis, close, millis};
+use crate::script::Script;
 
 const KEY: &str = "bond:control";
 
-/// About how many commands are kept. A reader that is further behind has missed some, which reconciliation makes up for.
-const KEPT: i64 = 10_000;
+/// The most bytes of commands that are kept. A reader that is further behind has missed some, which renewals and reconciliation make up for.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// The most bytes of one command. A filter of as many symbols as a feed may name takes a fifth of it.
+const COMMAND_BYTES: usize = 32 << 10;
+
+/// How long a command is kept: twice a lease, after which it says nothing any more.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+
+static SEND: Script = Script::new(include_str!("control.lua"));
 
 /// How many commands are handed over at once.
 const BATCH: u64 = 256;
@@ -40,10 +49,15 @@ impl RedisControl {
 #[async_trait]
 impl Control for RedisControl {
     async fn send(&self, command: Command) -> Result<(), ControlError> {
-        let cap = (XCapKind::MaxLen, "~", KEPT, None);
-        let sent =
-            self.0.client().xadd::<(), _, _, _, _>(KEY, false, cap, "*", ("c", command.to_json())).await;
-        sent.map_err(failed)
+        let text = command.to_json();
+        if text.len() > COMMAND_BYTES {
+            return Err(ControlError(format!(
+                "a command has {COMMAND_BYTES} bytes at most, and this one {}",
+                text.len()
+            )));
+        }
+        let args = vec![text.into(), KEPT_BYTES.to_string().into(), i64::from(millis(KEPT_FOR)).into()];
+        SEND.run(&self.0, KEY, args).await.map_err(failed)
     }
 }
 
@@ -53,7 +67,11 @@ fn failed(error: Error) -> ControlError {
 }
 
 /// [`Commands`] of a stream in Redis, read over a connection of its own.
-pub struct RedisCommands(mpsc::Receiver<Result<Vec<Command>, ControlError>>);
+pub struct RedisCommands {
+    /// Tells the reader's watch that its end is asked for. Before `told`, so that it is dropped before the reader notices.
+    _stop: DropGuard,
+    told: mpsc::Receiver<Result<Vec<Command>, ControlError>>,
+}
 
 impl RedisCommands {
     /// Reads what is sent from here on.
@@ -63,21 +81,22 @@ impl RedisCommands {
     pub async fn open(redis: &Redis) -> Result<Self, ControlError> {
         let client = redis.dedicated().await.map_err(failed)?;
         let last = newest(&client).await.map_err(failed)?;
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
         let reader = Reader { client: client.clone(), last, sender };
         let runtime = redis.runtime().clone();
-        redis.runtime().spawn(async move {
+        redis.supervisor().spawn_on(redis.runtime(), "commands", &stop, async move {
             reader.run().await;
             close(&runtime, client);
         });
-        Ok(Self(receiver))
+        Ok(Self { _stop: stop.drop_guard(), told })
     }
 }
 
 #[async_trait]
 impl Commands for RedisCommands {
     async fn next(&mut self) -> Result<Vec<Command>, ControlError> {
-        self.0.recv().await.unwrap_or_else(|| Err(ControlError("the reader of commands has ended".into())))
+        self.told.recv().await.unwrap_or_else(|| Err(ControlError("the reader of commands has ended".into())))
     }
 }
 

@@ -8,8 +8,10 @@ use fred::interfaces::HashesInterface;
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
+/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
 static SAVE: Script = Script::new(
-    "if tonumber(redis.call('HGET', KEYS[1], 'fence') or 0) > tonumber(ARGV[1]) then return 0 end
+    "redis.call('PERSIST', KEYS[1])
+    if tonumber(redis.call('HGET', KEYS[1], 'fence') or 0) > tonumber(ARGV[1]) then return 0 end
     redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'cursors', ARGV[2])
     return 1",
 );

@@ -9,9 +9,11 @@ use crate::script::Script;
 
 const KEY: &str = "bond:lease";
 
+/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
 static HOLD: Script = Script::new(
     "local holder = redis.call('GET', KEYS[1])
     if holder and holder ~= ARGV[1] then return 0 end
+    redis.call('DEL', KEYS[1])
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     return 1",
 );

@@ -12,7 +12,7 @@
 //! | `bond:{p}:log:{topic}` | stream | its events (`{seq}-0`) and kept statuses (`{after_seq}-{n}`) |
 //! | `bond:{registry}:streams` | hash | desired streams with their claims, as JSON by id |
 //! | `bond:{registry}:owner:{owner}` | set | ids that an owner has claimed |
-//! | `bond:control` | stream | commands from edges to ingest |
+//! | `bond:control` | stream | the commands of the last minute from edges to ingest |
 //! | `bond:lease` | string | who is the writer |
 //! | `bond:cursors:{lane}` | hash | a relay's positions |
 //! | `bond:secret` | string | what signs tokens in open mode, where none was set |

@@ -17,8 +17,10 @@ use crate::script::Script;
 
 const KEY: &str = "bond:vitals";
 
+/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
 static TELL: Script = Script::new(
-    "local time = redis.call('TIME')
+    "redis.call('PERSIST', KEYS[1])
+    local time = redis.call('TIME')
     local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
     return redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])",
 );

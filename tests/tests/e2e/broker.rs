@@ -222,3 +222,48 @@ async fn clients_are_served_again_after_redis_was_away() -> Result<()> {
         other => bail!("{other:?}, where the loss had to be told"),
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_no_stream_costs_its_own_clients_only() -> Result<()> {
+    let redis = Redis::start_with(&[]).await?;
+    let broker = broker(&redis, &[]).await?;
+    let mut producer = redis.connect().await?;
+    let mut good = Socket::open(&url(&broker, "good", "&from=now-30s")).await?;
+    let mut bad = Socket::open(&url(&broker, "bad", "&from=now-30s")).await?;
+    served(&mut producer, "good", &mut good).await?;
+    served(&mut producer, "bad", &mut bad).await?;
+    producer.command(&["DEL", "stream:bad"]).await?;
+    producer.command(&["SET", "stream:bad", "no stream"]).await?;
+    add(&mut producer, "good", "goes on").await?;
+    ensure!(good.text().await? == "goes on");
+    let (code, reason) = bad.closed().await?;
+    ensure!(code == 1011 || code == 4008, "{code} {reason}");
+    // And where it is so from the beginning.
+    let mut bad = Socket::open(&url(&broker, "bad", "")).await?;
+    ensure!(bad.closed().await?.0 == 1011);
+    add(&mut producer, "good", "still").await?;
+    ensure!(good.text().await? == "still");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_quiet_stream_keeps_its_clients_and_ids_need_not_be_times() -> Result<()> {
+    let redis = Redis::start_with(&[]).await?;
+    let broker = broker(&redis, &[]).await?;
+    let mut producer = redis.connect().await?;
+    producer.command(&["XADD", "stream:counted", "1-0", "data", "before"]).await?;
+    let mut counted = Socket::open(&url(&broker, "counted", "")).await?;
+    let mut other = Socket::open(&url(&broker, "other", "&from=now-30s")).await?;
+    // After this has come, what was asked for before it is read as well.
+    served(&mut producer, "other", &mut other).await?;
+    sleep(Duration::from_secs(3)).await;
+    for number in 2..40 {
+        producer
+            .command(&["XADD", "stream:counted", &format!("{number}-0"), "data", &number.to_string()])
+            .await?;
+    }
+    for expected in 2..40 {
+        ensure!(number(&mut counted).await? == expected);
+    }
+    Ok(())
+}

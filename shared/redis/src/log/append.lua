@@ -1,7 +1,7 @@
 -- Appends items to a topic. KEYS: fence, topics, head, log.
 -- ARGV: number, writer, mark, at, cutoff, bytes, ttl_ms, new epoch, acknowledged epoch, acknowledged seq, unsure, topic, then for each item
 -- a header (empty: a status), a body and the changes. Times are 19 digits, so that they compare as texts: a Lua number cannot hold them.
--- Returns {'done', epoch, seq}, {'fenced'}, {'stale'} or {'none'}.
+-- Returns {'done', epoch, seq, bytes}, {'fenced'}, {'stale'} or {'none'}.
 local FIRST_ITEM = 13
 
 local known = redis.call('HMGET', KEYS[1], 'number', 'since', 'run')
@@ -14,7 +14,7 @@ local epoch, seq, kept = head[1], tonumber(head[2] or 0), tonumber(head[3] or 0)
 local last_at, bytes, oldest = head[4] or '', tonumber(head[5] or 0), head[6] or ''
 
 if epoch and head[8] == ARGV[2] then
-    if tonumber(head[9]) == tonumber(ARGV[3]) then return {'done', epoch, tonumber(head[10])} end
+    if tonumber(head[9]) == tonumber(ARGV[3]) then return {'done', epoch, tonumber(head[10]), bytes} end
     if tonumber(head[9]) > tonumber(ARGV[3]) then return {'stale'} end
 end
 
@@ -90,4 +90,4 @@ redis.call('HSET', KEYS[3], 'epoch', epoch, 'seq', string.format('%.0f', seq), '
     'bytes', bytes, 'oldest', oldest, 'number', ARGV[1], 'writer', ARGV[2], 'mark', ARGV[3], 'first', string.format('%.0f', first))
 redis.call('PEXPIRE', KEYS[4], ARGV[7])
 redis.call('PUBLISH', 'bond:topic:' .. ARGV[12], '')
-return {'done', epoch, first}
+return {'done', epoch, first, bytes}

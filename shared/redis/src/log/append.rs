@@ -27,8 +27,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Where the append script expects whether an answer was lost.
 const UNSURE: usize = 10;
 
+/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
 static NUMBER: Script = Script::new(
-    "local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
+    "redis.call('PERSIST', KEYS[1])
+    local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
     redis.call('SET', KEYS[1], string.format('%.0f', number))
     return number",
 );
@@ -75,10 +77,18 @@ impl RedisLog {
         };
         let mut args = self.arguments(fence, &standing, mark);
         args.extend(items.iter().cloned());
-        let sent = self.send(&mut standing, args).await;
-        let position = sent.inspect_err(|_| standing.failed = Some((mark, items)))?;
+        let sent = self.send(fence, &mut standing, args).await;
+        let (position, bytes) = sent.inspect_err(|_| standing.failed = Some((mark, items)))?;
+        if let Some(bytes) = bytes {
+            self.budget.note(topic, bytes, self.clock.now());
+        }
         if let Some(Position { epoch, seq }) = &position {
             standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
+        }
+        drop(standing);
+        // It has been appended, whatever becomes of this.
+        if let Err(error) = self.make_room(fence).await {
+            tracing::debug!(%error, "the log is above its bound until the next append");
         }
         Ok(position)
     }
@@ -105,9 +115,10 @@ impl RedisLog {
     /// Asks until there is an answer.
     async fn send(
         &self,
+        fence: Fence,
         standing: &mut Standing,
         mut args: Vec<Value>,
-    ) -> Result<Option<Position>, LogError> {
+    ) -> Result<Appended, LogError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             args[UNSURE] = text(standing.unsure.into());
@@ -115,6 +126,9 @@ impl RedisLog {
                 Ok(reply) => return outcome(&reply),
                 Err(error) => error,
             };
+            if error.details().contains("OOM ") {
+                self.give_way(fence).await?;
+            }
             if Instant::now() + PAUSE > deadline {
                 return Err(unavailable(error));
             }
@@ -137,21 +151,28 @@ impl RedisLog {
         let ended: bool =
             END.run_once(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
         self.standings.forget(fence, topic);
+        self.budget.forget(topic);
         if ended { Ok(()) } else { Err(LogError::Fenced) }
     }
 }
 
-/// What the append script answers: a word, and after `done` an epoch and a number.
+/// What the append script answers: a word, and after `done` an epoch, a number and the topic's bytes.
 type Reply = Vec<Value>;
 
-fn outcome(reply: &Reply) -> Result<Option<Position>, LogError> {
+/// Where the first item is, and how many bytes the topic then has.
+type Appended = (Option<Position>, Option<usize>);
+
+fn outcome(reply: &Reply) -> Result<Appended, LogError> {
     let word = reply.first().and_then(Value::as_str).unwrap_or_default();
     match word.as_ref() {
         "done" => match (reply.get(1).and_then(Value::as_str), reply.get(2).and_then(Value::as_u64)) {
-            (Some(epoch), Some(seq)) => Ok(Epoch::new(&epoch).map(|epoch| Position { epoch, seq })),
+            (Some(epoch), Some(seq)) => {
+                let position = Epoch::new(&epoch).map(|epoch| Position { epoch, seq });
+                Ok((position, reply.get(3).and_then(Value::as_usize)))
+            }
             _ => Err(LogError::Unavailable("the append was answered without a position".into())),
         },
-        "none" => Ok(None),
+        "none" => Ok((None, None)),
         "fenced" => Err(LogError::Fenced),
         _ => Err(LogError::Unavailable(format!("the append was refused: {word}"))),
     }

@@ -68,7 +68,8 @@ impl Fields {
     }
 }
 
-fn number(text: &[u8]) -> Option<UnixNanos> {
+/// A time that [`stamp`] wrote.
+pub(super) fn number(text: &[u8]) -> Option<UnixNanos> {
     std::str::from_utf8(text).ok()?.parse().ok().map(UnixNanos::from_nanos)
 }
 

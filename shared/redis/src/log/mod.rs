@@ -15,9 +15,11 @@
 //! up to five seconds.
 //!
 //! **Retention.** Each append drops what is too old or too much, in bounded work. A topic that fell silent loses all its items after
-//! twice the ring; its numbers go on.
+//! twice the ring; its numbers go on. The writer keeps the sum of all topics, and has the fullest give way where it is too much. A Redis that
+//! is full refuses appends; the log then gives way until they are taken. The scripts of lease, commands, vitals and cursors are never refused.
 
 mod append;
+mod budget;
 mod codec;
 mod keys;
 mod page;
@@ -40,6 +42,7 @@ use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use futures_util::future::try_join_all;
 
+use self::budget::Budget;
 use self::keys::{Keys, PARTITIONS};
 use self::page::Place;
 use self::tail::RedisTail;
@@ -59,6 +62,8 @@ pub struct Retention {
     pub ring: Duration,
     /// The most bytes of one topic. Its oldest items go first; the newest one stays, however large.
     pub topic_bytes: usize,
+    /// The most bytes of all topics. Above it, the fullest give up their oldest items. Lowered where Redis may not use much more than that.
+    pub total_bytes: usize,
 }
 
 /// An [`EventLog`] in Redis. Several processes may read and write one log, the writers by turns.
@@ -70,13 +75,15 @@ pub struct RedisLog {
     nonce: u32,
     next: AtomicU64,
     standings: Standings,
+    budget: Budget,
 }
 
 impl RedisLog {
     /// A handle on the log in `redis`. `nonce` tells it from other handles: draw it at random. `clock` gives the times of append.
     pub fn new(redis: Redis, retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
         let next = AtomicU64::new(1);
-        Self { redis, retention, clock, nonce, next, standings: Standings::default() }
+        let budget = Budget::new(retention.total_bytes, 2 * retention.ring);
+        Self { redis, retention, clock, nonce, next, standings: Standings::default(), budget }
     }
 }
 
@@ -85,6 +92,7 @@ impl EventLog for RedisLog {
     async fn acquire(&self) -> Result<Fence, LogError> {
         let fence = append::acquire(&self.redis, self.clock.now()).await?;
         self.standings.begin(fence);
+        self.begin_budget().await?;
         Ok(fence)
     }
 
@@ -163,4 +171,16 @@ async fn topics(redis: &Redis) -> Result<Vec<(Topic, String)>, LogError> {
 
 fn position(epoch: &str, seq: &str) -> Option<Position> {
     Some(Position { epoch: Epoch::new(epoch)?, seq: seq.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use bond_core::event::Channel;
+    use bond_core::instrument::{Instrument, Symbol, Venue};
+    use bond_core::topic::Topic;
+
+    pub(super) fn topic(base: &str) -> Topic {
+        let symbol = Symbol::parse(&format!("{base}/USDT")).expect("symbol");
+        Topic::market(Channel::Trades, Instrument { venue: Venue::Okx, symbol }, None)
+    }
 }

@@ -7,6 +7,8 @@ if number >= tonumber(ARGV[1]) then return number end
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local before = redis.call('HGET', KEYS[1], 'run')
+-- The first write needs no memory, so that a full Redis refuses none of them.
+redis.call('PERSIST', KEYS[1])
 redis.call('HSET', KEYS[1], 'number', ARGV[1], 'run', run)
 if before and before ~= run then redis.call('HSET', KEYS[1], 'since', ARGV[1]) end
 return tonumber(ARGV[1])

@@ -10,6 +10,7 @@ use bond_core::position::Position;
 use bond_core::topic::Topic;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::reader::Reader;
 use crate::client::Redis;
@@ -46,6 +47,8 @@ impl Wishes {
 
 /// A [`Tail`] of a log in Redis.
 pub(super) struct RedisTail {
+    /// Tells the reader's watch that its end is asked for. Before `told`, so that it is dropped before the reader notices.
+    _stop: DropGuard,
     wishes: Arc<Wishes>,
     told: mpsc::Receiver<Result<Told, LogError>>,
     /// The number of the wish that each followed topic was last followed by.
@@ -57,8 +60,10 @@ impl RedisTail {
     pub(super) fn new(redis: &Redis) -> Self {
         let wishes = Arc::new(Wishes::default());
         let (sender, told) = mpsc::channel(1);
-        redis.runtime().spawn(Reader::new(redis.clone(), Arc::clone(&wishes), sender).run());
-        Self { wishes, told, followed: HashMap::new(), next: 0 }
+        let stop = CancellationToken::new();
+        let reader = Reader::new(redis.clone(), Arc::clone(&wishes), sender);
+        redis.supervisor().spawn_on(redis.runtime(), "tail", &stop, reader.run());
+        Self { _stop: stop.drop_guard(), wishes, told, followed: HashMap::new(), next: 0 }
     }
 
     /// Leaves out runs of topics that are no longer followed, or were followed anew since.

@@ -7,6 +7,7 @@ use bond_core::log::{EventLog, LogError};
 use bond_core::store::{Claim, DesiredStream, Labels, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
+use bond_redis::foreign::{EntryId, ForeignStreams};
 use bond_redis::{Redis, RedisConfig, RedisStore};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -60,7 +61,26 @@ async fn topics_are_spread_and_fenced_in_a_cluster() {
         assert_eq!(refused.err(), Some(LogError::Fenced), "{base}");
     }
     assert_eq!(new.topics().await.expect("topics").len(), bases.len());
-    a_registry_works(redis).await;
+    a_registry_works(redis.clone()).await;
+    foreign_streams_of_several_slots_are_read(redis, &nodes[0]).await;
+}
+
+async fn foreign_streams_of_several_slots_are_read(redis: Redis, node: &Server) {
+    let streams = ForeignStreams::new(redis);
+    let mut reader = streams.reader();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for name in names {
+        let mark = streams.read_after(name, EntryId::default(), |_| ()).await.expect("read");
+        reader.follow(name, mark);
+        node.command(&["-c", "XADD", &format!("stream:{name}"), "*", "data", name]);
+    }
+    let mut came = Vec::new();
+    while came.len() < names.len() {
+        let news = timeout(PATIENCE, reader.next()).await.expect("news in time").expect("news");
+        came.extend(news.into_iter().map(|news| news.stream));
+    }
+    came.sort();
+    assert_eq!(came, names);
 }
 
 async fn a_registry_works(redis: Redis) {

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep};
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) const RETENTION: Retention = Retention { ring: Duration::from_secs(60), topic_bytes: 1_000_000 };
+pub(crate) const RETENTION: Retention =
+    Retention { ring: Duration::from_secs(60), topic_bytes: 1_000_000, total_bytes: 100_000_000 };
 
 pub(crate) struct Server {
     child: Option<Child>,

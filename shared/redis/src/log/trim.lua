@@ -1,0 +1,23 @@
+-- Drops the oldest items of a topic until it has at most so many bytes, but the newest stays. KEYS: fence, head, log.
+-- ARGV: number, bytes, the most items to drop. Returns the bytes that it then has, and whether there is more to drop; nothing where another
+-- writer has taken over. Each item counts as in append.lua.
+if tonumber(redis.call('HGET', KEYS[1], 'number') or 0) > tonumber(ARGV[1]) then return false end
+local bytes, left, budget = tonumber(redis.call('HGET', KEYS[2], 'bytes') or 0), redis.call('XLEN', KEYS[3]), tonumber(ARGV[3])
+if left == 0 then return {0, 0} end
+
+local oldest
+while budget > 0 and left > 1 and bytes > tonumber(ARGV[2]) do
+    local dropped
+    for _, item in ipairs(redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 64)) do
+        oldest = item[2][2]
+        if left == 1 or bytes <= tonumber(ARGV[2]) then break end
+        local weight = 64
+        for i = 2, #item[2], 2 do weight = weight + #item[2][i] end
+        bytes, left, budget, dropped = bytes - weight, left - 1, budget - 1, item[1]
+    end
+    local of, n = string.match(dropped, '^(%d+)-(%d+)$')
+    redis.call('XTRIM', KEYS[3], 'MINID', string.format('%s-%.0f', of, n + 1))
+end
+-- After what was dropped: where Redis is full, a script may write what needs memory once it has written what needs none.
+if oldest then redis.call('HSET', KEYS[2], 'bytes', bytes, 'oldest', oldest) end
+return {bytes, budget <= 0 and left > 1 and bytes > tonumber(ARGV[2]) and 1 or 0}
