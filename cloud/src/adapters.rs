@@ -12,6 +12,7 @@ use bond_edge::host::Parts;
 use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::Ports;
 use bond_redis::{Redis, RedisConfig, RedisControl, RedisLog, RedisVitals, Retention, Secret};
+use bond_supervise::Supervisor;
 
 use crate::config::Common;
 
@@ -44,18 +45,19 @@ fn parts(common: &Common, aws: &Aws, redis: &Redis, instance: &str, nonce: u32) 
     let settings = &common.settings;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let retention = Retention { ring: settings.ring, topic_bytes: settings.ring_bytes / 4 };
-    let (board, meters) = (SourceBoard::default(), Meters::default());
+    let (board, meters, supervisor) = <(SourceBoard, Meters, Supervisor)>::default();
     Parts {
         control: Arc::new(RedisControl::new(redis.clone())),
         vitals: Arc::new(RedisVitals::new(redis.clone(), instance)),
         local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
-        readiness: Readiness::default(),
+        readiness: Readiness::of(&supervisor),
         ports: Ports {
             log: Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce)),
             store: Arc::new(aws.streams(&common.streams_table)),
             board,
             meters,
             clock,
+            supervisor,
         },
     }
 }

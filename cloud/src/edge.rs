@@ -10,7 +10,8 @@ use bond_core::api_key::KeyFile;
 use bond_core::instrument::Venue;
 use bond_edge::host::leading::Leading;
 use bond_edge::host::{self, HostConfig, vitals};
-use bond_edge::{logging, ready, server, signal};
+use bond_edge::server::{self, ServerConfig};
+use bond_edge::{logging, ready, signal};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -33,16 +34,22 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let config = HostConfig::new(&common.settings, instance.into(), venues, address.port());
     let (fanout, router) = host::start(config, parts.clone(), access, tokens)?;
     let cancel = CancellationToken::new();
-    let telling = tokio::spawn(vitals::tell(parts, Leading::default(), cancel.clone()));
+    let supervisor = parts.ports.supervisor.clone();
+    let tell = vitals::tell(parts, Leading::default(), cancel.clone());
+    let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
-    let serving = tokio::spawn(server::serve(vec![listener], router, drain, cancel.clone()));
+    let server = ServerConfig::new(&supervisor);
+    let serving = server::serve(server, vec![listener], router, drain, cancel.clone());
+    let serving = supervisor.spawn("server", &cancel, serving);
     let banner = format!("bond-cloud edge\n  REST       http://{address}\n  WebSocket  ws://{address}\n");
     ready::announce(args.ready_file.as_deref(), &banner)?;
-    signal::stop_requested().await;
+    let outcome = signal::stop_or_death(&supervisor).await;
     tracing::info!("stopping");
     cancel.cancel();
-    telling.await?;
-    Ok(serving.await?)
+    let ended = (telling.await, serving.await);
+    outcome?;
+    ended.0?;
+    Ok(ended.1?)
 }
 
 /// The file of API keys, which `bond key` writes, as the text of a secret.

@@ -31,7 +31,11 @@ pub(crate) fn router(readiness: Readiness, leading: Leading, prometheus: Prometh
 }
 
 async fn ready(State(told): State<Told>) -> StatusCode {
-    if told.readiness.get() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    if told.readiness.get() && told.readiness.death().is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
 }
 
 async fn metrics(State(told): State<Told>) -> String {

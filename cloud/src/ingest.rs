@@ -38,24 +38,28 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let cancel = CancellationToken::new();
     let clock = Arc::clone(&parts.ports.clock);
     let router = http::router(parts.readiness.clone(), terms.leading.clone(), prometheus);
-    let serving = tokio::spawn(http::serve(listener, router, cancel.clone()));
-    let telling = tokio::spawn(vitals::tell(parts, terms.leading.clone(), cancel.clone()));
+    let supervisor = parts.ports.supervisor.clone();
+    let serving = supervisor.spawn("server", &cancel, http::serve(listener, router, cancel.clone()));
+    let tell = vitals::tell(parts, terms.leading.clone(), cancel.clone());
+    let telling = supervisor.spawn("vitals", &cancel, tell);
     let figures = Figures {
         deployment: settings.deployment.clone(),
         leading: terms.leading.clone(),
         relay: Arc::clone(&terms.relay),
         clock,
     };
-    let counting = tokio::spawn(figures.tell(cancel.clone()));
+    let counting = supervisor.spawn("figures", &cancel, figures.tell(cancel.clone()));
     ready::announce(args.ready_file.as_deref(), &format!("bond-cloud ingest\n  health  http://{address}\n"))?;
     let lease = Arc::new(RedisLease::new(redis, instance));
-    let stop = cancel.clone();
-    tokio::spawn(async move {
-        signal::stop_requested().await;
+    let (stop, watched) = (cancel.clone(), supervisor.clone());
+    let stopping = tokio::spawn(async move {
+        let outcome = signal::stop_or_death(&watched).await;
         tracing::info!("stopping");
         stop.cancel();
+        outcome
     });
-    leader::lead(lease, cancel, |deadline, over| terms.serve(deadline, over)).await;
+    leader::lead(lease, &supervisor, cancel, |deadline, over| terms.serve(deadline, over)).await;
+    stopping.await??;
     telling.await?;
     counting.await?;
     serving.await??;

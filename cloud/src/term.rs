@@ -86,12 +86,20 @@ impl Terms {
         );
         *self.relay.lock() = Some(relay.clone());
         self.leading.set(true);
-        let carrying = tokio::spawn(carry(Box::new(commands), engine.control(), relay.clone()));
+        let ended = CancellationToken::new();
+        let (stop, control, told) = (ended.clone(), engine.control(), relay.clone());
+        let carrying = self.parts.ports.supervisor.spawn("commands", &ended, async move {
+            stop.run_until_cancelled(carry(Box::new(commands), control, told)).await;
+            // Where the engine has stopped there is nothing to carry, which is told by the engine.
+            stop.cancelled().await;
+        });
         let outcome = engine.stopped().await;
         self.leading.set(false);
         relay.stop().await;
         *self.relay.lock() = None;
-        carrying.abort();
+        ended.cancel();
+        // It has panicked at most, which was noted.
+        let _ = carrying.await;
         outcome
     }
 
@@ -110,6 +118,7 @@ impl Terms {
             clock: ports.clock,
             fence,
             until,
+            supervisor: ports.supervisor,
         }
     }
 }

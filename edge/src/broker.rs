@@ -16,6 +16,7 @@ use axum::Router;
 use bond_core::time::Clock;
 use bond_core::token::TokenKeys;
 use bond_redis::foreign::ForeignStreams;
+use bond_supervise::Supervisor;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,7 @@ pub(crate) struct Shared {
 
 impl Broker {
     /// Starts reading what will be asked for, until [`Broker::drain`]. Must be called within a runtime.
-    pub fn start(config: BrokerConfig, streams: ForeignStreams) -> Self {
+    pub fn start(config: BrokerConfig, streams: ForeignStreams, supervisor: &Supervisor) -> Self {
         let shared = Arc::new(Shared {
             config,
             streams,
@@ -62,7 +63,7 @@ impl Broker {
             stop: CancellationToken::new(),
             clients: tokio_util::task::TaskTracker::new(),
         });
-        tokio::spawn(supply::run(Arc::clone(&shared)));
+        supervisor.spawn("supply", &shared.stop, supply::run(Arc::clone(&shared)));
         Self(shared)
     }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod cost;
 pub mod host;
 pub mod logging;
+mod network;
 pub mod ready;
 pub mod relay;
 pub mod server;

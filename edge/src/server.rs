@@ -1,17 +1,25 @@
-//! The HTTP host: the same router on every port, sockets that can be taken over, and an orderly end.
+//! The HTTP host: the same router on every port, sockets that can be taken over, deadlines for whoever is slow, and an orderly end.
+
+mod client;
+mod places;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bond_supervise::Supervisor;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use smol_str::format_smolstr;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use client::Requests;
+pub(crate) use client::{Client, Peer};
+use places::{Place, Places};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,14 +27,29 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests under way may take once the server is to end.
 const GRACE: Duration = Duration::from_millis(1_500);
 
-/// The most HTTP connections at once; WebSockets do not count once they are open.
-const CONNECTIONS: usize = 4_096;
-
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// How long to wait when the system has no file descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How a server works.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The most connections of one listener that are no WebSockets yet. The one that has kept the server waiting for longest gives way.
+    pub connections: usize,
+    /// As many of one address, loopback apart.
+    pub connections_per_address: usize,
+    /// Who watches over the listeners.
+    pub supervisor: Supervisor,
+}
+
+impl ServerConfig {
+    /// The defaults, under `supervisor`.
+    pub fn new(supervisor: &Supervisor) -> Self {
+        Self { connections: 4_096, connections_per_address: 64, supervisor: supervisor.clone() }
+    }
+}
 
 /// Raises the limit of open files as far as the system allows: every client is one, and the usual limit is 1024.
 fn raise_descriptor_limit() {
@@ -39,19 +62,28 @@ fn raise_descriptor_limit() {
 /// Serves `router` on every listener until `shutdown`, then lets requests under way finish, and waits for `drain`, which lets clients
 /// go. Returns within two seconds of it.
 pub async fn serve(
+    config: ServerConfig,
     listeners: Vec<TcpListener>,
     router: Router,
     drain: impl Future<Output = ()>,
     shutdown: CancellationToken,
 ) {
     raise_descriptor_limit();
-    let host = Arc::new(Host { router, shutdown: shutdown.clone(), permits: Semaphore::new(CONNECTIONS) });
-    let accepting: Vec<_> =
-        listeners.into_iter().map(|listener| tokio::spawn(Arc::clone(&host).accept(listener))).collect();
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .enumerate()
+        .map(|(index, listener)| {
+            // Places of its own, so that a crowd on one port does not close the other.
+            let places = Places::new(config.connections, config.connections_per_address);
+            let host = Host { router: router.clone(), shutdown: shutdown.clone(), places };
+            let name = format_smolstr!("listener-{index}");
+            config.supervisor.spawn(name, &shutdown, Arc::new(host).accept(listener))
+        })
+        .collect();
     shutdown.cancelled().await;
     drain.await;
     for task in accepting {
-        // A listener's task ends with the shutdown; its panic would have been logged.
+        // A listener's task ends with the shutdown; its panic was noted.
         let _ = task.await;
     }
 }
@@ -59,18 +91,15 @@ pub async fn serve(
 struct Host {
     router: Router,
     shutdown: CancellationToken,
-    permits: Semaphore,
+    places: Arc<Places>,
 }
 
 impl Host {
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
+        let shutdown = self.shutdown.clone();
+        while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((socket, _)) => self.take(socket).await,
+                Ok((socket, peer)) => self.take(socket, peer).await,
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(EXHAUSTED).await;
@@ -79,32 +108,32 @@ impl Host {
         }
     }
 
-    /// Serves one connection in a task of its own, as soon as there is a place.
-    async fn take(self: &Arc<Self>, socket: TcpStream) {
+    /// Serves one connection in a task of its own, which holds a place for as long as it lives.
+    async fn take(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+        let taken = self.shutdown.run_until_cancelled(self.places.take(peer.ip())).await;
+        let Some(Some(place)) = taken else { return };
         let host = Arc::clone(self);
-        let Ok(permit) = self.permits.acquire().await else { return };
-        permit.forget();
         tokio::spawn(async move {
-            if let Err(error) = host.serve(socket).await {
+            if let Err(error) = host.serve(socket, peer, &place).await {
                 debug!(%error, "a connection ended early");
             }
-            host.permits.add_permits(1);
         });
     }
 
-    async fn serve(&self, socket: TcpStream) -> io::Result<()> {
+    async fn serve(&self, socket: TcpStream, peer: SocketAddr, place: &Place) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let service = TowerToHyperService::new(self.router.clone());
+        let requests = Requests::new(self.router.clone(), Peer(peer.ip()), place.occupant());
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(socket), service)
+                .serve_connection(TokioIo::new(Client::new(socket)), requests)
                 .with_upgrades()
         );
         tokio::select! {
             outcome = connection.as_mut() => return outcome.map_err(io::Error::other),
+            () = place.lost() => return Err(io::Error::other("gave way to another")),
             () = self.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         match tokio::time::timeout(GRACE, connection).await {
@@ -113,3 +142,6 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

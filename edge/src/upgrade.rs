@@ -17,6 +17,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::server::Client;
+
 /// The subprotocol that turns control messages and batches on.
 const SUBPROTOCOL: &str = "bond.v1";
 
@@ -95,9 +97,9 @@ pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
 pub(crate) async fn take_socket(upgrade: OnUpgrade) -> io::Result<(TcpStream, bytes::Bytes)> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let Parts { io, read_buf, .. } = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<TokioIo<Client>>()
         .map_err(|_| io::Error::other("the connection is not plain TCP"))?;
-    let socket = io.into_inner();
+    let socket = io.into_inner().into_inner();
     let options = SockRef::from(&socket);
     options.set_send_buffer_size(SEND_BUFFER)?;
     options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;

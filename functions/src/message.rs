@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bond_api::gate::Checks;
 use bond_core::code::Code;
-use bond_core::connection::{Connection, ConnectionStore, NOTES};
+use bond_core::connection::{Connection, ConnectionStore};
 use bond_core::control::{Command, Control};
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage};
 use bond_core::time::Clock;
@@ -138,7 +138,7 @@ impl Messages {
         match heard {
             Err(refused) => vec![error(&refused)],
             Ok((action, errors)) => {
-                let mut answers: Vec<String> = bounded(errors).iter().map(error).collect();
+                let mut answers: Vec<String> = errors.iter().map(error).collect();
                 if connection.control || echo.is_some() {
                     let ts = self.clock.now();
                     answers.push(text(&ServerMessage::Ack { action, ts, correlation_id: echo }));
@@ -161,16 +161,6 @@ impl Messages {
         }
         Ok(true)
     }
-}
-
-/// As many errors as fit in the answer and the notes with an `ack`; the last then stands for those left out.
-fn bounded(mut errors: Vec<MessageError>) -> Vec<MessageError> {
-    let left_out = errors.len().saturating_sub(NOTES);
-    errors.truncate(NOTES);
-    if let (1.., Some(last)) = (left_out, errors.last_mut()) {
-        *last = MessageError::new(last.code, format!("{left_out} more names besides: {}", last.message));
-    }
-    errors
 }
 
 fn read(event: &WebSocketEvent) -> Request {

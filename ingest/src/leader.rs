@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bond_core::lease::{LEASE, Lease, RENEWAL};
 use bond_core::log::LogError;
+use bond_supervise::Supervisor;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +21,9 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// Tells until when a process leads, by its monotonic clock.
 pub type Deadline = Arc<dyn Fn() -> Instant + Send + Sync>;
 
+/// What keeps the lease while this process leads, by its name.
+const KEEPER: &str = "lease";
+
 /// A time of leading. Dropped without [`Term::resign`], the lease is renewed no more and runs out.
 pub struct Term {
     lease: Arc<dyn Lease>,
@@ -29,13 +33,13 @@ pub struct Term {
 }
 
 /// Waits until this process holds the lease, then keeps renewing it. A lease that cannot be asked for is asked for again.
-pub async fn stand_by(lease: Arc<dyn Lease>) -> Term {
+pub async fn stand_by(lease: Arc<dyn Lease>, supervisor: &Supervisor) -> Term {
     let mut is_told = false;
     loop {
         let asked = Instant::now();
         match timeout(LEASE, lease.hold()).await {
             // An answer that took longer than the lease lasts says nothing about now.
-            Ok(Ok(true)) if asked.elapsed() < LEASE => return Term::begin(lease, asked),
+            Ok(Ok(true)) if asked.elapsed() < LEASE => return Term::begin(lease, asked, supervisor),
             Ok(Ok(_)) => is_told = false,
             Ok(Err(_)) | Err(_) if is_told => {}
             Ok(Err(error)) => {
@@ -53,6 +57,7 @@ pub async fn stand_by(lease: Arc<dyn Lease>) -> Term {
 /// where it failed, the lease is given up and asked for again.
 pub async fn lead<F>(
     lease: Arc<dyn Lease>,
+    supervisor: &Supervisor,
     cancel: CancellationToken,
     serve: impl Fn(Deadline, CancellationToken) -> F,
 ) where
@@ -61,7 +66,7 @@ pub async fn lead<F>(
     loop {
         let term = tokio::select! {
             () = cancel.cancelled() => return,
-            term = stand_by(Arc::clone(&lease)) => term,
+            term = stand_by(Arc::clone(&lease), supervisor) => term,
         };
         tracing::info!("this process leads");
         let outcome = term.serve(&cancel, &serve).await;
@@ -92,16 +97,16 @@ impl Term {
         serving.await
     }
 
-    fn begin(lease: Arc<dyn Lease>, asked: Instant) -> Self {
+    fn begin(lease: Arc<dyn Lease>, asked: Instant, supervisor: &Supervisor) -> Self {
         let until = Arc::new(Mutex::new(asked + LEASE));
         let (lost, ended) = (CancellationToken::new(), CancellationToken::new());
         let renewal = Renewal { lease: Arc::clone(&lease), until: Arc::clone(&until) };
-        let (told, stop) = (lost.clone(), ended.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = renewal.run() => told.cancel(),
-            }
+        // However the renewal ends, the term has ended too.
+        let (told, stop) = (lost.clone().drop_guard(), ended.clone());
+        supervisor.spawn(KEEPER, &ended, async move {
+            stop.run_until_cancelled(renewal.run()).await;
+            stop.cancel();
+            drop(told);
         });
         Self { lease, until, lost, renewing: ended.drop_guard() }
     }
@@ -223,7 +228,7 @@ mod tests {
     async fn who_stands_by_leads_once_the_other_is_gone() {
         let lease = lease([Ok(false), away(), Ok(false), Ok(true)]);
         let began = Instant::now();
-        let term = stand_by(Arc::<Scripted>::clone(&lease)).await;
+        let term = stand_by(Arc::<Scripted>::clone(&lease), &Supervisor::default()).await;
         assert_eq!(began.elapsed(), 3 * ASK_EVERY);
         assert_eq!(term.until(), Instant::now() + LEASE);
     }
@@ -231,7 +236,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_term_goes_on_while_it_is_renewed_and_through_a_short_outage() {
         let lease = lease([Ok(true), Ok(true), away(), away(), Ok(true)]);
-        let term = stand_by(lease).await;
+        let term = stand_by(lease, &Supervisor::default()).await;
         sleep(3 * LEASE).await;
         assert!(!term.lost().is_cancelled());
         assert!(term.until() > Instant::now() + LEASE - RENEWAL - ASK_EVERY);
@@ -239,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_term_ends_when_the_lease_is_anothers() {
-        let term = stand_by(lease([Ok(true), Ok(false)])).await;
+        let term = stand_by(lease([Ok(true), Ok(false)]), &Supervisor::default()).await;
         let began = Instant::now();
         term.lost().cancelled().await;
         assert_eq!(began.elapsed(), RENEWAL);
@@ -248,7 +253,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_term_ends_with_the_lease_when_nobody_answers() {
-        let term = stand_by(lease([Ok(true), away()])).await;
+        let term = stand_by(lease([Ok(true), away()]), &Supervisor::default()).await;
         let until = term.until();
         term.lost().cancelled().await;
         assert!(Instant::now() >= until && Instant::now() <= until + ASK_EVERY);
@@ -257,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_was_frozen_finds_its_term_over_without_asking() {
         let lease = lease([Ok(true)]);
-        let term = stand_by(Arc::<Scripted>::clone(&lease)).await;
+        let term = stand_by(Arc::<Scripted>::clone(&lease), &Supervisor::default()).await;
         tokio::task::yield_now().await;
         advance(2 * LEASE).await;
         assert!(term.until() < Instant::now());
@@ -268,7 +273,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_resigns_releases_and_renews_no_more() {
         let lease = lease([Ok(true)]);
-        stand_by(Arc::<Scripted>::clone(&lease)).await.resign().await;
+        stand_by(Arc::<Scripted>::clone(&lease), &Supervisor::default()).await.resign().await;
         sleep(LEASE).await;
         assert!(*lease.released.lock());
         assert_eq!(lease.asked.lock().len(), 1);
@@ -289,7 +294,7 @@ mod tests {
                 Ok(())
             }
         };
-        lead(Arc::<Scripted>::clone(&lease), cancel.clone(), serve).await;
+        lead(Arc::<Scripted>::clone(&lease), &Supervisor::default(), cancel.clone(), serve).await;
         assert_eq!(terms.into_inner(), 3);
         assert!(*lease.released.lock());
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_bench::fanout::host;
+use bond_core::api_key::Holder;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
@@ -16,10 +17,11 @@ use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StreamStore};
 use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
-use bond_edge::server;
+use bond_edge::server::{self, ServerConfig};
 use bond_edge::store::RedbStore;
 use bond_edge::ws::{Fanout, FanoutConfig, FanoutParts};
 use bond_ingest::clock::SystemClock;
+use bond_supervise::Supervisor;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -57,6 +59,7 @@ async fn main() -> Result<()> {
 
 /// Starts the edge on a free port of loopback.
 async fn serve(log: MemoryLog) -> Result<SocketAddr> {
+    let supervisor = Supervisor::default();
     let parts = FanoutParts {
         log: Arc::new(log),
         store: Arc::new(registry().await?),
@@ -65,6 +68,7 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
         board: SourceBoard::default(),
         meters: Meters::default(),
         clock: Arc::new(SystemClock),
+        supervisor: supervisor.clone(),
     };
     let config = FanoutConfig { ring_bytes: HISTORY as u64, ..FanoutConfig::new("bench") };
     let fanout = Fanout::start(config, parts)?;
@@ -72,7 +76,13 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let router = fanout.router();
     let drain = async move { fanout.drain().await };
-    tokio::spawn(server::serve(vec![listener], router, drain, CancellationToken::new()));
+    tokio::spawn(server::serve(
+        ServerConfig::new(&supervisor),
+        vec![listener],
+        router,
+        drain,
+        CancellationToken::new(),
+    ));
     Ok(address)
 }
 
@@ -128,6 +138,14 @@ impl Admission for Open {
 
     fn refresh(&self, _: Option<&StreamId>, _: &str) -> Result<Grant, Refusal> {
         Ok(Grant::default())
+    }
+
+    fn holds(&self, _: &Holder) -> bool {
+        true
+    }
+
+    fn version(&self) -> u64 {
+        0
     }
 }
 

@@ -8,6 +8,7 @@ use bond_core::token::{TokenKey, TokenKeys};
 use bond_ingest::clock::SystemClock;
 use bond_redis::foreign::ForeignStreams;
 use bond_redis::{Redis, RedisConfig};
+use bond_supervise::Supervisor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,8 @@ use super::{Exit, Failure, Outcome};
 use crate::broker::{Broker, BrokerConfig};
 use crate::cli::BrokerArgs;
 use crate::config::Settings;
-use crate::{ready, server, signal};
+use crate::server::{self, ServerConfig};
+use crate::{ready, signal};
 
 /// The most clients at once.
 const CONNECTIONS: usize = 50_000;
@@ -34,16 +36,20 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let redis = Redis::connect(&redis).await.map_err(|error| failed(&error))?;
     let listener = TcpListener::bind(SocketAddr::new(args.bind, args.port)).await?;
     let address = listener.local_addr()?;
-    let broker = Broker::start(config, ForeignStreams::new(redis));
+    let supervisor = Supervisor::default();
+    let broker = Broker::start(config, ForeignStreams::new(redis), &supervisor);
     let stop = CancellationToken::new();
     let draining = broker.clone();
     let drain = async move { draining.drain(DRAIN).await };
-    let serving = tokio::spawn(server::serve(vec![listener], broker.router(), drain, stop.clone()));
+    let server = ServerConfig::new(&supervisor);
+    let serving = server::serve(server, vec![listener], broker.router(), drain, stop.clone());
+    let serving = supervisor.spawn("server", &stop, serving);
     let banner = format!("bond broker serves\n  WebSocket  ws://{address}/ws/{{id}}\n");
     ready::announce(args.ready_file.as_deref(), &banner)?;
-    signal::stop_requested().await;
+    let outcome = signal::stop_or_death(&supervisor).await;
     stop.cancel();
-    serving.await.map_err(|error| failed(&error))
+    serving.await.map_err(|error| failed(&error))?;
+    outcome.map_err(|death| failed(&death))
 }
 
 fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failure> {

@@ -1,7 +1,12 @@
 //! A client of Bond's REST interface, for the commands that talk to a running server.
 
+use std::time::Duration;
+
+use bond_core::code;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
+use super::printable::escaped;
 use super::{Exit, Failure};
 use crate::cli::ServerArgs;
 
@@ -19,8 +24,8 @@ impl Client {
     /// Where no HTTP client can be made on this machine.
     pub fn new(args: &ServerArgs) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
-            .connect_timeout(std::time::Duration::from_secs(5))
-            .timeout(std::time::Duration::from_secs(15))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(15))
             .no_proxy()
             .build()
             .map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -32,7 +37,7 @@ impl Client {
     /// # Errors
     /// [`Exit::Unreachable`], or [`Exit::Refused`] with what the server said.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.send(self.http.get(format!("{}{path}", self.base))).await
+        Ok(self.send(self.http.get(format!("{}{path}", self.base))).await?)
     }
 
     /// `POST path` with a JSON body.
@@ -40,36 +45,73 @@ impl Client {
     /// # Errors
     /// [`Exit::Unreachable`], or [`Exit::Refused`] with what the server said.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        Ok(self.ask(path, body).await?)
+    }
+
+    /// As [`Client::post`], for those who may ask again.
+    ///
+    /// # Errors
+    /// As [`Client::post`], with when to ask again.
+    pub async fn ask(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
         let request = self.http.post(format!("{}{path}", self.base));
         self.send(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Refusal> {
         let request = match &self.api_key {
             Some(key) => request.bearer_auth(key),
             None => request,
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
+        let (status, asked) = (response.status(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if status.is_success() { Ok(value) } else { Err(refusal(status.as_u16(), &value)) }
+        match serde_json::from_slice(&body) {
+            Ok(value) if status.is_success() => Ok(value),
+            Err(_) if status.is_success() => Err(garbled(asked)),
+            read => Err(refusal(status.as_u16(), &read.unwrap_or(Value::Null), asked)),
+        }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+    fn unreachable(&self, error: &reqwest::Error) -> Refusal {
         let message =
             format!("no answer from {}: {error}; is it running? start it with `bond up`", self.base);
-        Failure::new(Exit::Unreachable, message)
+        Refusal { failure: Failure::new(Exit::Unreachable, message), again: Some(Duration::ZERO) }
     }
 }
 
+/// Why a request failed.
+pub struct Refusal {
+    /// For a command that ends with it.
+    pub failure: Failure,
+    /// Where the same request may succeed later: the wait that the server asks for at least.
+    pub again: Option<Duration>,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.failure
+    }
+}
+
+/// The wait that a server asks for. One that names a date instead of seconds asks for none.
+pub fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(Duration::ZERO, Duration::from_secs)
+}
+
+fn garbled(asked: Duration) -> Refusal {
+    let message = "the answer is not JSON; is there a proxy between?";
+    Refusal { failure: Failure::new(Exit::Refused, message), again: Some(asked) }
+}
+
 /// What the server's problem document says. A sentence or spec it did not understand is told apart.
-fn refusal(status: u16, problem: &Value) -> Failure {
-    let text = |field: &str| problem.get(field).and_then(Value::as_str).unwrap_or_default();
+fn refusal(status: u16, problem: &Value, asked: Duration) -> Refusal {
+    let text = |field: &str| escaped(problem.get(field).and_then(Value::as_str).unwrap_or_default());
     let mut message = format!("{} ({status} {})", text("detail"), text("code"));
     for suggestion in problem.get("suggestions").and_then(Value::as_array).into_iter().flatten() {
-        message.push_str(&format!("\n  try: {}", suggestion.as_str().unwrap_or_default()));
+        message.push_str(&format!("\n  try: {}", escaped(suggestion.as_str().unwrap_or_default())));
     }
     let exit = if matches!(status, 400 | 422) { Exit::NotUnderstood } else { Exit::Refused };
-    Failure::new(exit, message)
+    let again = code::status_comes_back(status).then_some(asked);
+    Refusal { failure: Failure::new(exit, message), again }
 }

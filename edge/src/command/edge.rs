@@ -20,7 +20,9 @@ pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
     let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
     let cancel = CancellationToken::new();
     let banner = serve::banner(door.addresses());
-    let serving = door.serve(config, shared.parts.clone(), &banner, &cancel);
-    let (outcome, ()) = tokio::join!(serving, shared.tell(cancel.clone()));
+    let telling = shared.tell(&cancel);
+    let outcome = door.serve(config, shared.parts.clone(), &banner, &cancel).await;
+    // What has panicked was noted.
+    let _ = telling.await;
     outcome
 }

@@ -17,6 +17,7 @@ pub mod edge;
 pub mod key;
 pub mod listen;
 pub mod normalize;
+mod printable;
 mod serve;
 pub mod sim;
 pub mod streams;

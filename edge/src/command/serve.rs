@@ -17,7 +17,8 @@ use crate::cli::ServeArgs;
 use crate::config::Settings;
 use crate::host::redis::Shared;
 use crate::host::{self, HostConfig, Parts};
-use crate::{ready, server, signal};
+use crate::server::{self, ServerConfig};
+use crate::{ready, signal};
 
 /// How often the file of API keys is looked at.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ impl Door {
         self.addresses[1].port()
     }
 
-    /// Serves until a signal asks to stop, which it passes on to `cancel`.
+    /// Serves until a signal asks to stop, or until something has ended that must run; passes that on to `cancel`.
     pub(super) async fn serve(
         self,
         config: HostConfig,
@@ -59,15 +60,18 @@ impl Door {
     ) -> Outcome {
         // Whatever ends this ends what runs beside it.
         let _guard = cancel.clone().drop_guard();
+        let supervisor = parts.ports.supervisor.clone();
         let (fanout, router) = host::start(config, parts, self.access, self.tokens)?;
-        let stop = cancel.clone();
         let drain = async move { fanout.drain().await };
-        let serving = tokio::spawn(server::serve(self.listeners, router, drain, stop));
+        let server = ServerConfig::new(&supervisor);
+        let serving = server::serve(server, self.listeners, router, drain, cancel.clone());
+        let serving = supervisor.spawn("server", cancel, serving);
         ready::announce(self.ready_file.as_deref(), banner)?;
-        signal::stop_requested().await;
+        let outcome = signal::stop_or_death(&supervisor).await;
         tracing::info!("stopping");
         cancel.cancel();
-        serving.await.map_err(|error| Failure::new(Exit::Failed, error))
+        serving.await.map_err(|error| Failure::new(Exit::Failed, error))?;
+        outcome.map_err(|death| Failure::new(Exit::Failed, death))
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::client::Client;
+use super::printable::escaped_json;
 use crate::cli::ServerArgs;
 
 /// Prints the caller's streams, one JSON object a line.
@@ -12,7 +13,11 @@ use crate::cli::ServerArgs;
 /// Where the server cannot be reached or refuses.
 pub async fn list(args: &ServerArgs) -> Outcome {
     let streams = Client::new(args)?.get("/v1/streams").await?;
-    streams.as_array().into_iter().flatten().for_each(|stream| println!("{stream}"));
+    streams
+        .as_array()
+        .into_iter()
+        .flatten()
+        .for_each(|stream| println!("{}", escaped_json(&stream.to_string())));
     Ok(())
 }
 
@@ -23,6 +28,6 @@ pub async fn list(args: &ServerArgs) -> Outcome {
 pub async fn token(stream_id: &str, args: &ServerArgs) -> Outcome {
     let path = format!("/v1/streams/{stream_id}/token");
     let answer: Value = Client::new(args)?.post(&path, &json!({})).await?;
-    println!("{answer}");
+    println!("{}", escaped_json(&answer.to_string()));
     Ok(())
 }

@@ -13,6 +13,7 @@ use bond_core::time::Clock;
 use bond_core::vitals::LocalVitals;
 use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::Ports;
+use bond_supervise::Supervisor;
 use smol_str::format_smolstr;
 use tokio_util::sync::CancellationToken;
 
@@ -50,14 +51,16 @@ async fn alone(args: &UpArgs, settings: &Settings, door: Door, served: &Served) 
     let failed = |error| Failure::new(Exit::Failed, error);
     let engine = ingest.start(cancel.clone()).await.map_err(failed)?;
     let local = Arc::new(LocalVitals::new(ports.meters.clone(), ports.board.clone()));
-    let readiness = Readiness::default();
+    let supervisor = ports.supervisor.clone();
+    let readiness = Readiness::of(&supervisor);
     readiness.set(true);
     let parts = Parts { ports, control: engine.control(), vitals: local.clone(), local, readiness };
+    let engine = supervisor.spawn("ingest", &cancel, engine.stopped());
     let instance = format_smolstr!("{:08x}", random()?);
     let config = HostConfig::new(settings, instance, venues_of(served), door.ws_port());
     let banner = banner(args, door.addresses());
     door.serve(config, parts, &banner, &cancel).await?;
-    engine.stopped().await.map_err(failed)
+    engine.await.map_err(|error| Failure::new(Exit::Failed, error))?.map_err(failed)
 }
 
 fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
@@ -75,6 +78,7 @@ fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
         board: SourceBoard::default(),
         meters: Meters::default(),
         clock,
+        supervisor: Supervisor::default(),
     })
 }
 
@@ -86,9 +90,10 @@ async fn among_others(args: &UpArgs, settings: &Settings, url: &str, door: Door,
     let config = HostConfig::new(settings, shared.instance.clone(), venues_of(served), door.ws_port());
     let banner = banner(args, door.addresses());
     let Shared { parts, .. } = &shared;
-    let serving = door.serve(config, parts.clone(), &banner, &cancel);
-    let (outcome, (), ()) =
-        tokio::join!(serving, shared.ingest(ingest, cancel.clone()), shared.tell(cancel.clone()));
+    let beside = [shared.ingest(ingest, &cancel), shared.tell(&cancel)];
+    let outcome = door.serve(config, parts.clone(), &banner, &cancel).await;
+    // What has panicked was noted.
+    futures_util::future::join_all(beside).await;
     outcome
 }
 

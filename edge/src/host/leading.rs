@@ -81,7 +81,7 @@ impl Ingest {
             leading.set(false);
             outcome
         };
-        leader::lead(lease, cancel, serve).await;
+        leader::lead(lease, &self.ports.supervisor, cancel, serve).await;
     }
 
     async fn serve_term(
@@ -92,9 +92,17 @@ impl Ingest {
     ) -> Result<(), LogError> {
         let engine = self.start(over).await?;
         leading.set(true);
-        let carrying = tokio::spawn(engine::carry(commands, engine.control()));
+        let over = CancellationToken::new();
+        let (stop, control) = (over.clone(), engine.control());
+        let carrying = self.ports.supervisor.spawn("commands", &over, async move {
+            stop.run_until_cancelled(engine::carry(commands, control)).await;
+            // Where the engine has stopped there is nothing to carry, which is told by the engine.
+            stop.cancelled().await;
+        });
         let outcome = engine.stopped().await;
-        carrying.abort();
+        over.cancel();
+        // It has panicked at most, which was noted.
+        let _ = carrying.await;
         outcome
     }
 }

@@ -86,7 +86,8 @@ pub fn start(
     access: Access,
     tokens: TokenKeys,
 ) -> anyhow::Result<(Fanout, Router)> {
-    let Parts { ports: Ports { log, store, board, meters, clock }, control, local, .. } = parts.clone();
+    let Parts { ports: Ports { log, store, board, meters, clock, supervisor }, control, local, .. } =
+        parts.clone();
     let fanout_config = FanoutConfig {
         ring: config.ring,
         ring_bytes: config.ring_bytes,
@@ -95,12 +96,13 @@ pub fn start(
     };
     let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
     let admission = Arc::new(Gate::of(&state));
-    let fanout_parts = FanoutParts { log, store, control, admission, board, meters: meters.clone(), clock };
+    let meters_of_ended = meters.clone();
+    let fanout_parts = FanoutParts { log, store, control, admission, board, meters, clock, supervisor };
     let fanout = Fanout::start(fanout_config, fanout_parts)?;
     let (told, counted) = (fanout.clone(), fanout.clone());
     state.ended.get_or_init(|| {
         Box::new(move |id| {
-            meters.remove(id);
+            meters_of_ended.remove(id);
             told.end_stream(id);
         })
     });

@@ -14,7 +14,9 @@ use bond_redis::{
     ConnectError, Redis, RedisCommands, RedisConfig, RedisControl, RedisLease, RedisLog, RedisStore,
     RedisVitals, Retention,
 };
+use bond_supervise::Supervisor;
 use smol_str::{SmolStr, format_smolstr};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
@@ -46,36 +48,41 @@ impl Shared {
         let redis = Redis::connect(&RedisConfig { url: url.to_owned(), password: None }).await?;
         let instance = format_smolstr!("{nonce:08x}");
         let retention = Retention { ring: settings.ring, topic_bytes: settings.ring_bytes / 4 };
-        let (board, meters) = (SourceBoard::default(), Meters::default());
+        let (board, meters, supervisor) = <(SourceBoard, Meters, Supervisor)>::default();
         let parts = Parts {
             control: Arc::new(RedisControl::new(redis.clone())),
             vitals: Arc::new(RedisVitals::new(redis.clone(), instance.as_str())),
             local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
-            readiness: Readiness::default(),
+            readiness: Readiness::of(&supervisor),
             ports: Ports {
                 log: Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce)),
                 store: Arc::new(RedisStore::new(redis.clone())),
                 board,
                 meters,
                 clock,
+                supervisor,
             },
         };
         Ok(Self { parts, instance, redis, leading: Leading::default() })
     }
 
-    /// Tells the others how this process fares, until `cancel`.
-    pub async fn tell(&self, cancel: CancellationToken) {
-        vitals::tell(self.parts.clone(), self.leading.clone(), cancel).await;
+    /// Has the others told how this process fares, until `cancel`.
+    pub fn tell(&self, cancel: &CancellationToken) -> JoinHandle<()> {
+        let tell = vitals::tell(self.parts.clone(), self.leading.clone(), cancel.clone());
+        self.parts.ports.supervisor.spawn("vitals", cancel, tell)
     }
 
-    /// Stands by and ingests whenever it leads, until `cancel`.
-    pub async fn ingest(&self, ingest: Ingest, cancel: CancellationToken) {
+    /// Has it stand by and ingest whenever it leads, until `cancel`.
+    pub fn ingest(&self, ingest: Ingest, cancel: &CancellationToken) -> JoinHandle<()> {
         let lease = Arc::new(RedisLease::new(self.redis.clone(), self.instance.as_str()));
-        let commands = || async {
-            let opened = RedisCommands::open(&self.redis).await;
-            let opened = opened.map_err(|error| LogError::Unavailable(error.to_string()))?;
-            Ok(Box::new(opened) as Box<dyn Commands>)
-        };
-        ingest.lead(lease, self.leading.clone(), commands, cancel).await;
+        let (redis, leading, stop) = (self.redis.clone(), self.leading.clone(), cancel.clone());
+        self.parts.ports.supervisor.spawn("leader", cancel, async move {
+            let commands = || async {
+                let opened = RedisCommands::open(&redis).await;
+                let opened = opened.map_err(|error| LogError::Unavailable(error.to_string()))?;
+                Ok(Box::new(opened) as Box<dyn Commands>)
+            };
+            ingest.lead(lease, leading, commands, stop).await;
+        })
     }
 }

@@ -8,6 +8,8 @@ use bond_core::cursors::LaneCursors;
 use bond_core::log::LogError;
 use bond_core::store::StoreError;
 use bond_core::time::UnixNanos;
+use bond_supervise::Death;
+use smol_str::format_smolstr;
 use tokio::task::JoinError;
 use tracing::{error, warn};
 
@@ -180,8 +182,12 @@ impl Lane {
                 self.chores.removals.extend(again);
             }
             Ok(Chore::Probed(probed)) => self.on_probed(probed),
-            // Its kind is not begun again; the process should not go on like this.
-            Err(error) => error!(lane = self.index, %error, "a chore of the relay has panicked"),
+            // Its kind is not begun again: the process must not go on like this.
+            Err(error) => {
+                error!(lane = self.index, %error, "a chore of the relay has panicked");
+                let name = format_smolstr!("relay-{}", self.index);
+                self.shared.parts.supervisor.note(Death { name, how: "lost a chore that panicked" });
+            }
         }
     }
 

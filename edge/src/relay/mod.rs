@@ -35,7 +35,9 @@ use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
+use bond_supervise::Supervisor;
 use parking_lot::Mutex;
+use smol_str::format_smolstr;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -79,6 +81,8 @@ pub struct RelayParts {
     pub fence: Fence,
     /// Until when nobody else relays. No post is made after it.
     pub until: Arc<dyn Fn() -> Instant + Send + Sync>,
+    /// Who watches over the lanes and what feeds them.
+    pub supervisor: Supervisor,
 }
 
 /// How a relay works.
@@ -149,13 +153,14 @@ impl Relay {
         let mailboxes: Vec<_> =
             (0..LANES).map(|_| Arc::new(Mailbox::new(Waker::Task(tokio::sync::Notify::new())))).collect();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
-        let RelayParts { log, streams: store, control, clock, .. } = parts.clone();
+        let RelayParts { log, streams: store, control, clock, supervisor, .. } = parts.clone();
         let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
         let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
         let shared = Arc::new(Shared::new(hub, config, parts));
         let (stop, rest) = (CancellationToken::new(), CancellationToken::new());
-        tokio::spawn(hub::fill(Arc::clone(&shared.hub), rest.clone()));
-        tokio::spawn(leases::keep(Arc::clone(&shared.leases), control, clock, rest.clone()));
+        supervisor.spawn("relay-tail", &rest, hub::fill(Arc::clone(&shared.hub), rest.clone()));
+        let keep = leases::keep(Arc::clone(&shared.leases), control, clock, rest.clone());
+        supervisor.spawn("relay-feeds", &rest, keep);
         let (commands, lanes) = start_lanes(&shared, mailboxes, &stop);
         Self(Arc::new(Inner { shared, commands, stop, lanes: Mutex::new(lanes), rest }))
     }
@@ -193,7 +198,7 @@ impl Relay {
         self.0.stop.cancel();
         let lanes = std::mem::take(&mut *self.0.lanes.lock());
         for lane in lanes {
-            // A lane that has panicked has nothing left to end.
+            // A lane that has panicked was noted, and has nothing left to end.
             let _ = lane.await;
         }
         self.0.rest.cancel();
@@ -215,7 +220,8 @@ fn start_lanes(
     let lanes = (0..LANES).zip(mailboxes).map(|(index, mailbox)| {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let lane = Lane::new(index, Arc::clone(shared), mailbox, commands);
-        (sender, tokio::spawn(lane.run(stop.clone())))
+        let name = format_smolstr!("relay-{index}");
+        (sender, shared.parts.supervisor.spawn(name, stop, lane.run(stop.clone())))
     });
     lanes.unzip()
 }

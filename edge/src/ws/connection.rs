@@ -18,6 +18,7 @@ use super::feed::{Feed, Scope};
 use super::frame;
 use super::inbox::Inbox;
 use super::ring::{Cursor, Ring};
+use super::seats::Seat;
 
 /// The most slices that one write takes.
 const WRITE_SLICES: usize = 64;
@@ -42,6 +43,7 @@ pub(crate) struct Newcomer {
     /// What was wrong with its request.
     pub(crate) errors: Vec<MessageError>,
     pub(crate) expires_at: Option<UnixNanos>,
+    pub(crate) seat: Seat,
 }
 
 /// What a newcomer wants.
@@ -148,13 +150,15 @@ pub(crate) struct Connection {
     pub(crate) heartbeats: u64,
     pub(crate) expires_at: Option<UnixNanos>,
     pub(crate) pace: Pace,
+    /// Held for as long as there is a connection.
+    _seat: Seat,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: TcpStream, carried: Carried, now: Instant) -> Self {
+    pub(crate) fn new(socket: TcpStream, seat: Seat, now: Instant) -> Self {
         Self {
             socket,
-            carried,
+            carried: Carried::Nothing,
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             control: false,
@@ -166,6 +170,7 @@ impl Connection {
             heartbeats: 0,
             expires_at: None,
             pace: Pace { free_at: now },
+            _seat: seat,
         }
     }
 

@@ -22,7 +22,9 @@ use tokio::time::timeout;
 
 use super::connection::{Follow, Newcomer, Purpose};
 use super::mailbox::Note;
+use super::seats::NoSeat;
 use super::shared::Shared;
+use crate::server::Peer;
 use crate::upgrade::{Upgrade, has_token, take_socket};
 
 /// How long a client waits until it is known where its stream stands.
@@ -164,18 +166,28 @@ fn accept(
     let Some(upgraded) = request.extensions_mut().remove::<OnUpgrade>() else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "this connection cannot be upgraded\n").into_response();
     };
-    if !shared.open() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again\n").into_response();
-    }
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
+    let seat = match shared.seats.take(peer, None) {
+        Ok(seat) => seat,
+        Err(none) => return refused_seat(none),
+    };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
-    let Plan { purpose, errors, grant: Grant { expires_at } } = plan;
+    let Plan { purpose, errors, grant: Grant { expires_at, .. } } = plan;
     tokio::spawn(async move {
-        let Ok((socket, leftover)) = hand_over(upgraded).await else { return shared.closed() };
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at };
+        let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat };
         shared.adopt(Note::Adopt(Box::new(newcomer)));
     });
     upgrade.switching()
+}
+
+fn refused_seat(none: NoSeat) -> Response {
+    let status = match none {
+        NoSeat::Full => StatusCode::SERVICE_UNAVAILABLE,
+        NoSeat::OwnersFull(_) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    (status, format!("{none}\n")).into_response()
 }
 
 /// The socket, out of the runtime's hands.

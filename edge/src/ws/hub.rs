@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::mailbox::{Mailbox, Note};
 use super::ring::{Retention, Ring};
@@ -138,11 +138,16 @@ pub(crate) async fn fill(hub: Arc<Hub>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = hub.has_asked.notified() => filler.look_at_asked(),
             Some(looked) = filler.looks.join_next() => filler.begin(looked),
-            Some(_) = filler.checks.join_next() => {}
+            Some(checked) = filler.checks.join_next() => checked.unwrap_or_else(fail),
             news = next(&mut *filler.tail, filler.rests_until) => filler.take(news),
             _ = housekeeping.tick() => filler.keep_house(),
         }
     }
+}
+
+/// Goes the way of a task that has panicked: who waits for it would wait for ever.
+fn fail<T>(error: JoinError) -> T {
+    std::panic::resume_unwind(error.into_panic())
 }
 
 async fn next(tail: &mut dyn Tail, not_before: Option<Instant>) -> Result<News, LogError> {
@@ -202,10 +207,7 @@ impl Filler {
     }
 
     fn begin(&mut self, looked: Result<Look, JoinError>) {
-        let Look { ring, head, kept } = match looked {
-            Ok(look) => look,
-            Err(error) => return error!(%error, "a look at the log failed"),
-        };
+        let Look { ring, head, kept } = looked.unwrap_or_else(fail);
         if self.let_go(&ring) {
             return;
         }

@@ -25,11 +25,11 @@ pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filte
 impl Worker {
     /// Takes over a socket that was just upgraded.
     pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at } = newcomer;
+        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat } = newcomer;
         let socket = mio::net::TcpStream::from_std(socket);
-        let mut connection = Connection::new(socket, Carried::Nothing, self.now);
+        let mut connection = Connection::new(socket, seat, self.now);
         connection.expires_at = expires_at;
-        let Ok(id) = self.register(connection) else { return self.shared.closed() };
+        let Ok(id) = self.register(connection) else { return };
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
             Purpose::Stream { id: stream, follow } => self.begin_stream(id, stream, follow, batch),
@@ -38,7 +38,7 @@ impl Worker {
         if control {
             self.turn_control_on(id);
         }
-        let connection = &mut self.connections[id];
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let listens = control || connection.carried.is_filtered();
         for error in errors.iter().filter(|_| listens) {
             connection.say(&to_json(&ServerMessage::error(error, None)));
@@ -51,7 +51,8 @@ impl Worker {
 
     fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<Batch>) {
         self.followers.attend(id, &follow.ring);
-        self.connections[id].carried = match batch {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.carried = match batch {
             None => Carried::Stream { id: stream, follow },
             Some(_) => {
                 let mut feed = Feed::new(Scope::Stream(stream), batch);
@@ -62,9 +63,10 @@ impl Worker {
     }
 
     fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<Batch>) {
-        self.shared.feeds.fetch_add(1, Ordering::Relaxed);
         let scope = Scope::Filter { name: self.shared.name_feed(), filter: None };
-        self.connections[id].carried = Carried::Feed(Box::new(Feed::new(scope, batch)));
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.carried = Carried::Feed(Box::new(Feed::new(scope, batch)));
+        self.shared.feeds.fetch_add(1, Ordering::Relaxed);
         self.heartbeat(id);
         if let Some(wish) = wish {
             self.wish(id, Some(wish));
@@ -73,7 +75,8 @@ impl Worker {
 
     /// Has a feed follow what it wants now, and nothing else. What it followed already goes on where it is.
     pub(super) fn wish(&mut self, id: usize, wish: Option<Wish>) {
-        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Carried::Feed(feed) = &mut connection.carried else { return };
         let Scope::Filter { name, filter } = &mut feed.scope else { return };
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
         self.shared.leases.set(name, filter.clone());
@@ -88,20 +91,21 @@ impl Worker {
     }
 
     fn drop_unwanted(&mut self, id: usize, filter: Option<&FeedFilter>) {
-        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        let Some(Carried::Feed(feed)) = self.carried(id) else { return };
         for ring in feed.keep_only(filter) {
             self.followers.leave(id, ring);
         }
     }
 
     fn follow_more(&mut self, id: usize, topic: &Topic) {
-        let Carried::Feed(feed) = &self.connections[id].carried else { return };
+        let Some(Carried::Feed(feed)) = self.carried(id) else { return };
         if !feed.lacks(topic) {
             return;
         }
-        let follow = self.follow(id, topic, Start::At(feed.since));
-        if let Carried::Feed(feed) = &mut self.connections[id].carried {
-            feed.add(follow, self.now);
+        let (since, now) = (feed.since, self.now);
+        let follow = self.follow(id, topic, Start::At(since));
+        if let Some(Carried::Feed(feed)) = self.carried(id) {
+            feed.add(follow, now);
         }
         self.ready.push(id);
     }
@@ -109,25 +113,22 @@ impl Worker {
     /// A topic began to run: whoever wants it gets it from its first event.
     pub(super) fn on_began(&mut self, topic: &Topic) {
         let lacks = |c: &Connection| matches!(&c.carried, Carried::Feed(feed) if feed.lacks(topic));
-        let ids: Vec<usize> = self.connections.iter().filter(|(_, c)| lacks(c)).map(|(id, _)| id).collect();
-        for id in ids {
+        for id in self.connections.ids(lacks) {
             self.follow_more(id, topic);
         }
     }
 
     pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
-        for id in self.ids(|connection| connection.carried.stream() == Some(stream)) {
+        for id in self.connections.ids(|connection| connection.carried.stream() == Some(stream)) {
             self.turn(id);
-            if self.connections.contains(id) {
-                self.close(id, CloseCode::StreamEnded, "the stream has ended; create it again");
-            }
+            self.close(id, CloseCode::StreamEnded, "the stream has ended; create it again");
         }
     }
 
     /// Says goodbye to everyone, spread over time so that not all come back at once.
     pub(super) fn drain(&mut self) {
-        for id in self.ids(|connection| connection.closing.is_none()) {
-            let connection = &mut self.connections[id];
+        for id in self.connections.ids(|connection| connection.closing.is_none()) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.control {
                 let spread = (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
                 let after_ms = 100 + spread % RECONNECT_SPREAD_MS;
@@ -137,15 +138,10 @@ impl Worker {
         }
     }
 
-    fn ids(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<usize> {
-        self.connections.iter().filter(|(_, connection)| wanted(connection)).map(|(id, _)| id).collect()
-    }
-
     /// Turns heartbeats, statuses, gaps and reconnects on.
     pub(super) fn turn_control_on(&mut self, id: usize) {
-        if !std::mem::replace(&mut self.connections[id].control, true)
-            && self.connections[id].heartbeat_at.is_none()
-        {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !std::mem::replace(&mut connection.control, true) && connection.heartbeat_at.is_none() {
             self.heartbeat(id);
         }
     }
@@ -153,7 +149,7 @@ impl Worker {
     /// Sends a heartbeat now, and has the next one sent in its time.
     fn heartbeat(&mut self, id: usize) {
         let (clock, sources) = (self.shared.clock.now(), self.shared.board.snapshot());
-        let connection = &mut self.connections[id];
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.heartbeats += 1;
         connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
         connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, &sources)));
@@ -163,13 +159,13 @@ impl Worker {
     pub(super) fn tick(&mut self, now: Instant) {
         self.now = now;
         let (stall, clock) = (self.shared.limits.stall, self.shared.clock.now());
-        for id in self.ids(|connection| connection.is_due(now, stall, clock)) {
+        for id in self.connections.ids(|connection| connection.is_due(now, stall, clock)) {
             self.see_to(id, now, stall, clock);
         }
     }
 
     fn see_to(&mut self, id: usize, now: Instant, stall: Duration, clock: UnixNanos) {
-        let connection = &self.connections[id];
+        let Some(connection) = self.connections.get(id) else { return };
         if connection.closing.is_some_and(|deadline| deadline <= now) {
             self.remove(id);
         } else if connection.is_stalled(now, stall) {
@@ -184,21 +180,25 @@ impl Worker {
         }
     }
 
-    /// Sends a close and waits a little for the answer.
+    /// Sends a close and waits a little for the answer. Where the socket is dead already, the connection has gone afterwards.
     pub(super) fn close(&mut self, id: usize, code: CloseCode, reason: &str) {
-        if self.connections[id].closing.is_some() {
+        if self.connections.get(id).is_none_or(|connection| connection.closing.is_some()) {
             return;
         }
         counter!("bond_connections_closed_total", "code" => code.number().to_string()).increment(1);
         self.let_go(id);
-        let connection = &mut self.connections[id];
-        connection.close(code, reason, self.now);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.close(code, reason, self.now);
+        }
         self.turn(id);
     }
 
     /// Has a connection follow nothing any more.
     fn let_go(&mut self, id: usize) {
-        let carried = std::mem::replace(&mut self.connections[id].carried, Carried::Nothing);
+        let Some(carried) = self.carried(id).map(|carried| std::mem::replace(carried, Carried::Nothing))
+        else {
+            return;
+        };
         for ring in carried.rings() {
             self.followers.leave(id, ring);
         }
@@ -215,11 +215,10 @@ impl Worker {
     /// Drops a connection.
     pub(super) fn remove(&mut self, id: usize) {
         self.let_go(id);
-        let mut connection = self.connections.remove(id);
+        let Some(mut connection) = self.connections.remove(id) else { return };
         // Fails only for a socket that is gone already.
         let _ = self.poll.registry().deregister(&mut connection.socket);
         connection.abandon();
-        self.shared.closed();
     }
 }
 

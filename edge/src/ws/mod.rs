@@ -18,6 +18,8 @@ pub(crate) mod mailbox;
 pub(crate) mod pass;
 mod protocol;
 pub(crate) mod ring;
+pub(crate) mod roster;
+mod seats;
 mod shared;
 mod tape;
 mod worker;
@@ -37,9 +39,10 @@ use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
+use bond_supervise::Supervisor;
 use mio::Poll;
 use parking_lot::Mutex;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use handshake::root_by_query;
@@ -74,6 +77,8 @@ pub struct FanoutParts {
     pub meters: Meters,
     /// Our time.
     pub clock: Arc<dyn Clock>,
+    /// Who watches over the workers and what feeds them.
+    pub supervisor: Supervisor,
 }
 
 /// How a fan-out works.
@@ -134,15 +139,16 @@ impl Fanout {
     pub fn start(config: FanoutConfig, parts: FanoutParts) -> io::Result<Self> {
         let polls = poll_each(config.workers)?;
         let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
-        let FanoutParts { log, store, control, clock, .. } = parts.clone();
+        let FanoutParts { log, store, control, clock, supervisor, .. } = parts.clone();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
         let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
         let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
         let shared = Arc::new(Shared::new(hub, mailboxes, config, parts));
         let stop = CancellationToken::new();
-        tokio::spawn(hub::fill(Arc::clone(&shared.hub), stop.clone()));
-        tokio::spawn(leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone()));
-        let threads = Mutex::new(spawn(polls, &shared)?);
+        supervisor.spawn("tail", &stop, hub::fill(Arc::clone(&shared.hub), stop.clone()));
+        let keep = leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone());
+        supervisor.spawn("feeds", &stop, keep);
+        let threads = Mutex::new(spawn(polls, &shared, &supervisor, &stop)?);
         Ok(Self(Arc::new(Inner { shared, stop, threads })))
     }
 
@@ -161,7 +167,7 @@ impl Fanout {
     pub fn stats(&self) -> FanoutStats {
         let shared = &self.0.shared;
         FanoutStats {
-            connections: shared.connections(),
+            connections: shared.seats.taken(),
             feeds: shared.feeds.load(Ordering::Relaxed),
             delivered: shared.delivered(),
         }
@@ -170,13 +176,10 @@ impl Fanout {
     /// Takes no connection more, asks all clients to come back later, and ends when they have gone or 1.5 s have passed.
     pub async fn drain(&self) {
         let shared = &self.0.shared;
-        let emptied = shared.emptied.notified();
-        shared.draining.store(true, Ordering::Release);
+        shared.seats.close();
         shared.hub.broadcast(|| Note::Drain);
-        if shared.connections() > 0 {
-            // Whoever has not gone by then is dropped.
-            let _ = tokio::time::timeout(DRAIN, emptied).await;
-        }
+        // Whoever has not gone by then is dropped.
+        let _ = tokio::time::timeout(DRAIN, shared.seats.emptied()).await;
         self.stop();
     }
 
@@ -184,7 +187,7 @@ impl Fanout {
         self.0.stop.cancel();
         self.0.shared.hub.broadcast(|| Note::Stop);
         for thread in self.0.threads.lock().drain(..) {
-            // A worker that has panicked has nothing left to end.
+            // A worker that has panicked was noted, and has nothing left to end.
             let _ = thread.join();
         }
     }
@@ -198,13 +201,19 @@ fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
     Ok(Arc::new(Mailbox::new(Waker::Thread(mio::Waker::new(poll.registry(), WAKE)?))))
 }
 
-fn spawn(polls: Vec<Poll>, shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+fn spawn(
+    polls: Vec<Poll>,
+    shared: &Arc<Shared>,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let workers = polls.into_iter().enumerate().map(|(index, poll)| {
         Worker::new(index, Arc::clone(shared), Arc::clone(&shared.mailboxes[index]), poll)
     });
     workers
         .map(|worker| {
-            std::thread::Builder::new().name(format!("fanout-{}", worker.index())).spawn(move || worker.run())
+            let name = format_smolstr!("fanout-{}", worker.index());
+            supervisor.thread(name, stop, move |watch| worker.run(watch))
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, Su
 use bond_core::position::{Position, Start};
 use serde_json::value::RawValue;
 
-use super::connection::{Carried, Place};
+use super::connection::{Carried, Connection, Place};
 use super::feed::Feed;
 use super::frame;
 use super::inbox::{Inbound, Violation};
@@ -28,7 +28,7 @@ impl Worker {
     /// Reads what a client sent.
     pub(super) fn read(&mut self, id: usize) {
         for _ in 0..TURN_READS {
-            let connection = &mut self.connections[id];
+            let Some(connection) = self.connections.get_mut(id) else { return };
             connection.unread = connection.outbox.len() > UNHEARD;
             if connection.unread {
                 return;
@@ -47,8 +47,10 @@ impl Worker {
                 return;
             }
         }
-        self.connections[id].unread = true;
-        self.ready.push(id);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.unread = true;
+            self.ready.push(id);
+        }
     }
 
     fn hang_up(&mut self, id: usize) -> bool {
@@ -59,14 +61,12 @@ impl Worker {
     /// Takes in bytes of a client. Returns whether the connection goes on.
     pub(super) fn take_bytes(&mut self, id: usize, bytes: &mut [u8]) -> bool {
         let mut messages = Vec::new();
-        let outcome = self.connections[id].inbox.take(bytes, &mut messages);
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let outcome = connection.inbox.take(bytes, &mut messages);
         for message in messages {
-            if !self.connections.contains(id) {
-                return false;
-            }
             self.on_inbound(id, message);
         }
-        if let (Err(Violation { code, reason }), true) = (outcome, self.connections.contains(id)) {
+        if let Err(Violation { code, reason }) = outcome {
             self.close(id, code, reason);
         }
         if self.connections.get(id).is_some_and(|connection| !connection.outbox.is_empty()) {
@@ -76,7 +76,8 @@ impl Worker {
     }
 
     fn on_inbound(&mut self, id: usize, message: Inbound) {
-        let is_closing = self.connections[id].closing.is_some();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_closing = connection.closing.is_some();
         match message {
             Inbound::Close if is_closing => self.remove(id),
             _ if is_closing => {}
@@ -86,7 +87,7 @@ impl Worker {
                     self.remove(id);
                 }
             }
-            Inbound::Ping(payload) => frame::pong(&payload, self.connections[id].outbox.end()),
+            Inbound::Ping(payload) => frame::pong(&payload, connection.outbox.end()),
             Inbound::Pong => {}
             Inbound::Text(text) => self.on_text(id, &text),
         }
@@ -95,7 +96,8 @@ impl Worker {
     fn on_text(&mut self, id: usize, text: &str) {
         let request = Request::parse(text);
         let echo = request.correlation_id.as_deref();
-        if !self.connections[id].pace.admit(self.now) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !connection.pace.admit(self.now) {
             let error = MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken");
             return self.answer_error(id, &error, echo);
         }
@@ -103,7 +105,7 @@ impl Worker {
             Ok(ClientMessage::Ping) => return self.answer_ping(id, echo),
             other => other,
         };
-        if !self.connections[id].carried.is_filtered() {
+        if !connection.carried.is_filtered() {
             self.turn_control_on(id);
         }
         let name = message.as_ref().map_or("", ClientMessage::name);
@@ -115,26 +117,33 @@ impl Worker {
 
     fn answer_ping(&mut self, id: usize, correlation_id: Option<&RawValue>) {
         let pong = ServerMessage::Pong { ts: self.shared.clock.now(), correlation_id };
-        self.connections[id].say(&to_json(&pong));
+        self.say(id, &pong);
     }
 
     fn answer_ack(&mut self, id: usize, action: &str, correlation_id: Option<&RawValue>) {
-        let connection = &mut self.connections[id];
-        if connection.control || correlation_id.is_some() {
+        let wants_it = |connection: &Connection| connection.control || correlation_id.is_some();
+        if self.connections.get(id).is_some_and(wants_it) {
             let ack = ServerMessage::Ack { action, ts: self.shared.clock.now(), correlation_id };
-            connection.say(&to_json(&ack));
+            self.say(id, &ack);
         }
     }
 
     fn answer_error(&mut self, id: usize, error: &MessageError, correlation_id: Option<&RawValue>) {
-        self.connections[id].say(&to_json(&ServerMessage::error(error, correlation_id)));
+        self.say(id, &ServerMessage::error(error, correlation_id));
+    }
+
+    fn say(&mut self, id: usize, message: &ServerMessage<'_>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.say(&to_json(message));
+        }
     }
 
     fn obey(&mut self, id: usize, message: ClientMessage, echo: Option<&RawValue>) -> Answer {
+        let is_filtered = self.carried(id).is_some_and(|carried| carried.is_filtered());
         match message {
             ClientMessage::Refresh { token } => self.refresh(id, &token),
             ClientMessage::Resume { topic, position } => self.resume(id, &topic, position),
-            other if !self.connections[id].carried.is_filtered() => Err(out_of_place(&other)),
+            other if !is_filtered => Err(out_of_place(&other)),
             ClientMessage::Subscribe(message) => self.subscribe(id, &message, echo),
             ClientMessage::Unsubscribe(message) => self.unsubscribe(id, message.topic.as_deref()),
             ClientMessage::BackgroundMode(enabled) => self.change_feed(id, |feed| {
@@ -155,17 +164,17 @@ impl Worker {
     }
 
     fn change_feed(&mut self, id: usize, change: impl FnOnce(&mut Feed) -> Answer) -> Answer {
-        let Carried::Feed(feed) = &mut self.connections[id].carried else { return Ok(()) };
+        let Some(Carried::Feed(feed)) = self.carried(id) else { return Ok(()) };
         change(feed)
     }
 
-    /// Serves what is known of the filter, and reports what is not.
+    /// Serves what is known of the filter, and reports what is not. A message that names too much changes nothing.
     fn subscribe(&mut self, id: usize, message: &Subscribe, echo: Option<&RawValue>) -> Answer {
         if message.topic.is_some() {
             let advice = "subscribe with channels, symbols and exchanges here";
             return Err(MessageError::new(Code::InvalidMessage, advice));
         }
-        let (filter, errors) = message.filter();
+        let (filter, errors) = message.filter()?;
         for error in &errors {
             self.answer_error(id, error, echo);
         }
@@ -192,9 +201,9 @@ impl Worker {
     fn resume(&mut self, id: usize, topic: &str, position: Position) -> Answer {
         let place = Place::Waiting(Box::new(Start::After(position)));
         let is_named = |ring: &Ring| ring.name == topic;
-        match &mut self.connections[id].carried {
-            Carried::Stream { follow, .. } if is_named(&follow.ring) => follow.place = place,
-            Carried::Feed(feed) => {
+        match self.carried(id) {
+            Some(Carried::Stream { follow, .. }) if is_named(&follow.ring) => follow.place = place,
+            Some(Carried::Feed(feed)) => {
                 if !feed.move_topic(topic, place) {
                     return Err(unknown(topic));
                 }
@@ -206,7 +215,7 @@ impl Worker {
     }
 
     fn refresh(&mut self, id: usize, token: &str) -> Answer {
-        let connection = &mut self.connections[id];
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
         match self.shared.admission.refresh(connection.carried.stream(), token) {
             Ok(grant) => {
                 connection.expires_at = grant.expires_at;

@@ -1,7 +1,7 @@
 //! What all workers and handlers of one fan-out share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bond_api::admission::Admission;
@@ -9,14 +9,14 @@ use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
-use tokio::sync::Notify;
 
 use super::hub::Hub;
 use super::leases::Leases;
 use super::mailbox::{Mailbox, Note};
 use super::pass::Tally;
+use super::seats::Seats;
 use super::{FanoutConfig, FanoutParts};
 
 /// Deadlines and limits of connections.
@@ -24,6 +24,10 @@ use super::{FanoutConfig, FanoutParts};
 pub struct Limits {
     /// The most connections at once.
     pub connections: usize,
+    /// As many of one address, loopback apart.
+    pub connections_per_address: usize,
+    /// As many of one API key.
+    pub connections_per_key: usize,
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,
     /// How long a client may take no byte before it is disconnected.
@@ -32,7 +36,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 100_000, heartbeat: Duration::from_secs(30), stall: Duration::from_secs(30) }
+        Self {
+            connections: 100_000,
+            connections_per_address: 200,
+            connections_per_key: 200,
+            heartbeat: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+        }
     }
 }
 
@@ -48,11 +58,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// Tells this process' connections from those of other edges.
     pub(crate) instance: SmolStr,
-    pub(crate) draining: AtomicBool,
-    pub(crate) emptied: Notify,
+    pub(crate) seats: Arc<Seats>,
     pub(crate) feeds: AtomicUsize,
     pub(crate) totals: Totals,
-    connections: AtomicUsize,
     next_name: AtomicU64,
     next_worker: AtomicUsize,
 }
@@ -62,7 +70,6 @@ pub(crate) struct Totals {
     delivered_events: AtomicU64,
     delivered: Counter,
     dropped: Counter,
-    open: Gauge,
 }
 
 impl Default for Totals {
@@ -71,7 +78,6 @@ impl Default for Totals {
             delivered_events: AtomicU64::new(0),
             delivered: counter!("bond_events_delivered_total"),
             dropped: counter!("bond_events_dropped_total"),
-            open: gauge!("bond_connections"),
         }
     }
 }
@@ -93,46 +99,19 @@ impl Shared {
             meters,
             leases: Arc::default(),
             clock,
+            seats: Seats::new(&limits),
             limits,
             instance,
-            draining: AtomicBool::new(false),
-            emptied: Notify::new(),
             feeds: AtomicUsize::new(0),
             totals: Totals::default(),
-            connections: AtomicUsize::new(0),
             next_name: AtomicU64::new(0),
             next_worker: AtomicUsize::new(0),
         }
     }
 
-    /// How many clients are connected.
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Acquire)
-    }
-
     /// Events written to clients since the start.
     pub(crate) fn delivered(&self) -> u64 {
         self.totals.delivered_events.load(Ordering::Relaxed)
-    }
-
-    /// Takes a place for one connection more, unless there are too many or the edge is about to end.
-    pub(crate) fn open(&self) -> bool {
-        let count = self.connections.fetch_add(1, Ordering::AcqRel);
-        if count >= self.limits.connections || self.draining.load(Ordering::Acquire) {
-            self.closed();
-            return false;
-        }
-        self.totals.open.set((count + 1) as f64);
-        true
-    }
-
-    /// Gives the place of a connection back.
-    pub(crate) fn closed(&self) {
-        let left = self.connections.fetch_sub(1, Ordering::AcqRel) - 1;
-        self.totals.open.set(left as f64);
-        if left == 0 {
-            self.emptied.notify_waiters();
-        }
     }
 
     /// A name for a feed connection, unique among all edges.

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use bond_core::position::Start;
 use bond_core::topic::Topic;
+use bond_supervise::Watch;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use slab::Slab;
 
 use super::connection::{Carried, Connection, Follow};
 use super::feed::{self, Workbench};
 use super::followers::Followers;
 use super::mailbox::{Mailbox, Note};
 use super::pass::{self, Moment, RunCache, Tally, Turn};
+use super::roster::Roster;
 use super::shared::Shared;
 
-/// The token of the mailbox's waker. Connections have the slab's indices, which stay below.
+/// The token of the mailbox's waker. Connections have the roster's ids, which stay below.
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
 /// How many sockets are taken in one look.
@@ -37,7 +38,7 @@ pub(crate) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) poll: Poll,
-    pub(super) connections: Slab<Connection>,
+    pub(super) connections: Roster<Connection>,
     pub(super) now: Instant,
     /// Who gets a turn without further news.
     pub(super) ready: Vec<usize>,
@@ -58,7 +59,7 @@ impl Worker {
             shared,
             mailbox,
             poll,
-            connections: Slab::new(),
+            connections: Roster::default(),
             now,
             ready: Vec::new(),
             scratch: vec![0; 64 * 1024],
@@ -76,7 +77,7 @@ impl Worker {
     }
 
     /// Works until told to stop.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, watch: &Watch) {
         let mut events = Events::with_capacity(EVENTS);
         let (mut notes, mut advanced) = (Vec::new(), Vec::new());
         while !self.stopped {
@@ -88,6 +89,7 @@ impl Worker {
                 }
                 _ => {}
             }
+            watch.check();
             self.now = Instant::now();
             self.mailbox.take(&mut notes, &mut advanced);
             events.iter().for_each(|event| self.on_socket(event));
@@ -108,11 +110,9 @@ impl Worker {
 
     fn on_socket(&mut self, event: &Event) {
         let id = event.token().0;
-        if !self.connections.contains(id) {
-            return;
-        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if event.is_writable() {
-            self.connections[id].blocked = false;
+            connection.blocked = false;
             self.ready.push(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -146,7 +146,7 @@ impl Worker {
     }
 
     fn turn_on_news(&mut self, id: usize, ring: u64, tally: &mut Tally) {
-        let connection = &mut self.connections[id];
+        let Some(connection) = self.connections.get_mut(id) else { return };
         match &mut connection.carried {
             Carried::Stream { .. } => {
                 if connection.blocked {
@@ -170,19 +170,17 @@ impl Worker {
     fn give_turns(&mut self) {
         self.cache.clear();
         for id in std::mem::take(&mut self.ready) {
-            if self.connections.contains(id) {
-                self.turn(id);
-            }
+            self.turn(id);
             if self.connections.get(id).is_some_and(|c| c.unread && c.outbox.is_empty()) {
                 self.read(id);
             }
         }
     }
 
-    /// One turn of one connection.
+    /// One turn of one connection, unless it has gone.
     pub(super) fn turn(&mut self, id: usize) {
         let mut tally = Tally::default();
-        let connection = &mut self.connections[id];
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally: &mut tally };
         let (turn, timer) = match &mut connection.carried {
             Carried::Stream { .. } => (pass::deliver(connection, &mut self.cache, &mut moment), None),
@@ -192,7 +190,7 @@ impl Worker {
             }
             Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
         };
-        self.shared.count(self.connections[id].carried.stream(), &tally);
+        self.shared.count(connection.carried.stream(), &tally);
         match turn {
             Turn::Done => {}
             Turn::More => self.queue(id),
@@ -204,14 +202,14 @@ impl Worker {
     }
 
     fn queue(&mut self, id: usize) {
-        if let Carried::Feed(feed) = &mut self.connections[id].carried {
+        if let Some(Carried::Feed(feed)) = self.carried(id) {
             feed.queued = true;
         }
         self.ready.push(id);
     }
 
     fn set_timer(&mut self, id: usize, at: Instant) {
-        let Carried::Feed(feed) = &mut self.connections[id].carried else { return };
+        let Some(Carried::Feed(feed)) = self.carried(id) else { return };
         if feed.timer.is_none_or(|timer| at < timer) {
             feed.timer = Some(at);
             self.timers.push(Reverse((at, id)));
@@ -222,7 +220,7 @@ impl Worker {
         let now = Instant::now();
         while let Some(Reverse((_, id))) = self.timers.peek().filter(|Reverse((at, _))| *at <= now).copied() {
             self.timers.pop();
-            if let Some(Carried::Feed(feed)) = self.connections.get_mut(id).map(|c| &mut c.carried) {
+            if let Some(Carried::Feed(feed)) = self.carried(id) {
                 feed.timer = None;
                 if !std::mem::replace(&mut feed.queued, true) {
                     self.ready.push(id);
@@ -242,12 +240,16 @@ impl Worker {
         Follow::new(ring, start, self.shared.clock.now())
     }
 
-    pub(super) fn register(&mut self, mut connection: Connection) -> io::Result<usize> {
-        let entry = self.connections.vacant_entry();
+    pub(super) fn register(&mut self, connection: Connection) -> io::Result<usize> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut connection.socket, Token(entry.key()), interest)?;
-        let id = entry.key();
-        entry.insert(connection);
-        Ok(id)
+        let registry = self.poll.registry();
+        self.connections.insert(connection, |id, connection| {
+            registry.register(&mut connection.socket, Token(id), interest)
+        })
+    }
+
+    /// What a connection carries; `None` where it has gone.
+    pub(super) fn carried(&mut self, id: usize) -> Option<&mut Carried> {
+        self.connections.get_mut(id).map(|connection| &mut connection.carried)
     }
 }

@@ -28,6 +28,7 @@ use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
+use bond_supervise::Supervisor;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -89,6 +90,8 @@ pub struct Ports {
     pub meters: Meters,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// Who watches over what must run.
+    pub supervisor: Supervisor,
 }
 
 /// A running engine.
@@ -131,8 +134,16 @@ pub async fn start(
 ) -> Result<EngineHandle, LogError> {
     let (sender, commands) = mpsc::channel(COMMANDS);
     let fence = ports.log.acquire().await?;
+    let supervisor = ports.supervisor.clone();
     let engine = run::Engine::new(&config, ports, &network, fence, cancel);
-    let task = tokio::spawn(engine.run(commands));
+    // That another writer took over, or that the log failed, is no end unseen: who waits for the engine is told.
+    let ended = CancellationToken::new();
+    let told = ended.clone();
+    let task = supervisor.spawn("engine", &ended, async move {
+        let outcome = engine.run(commands).await;
+        told.cancel();
+        outcome
+    });
     Ok(EngineHandle { fence, control: Arc::new(Inbox(sender)), task })
 }
 

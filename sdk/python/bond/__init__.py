@@ -7,7 +7,7 @@
 """
 
 from .client import Client, listen
-from .errors import BondError, Closed, Refused
+from .errors import BondError, Closed, Garbled, Refused
 from .models import Created, Event, Stream, Token
 
-__all__ = ["BondError", "Client", "Closed", "Created", "Event", "Refused", "Stream", "Token", "listen"]
+__all__ = ["BondError", "Client", "Closed", "Created", "Event", "Garbled", "Refused", "Stream", "Token", "listen"]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import logging
 import random
-from collections.abc import AsyncIterator
-from decimal import Decimal
+import time
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .errors import Closed, Refused
+from .connection import LOSSES, asked_wait, events
+from .errors import Garbled, Refused
 from .models import Created, Event, Stream, Token
+from .reconnect import FIRST_ATTEMPTS, Backoff, Seen, announced, is_data, retry_after
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 
+_log = logging.getLogger("bond")
 _Answer = TypeVar("_Answer", Created, Stream, Token)
 
 
@@ -29,7 +28,8 @@ class Client:
     """A client of one server. Use it as `async with Client() as client`.
 
     `url` is the server's REST base URL, `api_key` a key of its (`bond_…`) where it asks for one.
-    Calls raise `Refused` where the server refuses, and `httpx.TransportError` where it cannot be reached.
+    Calls are made once: they raise `Refused` where the server refuses, `Garbled` where its answer cannot be read, and
+    `httpx.TransportError` where it cannot be reached. `subscribe` tries again by itself.
     """
 
     def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = 10.0) -> None:
@@ -61,7 +61,7 @@ class Client:
         path: str | None = "/v1/streams"
         while path:
             response = await self._send("GET", path)
-            streams += [_read(Stream, item) for item in response.json()]
+            streams += [_read(Stream, item) for item in _json(response)]
             path = response.links.get("next", {}).get("url")
         return streams
 
@@ -73,63 +73,72 @@ class Client:
         """A fresh token for a stream."""
         return _read(Token, await self._call("POST", f"/v1/streams/{stream_id}/token", {}))
 
-    async def subscribe(self, stream_id: str, *, start: str | None = None, control: bool = False) -> AsyncIterator[Event]:
-        """The stream's events as they come, for ever.
+    async def subscribe(self, stream_id: str, *, start: str | None = None, control: bool = False) -> AsyncGenerator[Event, None]:
+        """The stream's events as they come, for ever, each number once.
 
-        A lost connection is made again and goes on after the last event seen. `start` is a `from` of the protocol (`now-60s`, a Unix
-        time, or `{epoch}:{seq}`). With `control`, heartbeats, statuses and gaps are events too. Raises `Closed` where the server says
-        not to come back.
+        A lost connection is made again and goes on after the last event seen; while that gets nowhere the waits grow. `start` is a
+        `from` of the protocol (`now-60s`, a Unix time, or `{epoch}:{seq}`). With `control`, heartbeats, statuses and gaps are events too.
+        Raises `Closed` or `Refused` where it would be of no use to come back; both have `code` and `advice`.
         """
-        position, wait = start, FIRST_WAIT
+        seen, backoff = Seen(start), Backoff()
         while True:
+            asked = 0.0
             try:
                 token = await self.refresh(stream_id)
-                async for event in _connection(token.ws_url, position):
-                    wait = FIRST_WAIT
-                    if "seq" in event and "epoch" in event:
-                        position = f"{event['epoch']}:{event['seq']}"
-                    elif not control:
-                        continue
+                async for event in events(token.ws_url, seen.position):
+                    if is_data(event):
+                        if not seen.take(event):
+                            continue
+                        backoff.progress()
+                    else:
+                        asked = announced(event)
+                        if not control:
+                            continue
                     yield event
-            except (ConnectionClosed, OSError, httpx.TransportError) as lost:
-                _raise_if_final(lost)
-            except InvalidStatus as lost:
-                if lost.response.status_code < 500:
-                    raise Closed(lost.response.status_code, "the connection was refused") from lost
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, LONGEST_WAIT)
+            except LOSSES as lost:
+                await _rest(backoff, lost, asked)
 
     async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         response = await self._http.request(method, path, json=body)
         if response.is_error:
-            raise Refused(response.status_code, _problem(response))
+            asked = retry_after(response.headers.get("retry-after"), time.time())
+            raise Refused(response.status_code, _problem(response), asked)
         return response
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self._send(method, path, body)).json()
-        return answer
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = await self._send(method, path, body)
+        return _json(response) if response.content else None
 
 
-async def listen(wish: str | dict[str, Any], *, url: str = DEFAULT_URL, api_key: str | None = None) -> AsyncIterator[Event]:
-    """Creates a stream from a sentence or a spec, and yields its events for ever."""
+async def listen(
+    wish: str | dict[str, Any], *, url: str = DEFAULT_URL, api_key: str | None = None
+) -> AsyncGenerator[Event, None]:
+    """Creates a stream from a sentence or a spec, and yields its events for ever, as `Client.subscribe` does.
+
+    A server that cannot be reached at first is told of at once; one that is busy is asked a few times.
+    """
     async with Client(url, api_key) as client:
-        created = await client.create(wish)
+        created = await _create(client, wish)
         async for event in client.subscribe(created.stream_id):
             yield event
 
 
-async def _connection(ws_url: str, position: str | None) -> AsyncIterator[Event]:
-    query = {"control": "true"} | ({"from": position} if position else {})
-    async with connect(f"{ws_url}&{urlencode(query)}", proxy=None) as socket:
-        async for frame in socket:
-            yield json.loads(frame, parse_float=Decimal)
-        raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+async def _create(client: Client, wish: str | dict[str, Any]) -> Created:
+    backoff = Backoff()
+    for _ in range(1, FIRST_ATTEMPTS):
+        try:
+            return await client.create(wish)
+        except (Refused, Garbled) as busy:
+            await _rest(backoff, busy)
+    return await client.create(wish)
 
 
-def _raise_if_final(lost: Exception) -> None:
-    received = getattr(lost, "rcvd", None)
-    if received is not None and (received.code == 1008 or received.code >= 4500):
-        raise Closed(received.code, received.reason) from lost
+async def _rest(backoff: Backoff, lost: Exception, announced: float = 0.0) -> None:
+    """Waits before the next attempt; raises where there should be none."""
+    asked = max(asked_wait(lost), announced)
+    wait = backoff.wait(random.random(), asked)
+    _log.warning("connection lost (%s: %r); connecting again in %.1f s", type(lost).__name__, str(lost), wait)
+    await asyncio.sleep(wait)
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
@@ -140,7 +149,17 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     return problem if isinstance(problem, dict) else {"detail": response.text}
 
 
-def _read(kind: type[_Answer], answer: dict[str, Any]) -> _Answer:
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise Garbled("the answer is not JSON") from error
+
+
+def _read(kind: type[_Answer], answer: Any) -> _Answer:
     """Takes the known fields; a newer server may send more."""
     names = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in answer.items() if name in names})
+    try:
+        return kind(**{name: value for name, value in answer.items() if name in names})
+    except (AttributeError, TypeError) as error:
+        raise Garbled(f"the answer is no {kind.__name__}") from error

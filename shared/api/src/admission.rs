@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
+use bond_core::api_key::Holder;
 use bond_core::code::Code;
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
@@ -16,10 +17,13 @@ pub struct Credentials<'a> {
 }
 
 /// A client that may connect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// When the connection must be closed unless it was refreshed; `None`: it may stay.
     pub expires_at: Option<UnixNanos>,
+    /// Whose API key opens it. `None`: nobody's, as in open mode. The connection must be closed once
+    /// [`Admission::holds`] denies it.
+    pub holder: Option<Holder>,
 }
 
 /// A client that may not. The connection is opened and closed with 1008, so that browsers see why.
@@ -52,4 +56,10 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// [`Refusal`]; the connection goes on as it was.
     fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal>;
+
+    /// Whether a holder's key is still good. Does not wait.
+    fn holds(&self, holder: &Holder) -> bool;
+
+    /// A number that changes when the keys do: while it is the same, [`Admission::holds`] answers the same. Does not wait.
+    fn version(&self) -> u64;
 }

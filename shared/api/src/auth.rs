@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri, header};
-use bond_core::api_key::{KeyFile, Role};
+use bond_core::api_key::{Holder, KeyFile, Role};
 use bond_core::code::Code;
 
 use crate::keys::Keys;
@@ -18,6 +18,8 @@ pub struct Caller {
     pub owner: String,
     /// What else they may do.
     pub roles: Vec<Role>,
+    /// By which key they call; `None` in open mode.
+    pub holder: Option<Holder>,
 }
 
 /// The rule of who may call: holders of keys, or, on loopback without any keys, everybody on this machine.
@@ -49,7 +51,8 @@ impl Access {
     /// `AUTH_REQUIRED` without a key where one is needed, `AUTH_INVALID` for one that is not good.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         if self.is_open() {
-            return Ok(Caller { owner: LOCAL_OWNER.to_owned(), roles: vec![Role::Publisher] });
+            let roles = vec![Role::Publisher];
+            return Ok(Caller { owner: LOCAL_OWNER.to_owned(), roles, holder: None });
         }
         let given = headers.get(header::AUTHORIZATION).ok_or_else(key_required)?;
         self.holder(bearer(given.to_str().unwrap_or_default()).ok_or_else(key_required)?)
@@ -61,7 +64,18 @@ impl Access {
     /// `AUTH_INVALID` where it is none, or was revoked.
     pub fn holder(&self, key: &str) -> Result<Caller, Problem> {
         let entry = self.keys.find(key).ok_or_else(key_invalid)?;
-        Ok(Caller { owner: entry.owner, roles: entry.roles })
+        let holder = Some(entry.holder());
+        Ok(Caller { owner: entry.owner, roles: entry.roles, holder })
+    }
+
+    /// Whether a holder's key is still good.
+    pub fn holds(&self, holder: &Holder) -> bool {
+        self.keys.has(holder)
+    }
+
+    /// A number that changes when the keys do.
+    pub fn version(&self) -> u64 {
+        self.keys.version()
     }
 
     /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or

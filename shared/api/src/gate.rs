@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bond_core::api_key::Holder;
 use bond_core::code::Code;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
 
 use crate::admission::{Admission, Credentials, Grant, Refusal};
-use crate::auth::Access;
+use crate::auth::{Access, Caller};
 use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
@@ -41,13 +42,19 @@ impl Checks {
     fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
         let verified = self.tokens.verify(token, id, self.clock.now());
         // An open connection is not cut when its token expires.
-        let granted = verified.map(|_| Grant { expires_at: None });
+        let granted = verified.map(|_| Grant::default());
         granted.map_err(|error| Refusal { code: error.code(), message: error.to_string() })
     }
 
     fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        self.access.holder(key).map(|_| Grant::default()).map_err(|problem| refusal(&problem))
+        granted(self.access.holder(key))
     }
+}
+
+/// A connection stays as long as the key of its caller.
+fn granted(caller: Result<Caller, Problem>) -> Result<Grant, Refusal> {
+    let grant = caller.map(|caller| Grant { expires_at: None, holder: caller.holder });
+    grant.map_err(|problem| refusal(&problem))
 }
 
 /// Checks tokens of streams that are still there, and keys for feeds.
@@ -89,15 +96,20 @@ impl Admission for Gate {
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         match credentials.token {
             Some(key) if !self.checks.access.is_open() => self.checks.key(key),
-            _ => {
-                let caller = self.checks.access.caller(credentials.headers);
-                caller.map(|_| Grant::default()).map_err(|problem| refusal(&problem))
-            }
+            _ => granted(self.checks.access.caller(credentials.headers)),
         }
     }
 
     fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
         self.checks.refresh(stream, token)
+    }
+
+    fn holds(&self, holder: &Holder) -> bool {
+        self.checks.access.holds(holder)
+    }
+
+    fn version(&self) -> u64 {
+        self.checks.access.version()
     }
 }
 

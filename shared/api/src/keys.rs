@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use bond_core::api_key::{ApiKey, KeyEntry, KeyFile, KeyFileError, Role};
+use bond_core::api_key::{ApiKey, Holder, KeyEntry, KeyFile, KeyFileError, Role};
 use bond_core::time::UnixNanos;
 use parking_lot::Mutex;
 
@@ -56,6 +56,8 @@ struct State {
     file: Option<KeyFile>,
     stamp: Option<Stamp>,
     checked: Instant,
+    /// Counts the files there were.
+    version: u64,
 }
 
 /// What tells one version of the file from another.
@@ -73,32 +75,42 @@ impl Keys {
         Ok(Self {
             path: Some(path),
             recheck,
-            state: Mutex::new(State { file, stamp, checked: Instant::now() }),
+            state: Mutex::new(State { file, stamp, checked: Instant::now(), version: 0 }),
         })
     }
 
     /// These keys and no file, until they are replaced. They are required, even where there are none.
     pub fn given(file: KeyFile) -> Self {
-        let state = State { file: Some(file), stamp: None, checked: Instant::now() };
+        let state = State { file: Some(file), stamp: None, checked: Instant::now(), version: 0 };
         Self { path: None, recheck: Duration::MAX, state: Mutex::new(state) }
     }
 
     /// These keys from here on, in the place of those that were [given](Keys::given).
     pub fn replace(&self, file: KeyFile) {
-        self.state.lock().file = Some(file);
+        self.state.lock().put(file);
     }
 
     /// Whether keys are required: there is, or was, a file of them.
     pub fn are_required(&self) -> bool {
-        self.current(|file| file.is_some())
+        self.current(|state| state.file.is_some())
+    }
+
+    /// A number that changes with the keys.
+    pub fn version(&self) -> u64 {
+        self.current(|state| state.version)
     }
 
     /// The entry of the key that `text` is.
     pub fn find(&self, text: &str) -> Option<KeyEntry> {
-        self.current(|file| file?.find(text).cloned())
+        self.current(|state| state.file.as_ref()?.find(text).cloned())
     }
 
-    fn current<T>(&self, look: impl FnOnce(Option<&KeyFile>) -> T) -> T {
+    /// Whether `holder` has a key that is good now.
+    pub fn has(&self, holder: &Holder) -> bool {
+        self.current(|state| state.file.as_ref().is_some_and(|file| file.has(holder)))
+    }
+
+    fn current<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         let mut state = self.state.lock();
         if let Some(path) = &self.path
             && state.checked.elapsed() >= self.recheck
@@ -106,18 +118,23 @@ impl Keys {
             state.checked = Instant::now();
             state.reread(path);
         }
-        look(state.file.as_ref())
+        look(&state)
     }
 }
 
 impl State {
+    fn put(&mut self, file: KeyFile) {
+        self.version += u64::from(self.file.as_ref() != Some(&file));
+        self.file = Some(file);
+    }
+
     fn reread(&mut self, path: &Path) {
         let stamp = stamp(path);
         if stamp == self.stamp {
             return;
         }
         match read(path) {
-            Ok(Some(file)) => self.file = Some(file),
+            Ok(Some(file)) => self.put(file),
             Ok(None) => tracing::warn!("{} is gone; its keys stay good until a restart", path.display()),
             Err(error) => tracing::error!("{error}; the keys read before stay good"),
         }
@@ -267,8 +284,12 @@ mod tests {
         let bob = create_key(&dir, 2, "bob");
         assert!(keys.are_required());
         assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (Some("ann".into()), Some("bob".into())));
-        let id = list(dir.path()).expect("list")[0].id.clone();
+        let entry = list(dir.path()).expect("list")[0].clone();
+        let (id, version) = (entry.id.clone(), keys.version());
+        assert!(keys.has(&entry.holder()));
+        assert_eq!(keys.version(), version, "nothing changed");
         assert_eq!(revoke(dir.path(), &id).expect("revoke").expect("an entry").owner, "ann");
+        assert!(keys.version() > version && !keys.has(&entry.holder()));
         assert_eq!((owner(&keys, &ann), owner(&keys, &bob)), (None, Some("bob".into())));
         assert_eq!(revoke(dir.path(), &id).expect("revoke"), None, "a key is revoked once");
     }

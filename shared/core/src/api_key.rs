@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blake2::Blake2bMac;
 use blake2::digest::{KeyInit, Mac, consts::U32};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use subtle::ConstantTimeEq;
 
 use crate::time::UnixNanos;
@@ -61,6 +62,15 @@ impl Role {
     }
 }
 
+/// Whose key it was that opened something.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Holder {
+    /// Whose streams the key manages.
+    pub owner: SmolStr,
+    /// The key's id.
+    pub key: SmolStr,
+}
+
 /// One key in the file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +86,13 @@ pub struct KeyEntry {
     pub created_at: i64,
     /// base64url(Blake2b-256 of the key's text, keyed with the file's `hash_key`).
     hash: String,
+}
+
+impl KeyEntry {
+    /// Who holds it.
+    pub fn holder(&self) -> Holder {
+        Holder { owner: self.owner.as_str().into(), key: self.id.as_str().into() }
+    }
 }
 
 /// The file of keys: `{"version": 1, "hash_key": …, "keys": [{id, owner, roles, created_at, hash}]}`.
@@ -183,6 +200,11 @@ impl KeyFile {
         found
     }
 
+    /// Whether `holder` holds one of these keys.
+    pub fn has(&self, holder: &Holder) -> bool {
+        self.keys.iter().any(|key| holder.key == key.id && holder.owner == key.owner)
+    }
+
     fn hash(&self, text: &str) -> Result<[u8; 32], KeyFileError> {
         let mut hasher = self.hasher()?;
         hasher.update(text.as_bytes());
@@ -253,10 +275,12 @@ mod tests {
     #[test]
     fn a_revoked_key_is_gone() {
         let (mut file, key) = file();
+        let holder = file.find(key.expose()).expect("found").holder();
+        assert!(file.has(&holder) && !file.has(&Holder { owner: "bob".into(), ..holder.clone() }));
         assert!(file.revoke("unknown").is_none());
         let revoked = file.revoke("bEPz35-2").expect("revoked");
         assert_eq!(revoked.owner, "ann");
-        assert!(file.find(key.expose()).is_none());
+        assert!(file.find(key.expose()).is_none() && !file.has(&holder));
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub fn pair_in_word(word: &str) -> Option<Symbol> {
         let at = word.len().checked_sub(quote.len()).filter(|at| word.is_char_boundary(*at))?;
         let (base, tail) = word.split_at(at);
         let known = ASSETS.iter().any(|asset| asset.ticker.eq_ignore_ascii_case(base));
-        let believed = known || (base.len() >= 2 && UNMISTAKABLE.contains(&quote));
+        let believed = known || (base.chars().nth(1).is_some() && UNMISTAKABLE.contains(&quote));
         let pair = tail.eq_ignore_ascii_case(quote) && believed;
         pair.then(|| Symbol::new(base, quote, MarketType::Spot).ok()).flatten()
     })
@@ -144,7 +144,12 @@ mod tests {
 
     #[test]
     fn a_pair_in_one_word_is_not_seen_in_english() {
-        for (word, pair) in [("ethusdt", "ETH/USDT"), ("SOLBTC", "SOL/BTC"), ("xyzusdt", "XYZ/USDT")] {
+        for (word, pair) in [
+            ("ethusdt", "ETH/USDT"),
+            ("SOLBTC", "SOL/BTC"),
+            ("xyzusdt", "XYZ/USDT"),
+            ("币安人生usdt", "币安人生/USDT"),
+        ] {
             assert_eq!(pair_in_word(word).map(|symbol| symbol.to_string()).as_deref(), Some(pair));
         }
         for word in ["amateur", "Elizabeth", "WBTC", "usdt", "日usdt", "", "entrepreneur"] {

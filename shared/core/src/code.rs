@@ -132,3 +132,73 @@ impl CloseCode {
         }
     }
 }
+
+/// Why a token or a connection was refused (close code 1008) for a while only. A client comes back, with a fresh token.
+const PASSES: [Code; 6] = [
+    Code::AuthExpired,
+    Code::LimitExceeded,
+    Code::RateLimitExceeded,
+    Code::SlowConsumer,
+    Code::ConnectionError,
+    Code::InternalError,
+];
+
+/// Whether a client that was closed with this number and reason should connect again: unless it was told not to.
+/// A reason of ours begins with its [`Code`]. The table is in `docs/faults.md`.
+pub fn comes_back(number: u16, reason: &str) -> bool {
+    let code = reason.split(':').next().unwrap_or_default();
+    match number {
+        1008 => PASSES.iter().any(|passes| passes.as_str() == code),
+        4500..=4999 => false,
+        _ => true,
+    }
+}
+
+/// Whether a client whose request or handshake was answered with this HTTP status should make the same one again.
+/// What is not HTTP of ours, such as a page of a proxy, may pass too.
+pub const fn status_comes_back(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429) || !matches!(status, 400..=499)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_comes_back_unless_told_not_to() {
+        let cases = [
+            (1000, "", true),
+            (1001, "", true),
+            (1006, "", true),
+            (1011, "", true),
+            (1012, "", true),
+            (1013, "", true),
+            (4000, "shutdown: connect again and resume", true),
+            (4499, "", true),
+            (4500, "", false),
+            (4510, "the stream has ended; create it again", false),
+            (4999, "", false),
+            (1008, "AUTH_EXPIRED: the token has expired; connect again with a new one", true),
+            (1008, "INTERNAL_ERROR: redis does not answer", true),
+            (1008, "LIMIT_EXCEEDED: 100 connections", true),
+            (1008, "AUTH_INVALID: not a token", false),
+            (1008, "AUTH_REQUIRED: no token", false),
+            (1008, "FORBIDDEN", false),
+            (1008, "NOT_FOUND: no such stream", false),
+            (1008, "", false),
+        ];
+        for (number, reason, right) in cases {
+            assert_eq!(comes_back(number, reason), right, "{number} {reason}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_made_again_where_the_same_may_succeed() {
+        for (status, right) in
+            [(302, true), (400, false), (401, false), (403, false), (404, false), (410, false)]
+        {
+            assert_eq!(status_comes_back(status), right, "{status}");
+        }
+        assert!([408, 425, 429, 500, 502, 503, 504].into_iter().all(status_comes_back));
+    }
+}

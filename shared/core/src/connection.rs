@@ -20,7 +20,7 @@ pub(crate) use self::json::WireFilter;
 pub use self::pace::Pace;
 pub use self::query::Parameters;
 use crate::feed::FeedFilter;
-use crate::message::{Rate, Subscribe};
+use crate::message::{MOST_TOLD, Rate, Subscribe};
 use crate::position::{Position, Start};
 use crate::store::StoreError;
 use crate::time::UnixNanos;
@@ -123,8 +123,8 @@ pub struct Connection {
     pub carries: Carries,
 }
 
-/// The most notes that a connection has.
-pub const NOTES: usize = 8;
+/// The most notes that a connection has: what does not fit into the answer of a message with as many errors as it can have, and an `ack`.
+pub const NOTES: usize = MOST_TOLD;
 
 /// What a connection carries.
 #[derive(Clone, Debug, PartialEq, Eq)]

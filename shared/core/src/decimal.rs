@@ -5,6 +5,11 @@ use std::fmt;
 use ethnum::I256;
 use rust_decimal::Decimal;
 
+mod parse;
+
+use parse::exact;
+pub use parse::parse_decimal;
+
 /// The most digits after the point that a venue's number may have. Sums are kept at this scale.
 pub const MAX_SCALE: u32 = 18;
 
@@ -20,64 +25,6 @@ pub enum DecimalError {
     /// Below zero where that has no meaning.
     #[error("negative where only zero or more has a meaning")]
     Negative,
-}
-
-/// Parses `[-]digits[.digits][e[+-]digits]` exactly, trailing zeros dropped.
-pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
-    parse_short(text.as_bytes()).map_or_else(|| parse_any(text), Ok)
-}
-
-/// The common case: no sign, no exponent, and at most 18 digits without the trailing zeros. Those are dropped as text, which is
-/// much cheaper than dividing them away.
-fn parse_short(text: &[u8]) -> Option<Decimal> {
-    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
-        Some(point) => (&text[..point], without_trailing_zeros(&text[point + 1..])),
-        None => (text, &[][..]),
-    };
-    let length = whole.len() + fraction.len();
-    if length == 0 || length > 18 {
-        return None;
-    }
-    let mantissa = append_digits(append_digits(0, whole)?, fraction)?;
-    Some(Decimal::new(mantissa, fraction.len() as u32))
-}
-
-fn without_trailing_zeros(digits: &[u8]) -> &[u8] {
-    let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-    &digits[..end]
-}
-
-/// `number` with `digits` written behind it; `None` where they are no digits. 18 in all fit.
-fn append_digits(number: i64, digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(number, |number, digit| {
-        let value = digit.wrapping_sub(b'0');
-        (value < 10).then(|| number * 10 + i64::from(value))
-    })
-}
-
-fn parse_any(text: &str) -> Result<Decimal, DecimalError> {
-    if !is_number(text) {
-        return Err(DecimalError::Malformed);
-    }
-    let parsed = match text.contains(['e', 'E']) {
-        true => Decimal::from_scientific(text),
-        false => Decimal::from_str_exact(text),
-    };
-    let value = parsed.map_err(|_| DecimalError::TooPrecise)?.normalize();
-    if value.scale() > MAX_SCALE { Err(DecimalError::TooPrecise) } else { Ok(value) }
-}
-
-fn is_number(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    digits(whole)
-        && digits(fraction)
-        && digits(exponent)
-        && whole.len() + fraction.len() > 0
-        && !exponent.is_empty()
 }
 
 /// Appends the shortest decimal text of `value`: every significant digit, no trailing zeros, no exponent.
@@ -203,15 +150,16 @@ impl Quantity {
     /// [`DecimalError::TooPrecise`] where the product cannot be kept exactly.
     pub fn times(self, contract_size: Decimal) -> Result<Self, DecimalError> {
         let size = contract_size.normalize();
-        let mantissa = self.0.mantissa().checked_mul(size.mantissa());
-        let product =
-            mantissa.and_then(|m| Decimal::try_from_i128_with_scale(m, self.0.scale() + size.scale()).ok());
+        let digits = self.0.mantissa().checked_mul(size.mantissa());
+        let product = digits.and_then(|digits| exact(digits, i64::from(self.0.scale() + size.scale())));
         Self::new(product.ok_or(DecimalError::TooPrecise)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -226,6 +174,17 @@ mod tests {
             ("9999999999999999999", "9999999999999999999"),
             ("1e-8", "0.00000001"),
             (".5", "0.5"),
+            ("0E-30", "0"),
+            ("0e999999999999999999999", "0"),
+            ("-0.000e-40", "0"),
+            ("1e0", "1"),
+            ("1E-7", "0.0000001"),
+            ("0.10", "0.1"),
+            ("10000000000000E-31", "0.000000000000000001"),
+            ("0.000000000000000001e27", "1000000000"),
+            ("1234567890123456789012345.6780000000000", "1234567890123456789012345.678"),
+            ("0000000000000000000000000000000000000000000001.5", "1.5"),
+            ("1e28", "10000000000000000000000000000"),
         ] {
             assert_eq!(Quantity::parse(text).map(|n| n.to_string()), Ok(json.to_owned()), "{text}");
         }
@@ -236,6 +195,12 @@ mod tests {
         assert_eq!(Price::parse("abc"), Err(DecimalError::Malformed));
         assert_eq!(Price::parse(""), Err(DecimalError::Malformed));
         assert_eq!(Price::parse("."), Err(DecimalError::Malformed));
+        for text in ["1e", "e5", "1e5.0", "1e+-5", "--1", "+1", "1.2.3", "0x10", "1_0", "٣"] {
+            assert_eq!(Price::parse(text), Err(DecimalError::Malformed), "{text}");
+        }
+        for text in ["1e29", "1e999999999999999999999", "1e-19", "1e-999999999999999999999"] {
+            assert_eq!(Price::parse(text), Err(DecimalError::TooPrecise), "{text}");
+        }
         assert_eq!(Quantity::parse("-1"), Err(DecimalError::Negative));
         assert_eq!(Price::parse("0.0000000000000000001"), Err(DecimalError::TooPrecise));
         assert_eq!(Price::parse("1234567890123456789012345678901"), Err(DecimalError::TooPrecise));
@@ -245,5 +210,26 @@ mod tests {
     fn contracts_become_base_units() {
         let contracts = Quantity::parse("12.5").expect("number");
         assert_eq!(contracts.times(Decimal::new(1, 2)).map(|q| q.to_string()), Ok("0.125".to_owned()));
+        let tiny = Quantity::parse("0.000030517578125").expect("number");
+        let product = tiny.times(Decimal::new(32_768, 15)).map(|q| q.to_string());
+        assert_eq!(product, Ok("0.000000000000001".to_owned()), "2^-15 of 2^15 e-15");
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_the_same_in_every_spelling(
+            digits in 0_i64..1_000_000_000_000_000_000, scale in 0_u32..=18, zeros in 0_usize..40, power in -40_i64..40,
+        ) {
+            let value = Decimal::new(digits, scale).normalize();
+            let text = value.to_string();
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+            let exponent = power - fraction.len() as i64;
+            let spelled = format!("{}{whole}{fraction}{}e{}", "0".repeat(zeros), "0".repeat(zeros), exponent - zeros as i64);
+            let shifted = format!("{whole}.{fraction}{}e{power}", "0".repeat(zeros));
+            prop_assert_eq!(parse_decimal(&spelled), parse_decimal(&shifted));
+            if power == 0 {
+                prop_assert_eq!(parse_decimal(&shifted), Ok(value));
+            }
+        }
     }
 }

@@ -7,6 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
+mod asset;
+
+pub use asset::MAX_ASSET_BYTES;
+pub(crate) use asset::is_name_char;
+
 /// A trading venue that Bond knows by name. The order is that of the names, which settles ties in time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +106,9 @@ impl fmt::Display for MarketType {
 pub const QUOTES: [&str; 14] =
     ["FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDE", "USD", "EUR", "GBP", "JPY", "TRY", "BRL", "BTC", "ETH"];
 
+/// Bytes in a symbol at most, in the longest of its spellings: `BASE/QUOTE:QUOTE`.
+pub const MAX_SYMBOL_BYTES: usize = 3 * MAX_ASSET_BYTES + 2;
+
 /// What is traded against what, and on which kind of market: `BTC/USDT`, or `BTC/USDT:USDT` for a perpetual.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol {
@@ -113,18 +121,21 @@ impl Symbol {
     /// A symbol of `base` against `quote`.
     ///
     /// # Errors
-    /// [`SymbolError`] where a name is empty, longer than 16, or not letters and digits.
+    /// [`SymbolError`] where a name is empty, longer than [`MAX_ASSET_BYTES`], or not letters and digits of any script.
     pub fn new(base: &str, quote: &str, market: MarketType) -> Result<Self, SymbolError> {
         Ok(Self { base: currency(base)?, quote: currency(quote)?, market })
     }
 
-    /// Parses any common spelling: `BTCUSDT`, `BTC-USDT`, `btc/usdt`, `BTC_USDT`, and for perpetuals
+    /// Parses any common spelling, in any script: `BTCUSDT`, `BTC-USDT`, `btc/usdt`, `BTC_USDT`, and for perpetuals
     /// `BTC/USDT:USDT`, `BTC-USDT-PERP`, `BTC-USDT-SWAP`.
     ///
     /// # Errors
     /// [`SymbolError`] where the text is none of these, or names a dated or inverse contract.
     pub fn parse(text: &str) -> Result<Self, SymbolError> {
         let malformed = || SymbolError(text.chars().take(40).collect());
+        if text.len() > MAX_SYMBOL_BYTES {
+            return Err(malformed());
+        }
         let mut parts = text.split(['/', '-', '_', ':']);
         let (base, quote, tail) = (parts.next().unwrap_or(""), parts.next(), parts.next());
         if parts.next().is_some() {
@@ -173,12 +184,7 @@ impl Symbol {
 }
 
 fn currency(text: &str) -> Result<SmolStr, SymbolError> {
-    let valid = !text.is_empty() && text.len() <= 16 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if valid {
-        Ok(text.to_ascii_uppercase().into())
-    } else {
-        Err(SymbolError(text.chars().take(40).collect()))
-    }
+    asset::name(text).ok_or_else(|| SymbolError(text.chars().take(40).collect()))
 }
 
 fn is_perpetual_tail(tail: &str, quote: &str) -> bool {
@@ -260,6 +266,18 @@ mod tests {
     }
 
     #[test]
+    fn a_symbol_in_any_script_is_one_symbol_in_every_spelling() {
+        for text in ["币安人生USDT", "币安人生-USDT", "币安人生/usdt", "币安人生_usdt"] {
+            assert_eq!(Symbol::parse(text).map(|s| s.to_string()), Ok("币安人生/USDT".to_owned()), "{text}");
+        }
+        assert_eq!(Symbol::parse("这是测试币/456").map(|s| s.topic_form()), Ok("这是测试币-456".into()));
+        let name = "A".repeat(MAX_ASSET_BYTES);
+        let longest = Symbol::new(&name, &name, MarketType::Perpetual).expect("a symbol");
+        assert_eq!(longest.to_string().len(), MAX_SYMBOL_BYTES);
+        assert_eq!(Symbol::parse(&longest.to_string()), Ok(longest));
+    }
+
+    #[test]
     fn what_is_no_symbol_is_refused() {
         for text in [
             "",
@@ -270,8 +288,8 @@ mod tests {
             "BTC-USD-220527",
             "BTC/USDT:BTC",
             "BTC USDT",
-            "ßUSDT",
-            "日USDT",
+            "🚀USDT",
+            "BTC\u{202e}/USDT",
         ] {
             assert!(Symbol::parse(text).is_err(), "{text}");
         }

@@ -167,6 +167,8 @@ mod tests {
             "ticker.okx.ETH-USDT-PERP",
             "orderbook.bybit.BTC-USDT.20",
             "raw.binance.BTC-USDT",
+            "trades.binance.币安人生-USDT",
+            "orderbook.binance.这是测试币-456.20",
         ] {
             assert_eq!(name.parse::<Topic>().map(|t| t.to_string()), Ok(name.to_owned()));
         }

@@ -218,6 +218,7 @@ impl Host {
             clock: Arc::clone(&clock),
             fence,
             until: Arc::new(move || *lease.lock()),
+            supervisor: bond_supervise::Supervisor::default(),
         };
         let mut config = RelayConfig { wait: Duration::ZERO, ..RelayConfig::default() };
         change(&mut config);

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_core::api_key::Holder;
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
+use bond_core::message::MessageError;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::{StreamId, Topic};
+use bond_supervise::Supervisor;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
@@ -28,7 +31,9 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
-use crate::server;
+use crate::server::{self, ServerConfig};
+use crate::ws::connection::{Newcomer, Purpose};
+use crate::ws::mailbox::Note;
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.
@@ -110,7 +115,8 @@ impl Door {
         match token {
             Some("bad") => Err(Refusal { code: Code::AuthInvalid, message: "get a new token".into() }),
             Some("brief") => {
-                Ok(Grant { expires_at: Some(SystemClock.now().plus(Duration::from_millis(200))) })
+                let expires_at = Some(SystemClock.now().plus(Duration::from_millis(200)));
+                Ok(Grant { expires_at, holder: None })
             }
             _ => Ok(Grant::default()),
         }
@@ -129,6 +135,14 @@ impl Admission for Door {
 
     fn refresh(&self, _: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
         Self::judge(Some(token))
+    }
+
+    fn holds(&self, _: &Holder) -> bool {
+        true
+    }
+
+    fn version(&self) -> u64 {
+        0
     }
 }
 
@@ -168,6 +182,7 @@ impl Host {
         registry.0.lock().insert(STREAM.into());
         let (sender, commands) = mpsc::channel(64);
         let meters = Meters::default();
+        let supervisor = Supervisor::default();
         let parts = FanoutParts {
             log: remote(log.clone()),
             store: Arc::clone(&registry) as Arc<dyn StreamStore>,
@@ -176,6 +191,7 @@ impl Host {
             board: SourceBoard::default(),
             meters: meters.clone(),
             clock,
+            supervisor: supervisor.clone(),
         };
         let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };
         change(&mut config);
@@ -186,7 +202,7 @@ impl Host {
         let serving = {
             let (router, draining) = (fanout.router(), fanout.clone());
             let drain = async move { draining.drain().await };
-            server::serve(vec![listener], router, drain, shutdown.clone())
+            server::serve(ServerConfig::new(&supervisor), vec![listener], router, drain, shutdown.clone())
         };
         let served = tokio::spawn(serving);
         Self { fanout, log, registry, commands, meters, shutdown, served, fence, url }
@@ -214,6 +230,21 @@ impl Host {
     pub(super) async fn append_records(&self, topic: &str, records: Vec<Record>) {
         let topic: Topic = topic.parse().expect("topic");
         self.log.append(self.fence, &topic, records).await.expect("append");
+    }
+
+    /// Gives a worker a socket as the handshake does.
+    pub(super) fn hand_over(
+        &self,
+        socket: std::net::TcpStream,
+        purpose: Purpose,
+        control: bool,
+        errors: Vec<MessageError>,
+    ) {
+        let shared = &self.fanout.0.shared;
+        let seat = shared.seats.take(None, None).expect("a seat");
+        let (leftover, batch, expires_at) = (Bytes::new(), None, None);
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat };
+        shared.adopt(Note::Adopt(Box::new(newcomer)));
     }
 
     /// Appends `count` events to the stream.

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::host::{Host, STREAM, stream_topic, until};
+use crate::ws::connection::Purpose;
+use bond_core::code::{CloseCode, Code};
 use bond_core::log::EventKind;
+use bond_core::message::MessageError;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_token_is_told_why() {
@@ -68,6 +71,29 @@ async fn a_stream_that_never_began_ends_too() {
     let mut waiting = host.stream("").await;
     host.registry.0.lock().clear();
     assert_eq!(waiting.closed().await.0, 4510);
+}
+
+/// The server's end of a connection that the client has reset.
+async fn reset() -> std::net::TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let client = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
+    let (socket, _) = listener.accept().await.expect("accepted");
+    client.set_zero_linger().expect("a reset instead of an end");
+    drop(client);
+    assert!(socket.peek(&mut [0]).await.is_err(), "reset");
+    socket.into_std().expect("socket")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_was_refused_and_has_reset_its_socket_costs_nobody_else() {
+    let host = Host::with(|config| config.workers = 1).await;
+    let refused = || Purpose::Refused { code: CloseCode::PolicyViolation, reason: "no".into() };
+    let errors = vec![MessageError::new(Code::InvalidMessage, "no")];
+    for (purpose, control) in [(refused(), false), (refused(), true), (Purpose::Feed { wish: None }, true)] {
+        host.hand_over(reset().await, purpose, control, errors.clone());
+    }
+    host.stream("&control=true").await.next_of("heartbeat").await;
+    until(|| host.fanout.stats().connections == 0).await;
 }
 
 /// A client that has sent its handshake and reads nothing.

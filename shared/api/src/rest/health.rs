@@ -9,6 +9,7 @@ use axum::extract::State;
 use bond_core::code::Code;
 use bond_core::log::EventLog;
 use bond_core::topic::{StreamId, Topic};
+use bond_supervise::{Death, Supervisor};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,19 +18,32 @@ use super::openapi::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
-/// Whether ingest runs: set by who starts and stops it. A clone shows the same.
+/// Whether ingest runs: set by who starts and stops it; and whether all of this process does. A clone shows the same.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness {
+    ingest_runs: Arc<AtomicBool>,
+    supervisor: Supervisor,
+}
 
 impl Readiness {
+    /// Of a process that `supervisor` watches over. Ingest does not run yet.
+    pub fn of(supervisor: &Supervisor) -> Self {
+        Self { ingest_runs: Arc::default(), supervisor: supervisor.clone() }
+    }
+
     /// Says whether ingest runs.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.ingest_runs.store(ready, Ordering::Release);
     }
 
     /// Whether ingest runs.
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.ingest_runs.load(Ordering::Acquire)
+    }
+
+    /// What of this process has ended although it must run, if anything has.
+    pub fn death(&self) -> Option<Death> {
+        self.supervisor.death()
     }
 }
 
@@ -41,6 +55,11 @@ pub trait Backing: Send + Sync {
 
     /// Whether an ingest process runs. Must not wait longer than a client would.
     async fn ingest_runs(&self) -> bool;
+
+    /// What of this process has ended although it must run. Nothing, in a process without such tasks.
+    fn death(&self) -> Option<Death> {
+        None
+    }
 }
 
 /// A log that is asked, and an ingest whose host says whether it runs.
@@ -59,6 +78,10 @@ impl Backing for LocalBacking {
 
     async fn ingest_runs(&self) -> bool {
         self.readiness.get()
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.readiness.death()
     }
 }
 
@@ -86,7 +109,7 @@ pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok", service: None })
 }
 
-/// Say whether registry, log and ingest can do their work.
+/// Say whether registry, log and ingest can do their work, and whether all runs that must.
 #[utoipa::path(
     get, path = "/ready", operation_id = "get_readiness", tag = "health",
     responses(
@@ -95,6 +118,9 @@ pub(super) async fn health() -> Json<Health> {
     ),
 )]
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
+    if let Some(death) = state.backing.death() {
+        return Err(Problem::new(Code::ConnectionError, format!("not ready: {death}")));
+    }
     let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
     let log_answers = state.backing.log_answers().await;
     let ingest_runs = state.backing.ingest_runs().await;

@@ -107,7 +107,7 @@ impl FeedState {
             let advice = "subscribe with channels, symbols and exchanges here";
             return Err(MessageError::new(Code::InvalidMessage, advice));
         }
-        let (filter, errors) = message.filter();
+        let (filter, errors) = message.filter()?;
         if is_overtaken {
             return Ok(errors);
         }
@@ -256,6 +256,18 @@ mod tests {
         assert_eq!(connection.batch.map(|batch| batch.size), Some(5), "a maximum is not raised again");
         say(&mut connection, r#"{"type":"unsubscribe"}"#).expect("taken");
         assert_eq!(connection.filter(), None);
+    }
+
+    #[test]
+    fn a_subscription_beyond_the_bound_leaves_the_one_before() {
+        let mut connection = feed();
+        say(&mut connection, r#"{"type":"subscribe","channels":["ticker"]}"#).expect("taken");
+        let before = connection.clone();
+        let names: Vec<String> = (0..=crate::spec::MAX_SYMBOLS).map(|n| format!("\"A{n}/USDT\"")).collect();
+        let text = format!(r#"{{"type":"subscribe","symbols":[{}]}}"#, names.join(","));
+        let refused = say(&mut connection, &text);
+        assert_eq!(refused.map_err(|error| error.code), Err(Code::LimitExceeded));
+        assert_eq!(connection, before);
     }
 
     #[test]

@@ -84,8 +84,10 @@ impl Parameters {
             speed: Duration::from_millis(self.number("speed_ms").unwrap_or(0)),
             ..Subscribe::default()
         };
-        let (filter, errors) = message.filter();
-        (filter.map(|filter| Wish::of(filter, &message, since)), errors)
+        match message.filter() {
+            Ok((filter, errors)) => (filter.map(|filter| Wish::of(filter, &message, since)), errors),
+            Err(refused) => (None, vec![refused]),
+        }
     }
 }
 
@@ -103,6 +105,14 @@ mod tests {
         let (wish, errors) = query.wish(UnixNanos::EPOCH);
         assert_eq!(errors, []);
         assert_eq!(wish.expect("wish").filter.symbols.len(), 3);
+    }
+
+    #[test]
+    fn a_query_that_names_more_than_a_feed_may_begins_without_a_wish() {
+        let names: Vec<String> = (0..=crate::spec::MAX_SYMBOLS).map(|n| format!("A{n}/USDT")).collect();
+        let (wish, errors) = parameters(&[("symbols", &names.join(","))]).wish(UnixNanos::EPOCH);
+        assert!(wish.is_none());
+        assert_eq!(errors.iter().map(|error| error.code).collect::<Vec<_>>(), [Code::LimitExceeded]);
     }
 
     #[test]

@@ -118,9 +118,9 @@ fn name(tokens: &[Token<'_>]) -> Option<(Name, usize)> {
         Some((Name::Asset(assets::find(&phrase)?), used))
     });
     listed.or_else(|| {
-        let word = tokens.first()?.word();
-        let unknown = lexicon::term(word).is_none();
-        let pair = unknown.then(|| assets::pair_in_word(word)).flatten()?;
+        let word = tokens.first()?;
+        let unknown = !word.word().is_empty() && lexicon::term(word.word()).is_none();
+        let pair = unknown.then(|| assets::pair_in_word(word.text)).flatten()?;
         let used = if is_marked_perpetual(&tokens[1..]) { 3 } else { 1 };
         let market = if used == 3 { MarketType::Perpetual } else { MarketType::Spot };
         Some((Name::Pair(pair.on(market)), used))

@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 
 use super::quantity;
 use crate::assets;
+use crate::instrument::is_name_char;
 
 /// A stretch of the sentence, in bytes of its UTF-8: from the first up to, not including, the second.
 pub type Span = (usize, usize);
@@ -104,7 +105,8 @@ fn word_length(rest: &str) -> usize {
     let mut length = 0;
     while let Some((at, c)) = chars.next() {
         let inner = is_apostrophe(c) && chars.peek().is_some_and(|(_, next)| next.is_alphabetic());
-        if !c.is_alphanumeric() && !inner || ends_in_possessive(&rest[at..]) {
+        let written = c.is_alphanumeric() || is_name_char(c);
+        if !written && !inner || ends_in_possessive(&rest[at..]) {
             break;
         }
         length = at + c.len_utf8();
@@ -187,6 +189,7 @@ mod tests {
     fn a_sentence_falls_into_words_numbers_and_marks() {
         assert_eq!(texts("BTC/USDT's price, 5s"), ["BTC", "/", "USDT", "price", ",", "5", "s"]);
         assert_eq!(texts("“don’t” 🚀 what's 1inch 1000PEPE"), ["don’t", "what", "1inch", "1000PEPE"]);
+        assert_eq!(texts("币安人生/USDT, ข้าวUSDT Ⓐ"), ["币安人生", "/", "USDT", ",", "ข้าวUSDT", "Ⓐ"]);
         assert_eq!(texts("1h30m w/o w/x"), ["1", "h", "30", "m", "w/o", "w/", "x"]);
         assert_eq!(texts("see wss://a.b/c?d=1,2), ok"), ["see", "wss://a.b/c?d=1,2", ")", ",", "ok"]);
     }

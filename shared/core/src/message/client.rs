@@ -1,17 +1,12 @@
 //! What clients say.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::code::Code;
-use crate::event::Channel;
-use crate::feed::FeedFilter;
-use crate::instrument::{Symbol, Venue};
 use crate::position::{Epoch, Position};
-use crate::topic::{DEFAULT_DEPTH, published_depth};
 
 /// The longest that a feed may be held to be ordered by venue time.
 pub const MAX_LAG_LIMIT: Duration = Duration::from_millis(1000);
@@ -303,108 +298,9 @@ fn missing(field: &str) -> MessageError {
     MessageError::invalid(format!("missing or malformed: {field}"))
 }
 
-impl Subscribe {
-    /// The filter it asks for, and an error for every name in it that is unknown. `None` where a list holds unknown names only, so that
-    /// nothing is left to serve.
-    pub fn filter(&self) -> (Option<FeedFilter>, Vec<MessageError>) {
-        let mut errors = Vec::new();
-        let channels = known(&self.channels, &mut errors, channel);
-        let symbols = known(&self.symbols, &mut errors, symbol);
-        let venues = known(&self.exchanges, &mut errors, venue);
-        let depth = self.depth.map_or(DEFAULT_DEPTH, published_depth);
-        let filter = match (channels, symbols, venues) {
-            (Some(channels), Some(symbols), Some(venues)) => {
-                Some(FeedFilter { channels, symbols, venues, depth, raw: self.raw })
-            }
-            _ => None,
-        };
-        (filter, errors)
-    }
-}
-
-/// The known among `names`; empty for everything; `None` where all are unknown.
-fn known<T: Ord>(
-    names: &[String],
-    errors: &mut Vec<MessageError>,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Option<BTreeSet<T>> {
-    if names.iter().any(|name| name == "*") {
-        return Some(BTreeSet::new());
-    }
-    let mut taken = BTreeSet::new();
-    for name in names {
-        match read(name) {
-            Ok(value) => {
-                taken.insert(value);
-            }
-            Err(message) => errors.push(MessageError::new(Code::InvalidTopic, message)),
-        }
-    }
-    (names.is_empty() || !taken.is_empty()).then_some(taken)
-}
-
-fn channel(name: &str) -> Result<Channel, String> {
-    let lower = name.to_ascii_lowercase();
-    let name = if lower == "price" { "ticker" } else { &lower };
-    let known = "trades, orderbook, ticker, funding, liquidations";
-    Channel::from_name(name).ok_or_else(|| format!("unknown channel: {name:.40}; known are {known}"))
-}
-
-fn symbol(name: &str) -> Result<Symbol, String> {
-    Symbol::parse(name).map_err(|error| error.to_string())
-}
-
-fn venue(name: &str) -> Result<Venue, String> {
-    name.parse::<Venue>().map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn subscribe(text: &str) -> Subscribe {
-        match Request::parse(text).message {
-            Ok(ClientMessage::Subscribe(message)) => *message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn reads_the_filter_form_of_one_socket_for_all_exchanges() {
-        let message = subscribe(
-            r#"{"type":"subscribe","channels":["trades","orderbook"],"symbols":["BTC/USDT"],
-                "exchanges":["binance","okx","bybit"],"depth":20,"raw":false}"#,
-        );
-        let (filter, errors) = message.filter();
-        let filter = filter.expect("filter");
-        assert_eq!(errors, []);
-        assert!(filter.matches(&"trades.okx.BTC-USDT".parse().expect("topic")));
-        assert!(!filter.matches(&"ticker.okx.BTC-USDT".parse().expect("topic")));
-    }
-
-    #[test]
-    fn a_price_is_a_ticker_and_a_star_is_everything() {
-        let (filter, errors) =
-            subscribe(r#"{"type":"subscribe","channels":"price","symbols":"*","exchanges":["*"]}"#).filter();
-        let filter = filter.expect("filter");
-        assert_eq!(errors, []);
-        assert!(filter.matches(&"ticker.okx.SOL-USDT".parse().expect("topic")));
-    }
-
-    #[test]
-    fn unknown_names_are_errors_and_the_rest_is_served() {
-        let message =
-            subscribe(r#"{"type":"subscribe","channels":["trades","candles"],"exchanges":["mtgox","okx"]}"#);
-        let (filter, errors) = message.filter();
-        assert_eq!(errors.iter().map(|e| e.code).collect::<Vec<_>>(), [Code::InvalidTopic; 2]);
-        assert!(filter.expect("filter").matches(&"trades.okx.BTC-USDT".parse().expect("topic")));
-    }
-
-    #[test]
-    fn only_unknown_names_do_not_become_everything() {
-        let (filter, errors) = subscribe(r#"{"type":"subscribe","symbols":["???"]}"#).filter();
-        assert_eq!((filter, errors.len()), (None, 1));
-    }
 
     #[test]
     fn what_cannot_be_read_says_why_and_keeps_the_correlation_id() {

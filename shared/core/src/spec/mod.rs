@@ -37,7 +37,7 @@ pub use url_guard::{UrlError, guard_url, is_public, parse_url};
 /// Sources in one stream at most.
 pub const MAX_SOURCES: usize = 16;
 
-/// Symbols in one stream at most.
+/// Symbols that one stream has, and that one feed may name, at most.
 pub const MAX_SYMBOLS: usize = 100;
 
 /// The longest life of a stream that a spec may ask for: a year.

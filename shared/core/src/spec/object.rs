@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::MAX_SYMBOLS;
 use super::report::Report;
 
 /// A JSON object being read, and where it stands in the spec.
@@ -64,7 +65,8 @@ impl<'a> Object<'a> {
         self.text(field, report)
     }
 
-    /// A list of texts that may be absent, each with its path; one text stands for a list of one.
+    /// A list of texts that may be absent, each with its path; one text stands for a list of one. No list of a spec has more than
+    /// [`MAX_SYMBOLS`] entries, and what is beyond is not read.
     pub(super) fn texts(
         &mut self,
         field: &'static str,
@@ -90,14 +92,21 @@ impl<'a> Object<'a> {
 
     /// Records every field that was not read as unknown.
     pub(super) fn finish(self, report: &mut Report) {
+        let known = self.read.join(", ");
         for field in self.fields.keys().filter(|field| !self.read.contains(&field.as_str())) {
-            let known = self.read.join(", ");
+            if !report.has_room() {
+                return;
+            }
             report.problem(self.at(&shorten(field)), format!("unknown field; known here: {known}"));
         }
     }
 }
 
 fn items_as_texts<'a>(path: &str, items: &'a [Value], report: &mut Report) -> Vec<(String, &'a str)> {
+    if items.len() > MAX_SYMBOLS {
+        report.problem(path, format!("{} entries; a list has {MAX_SYMBOLS} at most: split it", items.len()));
+    }
+    let items = items.get(..MAX_SYMBOLS).unwrap_or(items);
     let mut texts = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let path = format!("{path}[{i}]");

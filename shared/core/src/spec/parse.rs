@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::interval::Interval;
 use super::object::{Object, kind, shorten};
-use super::parse_source::{Written, pair, sources};
+use super::parse_source::{Named, sources};
 use super::parse_transform::transforms;
 use super::report::{Report, SpecError, Warning};
 use super::source::Source;
@@ -28,7 +28,7 @@ pub(super) fn spec(value: &Value) -> Result<(StreamSpec, Vec<Warning>), SpecErro
 fn read(value: &Value, report: &mut Report) -> Option<StreamSpec> {
     let mut object = Object::new("", value, report)?;
     version(&mut object, report);
-    let symbols = object.texts("symbols", report);
+    let symbols = Named::of(&mut object, report);
     let sources = sources(object.get("sources"), symbols.as_ref(), report);
     let interval = interval(&mut object, report);
     let has_funding = sources.iter().any(has_funding);
@@ -93,11 +93,9 @@ fn label(object: &mut Object<'_>, field: &'static str, report: &mut Report) -> O
 }
 
 /// The symbols at the top must be those of the sources; which market of a pair is meant, the sources say.
-fn check_symbols(spec: &StreamSpec, written: Option<Written<'_>>, report: &mut Report) {
-    let Some(written) = written else { return };
-    let given: BTreeSet<Symbol> =
-        written.iter().filter_map(|(path, text)| report.ok(path, pair(text))).collect();
-    if report.is_clean() && as_pairs(&given) != as_pairs(&spec.symbols) {
+fn check_symbols(spec: &StreamSpec, named: Option<Named>, report: &mut Report) {
+    let Some(named) = named else { return };
+    if as_pairs(&named.symbols) != as_pairs(&spec.symbols) {
         let derived: Vec<String> = spec.symbols.iter().map(ToString::to_string).collect();
         let advice = match derived.as_slice() {
             [] => "leave them out, the sources have none".to_owned(),

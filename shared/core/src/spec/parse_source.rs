@@ -1,9 +1,9 @@
 //! Reading `sources`, in today's form and in that of the system before.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
-use smol_str::SmolStr;
 
 use super::object::{Object, kind, shorten};
 use super::report::Report;
@@ -13,21 +13,36 @@ use super::source::{
 use super::url_guard::parse_url;
 use crate::assets::{self, DEFAULT_QUOTE};
 use crate::event::Channel;
-use crate::instrument::{MarketType, Symbol, Venue};
+use crate::instrument::{MAX_SYMBOL_BYTES, MarketType, Symbol, Venue};
 use crate::spelling::nearest;
 use crate::topic::{DEFAULT_DEPTH, DEPTHS, published_depth};
 
-/// Symbols as they were written, each with its path.
-pub(super) type Written<'a> = Vec<(String, &'a str)>;
+/// The symbols that a list names.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// Whether nothing is written there.
+    is_empty: bool,
+    /// Those that are known.
+    pub(super) symbols: BTreeSet<Symbol>,
+}
+
+impl Named {
+    /// Reads the list in the field `symbols`, once, whoever takes its symbols.
+    pub(super) fn of(object: &mut Object<'_>, report: &mut Report) -> Option<Self> {
+        let written = object.texts("symbols", report)?;
+        let symbols = written.iter().filter_map(|(path, text)| report.ok(path, pair(text))).collect();
+        Some(Self { is_empty: written.is_empty(), symbols })
+    }
+}
 
 /// Fields of the earlier system's sources that mean nothing here.
 const LEGACY_IGNORED: [&str; 4] = ["fields", "mode", "config", "interval_sec"];
 
 /// Reads one source. `shared` are the spec's own symbols, for a source that names none. `None`: refused or dropped.
-pub(super) fn source<'a>(
+pub(super) fn source(
     path: &str,
-    value: &'a Value,
-    shared: Option<&Written<'a>>,
+    value: &Value,
+    shared: Option<&Named>,
     report: &mut Report,
 ) -> Option<Source> {
     let mut object = Object::new(path, value, report)?;
@@ -48,10 +63,10 @@ pub(super) fn source<'a>(
 }
 
 /// `None` where the type is none of today's, `Some(None)` where the source is refused.
-fn current<'a>(
+fn current(
     name: &str,
-    object: &mut Object<'a>,
-    shared: Option<&Written<'a>>,
+    object: &mut Object<'_>,
+    shared: Option<&Named>,
     report: &mut Report,
 ) -> Option<Option<Source>> {
     Some(match name {
@@ -63,10 +78,10 @@ fn current<'a>(
     })
 }
 
-fn legacy<'a>(
+fn legacy(
     name: &str,
-    object: &mut Object<'a>,
-    shared: Option<&Written<'a>>,
+    object: &mut Object<'_>,
+    shared: Option<&Named>,
     report: &mut Report,
 ) -> Option<Option<Source>> {
     let source = match name {
@@ -86,7 +101,7 @@ fn legacy<'a>(
 }
 
 /// The earlier `custom`: a WebSocket where it has a URL, else liquidations.
-fn custom<'a>(object: &mut Object<'a>, shared: Option<&Written<'a>>, report: &mut Report) -> Option<Source> {
+fn custom(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
     if object.given("url").is_none() {
         return liquidations(object, shared, report);
     }
@@ -94,9 +109,9 @@ fn custom<'a>(object: &mut Object<'a>, shared: Option<&Written<'a>>, report: &mu
     websocket(object, report)
 }
 
-fn market<'a>(
-    object: &mut Object<'a>,
-    shared: Option<&Written<'a>>,
+fn market(
+    object: &mut Object<'_>,
+    shared: Option<&Named>,
     legacy_channel: Option<Channel>,
     report: &mut Report,
 ) -> Option<Source> {
@@ -104,8 +119,7 @@ fn market<'a>(
         Some(channel) => Some([channel].into()),
         None => channels(object, report),
     };
-    let written = written(object, shared, report);
-    let symbols = written.map(|written| pairs(&written, report));
+    let symbols = symbols(object, shared, report);
     let exchanges = exchanges(object, report);
     let depth = depth(object, channels.as_ref(), report);
     let market_type = market_type(object, channels.as_ref(), symbols.as_ref(), report);
@@ -114,7 +128,7 @@ fn market<'a>(
     Some(Source::Market(MarketSource { symbols, exchanges, channels, market_type, depth }))
 }
 
-fn social<'a>(object: &mut Object<'a>, shared: Option<&Written<'a>>, report: &mut Report) -> Option<Source> {
+fn social(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
     match object.text("provider", report) {
         None | Some("x" | "twitter") => {}
         Some(other) => {
@@ -122,19 +136,14 @@ fn social<'a>(object: &mut Object<'a>, shared: Option<&Written<'a>>, report: &mu
                 .problem(object.at("provider"), format!("unknown provider: {}; known is x", shorten(other)));
         }
     }
-    let written = written(object, shared, report)?;
-    let bases = written.iter().filter_map(|(path, text)| report.ok(path, base(text)));
+    let symbols = symbols(object, shared, report)?;
+    let bases = symbols.iter().map(|symbol| symbol.base().into());
     Some(Source::Social(SocialSource { provider: Provider::X, symbols: bases.collect() }))
 }
 
-fn liquidations<'a>(
-    object: &mut Object<'a>,
-    shared: Option<&Written<'a>>,
-    report: &mut Report,
-) -> Option<Source> {
+fn liquidations(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
     let exchanges = exchanges(object, report);
-    let written = written(object, shared, report)?;
-    let symbols = pairs(&written, report);
+    let symbols = symbols(object, shared, report)?;
     let symbols = symbols.iter().map(|symbol| symbol.on(MarketType::Spot)).collect();
     Some(Source::Liquidations(LiquidationsSource { symbols, exchanges }))
 }
@@ -163,42 +172,44 @@ fn pointer(object: &mut Object<'_>, field: &'static str, report: &mut Report) ->
 }
 
 /// The symbols of a source, or those of the spec where it names none.
-fn written<'a>(
-    object: &mut Object<'a>,
-    shared: Option<&Written<'a>>,
-    report: &mut Report,
-) -> Option<Written<'a>> {
-    let own = object.texts("symbols", report);
-    let symbols = own.or_else(|| shared.cloned()).filter(|symbols| !symbols.is_empty());
-    if symbols.is_none() {
+fn symbols(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<BTreeSet<Symbol>> {
+    let own = Named::of(object, report);
+    let named = own.as_ref().or(shared).filter(|named| !named.is_empty);
+    if named.is_none() {
         report.problem(object.at("symbols"), "missing: name at least one, such as BTC/USDT");
     }
-    symbols
-}
-
-fn pairs(written: &Written<'_>, report: &mut Report) -> BTreeSet<Symbol> {
-    written.iter().filter_map(|(path, text)| report.ok(path, pair(text))).collect()
+    named.map(|named| named.symbols.clone())
 }
 
 /// A symbol as a spec may write it: a known asset, or a pair in any common spelling.
-pub(super) fn pair(text: &str) -> Result<Symbol, String> {
+fn pair(text: &str) -> Result<Symbol, UnknownSymbol<'_>> {
     let text = text.trim();
+    let unknown = UnknownSymbol(text);
+    if text.len() > MAX_SYMBOL_BYTES {
+        return Err(unknown);
+    }
     if let Some(known) = assets::find(text) {
-        return Symbol::new(known.ticker, DEFAULT_QUOTE, MarketType::Spot).map_err(|error| error.to_string());
+        return Symbol::new(known.ticker, DEFAULT_QUOTE, MarketType::Spot).map_err(|_| unknown);
     }
     let spelled_out = text.contains(['/', '-', '_']);
     let pair = if spelled_out { Symbol::parse(text).ok() } else { assets::pair_in_word(text) };
-    pair.ok_or_else(|| unknown_symbol(text))
+    pair.ok_or(unknown)
 }
 
-fn unknown_symbol(text: &str) -> String {
-    let meant = nearest(text, assets::names()).map(|name| format!("; did you mean {name}?"));
-    let advice = meant.unwrap_or_else(|| "; spell the pair out, such as BTC/USDT".to_owned());
-    format!("not a known asset: {}{advice}", shorten(text))
-}
+/// A text that names no asset and no pair. What it may have meant is looked for when it is shown.
+struct UnknownSymbol<'t>(&'t str);
 
-fn base(text: &str) -> Result<SmolStr, String> {
-    pair(text).map(|symbol| symbol.base().into())
+impl fmt::Display for UnknownSymbol<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a known asset: {}", shorten(self.0))?;
+        if self.0.len() > MAX_SYMBOL_BYTES {
+            return write!(f, "; a symbol has {MAX_SYMBOL_BYTES} bytes at most");
+        }
+        match nearest(self.0, assets::names()) {
+            Some(name) => write!(f, "; did you mean {name}?"),
+            None => f.write_str("; spell the pair out, such as BTC/USDT"),
+        }
+    }
 }
 
 /// Adds the venue that the earlier system named in `exchange`.
@@ -298,11 +309,7 @@ fn market_type(
 }
 
 /// Reads the list of sources.
-pub(super) fn sources<'a>(
-    value: Option<&'a Value>,
-    shared: Option<&Written<'a>>,
-    report: &mut Report,
-) -> Vec<Source> {
+pub(super) fn sources(value: Option<&Value>, shared: Option<&Named>, report: &mut Report) -> Vec<Source> {
     let items = match value {
         Some(Value::Array(items)) => items,
         Some(other) if !other.is_null() => {

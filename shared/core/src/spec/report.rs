@@ -75,7 +75,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        if self.problems.len() < MOST_TOLD {
+        if self.has_room() {
             self.problems.push(Problem { path: path.into(), message: message.into() });
         }
     }
@@ -86,9 +86,19 @@ impl Report {
         }
     }
 
+    /// Whether one more problem would be told. What a problem says is worked out for those alone.
+    pub(super) const fn has_room(&self) -> bool {
+        self.problems.len() < MOST_TOLD
+    }
+
     /// The value, or the problem recorded and `None`.
     pub(super) fn ok<T>(&mut self, path: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
-        result.map_err(|error| self.problem(path, error.to_string())).ok()
+        match result {
+            Ok(value) => return Some(value),
+            Err(error) if self.has_room() => self.problem(path, error.to_string()),
+            Err(_) => {}
+        }
+        None
     }
 
     pub(super) const fn is_clean(&self) -> bool {

@@ -195,7 +195,7 @@ fn nothing_is_invented_and_nothing_is_endless() {
         (json!({"sources": []}), "sources"),
         (json!({"sources": [{"type": "onchain"}]}), "sources"),
         (json!({"sources": [{"type": "market"}]}), "sources[0].symbols"),
-        (json!({"sources": [{"type": "market", "symbols": many}]}), "symbols"),
+        (json!({"sources": [{"type": "market", "symbols": many}]}), "sources[0].symbols"),
         (json!({"sources": seventeen}), "sources"),
         (json!({"sources": [{"type": "market", "symbols": ["*"]}]}), "sources[0].symbols[0]"),
         (json!({"sources": [{"type": "market", "symbols": ["USDT"]}]}), "sources[0].symbols[0]"),

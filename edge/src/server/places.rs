@@ -1,0 +1,253 @@
+//! Places for connections that are no WebSockets yet, and who gives way where all are taken.
+//!
+//! A connection keeps the server waiting from when it was accepted or last answered until its next request. Whoever has done so for
+//! longest gives way, so that sockets that do nothing keep nobody out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::network::Network;
+
+/// How long a client may keep a crowded server waiting. In a rush of clients, all of whom speak at once, nobody is sent away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a request may take of a crowded server; its body may be what takes so long.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a full server looks whether somebody can give way.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The places of one listener.
+#[derive(Debug)]
+pub(super) struct Places {
+    most: usize,
+    most_per_address: usize,
+    began: Instant,
+    taken: Mutex<Taken>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    count: u64,
+    occupants: HashMap<u64, Arc<Occupant>>,
+    by_network: HashMap<Network, usize>,
+}
+
+/// Who has a place.
+#[derive(Debug)]
+pub(super) struct Occupant {
+    network: Option<Network>,
+    began: Instant,
+    /// From when on it may have to give way, in milliseconds.
+    stale_at: AtomicU64,
+    lost: CancellationToken,
+}
+
+/// A place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    id: u64,
+    occupant: Arc<Occupant>,
+}
+
+impl Places {
+    pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
+        let (taken, freed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { most, most_per_address, began: Instant::now(), taken, freed })
+    }
+
+    /// Takes a place, as soon as somebody can give way where all are taken. `None` where its address has all of its own in use.
+    pub(super) async fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let network = Network::of(peer);
+        if network.is_some_and(|network| !self.make_room_in(network)) {
+            return None;
+        }
+        loop {
+            let freed = self.freed.notified();
+            if let Some(place) = self.try_take(network) {
+                return Some(place);
+            }
+            // Whether somebody has become stale is not told.
+            let _ = timeout(LOOK, freed).await;
+        }
+    }
+
+    /// Whether an address may have a place more, after its stalest connection that is not being served gave way.
+    fn make_room_in(&self, network: Network) -> bool {
+        let mut taken = self.taken.lock();
+        if taken.by_network.get(&network).is_none_or(|count| *count < self.most_per_address) {
+            return true;
+        }
+        // Who was heard just now and is not being served is stale in less than this.
+        let before = millis(self.began.elapsed() + PATIENCE);
+        let stalest = taken.stalest(before, |occupant| occupant.network == Some(network));
+        stalest.is_some_and(|id| taken.evict(id))
+    }
+
+    fn try_take(self: &Arc<Self>, network: Option<Network>) -> Option<Place> {
+        let mut taken = self.taken.lock();
+        if taken.occupants.len() >= self.most {
+            let stalest = taken.stalest(millis(self.began.elapsed()), |_| true)?;
+            taken.evict(stalest);
+        }
+        let occupant = Arc::new(Occupant::new(network, self.began));
+        Some(Place { places: Arc::clone(self), id: taken.insert(&occupant), occupant })
+    }
+}
+
+impl Taken {
+    fn insert(&mut self, occupant: &Arc<Occupant>) -> u64 {
+        self.count += 1;
+        self.occupants.insert(self.count, Arc::clone(occupant));
+        if let Some(network) = occupant.network {
+            *self.by_network.entry(network).or_default() += 1;
+        }
+        self.count
+    }
+
+    /// Who became stale first of those whom `eligible` takes, if that was at or before `now`.
+    fn stalest(&self, now: u64, eligible: impl Fn(&Occupant) -> bool) -> Option<u64> {
+        let stale = self.occupants.iter().filter(|(_, occupant)| eligible(occupant));
+        let stale = stale.map(|(id, occupant)| (occupant.stale_at.load(Ordering::Relaxed), *id));
+        stale.min().filter(|(at, _)| *at <= now).map(|(_, id)| id)
+    }
+
+    fn evict(&mut self, id: u64) -> bool {
+        let evicted = self.remove(id);
+        evicted.inspect(|occupant| occupant.lost.cancel()).is_some()
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Occupant>> {
+        let occupant = self.occupants.remove(&id)?;
+        if let Some(network) = occupant.network
+            && let Some(count) = self.by_network.get_mut(&network)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_network.remove(&network);
+            }
+        }
+        Some(occupant)
+    }
+}
+
+impl Occupant {
+    fn new(network: Option<Network>, began: Instant) -> Self {
+        let occupant = Self { network, began, stale_at: AtomicU64::new(0), lost: CancellationToken::new() };
+        occupant.is_stale_in(PATIENCE);
+        occupant
+    }
+
+    fn is_stale_in(&self, time: Duration) {
+        self.stale_at.store(millis(self.began.elapsed() + time), Ordering::Relaxed);
+    }
+
+    /// Says that a request is being served, until the returned value is dropped.
+    pub(super) fn served(occupant: &Arc<Self>) -> Served {
+        occupant.is_stale_in(SERVED_WITHIN);
+        Served(Arc::clone(occupant))
+    }
+}
+
+/// A request that is being served.
+#[derive(Debug)]
+pub(super) struct Served(Arc<Occupant>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.is_stale_in(PATIENCE);
+    }
+}
+
+impl Place {
+    pub(super) fn occupant(&self) -> Arc<Occupant> {
+        Arc::clone(&self.occupant)
+    }
+
+    /// Waits until the place was given to another.
+    pub(super) async fn lost(&self) {
+        self.occupant.lost.cancelled().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.places.taken.lock().remove(self.id).is_some() {
+            self.places.freed.notify_one();
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_kept_a_full_server_waiting_for_longest_gives_way_and_nobody_within_a_second() {
+        let places = Places::new(2, 64);
+        let first = places.take(LOOPBACK).await.expect("a place");
+        advance(Duration::from_millis(10)).await;
+        let second = places.take(LOOPBACK).await.expect("a place");
+        let asked = Instant::now();
+        let _third = places.take(LOOPBACK).await.expect("a place");
+        assert!(asked.elapsed() >= PATIENCE - Duration::from_millis(11), "{:?}", asked.elapsed());
+        assert!(first.occupant.lost.is_cancelled() && !second.occupant.lost.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_served_gives_way_later_than_who_is_not() {
+        let places = Places::new(2, 64);
+        let served = places.take(LOOPBACK).await.expect("a place");
+        let request = Occupant::served(&served.occupant);
+        advance(Duration::from_millis(10)).await;
+        let idle = places.take(LOOPBACK).await.expect("a place");
+        advance(PATIENCE).await;
+        let _another = places.take(LOOPBACK).await.expect("a place");
+        assert!(idle.occupant.lost.is_cancelled() && !served.occupant.lost.is_cancelled());
+        drop(request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_places_of_its_own_and_ipv6_is_counted_by_network() {
+        let places = Places::new(100, 2);
+        let first = places.take(address("2001:db8::1")).await.expect("a place");
+        let second = places.take(address("2001:db8::2")).await.expect("a place");
+        let request = [Occupant::served(&first.occupant), Occupant::served(&second.occupant)];
+        assert!(places.take(address("2001:db8::3")).await.is_none(), "both are being served");
+        assert!(places.take(address("2001:db8:0:1::3")).await.is_some(), "another network");
+        drop(request);
+        assert!(places.take(address("2001:db8::3")).await.is_some(), "who is idle gives way");
+        assert!(first.occupant.lost.is_cancelled() || second.occupant.lost.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_given_back_when_it_is_dropped() {
+        let places = Places::new(1, 1);
+        for _ in 0..10 {
+            drop(places.take(address("192.0.2.1")).await.expect("a place"));
+        }
+        assert!(places.taken.lock().by_network.is_empty());
+    }
+}
