@@ -131,6 +131,12 @@ TYPES = (
         _create_integration_response,
         _delete_integration_response,
     ),
+    MissingType(
+        "AWS::Budgets::Budget",
+        "nothing: what runs here costs nothing",
+        _placeholder,
+        _forget,
+    ),
 )
 
 

@@ -30,7 +30,7 @@ impl Adapters {
     pub(crate) async fn connect(common: &Common) -> anyhow::Result<Self> {
         let aws = Aws::load().await;
         let password = match &common.redis_auth_secret {
-            Some(name) => Some(Secret::new(aws.secrets().text(name).await?)),
+            Some(name) => Some(Secret::new(aws.secrets().password(name).await?)),
             None => None,
         };
         let redis = Redis::connect(&RedisConfig { url: common.redis_url.clone(), password }).await?;

@@ -38,6 +38,10 @@ pub(crate) struct IngestSettings {
     pub(crate) fanout_function: String,
     /// `BOND_DEPLOYMENT`: what metrics are found by.
     pub(crate) deployment: String,
+    /// `BOND_API_KEYS_SECRET`: name or ARN of the secret whose text is the file of API keys.
+    pub(crate) api_keys_secret: String,
+    /// `BOND_KEYS_SECONDS`: how often API keys are read again.
+    pub(crate) keys_every: Duration,
     /// `BOND_PROBE_SECONDS`: after how long without a post API Gateway is asked whether a connection is still open.
     pub(crate) probe: Duration,
 }
@@ -50,6 +54,8 @@ pub(crate) struct EdgeSettings {
     pub(crate) token_keys_secret: String,
     /// `BOND_API_KEYS_SECRET`: name or ARN of the secret whose text is the file of API keys.
     pub(crate) api_keys_secret: String,
+    /// `BOND_KEYS_SECONDS`: how often API keys are read again.
+    pub(crate) keys_every: Duration,
 }
 
 impl IngestSettings {
@@ -68,6 +74,8 @@ impl IngestSettings {
             callback_url: reader.url("BOND_WS_CALLBACK_URL", &["https", "http"]),
             fanout_function: reader.required("BOND_FANOUT_FUNCTION"),
             deployment: reader.text("BOND_DEPLOYMENT").unwrap_or_else(|| "bond".to_owned()),
+            api_keys_secret: reader.required("BOND_API_KEYS_SECRET"),
+            keys_every: keys_every(&mut reader),
             probe: reader.seconds("BOND_PROBE_SECONDS", 300, 1, 3600),
         };
         reader.finish(settings)
@@ -82,9 +90,15 @@ impl EdgeSettings {
             common: Common::take(&mut reader),
             token_keys_secret: reader.required("BOND_TOKEN_KEYS_SECRET"),
             api_keys_secret: reader.required("BOND_API_KEYS_SECRET"),
+            keys_every: keys_every(&mut reader),
         };
         reader.finish(settings)
     }
+}
+
+/// A key that was revoked is noticed within this time, and a second. Each reading is a billed request.
+fn keys_every(reader: &mut Reader<'_>) -> Duration {
+    reader.seconds("BOND_KEYS_SECONDS", 3, 1, 3600)
 }
 
 impl Common {
@@ -119,12 +133,13 @@ fn environment(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const WHOLE: [(&str, &str); 5] = [
+    const WHOLE: [(&str, &str); 6] = [
         ("REDIS_URL", "rediss://cache:6379"),
         ("BOND_TABLE_STREAMS", "streams"),
         ("BOND_TABLE_CONNECTIONS", "connections"),
         ("BOND_WS_CALLBACK_URL", "https://example.org/live"),
         ("BOND_FANOUT_FUNCTION", "fanout"),
+        ("BOND_API_KEYS_SECRET", "api-keys"),
     ];
 
     fn ingest(variables: &[(&str, &str)]) -> Result<IngestSettings, SettingsError> {

@@ -1,13 +1,16 @@
 //! `bond-cloud edge`: a dedicated edge beside the serverless one, on the same log and registry.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
-use bond_aws::Aws;
-use bond_core::api_key::KeyFile;
+use bond_api::tokens::Tokens;
+use bond_aws::{Aws, KeySecrets};
 use bond_core::instrument::Venue;
+use bond_core::key_source::KeySource;
 use bond_edge::host::leading::Leading;
 use bond_edge::host::{self, HostConfig, vitals};
 use bond_edge::server::{self, ServerConfig};
@@ -18,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::Adapters;
 use crate::cli::EdgeArgs;
 use crate::config::EdgeSettings;
+use crate::keys;
 
 /// Serves until a signal asks to stop.
 pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
@@ -27,14 +31,16 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::new(args.bind, common.port)).await?;
     let address = listener.local_addr()?;
     let Adapters { aws, parts, instance, .. } = Adapters::connect(common).await?;
-    let tokens = aws.secrets().token_keys(&settings.token_keys_secret).await?;
-    let tokens = tokens.with_legacy(common.settings.legacy_tokens.unwrap_or(false));
-    let access = Access::new(Keys::given(api_keys(&aws, &settings).await?), false);
+    let source = Arc::new(key_source(&aws, &settings));
+    let (tokens, keys) = tokio::try_join!(source.token_keys(), source.api_keys())?;
+    let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(Access::new(Keys::given(keys), false)));
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(&common.settings, instance.into(), venues, address.port());
-    let (fanout, router) = host::start(config, parts.clone(), access, tokens)?;
+    let (fanout, router) = host::start(config, parts.clone(), Arc::clone(&access), Arc::clone(&tokens))?;
     let cancel = CancellationToken::new();
     let supervisor = parts.ports.supervisor.clone();
+    let follow = follow(source, settings.keys_every, access, tokens, cancel.clone());
+    let following = supervisor.spawn("keys", &cancel, follow);
     let tell = vitals::tell(parts, Leading::default(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
@@ -46,14 +52,31 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let outcome = signal::stop_or_death(&supervisor).await;
     tracing::info!("stopping");
     cancel.cancel();
-    let ended = (telling.await, serving.await);
+    let ended = (telling.await, following.await, serving.await);
     outcome?;
-    ended.0?;
-    Ok(ended.1?)
+    ended.0.and(ended.1)?;
+    Ok(ended.2?)
 }
 
-/// The file of API keys, which `bond key` writes, as the text of a secret.
-async fn api_keys(aws: &Aws, settings: &EdgeSettings) -> anyhow::Result<KeyFile> {
-    let text = aws.secrets().text(&settings.api_keys_secret).await?;
-    Ok(KeyFile::from_json(&text)?)
+fn key_source(aws: &Aws, settings: &EdgeSettings) -> KeySecrets {
+    KeySecrets {
+        secrets: aws.secrets(),
+        token_keys: settings.token_keys_secret.clone(),
+        api_keys: settings.api_keys_secret.clone(),
+        legacy_tokens: settings.common.settings.legacy_tokens.unwrap_or(false),
+    }
+}
+
+/// Has what is checked by follow the secrets: connections of a revoked key are closed at the next tick after.
+async fn follow(
+    source: Arc<KeySecrets>,
+    every: Duration,
+    access: Arc<Access>,
+    tokens: Arc<Tokens>,
+    stop: CancellationToken,
+) {
+    tokio::join!(
+        keys::follow(every, stop.clone(), || source.api_keys(), |keys| access.replace_keys(keys)),
+        keys::follow(keys::TOKEN_KEYS_EVERY, stop, || source.token_keys(), |keys| tokens.replace(keys)),
+    );
 }

@@ -8,6 +8,7 @@ mod figures;
 mod healthy;
 mod http;
 mod ingest;
+mod keys;
 mod term;
 
 use std::process::ExitCode;

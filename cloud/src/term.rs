@@ -13,10 +13,12 @@ use bond_edge::relay::{Relay, RelayConfig, RelayParts, RelayStats};
 use bond_ingest::leader::Deadline;
 use bond_redis::{Redis, RedisCommands, RedisCursors};
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::IngestSettings;
+use crate::keys::{KeySecret, KnownKeys};
 
 /// How long to wait before commands that could not be read are asked for again.
 const COMMANDS_RETRY: Duration = Duration::from_millis(500);
@@ -34,6 +36,8 @@ pub(crate) struct Terms {
     connections: Arc<dyn ConnectionStore>,
     invoker: Arc<dyn Invoker>,
     probe: Arc<dyn Deliverer>,
+    key_secret: KeySecret,
+    keys: Arc<KnownKeys>,
     pub(crate) relay: Arc<Mutex<Option<Relay>>>,
 }
 
@@ -62,6 +66,12 @@ impl Terms {
             connections: Arc::new(aws.connections(&settings.connections_table)),
             invoker: Arc::new(aws.lambda(&settings.fanout_function)?),
             probe: Arc::new(aws.api_gateway(&settings.callback_url, PROBES_PER_SECOND)?),
+            key_secret: KeySecret {
+                secrets: aws.secrets(),
+                name: settings.api_keys_secret.clone(),
+                every: settings.keys_every,
+            },
+            keys: Arc::default(),
             relay: Arc::default(),
             parts,
         };
@@ -93,14 +103,23 @@ impl Terms {
             // Where the engine has stopped there is nothing to carry, which is told by the engine.
             stop.cancelled().await;
         });
+        let following = self.follow_keys(&ended);
         let outcome = engine.stopped().await;
         self.leading.set(false);
         relay.stop().await;
         *self.relay.lock() = None;
         ended.cancel();
-        // It has panicked at most, which was noted.
-        let _ = carrying.await;
+        // They have panicked at most, which was noted.
+        let _ = (carrying.await, following.await);
         outcome
+    }
+
+    /// Reads the API keys again and again, so that connections of a revoked one are closed.
+    fn follow_keys(&self, ended: &CancellationToken) -> JoinHandle<()> {
+        let ports = &self.parts.ports;
+        let (known, clock) = (Arc::clone(&self.keys), Arc::clone(&ports.clock));
+        let following = self.key_secret.clone().follow(known, clock, ended.clone());
+        ports.supervisor.spawn("keys", ended, following)
     }
 
     fn relay_parts(&self, fence: Fence, control: Arc<dyn Control>, until: Deadline) -> RelayParts {
@@ -119,6 +138,7 @@ impl Terms {
             fence,
             until,
             supervisor: ports.supervisor,
+            revoked: Arc::<KnownKeys>::clone(&self.keys),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use redb::backends::InMemoryBackend;
@@ -20,6 +20,9 @@ const STREAMS: TableDefinition<&str, (&str, &str, i64)> = TableDefinition::new("
 const CLAIMS: TableDefinition<(&str, &str), Option<i64>> = TableDefinition::new("claims");
 /// The same by owner, for quotas and lists.
 const OWNED: TableDefinition<(&str, &str), Option<i64>> = TableDefinition::new("owned");
+
+/// Stream id, owner → what the owner wrote; no row where that is nothing.
+const LABELS: TableDefinition<(&str, &str), &str> = TableDefinition::new("labels");
 
 /// The name of the registry's file in the data directory.
 const FILE: &str = "streams.redb";
@@ -121,6 +124,7 @@ struct Tables<'t> {
     streams: Table<'t, &'static str, (&'static str, &'static str, i64)>,
     claims: Table<'t, (&'static str, &'static str), Option<i64>>,
     owned: Table<'t, (&'static str, &'static str), Option<i64>>,
+    labels: Table<'t, (&'static str, &'static str), &'static str>,
 }
 
 impl<'t> Tables<'t> {
@@ -129,6 +133,7 @@ impl<'t> Tables<'t> {
             streams: transaction.open_table(STREAMS)?,
             claims: transaction.open_table(CLAIMS)?,
             owned: transaction.open_table(OWNED)?,
+            labels: transaction.open_table(LABELS)?,
         })
     }
 
@@ -166,11 +171,18 @@ impl<'t> Tables<'t> {
         let expires_at = claim.expires_at.map(UnixNanos::as_nanos);
         self.claims.insert((id.as_str(), claim.owner.as_str()), expires_at)?;
         self.owned.insert((claim.owner.as_str(), id.as_str()), expires_at)?;
+        let (key, labels) = ((id.as_str(), claim.owner.as_str()), claim.labels.to_text());
+        if labels.is_empty() {
+            self.labels.remove(key)?;
+        } else {
+            self.labels.insert(key, labels.as_str())?;
+        }
         Ok(())
     }
 
     fn drop_claim(&mut self, id: &StreamId, owner: &str) -> Result<bool, redb::Error> {
         self.owned.remove((owner, id.as_str()))?;
+        self.labels.remove((id.as_str(), owner))?;
         let dropped = self.claims.remove((id.as_str(), owner))?.is_some();
         Ok(dropped)
     }
@@ -221,7 +233,16 @@ fn read_stream(
     }))
 }
 
-/// All claims on a stream, also those that have run out.
+fn read_labels(
+    labels: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    id: &StreamId,
+    owner: &str,
+) -> Result<Labels, redb::Error> {
+    let Some(row) = labels.get((id.as_str(), owner))? else { return Ok(Labels::default()) };
+    Labels::from_text(row.value()).map_err(|error| redb::Error::Corrupted(error.to_string()))
+}
+
+/// All claims on a stream, also those that have run out, without their labels.
 fn claims_of(
     claims: &impl ReadableTable<(&'static str, &'static str), Option<i64>>,
     id: &StreamId,
@@ -234,7 +255,7 @@ fn claims_of(
             break;
         }
         let expires_at = expires_at.value().map(UnixNanos::from_nanos);
-        found.push(Claim { owner: owner.to_owned(), expires_at });
+        found.push(Claim { owner: owner.to_owned(), expires_at, labels: Labels::default() });
     }
     Ok(found)
 }
@@ -288,6 +309,10 @@ impl StreamStore for RedbStore {
             let transaction = database.begin_read()?;
             let mut claims = claims_of(&transaction.open_table(CLAIMS)?, &id)?;
             claims.retain(|claim| is_live(claim, now));
+            let labels = transaction.open_table(LABELS)?;
+            for claim in &mut claims {
+                claim.labels = read_labels(&labels, &id, &claim.owner)?;
+            }
             let stream = read_stream(&transaction.open_table(STREAMS)?, &id)?;
             Ok(stream.filter(|_| !claims.is_empty()).map(|stream| (stream, claims)))
         })
@@ -300,19 +325,9 @@ impl StreamStore for RedbStore {
         after: Option<&StreamId>,
         limit: usize,
         now: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError> {
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
         let (owner, after) = (owner.to_owned(), after.cloned());
-        self.blocking(move |database| {
-            let transaction = database.begin_read()?;
-            let from = after.as_ref().map_or("", StreamId::as_str);
-            let mut ids =
-                owned_ids(&transaction.open_table(OWNED)?, &owner, from, limit.saturating_add(1), now)?;
-            ids.retain(|id| Some(id) != after.as_ref());
-            ids.truncate(limit);
-            let streams = transaction.open_table(STREAMS)?;
-            ids.iter().filter_map(|id| read_stream(&streams, id).transpose()).collect()
-        })
-        .await
+        self.blocking(move |database| page(database, &owner, after.as_ref(), limit, now)).await
     }
 
     async fn desired(&self, now: UnixNanos) -> Result<Vec<DesiredStream>, StoreError> {
@@ -324,6 +339,31 @@ impl StreamStore for RedbStore {
         }
         Ok(streams)
     }
+}
+
+/// An owner's streams, each with his claim.
+fn page(
+    database: &Database,
+    owner: &str,
+    after: Option<&StreamId>,
+    limit: usize,
+    now: UnixNanos,
+) -> Result<Vec<(DesiredStream, Claim)>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let (streams, owned) = (transaction.open_table(STREAMS)?, transaction.open_table(OWNED)?);
+    let labels = transaction.open_table(LABELS)?;
+    let mut ids = owned_ids(&owned, owner, after.map_or("", StreamId::as_str), limit.saturating_add(1), now)?;
+    ids.retain(|id| Some(id) != after);
+    ids.truncate(limit);
+    let mut page = Vec::with_capacity(ids.len());
+    for id in &ids {
+        let Some(stream) = read_stream(&streams, id)? else { continue };
+        let end = owned.get((owner, id.as_str()))?.and_then(|end| end.value());
+        let expires_at = end.map(UnixNanos::from_nanos);
+        let labels = read_labels(&labels, id, owner)?;
+        page.push((stream, Claim { owner: owner.to_owned(), expires_at, labels }));
+    }
+    Ok(page)
 }
 
 /// The streams that exist, and the ids of those with claims that have run out.

@@ -6,12 +6,10 @@ use async_trait::async_trait;
 use axum::Router;
 use bond_api::gate::{Checks, Gate};
 use bond_api::rest::{Backing, RestSettings, RestState, Traffic, UrlForm};
-use bond_aws::{Aws, Secrets};
-use bond_core::api_key::KeyFile;
+use bond_aws::{Aws, KeySecrets};
 use bond_core::deliver::Deliverer;
 use bond_core::instrument::Venue;
 use bond_core::time::Clock;
-use bond_core::token::TokenKeys;
 use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals, Secret};
 use lambda_runtime::Error;
 
@@ -27,7 +25,7 @@ use crate::emf::Emf;
 use crate::fanout::Fanout;
 use crate::logging;
 use crate::message::Messages;
-use crate::vault::{KeySource, Vault, VaultError};
+use crate::vault::Vault;
 
 /// The REST interface.
 ///
@@ -149,43 +147,19 @@ fn rest_settings(settings: &ApiSettings) -> RestSettings {
 
 async fn redis(aws: &Aws, settings: &RedisSettings) -> Result<Redis, Error> {
     let password = match &settings.auth_secret {
-        Some(name) => Some(Secret::new(aws.secrets().text(name).await?.trim().to_owned())),
+        Some(name) => Some(Secret::new(aws.secrets().password(name).await?)),
         None => None,
     };
     Ok(Redis::connect(&RedisConfig { url: settings.url.clone(), password }).await?)
 }
 
 fn vault(aws: &Aws, settings: &KeySettings) -> Vault {
-    Vault::new(Box::new(SecretKeys { secrets: aws.secrets(), settings: settings.clone() }))
-}
-
-/// Keys in Secrets Manager.
-struct SecretKeys {
-    secrets: Secrets,
-    settings: KeySettings,
-}
-
-#[async_trait]
-impl KeySource for SecretKeys {
-    async fn token_keys(&self) -> Result<TokenKeys, VaultError> {
-        let keys = self.secrets.token_keys(&self.settings.token_keys_secret).await;
-        let keys = keys.map_err(|error| VaultError(error.to_string()))?;
-        Ok(keys.with_legacy(self.settings.legacy_tokens))
-    }
-
-    async fn api_keys(&self) -> Result<KeyFile, VaultError> {
-        let name = &self.settings.api_keys_secret;
-        let text = self.secrets.text(name).await.map_err(|error| VaultError(error.to_string()))?;
-        read_keys(&text).map_err(|error| VaultError(format!("{name}: {error}")))
-    }
-}
-
-/// A secret that holds no file of keys yet, as it is after a first deployment, lets nobody call.
-fn read_keys(text: &str) -> Result<KeyFile, String> {
-    match text.trim() {
-        "" | "{}" => Ok(KeyFile::new([0; 32])),
-        text => KeyFile::from_json(text).map_err(|error| error.to_string()),
-    }
+    Vault::new(Box::new(KeySecrets {
+        secrets: aws.secrets(),
+        token_keys: settings.token_keys_secret.clone(),
+        api_keys: settings.api_keys_secret.clone(),
+        legacy_tokens: settings.legacy_tokens,
+    }))
 }
 
 /// Redis, and the ingest process that writes to it.
@@ -199,18 +173,5 @@ impl Backing for Behind {
 
     async fn ingest_runs(&self) -> bool {
         RedisLease::is_held(&self.0).await.unwrap_or(false)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_without_keys_lets_nobody_in_and_a_broken_one_is_told() {
-        for empty in ["", " \n", "{}"] {
-            assert_eq!(read_keys(empty).map(|file| file.keys().len()), Ok(0));
-        }
-        assert!(read_keys("{").is_err());
     }
 }

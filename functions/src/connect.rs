@@ -77,7 +77,8 @@ impl Connect {
         })?;
         let parameters = parameters(event);
         let asked = self.admit(origin, &parameters, &event.headers).await.inspect_err(|problem| {
-            tracing::info!(code = problem.code().as_str(), detail = problem.detail(), "refused");
+            // Anybody may be refused, as often as he likes: the metric counts them, and the access log has each.
+            tracing::debug!(code = problem.code().as_str(), detail = problem.detail(), "refused");
         })?;
         let has_subprotocol = speaks_subprotocol(&event.headers);
         let connection = connection(origin, &parameters, asked, has_subprotocol);
@@ -139,6 +140,7 @@ fn connection(origin: &Origin, parameters: &Parameters, asked: Asked, has_subpro
         control,
         batch: parameters.batch(has_subprotocol),
         expires_at: grant.expires_at,
+        holder: grant.holder,
         notes: if control { errors.iter().map(error).collect() } else { Vec::new() },
         ..Connection::opened(origin.connection.clone(), origin.at, carries)
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bond_api::gate::Checks;
 use bond_core::code::Code;
-use bond_core::connection::{Connection, ConnectionStore};
+use bond_core::connection::{Connection, ConnectionStore, Turn};
 use bond_core::control::{Command, Control};
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage};
 use bond_core::time::Clock;
@@ -21,6 +21,9 @@ use crate::vault::Vault;
 
 /// How often a change is tried again that another message of the same connection came before.
 const ATTEMPTS: usize = 5;
+
+/// The most bytes of a message that is looked at. API Gateway passes on four times as many, in frames of this size.
+const MESSAGE_BYTES: usize = 32 * 1024;
 
 /// Takes clients' messages.
 pub struct Messages {
@@ -61,12 +64,11 @@ impl Messages {
 
     /// What is said at once. An error here concerns the whole message, and nothing has changed.
     async fn answer(&self, origin: &Origin, request: &Request) -> Result<Option<String>, MessageError> {
-        if matches!(request.message, Ok(ClientMessage::Ping)) {
-            let correlation_id = request.correlation_id.as_deref();
-            return Ok(Some(text(&ServerMessage::Pong { ts: self.clock.now(), correlation_id })));
-        }
         for _ in 0..ATTEMPTS {
             let before = self.known(origin).await?;
+            if before.is_dismissed() {
+                return Ok(None);
+            }
             let mut after = before.clone();
             let mut answers = self.say(&mut after, origin, request).await?;
             let first = if answers.is_empty() { None } else { Some(answers.remove(0)) };
@@ -91,10 +93,29 @@ impl Messages {
         origin: &Origin,
         request: &Request,
     ) -> Result<Vec<String>, MessageError> {
-        if !connection.pace.admit(origin.at) {
-            return Err(MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken"));
-        }
+        let turn = connection.admit(origin.at);
         connection.renew(origin.at);
+        match turn {
+            Turn::Taken => self.take(connection, origin, request).await,
+            Turn::Refused => {
+                let error = MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken");
+                Ok(vec![text(&ServerMessage::error(&error, request.correlation_id.as_deref()))])
+            }
+            Turn::Unanswered => Ok(Vec::new()),
+        }
+    }
+
+    async fn take(
+        &self,
+        connection: &mut Connection,
+        origin: &Origin,
+        request: &Request,
+    ) -> Result<Vec<String>, MessageError> {
+        // API Gateway answers pings by itself, but for those that it reads otherwise.
+        if matches!(request.message, Ok(ClientMessage::Ping)) {
+            let correlation_id = request.correlation_id.as_deref();
+            return Ok(vec![text(&ServerMessage::Pong { ts: self.clock.now(), correlation_id })]);
+        }
         connection.hear();
         let heard = match &request.message {
             Ok(message) => {
@@ -124,6 +145,8 @@ impl Messages {
         let granted = checks.refresh(connection.stream(), token);
         let grant = granted.map_err(|refusal| MessageError::new(refusal.code, refusal.message))?;
         connection.expires_at = grant.expires_at;
+        // A token that says of no key whose it is does not free the connection from the one that opened it.
+        connection.holder = grant.holder.or(connection.holder.take());
         Ok(())
     }
 
@@ -153,8 +176,7 @@ impl Messages {
         if !self.connections.replace(&after, before.asked_at).await.map_err(unavailable)? {
             return Ok(false);
         }
-        let unheard = Connection { asked_at: before.asked_at, pace: before.pace, ..after.clone() };
-        if unheard != *before
+        if concerns_relay(before, &after)
             && let Err(error) = self.control.send(Command::Connected(Box::new(after))).await
         {
             tracing::warn!(%error, "relay not told; it finds the change by itself");
@@ -163,15 +185,26 @@ impl Messages {
     }
 }
 
+/// How often a client has spoken is nothing to the relay, unless it is to be sent away.
+fn concerns_relay(before: &Connection, after: &Connection) -> bool {
+    let &Connection { asked_at, pace, refused, .. } = before;
+    after.is_dismissed() || Connection { asked_at, pace, refused, ..after.clone() } != *before
+}
+
 fn read(event: &WebSocketEvent) -> Request {
     match &event.body {
+        Some(body) if body.len() > MESSAGE_BYTES => unread(MessageError::new(
+            Code::TooLarge,
+            format!("a message has {MESSAGE_BYTES} bytes at most: {}", body.len()),
+        )),
         Some(body) if !event.is_base64_encoded => Request::parse(body),
         // API Gateway hands over binary frames in base64; Bond takes text alone.
-        _ => Request {
-            correlation_id: None,
-            message: Err(MessageError::new(Code::InvalidMessage, "text messages only")),
-        },
+        _ => unread(MessageError::new(Code::InvalidMessage, "text messages only")),
     }
+}
+
+fn unread(error: MessageError) -> Request {
+    Request { correlation_id: None, message: Err(error) }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> MessageError {

@@ -3,38 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
 use bond_api::tokens::Tokens;
 use bond_core::api_key::KeyFile;
+use bond_core::key_source::{KeySource, KeySourceError};
 use bond_core::token::TokenKeys;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 /// How long a secret that was read is taken for the current one.
 const GOOD_FOR: Duration = Duration::from_secs(60);
-
-/// A secret cannot be read, or is not what it should be. Says nothing of its text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("secret cannot be used: {0}")]
-pub struct VaultError(pub String);
-
-/// Where the secrets are.
-#[async_trait]
-pub trait KeySource: Send + Sync {
-    /// What signs tokens.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    async fn token_keys(&self) -> Result<TokenKeys, VaultError>;
-
-    /// Who may call.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    async fn api_keys(&self) -> Result<KeyFile, VaultError>;
-}
 
 /// What the secrets of the moment are good for.
 #[derive(Debug)]
@@ -61,21 +40,21 @@ impl Vault {
     /// The keys of the moment.
     ///
     /// # Errors
-    /// [`VaultError`] where they were never read; those that were stay good while they cannot be read again.
-    pub async fn keyring(&self) -> Result<&Keyring, VaultError> {
+    /// [`KeySourceError`] where they were never read; those that were stay good while they cannot be read again.
+    pub async fn keyring(&self) -> Result<&Keyring, KeySourceError> {
         let keyring = self.keyring.get_or_try_init(|| self.open()).await?;
         self.freshen(keyring).await;
         Ok(keyring)
     }
 
-    async fn open(&self) -> Result<Keyring, VaultError> {
+    async fn open(&self) -> Result<Keyring, KeySourceError> {
         let (tokens, keys) = self.read().await?;
         // Never open mode: behind API Gateway there is no loopback.
         let access = Access::new(Keys::given(keys), false);
         Ok(Keyring { access: Arc::new(access), tokens: Arc::new(Tokens::new(tokens)) })
     }
 
-    async fn read(&self) -> Result<(TokenKeys, KeyFile), VaultError> {
+    async fn read(&self) -> Result<(TokenKeys, KeyFile), KeySourceError> {
         *self.read_at.lock().await = Instant::now();
         tokio::try_join!(self.source.token_keys(), self.source.api_keys())
     }

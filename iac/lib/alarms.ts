@@ -30,7 +30,7 @@ export interface Watched {
 
 /** All alarms. */
 export function alarmSpecs(watched: Watched): AlarmSpec[] {
-  return [...serviceLevel(watched.deployment), ...ingest(watched.deployment), ...capacity(watched)];
+  return [...serviceLevel(watched.deployment), ...abuse(watched.deployment), ...ingest(watched.deployment), ...capacity(watched)];
 }
 
 /** Adds one alarm to the stack of `scope`. */
@@ -60,6 +60,19 @@ function serviceLevel(deployment: string): AlarmSpec[] {
     spec('DeliveryP95Ms', 'Maximum', 100, 'The 95th percentile from arrival to post is above 100 ms: fan-out duration, throttled posts'),
     spec('QueueDepth', 'Maximum', 1000, 'A connection waits for more than 1000 events: slow client, or topic too fast without batches'),
     spec('ErrorPercent', 'Average', 2, 'More than 2 % of requests fail by our fault: logs of the functions'),
+  ];
+}
+
+/** What costs money and serves nobody. */
+function abuse(deployment: string): AlarmSpec[] {
+  return [
+    {
+      id: 'ConnectsRefused',
+      description: 'More than 10 a second are refused a connection: somebody tries tokens or keys, or a client does not stop; access log of the WebSocket API',
+      metric: bondMetric(deployment, 'ConnectsRefused', 'Sum'),
+      threshold: 600,
+      periods: 3,
+    },
   ];
 }
 

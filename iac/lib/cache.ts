@@ -5,21 +5,27 @@ import type { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.ts';
 import type { DataStack } from './data.ts';
 import { type NetStack, REDIS_PORT } from './net.ts';
+import { redisUsers, type RedisRole } from './redis-users.ts';
 import type { Settings } from './settings.ts';
 
 /** Redis: the event log, commands, leases and cursors. A primary and a replica in another zone. */
 export class CacheStack extends Stack {
-  /** `rediss://` and the primary's address; the password is in {@link DataStack.redisAuth}. */
-  readonly url: string;
+  /** The primary's host and port. */
+  private readonly address: string;
   /** The ids of the two nodes, as metrics know them. */
   readonly nodes: string[];
 
   constructor(scope: Construct, id: string, props: StackProps & { settings: Settings; net: NetStack; data: DataStack }) {
     super(scope, id, props);
     const group = this.replicationGroup(props.settings, props.net, props.data);
-    this.url = `rediss://${group.attrPrimaryEndPointAddress}:${group.attrPrimaryEndPointPort}`;
+    this.address = `${group.attrPrimaryEndPointAddress}:${group.attrPrimaryEndPointPort}`;
     this.nodes = ['001', '002'].map((number) => `${group.ref}-${number}`);
-    new CfnOutput(this, 'RedisUrl', { value: this.url });
+    new CfnOutput(this, 'RedisUrl', { value: `rediss://${this.address}` });
+  }
+
+  /** Where a role finds Redis, with its user; the password is in {@link DataStack.redisPasswords}. */
+  url(role: RedisRole): string {
+    return `rediss://${role}@${this.address}`;
   }
 
   private replicationGroup(settings: Settings, net: NetStack, data: DataStack): elasticache.CfnReplicationGroup {
@@ -34,7 +40,7 @@ export class CacheStack extends Stack {
       transitEncryptionEnabled: true,
       transitEncryptionMode: 'required',
       atRestEncryptionEnabled: true,
-      authToken: data.redisAuth.secretValue.unsafeUnwrap(),
+      userGroupIds: [redisUsers(this, settings.name, data.redisPasswords).ref],
       port: REDIS_PORT,
       cacheParameterGroupName: this.parameters().ref,
       cacheSubnetGroupName: this.subnets(net).ref,
@@ -43,6 +49,7 @@ export class CacheStack extends Stack {
       autoMinorVersionUpgrade: true,
     });
     acknowledge(group, 'AwsSolutions-AEC5', 'The port is no secret: the group admits two groups, over TLS, with a password.');
+    acknowledge(group, 'AwsSolutions-AEC6', 'Each role has a user and a password of its own, in place of one token for all.');
     return group;
   }
 

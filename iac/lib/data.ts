@@ -4,6 +4,7 @@ import * as ecr from 'aws-cdk-lib/aws-ecr';
 import * as secrets from 'aws-cdk-lib/aws-secretsmanager';
 import type { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.ts';
+import { REDIS_ROLES, type RedisRole } from './redis-users.ts';
 import type { Settings } from './settings.ts';
 
 /** A file of API keys without keys: whoever calls is refused until `bond key` has made one. Its hash key is replaced with it. */
@@ -19,8 +20,8 @@ export class DataStack extends Stack {
   readonly tokenKeys: secrets.Secret;
   /** The text of `bond key`'s file: hashes of API keys. */
   readonly apiKeys: secrets.Secret;
-  /** Redis's password. */
-  readonly redisAuth: secrets.Secret;
+  /** The password of each role's user of Redis. */
+  readonly redisPasswords: Record<RedisRole, secrets.Secret>;
   /** Images of `bond-cloud`. */
   readonly images: ecr.Repository;
 
@@ -41,7 +42,8 @@ export class DataStack extends Stack {
       description: 'Bond: hashes of API keys, the text of keys.json',
       secretStringValue: SecretValue.unsafePlainText(NO_KEYS),
     });
-    this.redisAuth = this.generated('RedisAuth', 'Bond: the password of Redis', { passwordLength: 64 });
+    const passwords = REDIS_ROLES.map((role) => [role, this.password(role)]);
+    this.redisPasswords = Object.fromEntries(passwords) as Record<RedisRole, secrets.Secret>;
     this.images = this.repository();
     this.outputs();
   }
@@ -67,6 +69,10 @@ export class DataStack extends Stack {
     return this.secret(id, { description, generateSecretString: { excludePunctuation: true, ...generate } });
   }
 
+  private password(role: RedisRole): secrets.Secret {
+    return this.generated(redisSecret(role), `Bond: the password of Redis of ${role}`, { passwordLength: 64 });
+  }
+
   private secret(id: string, props: secrets.SecretProps): secrets.Secret {
     const secret = new secrets.Secret(this, id, { ...props, removalPolicy: this.removal() });
     acknowledge(secret, 'AwsSolutions-SMG4', 'Rotated by its operator, with two keys live at once (docs/deploy.md).');
@@ -88,7 +94,12 @@ export class DataStack extends Stack {
     new CfnOutput(this, 'ConnectionsTable', { value: this.connections.tableName });
     new CfnOutput(this, 'TokenKeysSecret', { value: this.tokenKeys.secretArn });
     new CfnOutput(this, 'ApiKeysSecret', { value: this.apiKeys.secretArn });
-    new CfnOutput(this, 'RedisAuthSecret', { value: this.redisAuth.secretArn });
+    for (const role of REDIS_ROLES) new CfnOutput(this, `${redisSecret(role)}Secret`, { value: this.redisPasswords[role].secretArn });
     new CfnOutput(this, 'ImageRepository', { value: this.images.repositoryUri });
   }
+}
+
+/** What the secret of a role's password is called. */
+function redisSecret(role: RedisRole): string {
+  return `Redis${role.charAt(0).toUpperCase()}${role.slice(1)}`;
 }

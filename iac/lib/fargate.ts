@@ -31,6 +31,7 @@ const SETTINGS: ProcessSetting[] = [
   'BOND_FEED_SYMBOLS',
   'BOND_HEARTBEAT_SECONDS',
   'BOND_PROBE_SECONDS',
+  'BOND_KEYS_SECONDS',
   'BOND_LOG',
   'BOND_LOG_FORMAT',
 ];
@@ -113,8 +114,9 @@ export class FargateStack extends Stack {
     const { stage } = realtime.webSockets;
     return {
       BOND_DEPLOYMENT: settings.name,
-      REDIS_URL: cache.url,
-      BOND_REDIS_AUTH_SECRET: data.redisAuth.secretArn,
+      REDIS_URL: cache.url('ingest'),
+      BOND_REDIS_AUTH_SECRET: data.redisPasswords.ingest.secretArn,
+      BOND_API_KEYS_SECRET: data.apiKeys.secretArn,
       BOND_TABLE_STREAMS: data.streams.tableName,
       BOND_TABLE_CONNECTIONS: data.connections.tableName,
       BOND_WS_CALLBACK_URL: stage.callbackUrl,
@@ -130,7 +132,7 @@ export class FargateStack extends Stack {
     const statements = [
       onTable(data.streams, 'DeleteItem', 'GetItem', 'Query'),
       onTable(data.connections, 'DeleteItem', 'Query'),
-      reading(data.redisAuth),
+      reading(data.redisPasswords.ingest, data.apiKeys),
       new iam.PolicyStatement({ actions: ['lambda:InvokeFunction'], resources: [functionArn] }),
     ];
     statements.forEach((statement) => this.task.addToTaskRolePolicy(statement));

@@ -26,8 +26,8 @@ export interface FunctionProps {
   statements: iam.PolicyStatement[];
   /** The network it runs in; outside of any without. */
   net?: NetStack;
-  /** How many may run at once, reserved. */
-  reserved?: number;
+  /** How many may run at once, reserved for it and at most; 0: as many as the account allows. */
+  reserved?: number | undefined;
 }
 
 /** One function with a role and a log group of its own. */

@@ -7,6 +7,7 @@ export const NAMESPACE = 'Bond';
 /** What Bond's processes tell, by who tells it. README.md says what each means. */
 export type BondMetric =
   | 'ConnectFailurePercent'
+  | 'ConnectsRefused'
   | 'ErrorPercent'
   | 'DroppedPercent'
   | 'DeliveryP95Ms'

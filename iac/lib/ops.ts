@@ -4,10 +4,11 @@ import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 import { addAlarm, alarmSpecs, type Watched } from './alarms.ts';
+import { addBudget } from './budget.ts';
 import { awsMetric, type BondMetric, bondMetric } from './metrics.ts';
 import type { Settings } from './settings.ts';
 
-/** What is watched: alarms, and one dashboard. */
+/** What is watched: alarms, what it may cost, and one dashboard. */
 export class OpsStack extends Stack {
   constructor(
     scope: Construct,
@@ -17,6 +18,7 @@ export class OpsStack extends Stack {
     super(scope, id, props);
     const alarms = alarmSpecs(props).map((spec) => addAlarm(this, spec));
     this.notify(alarms);
+    addBudget(this, props.settings);
     const dashboard = this.dashboard(alarms);
     new CfnOutput(this, 'DashboardName', { value: dashboard.dashboardName });
   }

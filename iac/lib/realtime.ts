@@ -1,11 +1,11 @@
 import { CfnOutput, Duration, Stack, type StackProps } from 'aws-cdk-lib';
-import type { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import type { CacheStack } from './cache.ts';
 import type { DataStack } from './data.ts';
 import { BondFunction, type FunctionName, type FunctionProps } from './function.ts';
 import { manageConnections, onTable, reading } from './grants.ts';
 import type { NetStack } from './net.ts';
+import type { RedisRole } from './redis-users.ts';
 import { RestApi } from './rest-api.ts';
 import type { ProcessSetting, Settings } from './settings.ts';
 import { WebSockets } from './websocket-api.ts';
@@ -52,15 +52,16 @@ export class RealtimeStack extends Stack {
     return this.inside('Api', 'api', 'REST: streams, tokens, metrics', {
       memory: 512,
       environment: {
-        ...this.redis(),
+        ...this.redis('api'),
         ...this.keys(),
         ...this.streamsTable(),
         BOND_WS_URL: this.webSockets.stage.url,
         ...this.set('BOND_TOKEN_TTL', 'BOND_MAX_STREAMS'),
       },
+      reserved: this.props.settings.apiConcurrency,
       statements: [
         onTable(data.streams, 'DeleteItem', 'GetItem', 'PutItem', 'Query'),
-        reading(data.redisAuth, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.api, data.tokenKeys, data.apiKeys),
       ],
     });
   }
@@ -69,11 +70,12 @@ export class RealtimeStack extends Stack {
     const { data } = this.props;
     return this.inside('Connect', 'ws_connect', 'Admits a WebSocket and keeps what it asked for', {
       memory: 256,
-      environment: { ...this.redis(), ...this.keys(), ...this.streamsTable(), ...this.connectionsTable() },
+      environment: { ...this.redis('functions'), ...this.keys(), ...this.streamsTable(), ...this.connectionsTable() },
+      reserved: this.props.settings.connectConcurrency,
       statements: [
         onTable(data.streams, 'GetItem', 'Query'),
         onTable(data.connections, 'PutItem'),
-        reading(data.redisAuth, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys),
       ],
     });
   }
@@ -82,8 +84,8 @@ export class RealtimeStack extends Stack {
     const { data } = this.props;
     return this.inside('Disconnect', 'ws_disconnect', 'Forgets a WebSocket', {
       memory: 256,
-      environment: { ...this.redis(), ...this.connectionsTable() },
-      statements: [onTable(data.connections, 'DeleteItem'), reading(data.redisAuth)],
+      environment: { ...this.redis('functions'), ...this.connectionsTable() },
+      statements: [onTable(data.connections, 'DeleteItem'), reading(data.redisPasswords.functions)],
     });
   }
 
@@ -91,10 +93,11 @@ export class RealtimeStack extends Stack {
     const { data } = this.props;
     return this.inside('Message', 'ws_message', "Takes a client's message and answers it", {
       memory: 256,
-      environment: { ...this.redis(), ...this.keys(), ...this.connectionsTable() },
+      environment: { ...this.redis('functions'), ...this.keys(), ...this.connectionsTable() },
+      reserved: this.props.settings.messageConcurrency,
       statements: [
         onTable(data.connections, 'GetItem', 'PutItem'),
-        reading(data.redisAuth, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys),
       ],
     });
   }
@@ -121,7 +124,7 @@ export class RealtimeStack extends Stack {
     id: string,
     name: FunctionName,
     description: string,
-    props: { memory: number; environment: Record<string, string>; statements: PolicyStatement[] },
+    props: Pick<FunctionProps, 'memory' | 'environment' | 'statements' | 'reserved'>,
   ): BondFunction {
     const { settings, net } = this.props;
     const environment = { ...props.environment, ...this.set(...LOGGING) };
@@ -129,8 +132,8 @@ export class RealtimeStack extends Stack {
     return new BondFunction(this, id, whole);
   }
 
-  private redis(): Record<string, string> {
-    return { REDIS_URL: this.props.cache.url, BOND_REDIS_AUTH_SECRET: this.props.data.redisAuth.secretArn };
+  private redis(role: RedisRole): Record<string, string> {
+    return { REDIS_URL: this.props.cache.url(role), BOND_REDIS_AUTH_SECRET: this.props.data.redisPasswords[role].secretArn };
   }
 
   private connectionsTable(): Record<string, string> {

@@ -19,6 +19,7 @@ const PROCESS_DEFAULTS = {
   // API Gateway bills every message, and closes what is idle for 10 minutes.
   BOND_HEARTBEAT_SECONDS: '300',
   BOND_PROBE_SECONDS: '300',
+  BOND_KEYS_SECONDS: '3',
   // Lanes post side by side: 16 of them stay within the 10,000 calls a second that API Gateway grants an account per region.
   BOND_POSTS_PER_SECOND: '600',
   BOND_LOG: 'info',
@@ -40,6 +41,12 @@ export interface Settings {
   retain: boolean;
   /** How many fan-out invocations may run at once, reserved: one per lane and headroom. 0 reserves nothing. */
   fanoutConcurrency: number;
+  /** How many invocations of `api` may run at once, reserved and at most; 0: as many as the account allows. */
+  apiConcurrency: number;
+  /** The same of `ws_connect`. */
+  connectConcurrency: number;
+  /** The same of `ws_message`. */
+  messageConcurrency: number;
   /** The node type of Redis. */
   cacheNode: string;
   /** CPU units of an ingest task; 1024 are one vCPU. */
@@ -50,8 +57,10 @@ export interface Settings {
   logDays: number;
   /** Whether the role is set with which API Gateway writes logs: one per account and region, shared by all its APIs. */
   gatewayLogRole: boolean;
-  /** The ARN of the SNS topic that alarms notify; empty: none. */
+  /** The ARN of the SNS topic that alarms and the budget notify; empty: none. */
   alarmTopic: string;
+  /** What the account may cost a month in US dollars before somebody is told; 0: no budget. */
+  monthlyBudget: number;
   /** What Bond's processes read from their environment. */
   processes: Record<ProcessSetting, string>;
 }
@@ -62,12 +71,16 @@ const DEFAULTS: Omit<Settings, 'processes'> = {
   imageTag: version(),
   retain: true,
   fanoutConcurrency: 24,
+  apiConcurrency: 50,
+  connectConcurrency: 100,
+  messageConcurrency: 100,
   cacheNode: 'cache.t4g.small',
   ingestCpu: 512,
   ingestMemory: 1024,
   logDays: 30,
   gatewayLogRole: true,
   alarmTopic: '',
+  monthlyBudget: 200,
 };
 
 /** Reads the settings from the app's context. Throws with every problem at once. */

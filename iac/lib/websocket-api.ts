@@ -7,6 +7,7 @@ import { Construct } from 'constructs';
 import { accessLog } from './access-log.ts';
 import { acknowledge } from './acknowledge.ts';
 import type { Settings } from './settings.ts';
+import { limitRoutes, throttle, WEB_SOCKET_LIMITS } from './throttle.ts';
 
 /** The name of the one stage: the path of both its URLs. */
 export const STAGE = 'v1';
@@ -39,16 +40,19 @@ export class WebSockets extends Construct {
 
   /** Adds the routes. Apart from the constructor, since their functions need the API's URLs. */
   route(routes: Routes): void {
-    this.api.addRoute('$connect', { integration: new WebSocketLambdaIntegration('Connect', routes.connect) });
-    this.api.addRoute('$disconnect', { integration: new WebSocketLambdaIntegration('Disconnect', routes.disconnect) });
-    this.api.addRoute('$default', {
-      integration: new WebSocketLambdaIntegration('Message', routes.message),
-      returnResponse: true,
-    });
-    this.ping();
+    const made = [
+      this.api.addRoute('$connect', { integration: new WebSocketLambdaIntegration('Connect', routes.connect) }),
+      this.api.addRoute('$disconnect', { integration: new WebSocketLambdaIntegration('Disconnect', routes.disconnect) }),
+      this.api.addRoute('$default', {
+        integration: new WebSocketLambdaIntegration('Message', routes.message),
+        returnResponse: true,
+      }),
+      this.ping(),
+    ];
+    limitRoutes(this.stage, WEB_SOCKET_LIMITS, made);
   }
 
-  private ping(): void {
+  private ping(): gateway.WebSocketRoute {
     const integration = new WebSocketMockIntegration('Ping', {
       requestTemplates: { '200': '{"statusCode":200}' },
       templateSelectionExpression: '200',
@@ -62,6 +66,7 @@ export class WebSockets extends Construct {
       responseTemplates: { '200': '{"type":"pong"}' },
       templateSelectionExpression: '200',
     });
+    return route;
   }
 
   private deployed(settings: Settings): gateway.WebSocketStage {
@@ -69,7 +74,7 @@ export class WebSockets extends Construct {
       webSocketApi: this.api,
       stageName: STAGE,
       autoDeploy: true,
-      throttle: { rateLimit: 2000, burstLimit: 1000 },
+      throttle: throttle(WEB_SOCKET_LIMITS['$default']!),
       accessLogSettings: accessLog(this, settings, {
         event: '$context.eventType',
         route: '$context.routeKey',

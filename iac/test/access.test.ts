@@ -25,7 +25,7 @@ function allowed(template: Template, role: string): Record<string, string> {
 /** What a resource is, in one word. */
 function target(resource: unknown): string {
   const text = JSON.stringify(resource);
-  const known = ['Streams', 'Connections', 'TokenKeys', 'ApiKeys', 'RedisAuth', 'FanoutFunction', 'Log', '@connections', 'Images'];
+  const known = ['Streams', 'Connections', 'TokenKeys', 'ApiKeys', 'RedisIngest', 'RedisEdge', 'RedisApi', 'RedisFunctions', 'FanoutFunction', 'Log', '@connections', 'Images'];
   return text === '"*"' ? '*' : known.filter((name) => text.includes(name)).join('+');
 }
 
@@ -33,19 +33,19 @@ const logs = ['logs:CreateLogStream Log', 'logs:PutLogEvents Log'];
 const network = ['AssignPrivateIpAddresses', 'CreateNetworkInterface', 'DeleteNetworkInterface', 'DescribeNetworkInterfaces', 'DescribeSubnets', 'UnassignPrivateIpAddresses'].map(
   (action) => `ec2:${action} *`,
 );
-const secrets = 'secretsmanager:GetSecretValue TokenKeys+ApiKeys+RedisAuth';
+const secrets = (redis: string) => `secretsmanager:GetSecretValue TokenKeys+ApiKeys+${redis}`;
 
 describe('each may do what it must, and nothing else', () => {
   it.each([
     [
       'Api',
-      [...logs, ...network, ...['DeleteItem', 'GetItem', 'PutItem', 'Query'].map((action) => `dynamodb:${action} Streams`), secrets],
+      [...logs, ...network, ...['DeleteItem', 'GetItem', 'PutItem', 'Query'].map((action) => `dynamodb:${action} Streams`), secrets('RedisApi')],
     ],
-    ['Connect', [...logs, ...network, 'dynamodb:GetItem Streams', 'dynamodb:Query Streams', 'dynamodb:PutItem Connections', secrets]],
-    ['Disconnect', [...logs, ...network, 'dynamodb:DeleteItem Connections', 'secretsmanager:GetSecretValue RedisAuth']],
+    ['Connect', [...logs, ...network, 'dynamodb:GetItem Streams', 'dynamodb:Query Streams', 'dynamodb:PutItem Connections', secrets('RedisFunctions')]],
+    ['Disconnect', [...logs, ...network, 'dynamodb:DeleteItem Connections', 'secretsmanager:GetSecretValue RedisFunctions']],
     [
       'Message',
-      [...logs, ...network, 'dynamodb:GetItem Connections', 'dynamodb:PutItem Connections', secrets],
+      [...logs, ...network, 'dynamodb:GetItem Connections', 'dynamodb:PutItem Connections', secrets('RedisFunctions')],
     ],
     ['Fanout', [...logs, 'execute-api:ManageConnections @connections']],
   ])('%s', (role, actions) => {
@@ -62,7 +62,7 @@ describe('each may do what it must, and nothing else', () => {
         'dynamodb:Query Connections',
         'execute-api:ManageConnections @connections',
         'lambda:InvokeFunction FanoutFunction',
-        'secretsmanager:GetSecretValue RedisAuth',
+        'secretsmanager:GetSecretValue ApiKeys+RedisIngest',
       ].sort(),
     );
   });

@@ -38,8 +38,8 @@ describe('secrets', () => {
     expect(generate.PasswordLength).toBeGreaterThanOrEqual(32);
   });
 
-  it('generate a password that Redis takes', () => {
-    const generate = resource(data, 'AWS::SecretsManager::Secret', 'RedisAuth').Properties.GenerateSecretString;
+  it.each(['Ingest', 'Edge', 'Api', 'Functions'])('generate a password that Redis takes: %s', (role) => {
+    const generate = resource(data, 'AWS::SecretsManager::Secret', `Redis${role}`).Properties.GenerateSecretString;
     expect(generate.ExcludePunctuation).toBe(true);
     expect(generate.PasswordLength).toBeGreaterThanOrEqual(32);
     expect(generate.PasswordLength).toBeLessThanOrEqual(128);
@@ -54,7 +54,7 @@ describe('secrets', () => {
 
   it('survive their stack', () => {
     const all = resources(data, 'AWS::SecretsManager::Secret');
-    expect(all).toHaveLength(3);
+    expect(all).toHaveLength(6);
     all.forEach(([, secret]) => expect(secret.DeletionPolicy).toBe('Retain'));
   });
 });

@@ -39,7 +39,9 @@ describe('ingest', () => {
     const variables = (container.Environment as { Name: string }[]).map(({ Name }) => Name).sort();
     expect(variables).toEqual(
       [
+        'BOND_API_KEYS_SECRET',
         'BOND_DEPLOYMENT',
+        'BOND_KEYS_SECONDS',
         'BOND_FANOUT_FUNCTION',
         'BOND_FEED_SYMBOLS',
         'BOND_HEARTBEAT_SECONDS',

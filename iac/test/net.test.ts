@@ -62,9 +62,34 @@ describe('Redis', () => {
     expect(group.SnapshotRetentionLimit).toBeGreaterThan(0);
   });
 
-  it('is encrypted and asks for the password of the secret', () => {
+  it('is encrypted and admits the users of its group alone', () => {
     expect(group).toMatchObject({ TransitEncryptionEnabled: true, TransitEncryptionMode: 'required', AtRestEncryptionEnabled: true });
-    expect(JSON.stringify(group.AuthToken)).toContain('{{resolve:secretsmanager:');
+    expect(group.AuthToken).toBeUndefined();
+    expect(group.UserGroupIds).toEqual([{ Ref: 'Users' }]);
+    const ids = resources(cache, 'AWS::ElastiCache::User').map(([id]) => ({ Ref: id }));
+    expect(resource(cache, 'AWS::ElastiCache::UserGroup').Properties.UserIds).toEqual(expect.arrayContaining(ids));
+  });
+
+  it('knows each role by a password of its own, and nobody without a name', () => {
+    const users = resources(cache, 'AWS::ElastiCache::User').map(([, { Properties }]) => Properties);
+    expect(users.map(({ UserName }) => UserName).sort()).toEqual(['api', 'default', 'edge', 'functions', 'ingest']);
+    for (const { AuthenticationMode } of users) expect(JSON.stringify(AuthenticationMode)).toContain('{{resolve:secretsmanager:');
+    const own = users.filter(({ UserName }) => UserName !== 'default').map(({ AuthenticationMode }) => JSON.stringify(AuthenticationMode));
+    expect(new Set(own).size).toBe(4);
+    expect(users.find(({ UserName }) => UserName === 'default').AccessString).toBe('off -@all');
+  });
+
+  it('lets each role at its own keys, with the commands of its work', () => {
+    const users = resources(cache, 'AWS::ElastiCache::User').map(([, { Properties }]) => [Properties.UserName, Properties.AccessString]);
+    const access = Object.fromEntries(users) as Record<string, string>;
+    const keys = (role: string) => access[role]!.split(' ').filter((rule) => rule.startsWith('~'));
+    expect(keys('functions')).toEqual(['~bond:control']);
+    expect(keys('api')).toEqual(['~bond:control', '~bond:vitals', '~bond:lease', '~bond:ping']);
+    for (const role of ['api', 'edge', 'functions']) {
+      expect(access[role]).toMatch(/ -@all /);
+      expect(access[role]).not.toMatch(/\+(set|del|xtrim|xdel|@write|@all)( |$)/);
+    }
+    expect(access['ingest']).toContain('-@admin -@dangerous');
   });
 
   it('never evicts', () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { resources, templates } from './deployment.ts';
+import { resource, resources, templates } from './deployment.ts';
 
 const { ops } = templates({ name: 'Trial' });
 const alarms = resources(ops, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties);
@@ -15,6 +15,7 @@ describe('alarms', () => {
     ['QueueDepth', 'Maximum', 1000],
     ['ErrorPercent', 'Average', 2],
     ['RelayLagMs', 'Maximum', 5000],
+    ['ConnectsRefused', 'Sum', 600],
   ])('tell when %s (%s) is above %i', (name, statistic, threshold) => {
     expect(alarm(name)).toMatchObject({
       Namespace: 'Bond',
@@ -55,5 +56,24 @@ describe('alarms', () => {
     for (const [, { Properties }] of resources(templates({ alarmTopic: topic }).ops, 'AWS::CloudWatch::Alarm')) {
       expect(Properties).toMatchObject({ AlarmActions: [topic], OKActions: [topic] });
     }
+  });
+});
+
+describe('the budget', () => {
+  const topic = 'arn:aws:sns:eu-west-1:123456789012:bond';
+  const budget = (settings: Record<string, string>) => resource(templates(settings).ops, 'AWS::Budgets::Budget').Properties;
+
+  it('is of the month, and tells the topic of alarms before and when it is used up', () => {
+    const { Budget, NotificationsWithSubscribers: notices } = budget({ alarmTopic: topic, monthlyBudget: '350' });
+    expect(Budget).toMatchObject({ BudgetType: 'COST', TimeUnit: 'MONTHLY', BudgetLimit: { Amount: 350, Unit: 'USD' } });
+    const told = notices.map(({ Notification }: any) => `${Notification.NotificationType} ${Notification.Threshold}`);
+    expect(told).toEqual(['ACTUAL 50', 'ACTUAL 80', 'ACTUAL 100', 'FORECASTED 100']);
+    for (const { Subscribers } of notices) expect(Subscribers).toEqual([{ SubscriptionType: 'SNS', Address: topic }]);
+  });
+
+  it('is there without a topic, and not where it is 0', () => {
+    expect(budget({}).Budget.BudgetLimit.Amount).toBe(200);
+    expect(budget({}).NotificationsWithSubscribers).toBeUndefined();
+    templates({ monthlyBudget: '0' }).ops.resourceCountIs('AWS::Budgets::Budget', 0);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FUNCTIONS, resource, resources, templates } from './deployment.ts';
+import { FUNCTIONS, type Resource, resource, resources, templates } from './deployment.ts';
 
 const { realtime } = templates();
 const named: Record<string, string> = { api: 'Api', ws_connect: 'Connect', ws_disconnect: 'Disconnect', ws_message: 'Message', fanout: 'Fanout' };
@@ -26,9 +26,14 @@ describe('functions', () => {
     expect(properties('fanout').Timeout).toBeGreaterThan(10);
   });
 
+  it('have bounds of their own, so that none takes all of the account', () => {
+    const reserved = FUNCTIONS.map((name) => [name, properties(name).ReservedConcurrentExecutions]);
+    expect(Object.fromEntries(reserved)).toEqual({ api: 50, ws_connect: 100, ws_message: 100, fanout: 24 });
+  });
+
   it('reserve nothing where told so', () => {
-    const small = templates({ fanoutConcurrency: '0' }).realtime;
-    expect(resource(small, 'AWS::Lambda::Function', 'Fanout').Properties.ReservedConcurrentExecutions).toBeUndefined();
+    const small = templates({ fanoutConcurrency: '0', apiConcurrency: '0', connectConcurrency: '0', messageConcurrency: '0' }).realtime;
+    for (const [, { Properties }] of resources(small, 'AWS::Lambda::Function')) expect(Properties.ReservedConcurrentExecutions).toBeUndefined();
   });
 
   it('are told what they need and no more', () => {
@@ -59,7 +64,9 @@ describe('REST', () => {
 
   it('sends every path to the function', () => {
     const routes = resources(realtime, 'AWS::ApiGatewayV2::Route').filter(([id]) => id.startsWith('Rest'));
-    expect(routes.map(([, route]) => route.Properties.RouteKey)).toEqual(['$default']);
+    const keys = routes.map(([, route]) => route.Properties.RouteKey).sort();
+    expect(keys).toEqual(['$default', 'GET /', 'GET /health', 'GET /metrics', 'GET /openapi.json', 'GET /ready']);
+    expect(new Set(routes.map(([, route]) => JSON.stringify(route.Properties.Target))).size).toBe(1);
     expect(stage.StageName).toBe('$default');
   });
 
@@ -113,11 +120,34 @@ describe('stages', () => {
   it.each(['Rest', 'WebSockets'])('%s deploys itself, throttles and logs without tokens', (name) => {
     const stage = resource(realtime, 'AWS::ApiGatewayV2::Stage', name).Properties;
     expect(stage.AutoDeploy).toBe(true);
-    expect(stage.DefaultRouteSettings.ThrottlingRateLimit).toBeGreaterThan(0);
-    expect(stage.DefaultRouteSettings.ThrottlingBurstLimit).toBeGreaterThan(0);
     expect(JSON.stringify(stage.AccessLogSettings.DestinationArn)).toContain('AccessLog');
     expect(stage.AccessLogSettings.Format).not.toMatch(/query|routeKey.*\?|authorization/i);
     expect(() => JSON.parse(stage.AccessLogSettings.Format)).not.toThrow();
+  });
+
+  it.each(['Rest', 'WebSockets'])('%s limits every route by itself, and waits for the routes', (name) => {
+    const [[id, stage]] = resources(realtime, 'AWS::ApiGatewayV2::Stage').filter(([each]) => each.startsWith(name)) as [[string, Resource]];
+    const routes = resources(realtime, 'AWS::ApiGatewayV2::Route').filter(([each]) => each.startsWith(name));
+    const keys = routes.map(([, { Properties }]) => Properties.RouteKey).sort();
+    expect(Object.keys(stage.Properties.RouteSettings).sort()).toEqual(keys);
+    for (const limit of Object.values<any>(stage.Properties.RouteSettings)) {
+      expect(limit.ThrottlingRateLimit).toBeGreaterThan(0);
+      expect(limit.ThrottlingBurstLimit).toBeGreaterThanOrEqual(limit.ThrottlingRateLimit);
+    }
+    expect(realtime.toJSON()['Resources'][id].DependsOn).toEqual(expect.arrayContaining(routes.map(([route]) => route)));
+  });
+
+  it('leave room to connect while pings and messages are at their limits', () => {
+    const limits = resource(realtime, 'AWS::ApiGatewayV2::Stage', 'WebSockets').Properties.RouteSettings;
+    expect(limits['ping']).toEqual({ ThrottlingRateLimit: 200, ThrottlingBurstLimit: 200 });
+    expect(limits['$default'].ThrottlingRateLimit).toBe(500);
+    // As many as connect may leave at once.
+    expect(limits['$disconnect'].ThrottlingRateLimit).toBeGreaterThan(limits['$connect'].ThrottlingRateLimit);
+  });
+
+  it('take few of those that need no key', () => {
+    const { $default: all, ...keyless } = resource(realtime, 'AWS::ApiGatewayV2::Stage', 'Rest').Properties.RouteSettings;
+    for (const limit of Object.values<any>(keyless)) expect(limit.ThrottlingRateLimit).toBeLessThanOrEqual(all.ThrottlingRateLimit / 25);
   });
 
   it("set the account's role for logs before the stage that needs it, unless told not to", () => {

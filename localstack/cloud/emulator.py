@@ -51,6 +51,11 @@ def client(place: Place, service: str, who: Credentials = ROOT) -> botocore.clie
     )
 
 
+def secret(place: Place, arn: str) -> str:
+    """The text of a secret."""
+    return client(place, "secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+
+
 def start(place: Place, port: int | None, enforce_iam: bool, trusted: str) -> None:
     """Starts the emulator unless it runs. `trusted` is the file of certificates that its functions trust."""
     if "emulator" in processes.running(place):

@@ -1,10 +1,10 @@
-"""Redis as ElastiCache gives it: over TLS, with the password of the deployed secret, and never forgetting by itself."""
+"""Redis as ElastiCache gives it: over TLS, for the deployed users alone, and never forgetting by itself."""
 
 import hashlib
 import ssl
 from pathlib import Path
 
-from cloud import processes
+from cloud import emulator, processes
 from cloud.place import REPOSITORY, Place, listens
 
 
@@ -38,9 +38,19 @@ def _make_certificate(place: Place, directory: Path) -> None:
     processes.run(place, "tls", ["openssl", "req", "-x509", *key, *name, *authority, *out])
 
 
-def start(place: Place, password: str) -> None:
-    """Starts Redis, or starts it anew where it has another password: that of a secret which is gone."""
-    text = _configuration(place, password)
+def users(place: Place, outputs: dict[str, str]) -> list[str]:
+    """The users of ElastiCache as lines of Redis's configuration. Passwords, which no API gives back, are in the secrets."""
+    lines = []
+    for user in emulator.client(place, "elasticache").describe_users()["Users"]:
+        name, access = user["UserName"], user["AccessString"]
+        secret = outputs.get(f"Redis{name.capitalize()}Secret")
+        lines.append(f"user {name} {f'>{emulator.secret(place, secret)} ' if secret else ''}{access}")
+    return sorted(lines)
+
+
+def start(place: Place, users: list[str]) -> None:
+    """Starts Redis, or starts it anew where it has other users or passwords: those of secrets which are gone."""
+    text = _configuration(place, users)
     version = hashlib.sha256(text.encode()).hexdigest()
     process = processes.running(place).get("redis")
     if process and process.version == version:
@@ -53,7 +63,7 @@ def start(place: Place, password: str) -> None:
     processes.wait_ready(place, "redis", process, lambda: listens(place.port("redis")))
 
 
-def _configuration(place: Place, password: str) -> str:
+def _configuration(place: Place, users: list[str]) -> str:
     tls = place.root / "tls"
     return "\n".join(
         [
@@ -64,7 +74,7 @@ def _configuration(place: Place, password: str) -> str:
             f"tls-key-file {tls}/redis.key",
             f"tls-ca-cert-file {tls}/ca.crt",
             "tls-auth-clients no",
-            f"requirepass {password}",
+            *users,
             f"dir {place.root}/redis",
             "maxmemory-policy noeviction",
             "appendonly yes",

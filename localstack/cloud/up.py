@@ -42,8 +42,7 @@ def up(options: Options) -> dict:
         trusted = str(redis.certificates(place))
         outputs, binaries = _deployed(options, trusted)
         with step("redis"):
-            password = _secret(place, outputs["RedisAuthSecret"])
-            redis.start(place, password)
+            redis.start(place, redis.users(place, outputs))
         with step("api key"):
             key = account.api_key(place, binaries / "bond", outputs["ApiKeysSecret"])
         with step("ingest"):
@@ -83,10 +82,6 @@ def _settle_mode(options: Options) -> None:
     if "emulator" in processes.running(options.place) and kept.read_text() != mode:
         raise processes.Failed(f"a cloud runs here {kept.read_text()}; `make cloud-down` ends it")
     kept.write_text(mode)
-
-
-def _secret(place: Place, arn: str) -> str:
-    return emulator.client(place, "secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
 
 
 def _describe(options: Options, outputs: dict[str, str], key: str) -> dict:

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
+use crate::throttle::Limits;
 use crate::websocket::template;
 
 /// What a function's environment values are searched for: it is replaced by the simulator's base URL.
@@ -41,6 +42,9 @@ pub struct Config {
     /// The account's quota of `@connections` requests per second; none: unlimited.
     #[serde(default)]
     pub account_posts_per_second: Option<u32>,
+    /// How much each route takes.
+    #[serde(default)]
+    pub throttles: Limits,
     /// What faults are drawn from.
     #[serde(default)]
     pub seed: u64,

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::faults::Faults;
 use crate::lambda::{Function, Lambda};
 use crate::stats::Stats;
+use crate::throttle::Throttle;
 use crate::token_bucket::TokenBucket;
 use crate::websocket::Connections;
 use crate::{admin, http_api, lambda, management, websocket};
@@ -37,11 +38,14 @@ pub(crate) struct Gateway {
     pub(crate) lambda: Lambda,
     pub(crate) connections: Connections,
     pub(crate) quota: Option<Mutex<TokenBucket>>,
+    pub(crate) web_socket_throttle: Throttle,
+    pub(crate) rest_throttle: Throttle,
 }
 
 impl Gateway {
     fn new(config: Config, base_url: String) -> Self {
-        let bucket = |rate| Mutex::new(TokenBucket::new(rate, Instant::now()));
+        let now = Instant::now();
+        let bucket = |rate| Mutex::new(TokenBucket::quota(rate, now));
         Self {
             clock: VirtualClock::default(),
             faults: Faults::new(config.seed),
@@ -49,6 +53,8 @@ impl Gateway {
             lambda: Lambda::new(&config.functions, &base_url),
             connections: Connections::default(),
             quota: config.account_posts_per_second.map(bucket),
+            web_socket_throttle: Throttle::new(&config.throttles.web_sockets, now),
+            rest_throttle: Throttle::new(&config.throttles.rest, now),
             config,
             base_url,
         }
@@ -57,6 +63,15 @@ impl Gateway {
     /// How long a post takes now.
     pub(crate) fn post_time(&self) -> Duration {
         Duration::from_millis(self.config.post_ms + self.faults.setting(|plan| plan.post_delay_ms))
+    }
+
+    /// Whether a route's limit leaves room for one more; counted where it does not.
+    pub(crate) fn admits(&self, throttle: &Throttle, route: &str) -> bool {
+        let admitted = throttle.admits(route, Instant::now());
+        if !admitted {
+            self.stats.throttled.count();
+        }
+        admitted
     }
 
     /// How often the next asynchronous or WebSocket route's invocation of a function happens: AWS promises at least once.

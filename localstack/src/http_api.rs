@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::json;
@@ -31,6 +32,9 @@ pub(crate) async fn handle(
         return failure(StatusCode::NOT_FOUND, "Not Found");
     };
     let (parts, body) = request.into_parts();
+    if !gateway.admits(&gateway.rest_throttle, &route(&gateway, &parts)) {
+        return failure(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
+    }
     let body = match body::read(body, PAYLOAD_BYTES).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
@@ -45,6 +49,12 @@ pub(crate) async fn handle(
         Ok(Err(_)) => internal_error(),
         Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
     }
+}
+
+/// The key of a request's route. All go to one function; what is limited by itself has a route of its own.
+fn route(gateway: &Gateway, parts: &Parts) -> String {
+    let own = format!("{} {}", parts.method, parts.uri.path());
+    if gateway.rest_throttle.names(&own) { own } else { "$default".to_owned() }
 }
 
 fn internal_error() -> Response {

@@ -20,6 +20,7 @@ mod lambda;
 mod management;
 mod sigv4;
 mod stats;
+mod throttle;
 mod token_bucket;
 mod websocket;
 

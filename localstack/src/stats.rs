@@ -147,6 +147,8 @@ pub(crate) struct Stats {
     pub sent: Traffic,
     /// Connections.
     pub connections: ConnectionStats,
+    /// What clients of either API asked for beyond a route's limit.
+    pub throttled: Counter,
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The account's quota of requests.
+//! How much is taken in a time.
 
 use std::time::Instant;
 
-/// A token bucket as API Gateway's: filled at `rate`, holding at most half a second's worth. AWS's defaults are 10,000 requests per
-/// second and a bucket of 5,000 (API Gateway quotas, read 2026-11).
+/// A token bucket as API Gateway's.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     rate: f64,
@@ -13,10 +12,16 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket, `rate` in tokens per second.
-    pub(crate) fn new(rate: u32, now: Instant) -> Self {
-        let capacity = (f64::from(rate) / 2.0).max(1.0);
+    /// A full bucket: filled at `rate` in tokens per second, holding at most `burst`.
+    pub(crate) fn new(rate: u32, burst: u32, now: Instant) -> Self {
+        let capacity = f64::from(burst.max(1));
         Self { rate: f64::from(rate), capacity, tokens: capacity, filled_at: now }
+    }
+
+    /// An account's quota: it holds half a second's worth. AWS's defaults are 10,000 requests per second and a bucket of 5,000 (API Gateway
+    /// quotas, read 2026-11).
+    pub(crate) fn quota(rate: u32, now: Instant) -> Self {
+        Self::new(rate, rate / 2, now)
     }
 
     /// Takes a token, if there is one.
@@ -37,9 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_half_a_seconds_worth_and_refills_at_its_rate() {
+    fn a_quota_holds_half_a_seconds_worth_and_refills_at_its_rate() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(10, start);
+        let mut bucket = TokenBucket::quota(10, start);
         let mut take = |at_ms| bucket.take(start + Duration::from_millis(at_ms));
         assert_eq!([0; 6].map(&mut take), [true, true, true, true, true, false]);
         assert_eq!([100, 100].map(&mut take), [true, false]);

@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::emulator::Emulator;
 use crate::process::{Process, binary, fresh_dir, url_in};
 use crate::redis::Redis;
+use crate::roles;
 
 /// The stage of the WebSocket API.
 const STAGE: &str = "v1";
@@ -89,7 +90,10 @@ impl Cloud {
     /// # Errors
     /// Where a part does not start.
     pub async fn start(options: Options) -> Result<Self> {
-        let (redis, emulator) = tokio::try_join!(Redis::start(), Emulator::start())?;
+        let users = roles::arguments();
+        let mut arguments = vec!["--appendonly", "yes", "--appendfsync", "always"];
+        arguments.extend(users.iter().map(String::as_str));
+        let (redis, emulator) = tokio::try_join!(Redis::start_with(&arguments), Emulator::start())?;
         let key = store(&emulator).await?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let settings = settings(&redis, &emulator, port, &options);
@@ -140,6 +144,7 @@ impl Cloud {
 
     async fn process(&self, words: &[&str]) -> Result<(Process, String)> {
         let mut settings = self.settings.clone();
+        settings.push(("REDIS_URL".into(), roles::url(&self.redis.url(), words[0])));
         settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
         settings.push(("BOND_PORT".into(), "0".into()));
         let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -222,6 +227,10 @@ fn config(settings: &[(String, String)], options: &Options) -> Value {
     let env = settings.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
     let env: Map<String, Value> = env.map(|(name, value)| (name.clone(), json!(value))).collect();
     let function = |name: &&str| {
+        let mut env = env.clone();
+        if let Some(Value::String(url)) = env.get_mut("REDIS_URL") {
+            *url = roles::url(url, name);
+        }
         let function = json!({
             "command": [beside(name)], "env": env, "timeout_ms": 10_000, "concurrency": 20, "memory_mb": 512,
         });
@@ -234,9 +243,15 @@ fn config(settings: &[(String, String)], options: &Options) -> Value {
         "mock_routes": {"ping": PONG},
         "route_responses": ["$default"],
         "http": "api",
+        "throttles": throttles(),
         "post_ms": options.post_ms,
         "seed": 1,
     })
+}
+
+/// The limits of routes that `iac` deploys.
+fn throttles() -> Value {
+    serde_json::from_str(include_str!("../../iac/lib/throttles.json")).unwrap_or_default()
 }
 
 impl Gateway {

@@ -9,4 +9,5 @@ pub mod host;
 pub mod numbers;
 pub mod process;
 pub mod redis;
+mod roles;
 pub mod socket;

@@ -17,6 +17,9 @@ pub use crate::api::ws_url;
 /// How long a process may take to serve.
 const START: Duration = Duration::from_secs(30);
 
+/// The file in a process' directory that says whose panic is planned.
+const PLANT: &str = "plant";
+
 /// A running process of ours, which ends with this value.
 pub struct Process {
     child: Child,
@@ -157,6 +160,19 @@ impl Bond {
     pub async fn terminate(&mut self) -> Result<(Duration, bool)> {
         self.process.terminate().await
     }
+
+    /// As [`Process::panic_in`].
+    ///
+    /// # Errors
+    /// As [`Process::panic_in`].
+    pub async fn panic_in(&mut self, name: &str) -> Result<(Duration, Option<i32>)> {
+        self.process.panic_in(name).await
+    }
+
+    /// What it is told so that tests can have its tasks panic: to be among the settings that it starts with.
+    pub fn planted_in(data_dir: &Path) -> String {
+        data_dir.join(PLANT).to_string_lossy().into_owned()
+    }
 }
 
 impl Broker {
@@ -262,6 +278,28 @@ impl Process {
         self.signal("TERM").await?;
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         Ok((begun.elapsed(), status.success()))
+    }
+
+    /// Has the task or thread of this name panic in a process that was started with `BOND_PLANT_FILE` in its directory, and waits for the
+    /// process' end. Returns how long after the panic that was, and the exit code.
+    ///
+    /// # Errors
+    /// Where nobody of that name is there, or the process does not end.
+    pub async fn panic_in(&mut self, name: &str) -> Result<(Duration, Option<i32>)> {
+        let file = self.dir.join(PLANT);
+        // Written whole at once, since it is looked at all the time.
+        std::fs::write(self.dir.join("planting"), name)?;
+        std::fs::rename(self.dir.join("planting"), &file)?;
+        let deadline = Instant::now() + START;
+        while file.exists() {
+            if Instant::now() > deadline {
+                bail!("nobody is called {name}");
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        let panicked = Instant::now();
+        let status = tokio::time::timeout(START, self.child.wait()).await.context("goes on")??;
+        Ok((panicked.elapsed(), status.code()))
     }
 }
 

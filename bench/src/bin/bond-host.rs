@@ -14,7 +14,7 @@ use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
-use bond_core::store::{Claim, DesiredStream, StreamStore};
+use bond_core::store::{Claim, DesiredStream, Labels, StreamStore};
 use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
 use bond_edge::server::{self, ServerConfig};
@@ -92,7 +92,7 @@ async fn registry() -> Result<RedbStore> {
     let now = SystemClock.now();
     let id = StreamId::parse(STREAM).context("no stream id")?;
     let stream = DesiredStream { id, canonical: String::new(), spec: "{}".to_owned(), created_at: now };
-    store.claim(stream, Claim { owner: "bench".to_owned(), expires_at: None }, 1, now).await?;
+    store.claim(stream, Claim { owner: "bench".to_owned(), expires_at: None, labels: Labels::default() }, 1, now).await?;
     Ok(store)
 }
 

@@ -67,8 +67,8 @@ enum Ended {
 }
 
 impl Ended {
-    fn lost(reason: impl ToString) -> Self {
-        Self::Lost { reason: reason.to_string(), asked: Duration::ZERO }
+    fn lost(reason: &str) -> Self {
+        Self::Lost { reason: reason.to_owned(), asked: Duration::ZERO }
     }
 
     fn closed(code: u16, reason: &str, asked: Duration) -> Self {
@@ -93,7 +93,7 @@ impl From<WsError> for Ended {
     fn from(error: WsError) -> Self {
         match error {
             WsError::Http(answer) => Self::refused(&answer),
-            error => Self::lost(escaped(&error.to_string())),
+            error => Self::lost(&escaped(&error.to_string())),
         }
     }
 }

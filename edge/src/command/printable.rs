@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// `text` with every character that a terminal obeys instead of showing it spelled as `\uXXXX`, as JSON spells it.
-pub fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if steers(character) {
@@ -17,7 +17,7 @@ pub fn escaped(text: &str) -> String {
 
 /// A JSON text on one line, fit for a terminal, of the same value. Control characters outside of its strings can only be white space,
 /// and inside of them `\uXXXX` means the character.
-pub fn escaped_json(json: &str) -> String {
+pub(super) fn escaped_json(json: &str) -> String {
     escaped(&json.replace(['\t', '\n', '\r'], " "))
 }
 

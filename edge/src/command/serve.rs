@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
+use bond_api::tokens::Tokens;
 use bond_core::token::{TokenKey, TokenKeys};
 use bond_ingest::clock::SystemClock;
 use tokio::net::TcpListener;
@@ -27,15 +28,15 @@ const KEYS_RECHECK: Duration = Duration::from_secs(1);
 pub(super) struct Door {
     listeners: Vec<TcpListener>,
     addresses: [SocketAddr; 2],
-    access: Access,
-    tokens: TokenKeys,
+    access: Arc<Access>,
+    tokens: Arc<Tokens>,
     ready_file: Option<PathBuf>,
 }
 
 impl Door {
     pub(super) async fn open(args: &ServeArgs, settings: &Settings) -> Result<Self, Failure> {
-        let tokens = token_keys(args, settings)?;
-        let access = access(args)?;
+        let tokens = Arc::new(Tokens::new(token_keys(args, settings)?));
+        let access = Arc::new(access(args)?);
         let listeners = vec![listen(args, args.rest_port).await?, listen(args, args.ws_port).await?];
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         Ok(Self { listeners, addresses, access, tokens, ready_file: args.ready_file.clone() })

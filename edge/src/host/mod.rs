@@ -16,7 +16,6 @@ use bond_api::rest::{self, LocalBacking, Readiness, RestSettings, RestState, Tra
 use bond_api::tokens::Tokens;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
-use bond_core::token::TokenKeys;
 use bond_core::vitals::{LocalVitals, VitalsBoard};
 use bond_ingest::engine::Ports;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -83,8 +82,8 @@ impl HostConfig {
 pub fn start(
     config: HostConfig,
     parts: Parts,
-    access: Access,
-    tokens: TokenKeys,
+    access: Arc<Access>,
+    tokens: Arc<Tokens>,
 ) -> anyhow::Result<(Fanout, Router)> {
     let Parts { ports: Ports { log, store, board, meters, clock, supervisor }, control, local, .. } =
         parts.clone();
@@ -118,8 +117,8 @@ pub fn start(
 fn rest_state(
     settings: RestSettings,
     parts: Parts,
-    access: Access,
-    tokens: TokenKeys,
+    access: Arc<Access>,
+    tokens: Arc<Tokens>,
 ) -> anyhow::Result<RestState> {
     let Parts { ports: Ports { log, store, clock, .. }, control, vitals, readiness, .. } = parts;
     let prometheus = PrometheusBuilder::new().install_recorder()?;
@@ -131,8 +130,8 @@ fn rest_state(
         vitals,
         traffic: Traffic::default(),
         ended: OnceLock::new(),
-        access: Arc::new(access),
-        tokens: Arc::new(Tokens::new(tokens)),
+        access,
+        tokens,
         clock,
         prometheus: Box::new(move || prometheus.render()),
         settings,

@@ -118,7 +118,7 @@ impl Client {
     /// Takes what it gets next into the draft: what we have to say, then events.
     fn look(&mut self, bench: &mut Workbench, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
         let mut looked = Looked { sent: Sent::default(), more: false, timer: None };
-        let looks = if self.closing == Some(Closing::TooSlow) { 0 } else { LOOKS };
+        let looks = if self.closing.is_some_and(Closing::is_abrupt) { 0 } else { LOOKS };
         bench.picks.clear();
         for _ in 0..looks {
             let chosen = self.feed.choose(self.asked.control, &mut self.said, bench, moment);
@@ -132,8 +132,8 @@ impl Client {
         }
         self.pack(&mut looked, &mut bench.picks, draft);
         looked.sent.close = match self.closing {
-            Some(Closing::Expired | Closing::TooSlow) => true,
             Some(Closing::StreamEnded) => !looked.more,
+            Some(_) => true,
             None => false,
         };
         looked

@@ -51,6 +51,17 @@ pub(super) enum Closing {
     StreamEnded,
     /// It has taken nothing for too long: at once, whatever is left.
     TooSlow,
+    /// It has spoken too often for too long: at once, whatever is left.
+    TooMuch,
+    /// The key that opened it was revoked: at once, whatever is left.
+    Revoked,
+}
+
+impl Closing {
+    /// Whether nothing that is left is sent, and nothing that fails holds it up.
+    pub(super) const fn is_abrupt(self) -> bool {
+        matches!(self, Self::TooSlow | Self::TooMuch | Self::Revoked)
+    }
 }
 
 /// One client.
@@ -173,7 +184,7 @@ impl Client {
 
     /// Whether it has taken nothing for `stall`, and nobody has drawn the conclusion. While a post is under way that is open.
     pub(super) fn is_stalled(&self, now: Instant, stall: Duration) -> bool {
-        self.closing != Some(Closing::TooSlow)
+        !self.closing.is_some_and(Closing::is_abrupt)
             && !matches!(self.standing, Standing::UnderWay { .. })
             && self.slow_since.is_some_and(|since| now.saturating_duration_since(since) >= stall)
     }

@@ -198,7 +198,8 @@ impl Lane {
     /// Looks after everyone's deadlines, and begins the chores whose time has come.
     fn tick(&mut self) {
         let clock = self.shared.parts.clock.now();
-        let due = |client: &Client| client.is_due(clock);
+        let shared = Arc::clone(&self.shared);
+        let due = |client: &Client| client.is_due(&shared, clock);
         let keys: Vec<usize> =
             self.clients.iter().filter(|(_, client)| due(client)).map(|(key, _)| key).collect();
         if !keys.is_empty() {
@@ -208,8 +209,10 @@ impl Lane {
                 if client.heartbeat_at.is_some_and(|at| at <= clock) {
                     client.heartbeat(self.shared.config.heartbeat, clock, &sources);
                 }
-                if client.asked.expires_at.is_some_and(|at| at <= clock) {
-                    client.close(Closing::Expired);
+                match client.ending(&shared, clock) {
+                    Some(closing) if closing.is_abrupt() => client.give_up(closing),
+                    Some(closing) => client.close(closing),
+                    None => {}
                 }
                 self.queue(key);
             }
@@ -222,7 +225,8 @@ impl Lane {
     fn give_up_stalled(&mut self) {
         let (now, stall) = (self.now, self.shared.config.stall);
         let stalled = self.clients.iter_mut().filter(|(_, client)| client.is_stalled(now, stall));
-        let keys: Vec<usize> = stalled.map(|(key, client)| (client.give_up(), key).1).collect();
+        let keys: Vec<usize> =
+            stalled.map(|(key, client)| (client.give_up(Closing::TooSlow), key).1).collect();
         for key in keys {
             metrics::counter!("bond_relay_stalled_total").increment(1);
             self.queue(key);
@@ -231,17 +235,32 @@ impl Lane {
 }
 
 impl Client {
-    fn is_due(&self, clock: UnixNanos) -> bool {
-        self.heartbeat_at.is_some_and(|at| at <= clock)
-            || (self.closing.is_none() && self.asked.expires_at.is_some_and(|at| at <= clock))
+    fn is_due(&self, shared: &Shared, clock: UnixNanos) -> bool {
+        self.heartbeat_at.is_some_and(|at| at <= clock) || self.ending(shared, clock).is_some()
     }
 
-    /// Gives up on a client that takes nothing: the reason in place of all that it has not taken, at once, and once.
-    fn give_up(&mut self) {
+    /// Why it is to be closed now, unless that is under way.
+    fn ending(&self, shared: &Shared, clock: UnixNanos) -> Option<Closing> {
+        let Self { asked, closing, .. } = self;
+        let revoked = &shared.parts.revoked;
+        if closing.is_some_and(Closing::is_abrupt) {
+            None
+        } else if asked.holder.as_ref().is_some_and(|holder| revoked.is_revoked(holder, asked.opened_at)) {
+            Some(Closing::Revoked)
+        } else if asked.is_dismissed() {
+            Some(Closing::TooMuch)
+        } else {
+            let is_expired = closing.is_none() && asked.expires_at.is_some_and(|at| at <= clock);
+            is_expired.then_some(Closing::Expired)
+        }
+    }
+
+    /// Gives up on a client: the reason in place of all that it has not taken, at once, and once.
+    fn give_up(&mut self, closing: Closing) {
         self.unsay_all();
         self.backoff.reset();
         self.closing = None;
-        self.close(Closing::TooSlow);
+        self.close(closing);
     }
 
     /// Has the connection closed. API Gateway closes without a code of ours, so that the reason is said before, where control is on.
@@ -257,6 +276,11 @@ impl Client {
                 MessageError::new(Code::NotFound, "the stream has ended; create it again")
             }
             Closing::TooSlow => MessageError::new(Code::SlowConsumer, TOO_SLOW),
+            Closing::Revoked => MessageError::new(Code::AuthInvalid, "the key has been revoked"),
+            Closing::TooMuch => {
+                let advice = "too many messages for too long; connect again and keep to 20 a second";
+                MessageError::new(Code::RateLimitExceeded, advice)
+            }
         };
         self.say(&ServerMessage::error(&error, None));
     }

@@ -24,6 +24,7 @@ mod survey;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::api_key::Holder;
 use bond_core::connection::{ConnectionStore, LANES};
 use bond_core::control::{Command, Control};
 use bond_core::cursors::CursorStore;
@@ -33,7 +34,7 @@ use bond_core::log::{EventLog, Fence};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
-use bond_core::time::Clock;
+use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::StreamId;
 use bond_supervise::Supervisor;
 use parking_lot::Mutex;
@@ -83,6 +84,15 @@ pub struct RelayParts {
     pub until: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// Who watches over the lanes and what feeds them.
     pub supervisor: Supervisor,
+    /// Whose connections must be closed.
+    pub revoked: Arc<dyn Revoked>,
+}
+
+/// Who is no longer let in. Asked for every connection each second; does not wait.
+pub trait Revoked: Send + Sync {
+    /// Whether the key of `holder`, which opened a connection at `opened_at`, is known to be gone. What is known may be older than a key:
+    /// then it is not.
+    fn is_revoked(&self, holder: &Holder, opened_at: UnixNanos) -> bool;
 }
 
 /// How a relay works.

@@ -181,7 +181,9 @@ impl Lane {
         match (stop, client.update.take()) {
             (_, Some(Update::Leave)) => return self.leave(key),
             (None, _) if sent.close => return self.leave_for_good(key),
-            (Some(Stop::Slow | Stop::Failed), _) if self.clients[key].closing == Some(Closing::TooSlow) => {
+            (Some(Stop::Slow | Stop::Failed), _)
+                if self.clients[key].closing.is_some_and(Closing::is_abrupt) =>
+            {
                 return self.cut(key);
             }
             (Some(Stop::Gone), _) if !self.clients[key].is_young(&self.shared) => {

@@ -8,14 +8,15 @@ use bond_api::gate::{Checks, Gate};
 use bond_core::api_key::{ApiKey, KeyFile};
 use bond_core::connection::{Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
-use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::key_source::{KeySource, KeySourceError};
+use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::{ManualClock, UnixNanos};
 use bond_core::token::{TokenKey, TokenKeys};
 use bond_core::topic::StreamId;
 use bond_edge::store::RedbStore;
 use bond_functions::emf::Emf;
 use bond_functions::event::WebSocketEvent;
-use bond_functions::vault::{KeySource, Vault, VaultError};
+use bond_functions::vault::Vault;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -88,7 +89,7 @@ pub(crate) async fn registry() -> Arc<dyn StreamStore> {
         spec: "{}".to_owned(),
         created_at: CONNECTED,
     };
-    let claim = Claim { owner: "ann".to_owned(), expires_at: None };
+    let claim = Claim { owner: "ann".to_owned(), expires_at: None, labels: Labels::default() };
     store.claim(desired, claim, 5, CONNECTED).await.expect("claimed");
     Arc::new(store)
 }
@@ -112,14 +113,14 @@ impl Source {
 
 #[async_trait]
 impl KeySource for Source {
-    async fn token_keys(&self) -> Result<TokenKeys, VaultError> {
+    async fn token_keys(&self) -> Result<TokenKeys, KeySourceError> {
         let kept = self.0.lock().clone();
-        kept.map(|(tokens, _)| tokens).ok_or_else(|| VaultError("gone".to_owned()))
+        kept.map(|(tokens, _)| tokens).ok_or_else(|| KeySourceError("gone".to_owned()))
     }
 
-    async fn api_keys(&self) -> Result<KeyFile, VaultError> {
+    async fn api_keys(&self) -> Result<KeyFile, KeySourceError> {
         let kept = self.0.lock().clone();
-        kept.map(|(_, keys)| keys).ok_or_else(|| VaultError("gone".to_owned()))
+        kept.map(|(_, keys)| keys).ok_or_else(|| KeySourceError("gone".to_owned()))
     }
 }
 

@@ -84,6 +84,9 @@ async fn admit(
     connection: &Connection,
     request: &Parts,
 ) -> Result<Option<ProxyResponse>, StatusCode> {
+    if !gateway.admits(&gateway.web_socket_throttle, "$connect") {
+        return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
     let Some(name) = gateway.config.routes.get("$connect") else { return Ok(None) };
     let occasion = Occasion { connection, stage: &gateway.config.stage, now_ms: connection.connected_at };
     let event = event::connect(occasion, &with_forwarded(&request.headers, connection), request.uri.query());

@@ -49,11 +49,29 @@ fn integration<'a>(config: &'a Config, key: &str) -> Option<Route<'a>> {
     })
 }
 
+impl Route<'_> {
+    /// Its key; none where there is no route.
+    const fn key(&self) -> Option<&str> {
+        match self {
+            Self::Function { key, .. } | Self::Mock { key, .. } => Some(key),
+            Self::None => None,
+        }
+    }
+}
+
 /// Handles one message. Several of one client may be handled at once, and their replies come in any order.
 pub(crate) async fn handle(gateway: Arc<Gateway>, connection: Arc<Connection>, message: String) {
     let occasion =
         Occasion { connection: &connection, stage: &gateway.config.stage, now_ms: gateway.clock.now_ms() };
-    let reply = match select(&gateway.config, &message) {
+    let route = select(&gateway.config, &message);
+    let is_admitted = route.key().is_none_or(|key| gateway.admits(&gateway.web_socket_throttle, key));
+    let refusal = |message: &str| {
+        let request_id = &event::context(occasion, "MESSAGE", route.key().unwrap_or("$default"))["requestId"];
+        Some(failure(message, &connection.id, request_id))
+    };
+    let reply = match route {
+        // As users report; the documentation names the status of requests alone.
+        _ if !is_admitted => refusal("Too Many Requests"),
         Route::Mock { key, template } => {
             Some(template::render(template, &event::context(occasion, "MESSAGE", key)).into())
         }
@@ -65,11 +83,7 @@ pub(crate) async fn handle(gateway: Arc<Gateway>, connection: Arc<Connection>, m
                 None => Some(failure("Internal server error", &connection.id, &request_id)),
             }
         }
-        Route::None => Some(failure(
-            "Forbidden",
-            &connection.id,
-            &event::context(occasion, "MESSAGE", "$default")["requestId"],
-        )),
+        Route::None => refusal("Forbidden"),
     };
     if let Some(reply) = reply {
         // A client that is gone or does not read gets no reply.

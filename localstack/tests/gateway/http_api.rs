@@ -64,3 +64,14 @@ async fn without_a_function_nothing_is_found() {
     let gateway = Gateway::start(json!({"http": null})).await;
     assert_eq!(gateway.request("GET", "/v1/streams").send().await.unwrap().status(), 404);
 }
+
+#[tokio::test]
+async fn a_route_of_its_own_has_its_own_limit() {
+    let limits = json!({"$default": {"rate": 1, "burst": 2}, "GET /ready": {"rate": 1, "burst": 1}});
+    let gateway = Gateway::start(json!({"throttles": {"rest": limits}})).await;
+    let status = async |path| gateway.request("GET", path).send().await.unwrap().status().as_u16();
+    assert_eq!((status("/ready").await, status("/ready").await), (200, 429));
+    assert_eq!((status("/a").await, status("/b").await, status("/c").await), (200, 200, 429));
+    let refused = gateway.request("GET", "/ready").send().await.unwrap();
+    assert_eq!(refused.json::<serde_json::Value>().await.unwrap(), json!({"message": "Too Many Requests"}));
+}

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::support::{Gateway, Socket, close_code, close_frame, is_disconnect, probe, send, text};
+use crate::support::{Gateway, PATIENCE, Socket, close_code, close_frame, is_disconnect, probe, send, text};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -264,6 +264,63 @@ async fn messages_beyond_the_concurrency_fail() {
     gateway.events_once(|events| events.len() == 2).await;
     send(&mut socket, "{}").await;
     assert!(text(&mut socket).await.contains("Internal server error"));
+}
+
+/// Pings at 2,000 a second for a second and a half, unheard; then what another client that comes meets.
+async fn connect_beside_a_flood(gateway: &Gateway) -> Result<(), Error> {
+    let mut flooder = gateway.connect().await;
+    let flood = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..150 {
+            ticks.tick().await;
+            for _ in 0..20 {
+                flooder.feed(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
+            }
+            flooder.flush().await.unwrap();
+        }
+        flooder
+    });
+    tokio::time::timeout(PATIENCE, async {
+        while gateway.stats().await["throttled"].as_u64() < Some(100) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the flood meets its limit");
+    let connected = gateway.try_connect("", &[]).await.map(drop);
+    flood.await.unwrap();
+    connected
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_flooded_leaves_the_others_their_room() {
+    let limits = json!({"ping": {"rate": 200, "burst": 200}, "$connect": {"rate": 200, "burst": 400}});
+    let gateway = Gateway::start(json!({"throttles": {"webSockets": limits}})).await;
+    connect_beside_a_flood(&gateway).await.expect("connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_routes_share_a_limit_a_flood_on_one_shuts_the_others() {
+    let limits = json!({"*": {"rate": 1, "burst": 200}});
+    let gateway = Gateway::start(json!({"throttles": {"webSockets": limits}})).await;
+    let refused = connect_beside_a_flood(&gateway).await;
+    assert!(matches!(refused, Err(Error::Http(response)) if response.status() == 429));
+}
+
+#[tokio::test]
+async fn a_message_beyond_its_routes_limit_is_told_so_and_reaches_no_function() {
+    let limits = json!({"$default": {"rate": 1, "burst": 1}});
+    let gateway =
+        Gateway::start(json!({"route_responses": ["$default"], "throttles": {"webSockets": limits}})).await;
+    let mut socket = gateway.connect().await;
+    let id = gateway.only_connection().await;
+    send(&mut socket, r#"{"n": 1}"#).await;
+    assert!(text(&mut socket).await.contains("MESSAGE"));
+    send(&mut socket, r#"{"n": 2}"#).await;
+    let answer: Value = serde_json::from_str(&text(&mut socket).await).unwrap();
+    assert_eq!((&answer["message"], &answer["connectionId"]), (&json!("Too Many Requests"), &json!(id)));
+    assert!(answer["requestId"].is_string());
+    assert_eq!(gateway.events().await.len(), 2);
 }
 
 #[tokio::test]

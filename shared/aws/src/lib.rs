@@ -17,7 +17,7 @@ pub use self::clients::Aws;
 pub use self::connections::DynamoConnections;
 pub use self::gateway::{ApiGateway, MESSAGE_BYTES};
 pub use self::lambda::LambdaInvoker;
-pub use self::secrets::{SecretError, Secrets};
+pub use self::secrets::{KeySecrets, SecretError, Secrets};
 pub use self::signed::ClientError;
 pub use self::streams::DynamoStreams;
 

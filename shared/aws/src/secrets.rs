@@ -1,7 +1,10 @@
-//! Secrets Manager: secrets that are read once, at start.
+//! Secrets Manager: the keys, which change while processes live, and passwords.
 
+use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use bond_core::api_key::{KeyFile, KeyFileError};
+use bond_core::key_source::{KeySource, KeySourceError};
 use bond_core::token::{KeySet, KeySetError, TokenKeys};
 
 /// Why a secret could not be read. The secret's text is in none of these.
@@ -25,6 +28,14 @@ pub enum SecretError {
         name: String,
         /// Why not.
         reason: KeySetError,
+    },
+    /// A text, but not a file of API keys.
+    #[error("secret {name}: {reason}")]
+    NoKeyFile {
+        /// Which.
+        name: String,
+        /// Why not.
+        reason: KeyFileError,
     },
 }
 
@@ -54,6 +65,56 @@ impl Secrets {
         let set = KeySet::from_json(&self.text(name).await?);
         set.map(|set| set.keys()).map_err(|reason| SecretError::NoKeys { name: name.to_owned(), reason })
     }
+
+    /// The file of API keys that a secret holds. One without a text yet, as it is after a first deployment, lets nobody call.
+    ///
+    /// # Errors
+    /// [`SecretError::Unavailable`], [`SecretError::NoText`], [`SecretError::NoKeyFile`].
+    pub async fn api_keys(&self, name: &str) -> Result<KeyFile, SecretError> {
+        match self.text(name).await?.trim() {
+            "" | "{}" => Ok(KeyFile::new([0; 32])),
+            text => KeyFile::from_json(text)
+                .map_err(|reason| SecretError::NoKeyFile { name: name.to_owned(), reason }),
+        }
+    }
+
+    /// The password that a secret holds, without the line's end that some tools leave there.
+    ///
+    /// # Errors
+    /// [`SecretError::Unavailable`], [`SecretError::NoText`].
+    pub async fn password(&self, name: &str) -> Result<String, SecretError> {
+        Ok(self.text(name).await?.trim().to_owned())
+    }
+}
+
+/// The keys that are kept in two secrets. A clone is another handle.
+#[derive(Clone)]
+pub struct KeySecrets {
+    /// Where they are.
+    pub secrets: Secrets,
+    /// Name or ARN of the secret with the keys that sign tokens.
+    pub token_keys: String,
+    /// Name or ARN of the secret whose text is the file of API keys.
+    pub api_keys: String,
+    /// Whether tokens of the legacy form are taken.
+    pub legacy_tokens: bool,
+}
+
+#[async_trait]
+impl KeySource for KeySecrets {
+    async fn token_keys(&self) -> Result<TokenKeys, KeySourceError> {
+        let keys = self.secrets.token_keys(&self.token_keys).await.map_err(unusable)?;
+        Ok(keys.with_legacy(self.legacy_tokens))
+    }
+
+    async fn api_keys(&self) -> Result<KeyFile, KeySourceError> {
+        self.secrets.api_keys(&self.api_keys).await.map_err(unusable)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
+fn unusable(error: SecretError) -> KeySourceError {
+    KeySourceError(error.to_string())
 }
 
 fn unavailable<E: std::error::Error>(name: &str) -> impl FnOnce(E) -> SecretError {

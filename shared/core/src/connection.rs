@@ -4,6 +4,7 @@
 //! holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
 
 mod change;
+mod excess;
 mod json;
 mod pace;
 mod query;
@@ -15,10 +16,12 @@ use async_trait::async_trait;
 use smol_str::SmolStr;
 
 pub use self::change::{out_of_place, unknown};
+pub use self::excess::Turn;
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::Pace;
 pub use self::query::Parameters;
+use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};
 use crate::position::{Position, Start};
@@ -114,8 +117,12 @@ pub struct Connection {
     pub batch: Option<Batch>,
     /// When it must be closed unless refreshed.
     pub expires_at: Option<UnixNanos>,
+    /// Whose API key opened it, where one was needed. It must be closed once that key is revoked.
+    pub holder: Option<Holder>,
     /// How often its client has spoken.
     pub pace: Pace,
+    /// How many of its client's messages in this bout came faster than the pace allows.
+    pub refused: u32,
     /// What its client is still to be told, as JSON texts; at most [`NOTES`]. They belong to this version alone, and the next change
     /// replaces them: the relay tells them once for every version it learns of, before any event. After a crash they may come again.
     pub notes: Vec<String>,
@@ -206,7 +213,9 @@ impl Connection {
             control: false,
             batch: None,
             expires_at: None,
+            holder: None,
             pace: Pace::default(),
+            refused: 0,
             notes: Vec::new(),
             carries,
         }

@@ -16,6 +16,7 @@ pub mod event;
 pub mod event_clock;
 pub mod feed;
 pub mod instrument;
+pub mod key_source;
 pub mod language;
 pub mod lease;
 pub mod log;

@@ -3,6 +3,7 @@
 //! What every adapter must hold to is in [`StreamStore`]'s documentation, and checked by its behaviour suite.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::time::UnixNanos;
 use crate::topic::StreamId;
@@ -14,7 +15,7 @@ pub struct DesiredStream {
     pub id: StreamId,
     /// The canonical form the id was taken over: two specs are the same when these are equal.
     pub canonical: String,
-    /// The normalised spec as JSON, as clients get it.
+    /// The normalised spec as JSON, without what its owners wrote for themselves.
     pub spec: String,
     /// When it was first claimed, by our clock.
     pub created_at: UnixNanos,
@@ -27,6 +28,40 @@ pub struct Claim {
     pub owner: String,
     /// When the wish ends by itself.
     pub expires_at: Option<UnixNanos>,
+    /// What the owner wrote about it.
+    pub labels: Labels,
+}
+
+/// What an owner writes about a stream for himself, and no other owner of the same stream gets to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// The owner's name for the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The owner's words about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How long the owner's spec asked for, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_sec: Option<u32>,
+}
+
+impl Labels {
+    /// The text by which registries keep them; empty where nothing was written.
+    pub fn to_text(&self) -> String {
+        if *self == Self::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
+    }
+
+    /// Reads what [`Labels::to_text`] gave.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the text is no such thing.
+    pub fn from_text(text: &str) -> Result<Self, StoreError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(text).map_err(|error| StoreError::Unavailable(format!("labels: {error}")))
+    }
 }
 
 /// Why a registry did not do what it was asked.
@@ -53,7 +88,8 @@ pub enum StoreError {
 /// - What was written is there after a restart, unless the adapter says that it keeps memory only.
 #[async_trait]
 pub trait StreamStore: Send + Sync {
-    /// Claims a stream for an owner, and creates it if it does not exist. Claiming again renews `expires_at` and counts once.
+    /// Claims a stream for an owner, and creates it if it does not exist. Claiming again renews `expires_at` and `labels`, and counts
+    /// once.
     /// Returns the stream as it stands and whether this call created it.
     ///
     /// # Errors
@@ -83,7 +119,7 @@ pub trait StreamStore: Send + Sync {
         now: UnixNanos,
     ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError>;
 
-    /// An owner's streams by id, after `after`, at most `limit`.
+    /// An owner's streams by id, each with his claim, after `after`, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -93,7 +129,7 @@ pub trait StreamStore: Send + Sync {
         after: Option<&StreamId>,
         limit: usize,
         now: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError>;
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError>;
 
     /// Every stream that exists, for reconciliation. Removes what has expired.
     ///

@@ -11,24 +11,24 @@ const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// A wait that doubles with every attempt that got nowhere.
 #[derive(Debug)]
-pub struct Backoff {
+pub(super) struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
     /// A wait that begins anew.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { next: FIRST_WAIT }
     }
 
     /// An event of the stream came. That something else came, such as a heartbeat, says nothing of the stream.
-    pub const fn progress(&mut self) {
+    pub(super) const fn progress(&mut self) {
         self.next = FIRST_WAIT;
     }
 
     /// How long to wait now: what the server asked for, and a part of our own wait by `chance`, at least half of it. The chance
     /// keeps clients that were lost together from coming back together.
-    pub fn wait(&mut self, chance: u32, asked: Duration) -> Duration {
+    pub(super) fn wait(&mut self, chance: u32, asked: Duration) -> Duration {
         let share = 0.5 + 0.5 * f64::from(chance) / f64::from(u32::MAX);
         let wait = asked.min(LONGEST_ASKED) + self.next.mul_f64(share);
         self.next = (self.next * 2).min(LONGEST_WAIT);

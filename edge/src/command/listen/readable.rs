@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::command::printable::escaped;
 
 /// A field's text, or none.
-pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// One line for people: the time, the symbol, and what matters of this kind of event.
-pub fn readable(event: &Value, color: bool) -> String {
+pub(super) fn readable(event: &Value, color: bool) -> String {
     let clock = escaped(text(event, "ts").get(11..23).unwrap_or_default());
     let (symbol, kind) = (escaped(text(event, "symbol")), escaped(text(event, "type")));
     let detail = match text(event, "type") {

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const MESSAGE_BYTES: usize = 1 << 20;
 
 /// An open connection.
-pub struct Session {
+pub(super) struct Session {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     silence: Duration,
     /// Whether the server has been asked and has not answered yet.
@@ -34,7 +34,7 @@ impl Session {
     ///
     /// # Errors
     /// How the attempt ended.
-    pub async fn open(url: &str) -> Result<Self, Ended> {
+    pub(super) async fn open(url: &str) -> Result<Self, Ended> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
@@ -47,7 +47,7 @@ impl Session {
     ///
     /// # Errors
     /// How the connection ended.
-    pub async fn frame(&mut self) -> Result<String, Ended> {
+    pub(super) async fn frame(&mut self) -> Result<String, Ended> {
         loop {
             match self.next().await? {
                 Message::Text(frame) => {
@@ -83,12 +83,12 @@ impl Session {
     }
 
     /// Says goodbye, without waiting for the answer.
-    pub async fn close(&mut self) {
+    pub(super) async fn close(&mut self) {
         let _ = timeout(OPENING, self.socket.close(None)).await;
     }
 
     #[cfg(test)]
-    pub const fn with_silence(mut self, silence: Duration) -> Self {
+    pub(super) const fn with_silence(mut self, silence: Duration) -> Self {
         self.silence = silence;
         self
     }

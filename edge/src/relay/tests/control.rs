@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bond_core::api_key::Holder;
 use bond_core::connection::Connection;
 use bond_core::deliver::Stop;
 use bond_core::time::UnixNanos;
@@ -37,6 +38,52 @@ async fn an_expired_connection_is_told_and_closed_unless_it_was_refreshed() {
     host.publish(1).await;
     host.reaches("refreshed", 1).await;
     assert!(!host.gateway.is_closed("refreshed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_spoke_too_often_is_told_and_closed_though_it_reads_nothing() {
+    let host = Host::start().await;
+    for name in ["talker", "deaf"] {
+        host.connect(host.to_stream(name)).await;
+    }
+    host.publish(1).await;
+    host.reaches("talker", 1).await;
+    host.gateway.fail_posts(|name, _| (name == "deaf").then_some(Stop::Slow));
+    for name in ["talker", "deaf"] {
+        let mut flooding = host.to_stream(name);
+        while !flooding.is_dismissed() {
+            flooding.admit(host.clock.now());
+        }
+        flooding.renew(host.clock.now());
+        host.connect(flooding).await;
+    }
+    for name in ["talker", "deaf"] {
+        until(|| host.gateway.is_closed(name)).await;
+        until(|| !host.connections.knows(name)).await;
+    }
+    let errors = host.gateway.of_type("talker", "error");
+    assert_eq!((errors.len(), &errors[0]["code"]), (1, &"RATE_LIMIT_EXCEEDED".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_of_a_revoked_key_are_told_and_closed_and_no_other() {
+    let host = Host::start().await;
+    let holder = |key: &str| Holder { owner: "ann".into(), key: key.into() };
+    for (name, key) in [("lost", Some("k1")), ("other", Some("k2")), ("nobody", None)] {
+        host.connect(Connection { holder: key.map(holder), ..host.to_stream(name) }).await;
+    }
+    host.publish(1).await;
+    host.reaches("other", 1).await;
+    assert!(!host.gateway.is_closed("lost"));
+    host.revoked.0.lock().push(holder("k1"));
+    until(|| host.gateway.is_closed("lost")).await;
+    assert_eq!(host.gateway.of_type("lost", "error")[0]["code"], "AUTH_INVALID");
+    until(|| !host.connections.knows("lost")).await;
+    host.publish(1).await;
+    for name in ["other", "nobody"] {
+        host.reaches(name, 2).await;
+        assert!(!host.gateway.is_closed(name));
+    }
 }
 
 fn noted(connection: &Connection, at: UnixNanos, notes: &[&str]) -> Connection {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bond_core::api_key::Holder;
 use bond_core::connection::{Batch, Carries, Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::cursors::{CursorStore, LaneCursors};
@@ -22,7 +23,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::gateway::{Gateway, Probe};
-use crate::relay::{Relay, RelayConfig, RelayParts};
+use crate::relay::{Relay, RelayConfig, RelayParts, Revoked};
 
 pub(super) const STREAM: &str = "0123456789abcdef";
 
@@ -75,7 +76,7 @@ impl StreamStore for Registry {
         _: Option<&StreamId>,
         _: usize,
         _: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError> {
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -177,6 +178,16 @@ impl Commands {
 }
 
 /// A relay and its world.
+/// Keys that were revoked.
+#[derive(Default)]
+pub(super) struct RevokedKeys(pub(super) Mutex<Vec<Holder>>);
+
+impl Revoked for RevokedKeys {
+    fn is_revoked(&self, holder: &Holder, _: UnixNanos) -> bool {
+        self.0.lock().contains(holder)
+    }
+}
+
 pub(super) struct Host {
     pub(super) relay: Relay,
     pub(super) gateway: Arc<Gateway>,
@@ -186,6 +197,7 @@ pub(super) struct Host {
     pub(super) until: Arc<Mutex<Instant>>,
     pub(super) config: RelayConfig,
     pub(super) cursors: Arc<Cursors>,
+    pub(super) revoked: Arc<RevokedKeys>,
     parts: RelayParts,
     fence: Fence,
 }
@@ -205,6 +217,7 @@ impl Host {
         let (commands, cursors) = (Arc::<Commands>::default(), Arc::<Cursors>::default());
         let until = Arc::new(Mutex::new(Instant::now() + Duration::from_secs(1 << 20)));
         let lease = Arc::clone(&until);
+        let revoked = Arc::<RevokedKeys>::default();
         let parts = RelayParts {
             log: Arc::new(log),
             streams: Arc::new(Registry::default()),
@@ -219,11 +232,12 @@ impl Host {
             fence,
             until: Arc::new(move || *lease.lock()),
             supervisor: bond_supervise::Supervisor::default(),
+            revoked: Arc::<RevokedKeys>::clone(&revoked),
         };
         let mut config = RelayConfig { wait: Duration::ZERO, ..RelayConfig::default() };
         change(&mut config);
         let relay = Relay::start(config.clone(), parts.clone());
-        Self { relay, gateway, connections, commands, clock, until, config, cursors, parts, fence }
+        Self { relay, gateway, connections, commands, clock, until, config, cursors, revoked, parts, fence }
     }
 
     /// A relay takes over from one that is gone, once that one's lease is over.

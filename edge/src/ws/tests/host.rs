@@ -89,7 +89,7 @@ impl StreamStore for Registry {
         _: Option<&StreamId>,
         _: usize,
         _: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError> {
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use bond_core::code::Code;
 use bond_core::language::Explanation;
 use bond_core::spec::{MAX_TTL_SEC, StreamSpec};
-use bond_core::store::{Claim, DesiredStream};
+use bond_core::store::{Claim, DesiredStream, Labels};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -130,10 +130,12 @@ async fn claim(
     ttl_sec: Option<u32>,
 ) -> Result<(DesiredStream, bool), Problem> {
     let now = state.clock.now();
-    let spec_json = serde_json::to_string(spec).map_err(|error| internal(&error))?;
+    let labels = spec.labels();
+    let spec = spec.clone().with_labels(Labels::default());
+    let spec_json = serde_json::to_string(&spec).map_err(internal)?;
     let stream =
         DesiredStream { id: spec.id(), canonical: spec.canonical(), spec: spec_json, created_at: now };
     let expires_at = ttl_sec.map(|ttl| now.plus(Duration::from_secs(ttl.into())));
-    let claim = Claim { owner, expires_at };
+    let claim = Claim { owner, expires_at, labels };
     state.store.claim(stream, claim, state.settings.max_streams, now).await.map_err(store_problem)
 }

@@ -63,7 +63,7 @@ pub(super) async fn stream(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<StreamMetrics>, Problem> {
-    let stream = owned(&state, &caller, &id).await?;
+    let (stream, _) = owned(&state, &caller, &id).await?;
     let figures = vitals(&state).await?.streams.remove(&stream.id).unwrap_or_default();
     let latency = figures.latency();
     Ok(Json(StreamMetrics {

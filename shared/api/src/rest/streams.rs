@@ -8,10 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bond_core::code::Code;
 use bond_core::control::Command;
-use bond_core::store::{DesiredStream, StoreError};
+use bond_core::spec::StreamSpec;
+use bond_core::store::{Claim, DesiredStream, StoreError};
 use bond_core::topic::StreamId;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::RestState;
@@ -57,7 +57,7 @@ pub(super) struct Listed {
     running: bool,
     /// The normalised spec.
     #[schema(value_type = Object)]
-    spec: Box<RawValue>,
+    spec: StreamSpec,
     /// The stream's WebSocket, with a new token.
     ws_url: String,
 }
@@ -65,11 +65,13 @@ pub(super) struct Listed {
 fn listed(
     state: &RestState,
     headers: &HeaderMap,
-    stream: DesiredStream,
+    (stream, claim): (DesiredStream, Claim),
     running: bool,
 ) -> Result<Listed, Problem> {
     let ws_url = grant(state, headers, &stream.id).ws_url;
-    let spec = RawValue::from_string(stream.spec).map_err(|error| internal(&error))?;
+    let (spec, _) = StreamSpec::from_slice(stream.spec.as_bytes()).map_err(internal)?;
+    // What the claim says counts alone: a spec that was kept by an earlier version has the labels of whoever came first.
+    let spec = spec.with_labels(claim.labels);
     Ok(Listed { stream_id: stream.id.to_string(), running, spec, ws_url })
 }
 
@@ -99,10 +101,11 @@ pub(super) async fn list(
     let mut streams = found.map_err(store_problem)?;
     let more = streams.len() > PAGE;
     streams.truncate(PAGE);
-    let link = streams.last().filter(|_| more).and_then(|last| next_link(&last.id));
+    let link = streams.last().filter(|_| more).and_then(|(last, _)| next_link(&last.id));
     let running = state.backing.ingest_runs().await;
-    let streams = streams.into_iter().map(|stream| listed(&state, &headers, stream, running));
-    let streams = streams.collect::<Result<_, _>>()?;
+    let streams = streams.into_iter().map(|claimed| listed(&state, &headers, claimed, running));
+    // One that cannot be shown is in the log, and hides no other.
+    let streams = streams.filter_map(Result::ok).collect();
     Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), Json(streams)))
 }
 
@@ -130,8 +133,8 @@ pub(super) async fn get(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Listed>, Problem> {
-    let stream = owned(&state, &caller, &id).await?;
-    listed(&state, &headers, stream, state.backing.ingest_runs().await).map(Json)
+    let claimed = owned(&state, &caller, &id).await?;
+    listed(&state, &headers, claimed, state.backing.ingest_runs().await).map(Json)
 }
 
 /// A stream that is no longer yours.
@@ -189,16 +192,23 @@ pub(super) async fn token(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<TokenGrant>, Problem> {
-    let stream = owned(&state, &caller, &id).await?;
+    let (stream, _) = owned(&state, &caller, &id).await?;
     Ok(Json(grant(&state, &headers, &stream.id)))
 }
 
-/// The stream of this id, if the caller has a claim on it.
-pub(super) async fn owned(state: &RestState, caller: &Caller, id: &str) -> Result<DesiredStream, Problem> {
+/// The stream of this id and the caller's claim on it, if there is one.
+pub(super) async fn owned(
+    state: &RestState,
+    caller: &Caller,
+    id: &str,
+) -> Result<(DesiredStream, Claim), Problem> {
     let parsed = StreamId::parse(id).ok_or_else(|| unknown(id))?;
     let found = state.store.get(&parsed, state.clock.now()).await.map_err(store_problem)?;
-    let own = found.filter(|(_, claims)| claims.iter().any(|claim| claim.owner == caller.owner));
-    own.map(|(stream, _)| stream).ok_or_else(|| unknown(id))
+    let own = found.and_then(|(stream, claims)| {
+        let claim = claims.into_iter().find(|claim| claim.owner == caller.owner)?;
+        Some((stream, claim))
+    });
+    own.ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -219,7 +229,7 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
     }
 }
 
-pub(super) fn internal(error: &serde_json::Error) -> Problem {
-    tracing::error!(%error, "a stored spec is not JSON");
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "a stored spec is none");
     Problem::new(Code::InternalError, "the stream's spec cannot be shown: report the request_id")
 }

@@ -71,3 +71,18 @@ async fn what_is_no_secret_is_said_without_its_text() {
     let missing = secrets(None).await.text(NAME).await.expect_err("missing").to_string();
     assert!(missing.contains(NAME) && missing.contains("ResourceNotFound"), "{missing}");
 }
+
+#[tokio::test]
+async fn a_secret_without_keys_lets_nobody_in_and_a_broken_one_is_told() {
+    for empty in ["", " \n", "{}"] {
+        let file = secrets(Some(empty)).await.api_keys(NAME).await.expect("no keys yet");
+        assert_eq!(file.keys().len(), 0);
+    }
+    let broken = secrets(Some("{")).await.api_keys(NAME).await.expect_err("broken").to_string();
+    assert!(broken.starts_with("secret bond/token-keys: not a key file"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_password_has_no_end_of_line() {
+    assert_eq!(secrets(Some("pass word\n")).await.password(NAME).await, Ok("pass word".to_owned()));
+}

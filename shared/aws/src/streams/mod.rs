@@ -5,7 +5,7 @@
 //! | a stream | GetItem | `desired#2`, stream id |
 //! | its claims | Query | `stream#{id}` |
 //! | an owner's streams, his quota | GetItem | `owner#{owner}`, `streams` |
-//! | a page of an owner's streams | GetItem each | `desired#2`, stream id |
+//! | a page of an owner's streams | GetItem each | `desired#2`, stream id, and the claim `stream#{id}`, `{owner}` |
 //! | claim, release | TransactWriteItems | the stream, the claim `stream#{id}`, `{owner}`, and the owner |
 //! | every stream that exists | Query each shard | `desired#0` to `desired#3` |
 //! | remove an expired stream | DeleteItem if unchanged | `desired#2`, stream id |
@@ -66,6 +66,19 @@ impl DynamoStreams {
         let items = self.0.query(&record::claims_of(id)).await?;
         let claims = items.iter().map(record::read_claim).collect::<Result<Vec<_>, _>>()?;
         Ok(claims.into_iter().filter(|claim| record::is_live(claim.expires_at, now)).collect())
+    }
+
+    /// The stream with the owner's claim on it, if there are both.
+    async fn claimed(
+        &self,
+        id: &StreamId,
+        owner: &str,
+        now: UnixNanos,
+    ) -> Result<Option<(DesiredStream, Claim)>, DynamoError> {
+        let claims = record::claims_of(id);
+        let (stream, claim) = try_join(self.live_stream(id, now), self.0.get(&claims, owner)).await?;
+        let claim = claim.as_ref().map(record::read_claim).transpose()?;
+        Ok(stream.zip(claim.filter(|claim| record::is_live(claim.expires_at, now))))
     }
 
     async fn owner(&self, owner: &str) -> Result<OwnerRecord, DynamoError> {
@@ -164,10 +177,10 @@ impl StreamStore for DynamoStreams {
         after: Option<&StreamId>,
         limit: usize,
         now: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError> {
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
         let owned = self.owner(owner).await?.live(now);
         let page = owned.into_keys().filter(|id| after.is_none_or(|after| id > after));
-        let reads = stream::iter(page).map(|id| async move { self.live_stream(&id, now).await });
+        let reads = stream::iter(page).map(|id| async move { self.claimed(&id, owner, now).await });
         let found = reads.buffered(PAGE_READS).try_filter_map(|found| async { Ok(found) });
         Ok(found.take(limit).try_collect().await?)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use bond_core::store::{Claim, DesiredStream};
+use bond_core::store::{Claim, DesiredStream, Labels, StoreError};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 
@@ -13,6 +13,9 @@ use crate::table::{DynamoError, Item, key, number, parse_number, read_number, re
 pub(super) const SHARDS: u8 = 4;
 /// The sort key of an owner's item.
 pub(super) const OWNER_SORT: &str = "streams";
+
+/// What an owner wrote, in the item of the claim; absent where it is nothing.
+const LABELS: &str = "labels";
 
 pub(super) fn shard_key(shard: u8) -> String {
     format!("desired#{shard}")
@@ -127,12 +130,18 @@ pub(super) fn claim_key(id: &StreamId, owner: &str) -> Item {
 
 pub(super) fn claim_item(id: &StreamId, claim: &Claim) -> Item {
     let mut item = claim_key(id, &claim.owner);
+    let labels = claim.labels.to_text();
+    if !labels.is_empty() {
+        item.insert(LABELS.to_owned(), text(labels));
+    }
     end(&mut item, claim.expires_at);
     item
 }
 
 pub(super) fn read_claim(item: &Item) -> Result<Claim, DynamoError> {
-    Ok(Claim { owner: read_text(item, "sk")?.to_owned(), expires_at: read_end(item)? })
+    let labels = if item.contains_key(LABELS) { read_text(item, LABELS)? } else { "" };
+    let labels = Labels::from_text(labels).map_err(|_: StoreError| DynamoError::Unreadable(LABELS))?;
+    Ok(Claim { owner: read_text(item, "sk")?.to_owned(), expires_at: read_end(item)?, labels })
 }
 
 fn end(item: &mut Item, ends_at: Option<UnixNanos>) {

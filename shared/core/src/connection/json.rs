@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Wish};
+use crate::api_key::Holder;
 use crate::event::Channel;
 use crate::feed::FeedFilter;
 use crate::message::Rate;
@@ -31,12 +33,22 @@ struct Wire {
     batch: Option<(usize, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_ns: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<WireHolder>,
     #[serde(default)]
     free_ns: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    refused: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
     #[serde(flatten)]
     carries: WireCarries,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireHolder {
+    owner: SmolStr,
+    key: SmolStr,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +94,11 @@ pub(crate) struct WireFilter {
     raw: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 const fn default_depth() -> u16 {
     DEFAULT_DEPTH
 }
@@ -113,7 +130,9 @@ impl Wire {
             control: connection.control,
             batch: connection.batch.map(|batch| (batch.size, millis(batch.wait))),
             expires_ns: connection.expires_at.map(UnixNanos::as_nanos),
+            holder: connection.holder.clone().map(|Holder { owner, key }| WireHolder { owner, key }),
             free_ns: connection.pace.free_at.as_nanos(),
+            refused: connection.refused,
             notes: connection.notes.iter().take(NOTES).cloned().collect(),
             carries: WireCarries::of(&connection.carries),
         }
@@ -130,7 +149,9 @@ impl Wire {
             control: self.control,
             batch,
             expires_at: self.expires_ns.map(UnixNanos::from_nanos),
+            holder: self.holder.map(|WireHolder { owner, key }| Holder { owner, key }),
             pace: Pace { free_at: UnixNanos::from_nanos(self.free_ns) },
+            refused: self.refused,
             notes: self.notes,
             carries: self.carries.read()?,
         })
@@ -279,7 +300,9 @@ mod tests {
             control: true,
             batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
             expires_at: Some(UnixNanos::from_nanos(3)),
+            holder: Some(Holder { owner: "ann".into(), key: "bEPz35-2".into() }),
             pace: Pace { free_at: UnixNanos::from_nanos(5) },
+            refused: 7,
             notes: vec![r#"{"type":"error"}"#.to_owned()],
             carries,
         }
@@ -317,6 +340,13 @@ mod tests {
             let connection = connection(carries);
             assert_eq!(Connection::from_json(&connection.to_json()), Ok(connection));
         }
+    }
+
+    #[test]
+    fn what_an_older_writer_left_out_is_not_there() {
+        let text = r#"{"id":"a","opened_ns":1,"asked_ns":1,"stream":{"id":"00000000000000aa","from":""}}"#;
+        let read = Connection::from_json(text).expect("a connection");
+        assert_eq!((read.holder, read.expires_at, read.batch), (None, None, None));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::instrument::Symbol;
+use crate::store::Labels;
 use crate::topic::StreamId;
 
 mod interval;
@@ -167,6 +168,18 @@ impl StreamSpec {
     /// The owner's words about the stream. No part of the id.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
+    }
+
+    /// What the owner wrote for himself. No part of the id.
+    pub fn labels(&self) -> Labels {
+        Labels { name: self.name.clone(), description: self.description.clone(), ttl_sec: self.ttl_sec }
+    }
+
+    /// The same spec with these labels in the place of its own.
+    #[must_use]
+    pub fn with_labels(self, labels: Labels) -> Self {
+        let Labels { name, description, ttl_sec } = labels;
+        Self { name, description, ttl_sec, ..self }
     }
 
     /// The canonical form (RFC 8785) of what the stream carries, without labels and `ttl_sec`. Two specs mean one stream when

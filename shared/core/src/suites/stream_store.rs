@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::store::{Claim, DesiredStream, StoreError, StreamStore};
+use crate::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
@@ -37,6 +37,7 @@ pub async fn run(harness: &impl Harness) {
     an_expired_stream_may_be_created_anew(harness).await;
     a_list_is_an_owners_and_paged(harness).await;
     desired_is_everything_that_exists(harness).await;
+    what_an_owner_wrote_is_his_alone(harness).await;
     what_was_written_survives_a_restart(harness).await;
 }
 
@@ -57,11 +58,24 @@ fn stream(n: u8) -> DesiredStream {
 }
 
 fn claim(owner: &str) -> Claim {
-    Claim { owner: owner.to_owned(), expires_at: None }
+    Claim { owner: owner.to_owned(), expires_at: None, labels: Labels::default() }
 }
 
 fn until(owner: &str, expires_at: UnixNanos) -> Claim {
-    Claim { owner: owner.to_owned(), expires_at: Some(expires_at) }
+    Claim { expires_at: Some(expires_at), ..claim(owner) }
+}
+
+fn labelled(owner: &str, name: &str) -> Claim {
+    let labels =
+        Labels { name: Some(name.to_owned()), description: Some("\"ü\"".to_owned()), ttl_sec: Some(60) };
+    Claim { labels, ..claim(owner) }
+}
+
+/// The streams that are listed for an owner, each with the owner's labels.
+async fn listed(store: &dyn StreamStore, owner: &str) -> Vec<(StreamId, Labels)> {
+    let found = store.list(owner, None, MANY, NOW).await.expect("list");
+    assert!(found.iter().all(|(_, claim)| claim.owner == owner), "no claim of another is listed");
+    found.into_iter().map(|(stream, claim)| (stream.id, claim.labels)).collect()
 }
 
 fn after(secs: u64) -> UnixNanos {
@@ -205,7 +219,8 @@ async fn a_list_is_an_owners_and_paged(harness: &impl Harness) {
     let mut pages = Vec::new();
     let mut last: Option<StreamId> = None;
     for _ in 0..4 {
-        let page = ids(&store.list("ann", last.as_ref(), 2, NOW).await.expect("list"));
+        let page = store.list("ann", last.as_ref(), 2, NOW).await.expect("list");
+        let page: Vec<StreamId> = page.into_iter().map(|(stream, _)| stream.id).collect();
         last = page.last().cloned().or(last);
         pages.push(page);
     }
@@ -224,15 +239,35 @@ async fn desired_is_everything_that_exists(harness: &impl Harness) {
     assert_eq!(store.desired(NOW).await, Ok(vec![stream(1)]), "and whole");
 }
 
+async fn what_an_owner_wrote_is_his_alone(harness: &impl Harness) {
+    let (store, other) = (harness.empty().await, harness.open().await);
+    store.claim(stream(1), labelled("ann", "mine"), MANY, NOW).await.expect("claim");
+    let joined = other.claim(stream(1), claim("bob"), MANY, NOW).await;
+    assert_eq!(joined, Ok((stream(1), false)), "who joins is told of the stream alone");
+    assert_eq!(listed(&*other, "bob").await, [(id(1), Labels::default())], "bob sees no label of ann's");
+    assert_eq!(listed(&*other, "ann").await, [(id(1), labelled("ann", "mine").labels)], "ann sees hers");
+    store.claim(stream(1), labelled("bob", "his"), MANY, NOW).await.expect("claim");
+    let (_, mut claims) = other.get(&id(1), NOW).await.expect("get").expect("a stream");
+    claims.sort_by(|a, b| a.owner.cmp(&b.owner));
+    assert_eq!(claims, [labelled("ann", "mine"), labelled("bob", "his")], "each claim has its own");
+    store.claim(stream(1), labelled("ann", "new"), MANY, NOW).await.expect("claim");
+    assert_eq!(listed(&*store, "ann").await[0].1.name.as_deref(), Some("new"), "claiming again renews them");
+    store.release(&id(1), "ann", NOW).await.expect("release");
+    store.claim(stream(1), claim("ann"), MANY, NOW).await.expect("claim");
+    assert_eq!(listed(&*store, "ann").await, [(id(1), Labels::default())], "they go with the claim");
+    assert_eq!(store.desired(NOW).await, Ok(vec![stream(1)]), "and are no part of the stream");
+}
+
 async fn what_was_written_survives_a_restart(harness: &impl Harness) {
     let store = harness.empty().await;
     claim_now(&*store, 1, "ann").await.expect("claim");
-    store.claim(stream(2), until("ann", after(10)), MANY, NOW).await.expect("claim");
+    let kept = Claim { expires_at: Some(after(10)), ..labelled("ann", "mine") };
+    store.claim(stream(2), kept.clone(), MANY, NOW).await.expect("claim");
     claim_now(&*store, 3, "ann").await.expect("claim");
     store.release(&id(3), "ann", NOW).await.expect("release");
     drop(store);
     let Some(store) = harness.restart().await else { return };
     assert_eq!(desired(&*store, NOW).await, [id(1), id(2)], "streams are there after a restart");
     let (found, claims) = store.get(&id(2), NOW).await.expect("get").expect("a stream");
-    assert_eq!((found, claims), (stream(2), vec![until("ann", after(10))]), "with their claims");
+    assert_eq!((found, claims), (stream(2), vec![kept]), "with their claims");
 }

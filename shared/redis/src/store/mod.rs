@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use fred::error::Error;
@@ -71,6 +71,7 @@ impl StreamStore for RedisStore {
             expires,
             quota_text,
             stamp(now),
+            claim.labels.to_text(),
         ];
         let answer: Vec<String> = CLAIM.run(&self.0, keys, texts(args)).await.map_err(unavailable)?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -105,16 +106,16 @@ impl StreamStore for RedisStore {
         after: Option<&StreamId>,
         limit: usize,
         now: UnixNanos,
-    ) -> Result<Vec<DesiredStream>, StoreError> {
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
         let found: Vec<String> = LIST.run(&self.0, keys(owner), Vec::new()).await.map_err(unavailable)?;
         let mut page = Vec::new();
         for (id, stored) in read_all(&found)? {
-            let is_his = stored.claims(now)?.iter().any(|claim| claim.owner == owner);
-            if is_his && after.is_none_or(|after| id > *after) {
-                page.push(stored.stream(id)?);
+            let his = stored.claims(now)?.into_iter().find(|claim| claim.owner == owner);
+            if let Some(claim) = his.filter(|_| after.is_none_or(|after| id > *after)) {
+                page.push((stored.stream(id)?, claim));
             }
         }
-        page.sort_by(|a, b| a.id.cmp(&b.id));
+        page.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         page.truncate(limit);
         Ok(page)
     }
@@ -137,6 +138,9 @@ struct Stored {
     spec: String,
     created: String,
     claims: BTreeMap<String, String>,
+    /// What owners wrote, by owner. A stream that was kept before there were any has none.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 impl Stored {
@@ -155,7 +159,9 @@ impl Stored {
         for (owner, expires) in &self.claims {
             let expires_at = if expires.is_empty() { None } else { Some(read_stamp(expires)?) };
             if expires_at.is_none_or(|at| now < at) {
-                claims.push(Claim { owner: owner.clone(), expires_at });
+                let labels =
+                    self.labels.get(owner).map_or(Ok(Labels::default()), |text| Labels::from_text(text))?;
+                claims.push(Claim { owner: owner.clone(), expires_at, labels });
             }
         }
         Ok(claims)

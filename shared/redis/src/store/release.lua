@@ -6,6 +6,7 @@ redis.call('SREM', KEYS[2], ARGV[1])
 if not claim or (claim ~= '' and claim <= ARGV[3]) then return -1 end
 
 stream.claims[ARGV[2]] = nil
+if stream.labels then stream.labels[ARGV[2]] = nil end
 for owner, expires in pairs(stream.claims) do
     if expires ~= '' and expires <= ARGV[3] then stream.claims[owner] = nil end
 end

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bond_core::log::{EventLog, LogError};
-use bond_core::store::{Claim, DesiredStream, StreamStore};
+use bond_core::store::{Claim, DesiredStream, Labels, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use bond_redis::{Redis, RedisConfig, RedisStore};
@@ -67,7 +67,7 @@ async fn a_registry_works(redis: Redis) {
     let (store, now) = (RedisStore::new(redis), UnixNanos::from_secs(1));
     let id = StreamId::from_bytes([1; 8]);
     let stream = DesiredStream { id, canonical: "{}".into(), spec: "{}".into(), created_at: now };
-    let claim = Claim { owner: "ann".into(), expires_at: None };
+    let claim = Claim { owner: "ann".into(), expires_at: None, labels: Labels::default() };
     store.claim(stream.clone(), claim, 1, now).await.expect("claim");
     assert_eq!(store.desired(now).await, Ok(vec![stream]));
 }

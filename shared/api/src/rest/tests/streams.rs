@@ -193,21 +193,67 @@ async fn a_list_comes_in_pages() {
         let stream = bond_core::store::DesiredStream {
             id,
             canonical: n.to_string(),
-            spec: "{\"version\": \"v1\"}".into(),
+            spec: r#"{"sources": [{"type": "market", "symbols": ["BTC/USDT"]}]}"#.into(),
             created_at: NOW,
         };
-        let claim = bond_core::store::Claim { owner: "local".into(), expires_at: None };
+        let claim =
+            bond_core::store::Claim { owner: "local".into(), expires_at: None, labels: Default::default() };
         server.state.store.claim(stream, claim, 5000, NOW).await.expect("claim");
     }
     let first = server.get("/v1/streams").await;
     assert_eq!(first.json.as_array().map(Vec::len), Some(1000));
-    assert_eq!(first.json[0]["spec"], json!({"version": "v1"}));
+    assert_eq!(first.json[0]["spec"]["symbols"], json!(["BTC/USDT"]));
     let link = first.header("link").strip_suffix(">; rel=\"next\"").and_then(|link| link.strip_prefix('<'));
     let second = server.get(link.expect("a next page")).await;
     assert_eq!(second.json.as_array().map(Vec::len), Some(1));
     assert_eq!(second.json[0]["stream_id"], "00000000000003e8");
     assert_eq!(second.header("link"), "", "the last page has no next");
     assert_eq!(server.get("/v1/streams?after=x").await.problem(), (400, "INVALID_MESSAGE"));
+}
+
+#[tokio::test]
+async fn what_one_owner_wrote_no_other_reads() {
+    let server = Server::new();
+    let (alice, bob) = (server.key("alice"), server.key("bob"));
+    let mut hers = spec("DOGE/USDT");
+    hers["spec"]["name"] = "alices name".into();
+    hers["spec"]["description"] = "short ACME before Friday".into();
+    hers["spec"]["ttl_sec"] = 600.into();
+    let made = server.call_as(&alice, "POST", "/v1/streams", &hers).await;
+    let joined = server.call_as(&bob, "POST", "/v1/streams", &spec("DOGE/USDT")).await;
+    assert_eq!((id(&joined), &joined.json["created"]), (id(&made), &json!(false)));
+    let path = format!("/v1/streams/{}", id(&made));
+    for answer in [
+        joined,
+        server.call_as(&bob, "GET", &path, &Value::Null).await,
+        server.call_as(&bob, "GET", "/v1/streams", &Value::Null).await,
+    ] {
+        let says = |word| answer.text.contains(word);
+        assert!(answer.status == 200 && !says("alices") && !says("ACME") && !says("600"), "{answer:?}");
+    }
+    let seen = server.call_as(&alice, "GET", &path, &Value::Null).await.json["spec"].clone();
+    assert_eq!((&seen["name"], &seen["ttl_sec"]), (&json!("alices name"), &json!(600)));
+    let desired = server.state.store.desired(NOW).await.expect("streams");
+    assert!(!desired[0].spec.contains("ACME"), "nor does ingest: {}", desired[0].spec);
+}
+
+#[tokio::test]
+async fn labels_that_were_kept_with_the_stream_are_nobodys() {
+    let server = Server::new();
+    let made = server.post("/v1/streams", &spec("BTC/USDT")).await;
+    let mut old = made.json["spec"].clone();
+    old["name"] = "whoever came first".into();
+    let stream = bond_core::store::DesiredStream {
+        id: StreamId::parse("00000000000000aa").expect("id"),
+        canonical: "x".into(),
+        spec: old.to_string(),
+        created_at: NOW,
+    };
+    let claim =
+        bond_core::store::Claim { owner: "local".into(), expires_at: None, labels: Default::default() };
+    server.state.store.claim(stream, claim, 9, NOW).await.expect("claim");
+    let shown = server.get("/v1/streams/00000000000000aa").await;
+    assert_eq!((shown.status.as_u16(), shown.json["spec"].get("name")), (200, made.json["spec"].get("name")));
 }
 
 #[tokio::test]
