@@ -49,6 +49,10 @@ pub struct Settings {
     pub legacy_tokens: Option<bool>,
     /// `BOND_MAX_STREAMS`: streams per owner.
     pub max_streams: usize,
+    /// `BOND_REST_PER_SECOND`: REST requests a second that one owner may make, four times as many at once.
+    pub rest_per_second: u32,
+    /// `BOND_OPEN_METRICS`: whether `/metrics` needs no key where keys are required.
+    pub open_metrics: bool,
     /// `BOND_RING_SECONDS`: how long events can be replayed.
     pub ring: Duration,
     /// `BOND_RING_MIB`: the most memory that the log's events take, in MiB.
@@ -103,6 +107,8 @@ impl Settings {
             token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
             legacy_tokens: choosable(reader, "BOND_LEGACY_TOKENS"),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
+            rest_per_second: reader.number("BOND_REST_PER_SECOND", 50, 1, 100_000),
+            open_metrics: reader.flag("BOND_OPEN_METRICS"),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use axum::Router;
 use bond_api::gate::{Checks, Gate};
-use bond_api::rest::{Backing, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::paces::Paces;
+use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_aws::{Aws, KeySecrets};
 use bond_core::deliver::Deliverer;
 use bond_core::instrument::Venue;
@@ -52,6 +53,8 @@ pub async fn api() -> Result<Router, Error> {
         clock: Arc::clone(&clock),
         // The functions' own metrics are in CloudWatch.
         prometheus: Box::new(String::new),
+        paces: Paces::new(settings.rest_per_second),
+        probed: Probed::default(),
         settings: rest_settings(&settings),
     };
     let surroundings = Surroundings { vault, clock, emf: emf(&settings.common, "api") };
@@ -136,6 +139,8 @@ fn emf(common: &Common, function: &'static str) -> Emf {
 fn rest_settings(settings: &ApiSettings) -> RestSettings {
     RestSettings {
         max_streams: settings.max_streams,
+        per_second: settings.rest_per_second,
+        open_metrics: false,
         token_ttl: settings.token_ttl,
         ws_host: Some(settings.ws_url.clone()),
         ws_port: 443,

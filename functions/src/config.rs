@@ -60,6 +60,8 @@ pub struct ApiSettings {
     pub token_ttl: Duration,
     /// `BOND_MAX_STREAMS`: streams per owner.
     pub max_streams: usize,
+    /// `BOND_REST_PER_SECOND`: requests a second that one owner may make of one instance, four times as many at once.
+    pub rest_per_second: u32,
     /// `BOND_ALLOW_PRIVATE_SOURCES`: whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
 }
@@ -149,6 +151,7 @@ impl Settings for ApiSettings {
             ws_url: reader.url("BOND_WS_URL", &["wss", "ws"]),
             token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
+            rest_per_second: reader.number("BOND_REST_PER_SECOND", 50, 1, 100_000),
             allow_private_sources: reader.flag("BOND_ALLOW_PRIVATE_SOURCES"),
         }
     }

@@ -12,7 +12,8 @@ use axum::Router;
 use axum::middleware;
 use bond_api::auth::Access;
 use bond_api::gate::Gate;
-use bond_api::rest::{self, LocalBacking, Readiness, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::paces::Paces;
+use bond_api::rest::{self, LocalBacking, Probed, Readiness, RestSettings, RestState, Traffic, UrlForm};
 use bond_api::tokens::Tokens;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
@@ -64,6 +65,8 @@ impl HostConfig {
             instance,
             rest: RestSettings {
                 max_streams: settings.max_streams,
+                per_second: settings.rest_per_second,
+                open_metrics: settings.open_metrics,
                 token_ttl: settings.token_ttl,
                 ws_host: settings.ws_host.clone(),
                 ws_port,
@@ -134,6 +137,8 @@ fn rest_state(
         tokens,
         clock,
         prometheus: Box::new(move || prometheus.render()),
+        paces: Paces::new(settings.per_second),
+        probed: Probed::default(),
         settings,
     })
 }

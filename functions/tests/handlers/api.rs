@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::http::HeaderMap;
-use bond_api::rest::{Backing, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::paces::Paces;
+use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_core::api_key::{ApiKey, KeyFile};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
@@ -57,6 +58,8 @@ impl Host {
             clock: clock(),
             started_at: CONNECTED,
             prometheus: Box::new(String::new),
+            paces: Paces::new(50),
+            probed: Probed::default(),
             settings: settings(),
         };
         let (emf, metrics) = emf("api");
@@ -93,6 +96,8 @@ fn get(event: &mut Value, stage: &str, path: &str) {
 fn settings() -> RestSettings {
     RestSettings {
         max_streams: 5,
+        per_second: 50,
+        open_metrics: false,
         token_ttl: Duration::from_secs(3600),
         ws_host: Some("wss://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com/v1".to_owned()),
         ws_port: 443,

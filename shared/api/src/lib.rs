@@ -4,6 +4,8 @@ pub mod admission;
 pub mod auth;
 pub mod gate;
 pub mod keys;
+pub mod paces;
 pub mod problem;
+pub mod refusals;
 pub mod rest;
 pub mod tokens;

@@ -1,8 +1,8 @@
 //! Problem details (RFC 9457): how every refused request is answered.
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bond_core::code::Code;
@@ -10,6 +10,8 @@ use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
 use tracing::Instrument;
 use utoipa::ToSchema;
+
+use crate::refusals::{Known, Refusals, shortened};
 
 /// The header that carries the request's id, both ways.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -58,6 +60,9 @@ pub struct ProblemDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     request_id: Option<SmolStr>,
+    /// After how many seconds it may be tried again: the header `Retry-After`.
+    #[serde(skip)]
+    retry_after: Option<u32>,
     /// Everything that is wrong with a spec, each with its path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem>,
@@ -93,6 +98,7 @@ impl Problem {
             reason: None,
             retryable: code.is_retryable(),
             request_id: None,
+            retry_after: None,
             errors: Vec::new(),
             suggestions: Vec::new(),
         }))
@@ -109,6 +115,13 @@ impl Problem {
     #[must_use]
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.0.reason = Some(reason);
+        self
+    }
+
+    /// The same problem, saying after how many seconds the request may be tried again.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
         self
     }
 
@@ -165,26 +178,42 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer realm=\"bond\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
+        if let Some(seconds) = self.0.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response.extensions_mut().insert(self);
         response
     }
 }
 
 /// Gives each request an id, logs it, and answers every refusal with a problem that carries the id.
-pub async fn answer(request: Request, next: Next) -> Response {
-    let id = request_id(&request);
-    let (method, path) = (request.method(), request.uri().path());
+pub async fn answer(State(refusals): State<Refusals>, mut request: Request, next: Next) -> Response {
+    let (id, known) = (request_id(&request), Known::default());
+    request.extensions_mut().insert(known.clone());
+    let (method, path) = (request.method(), shortened(request.uri().path()));
+    let is_private = path.starts_with("/v1/");
     let span = tracing::info_span!("request", request_id = %id, %method, path);
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         response = name_problem(response, &id);
     }
-    span.in_scope(|| log(&response));
+    span.in_scope(|| refusals.log(&response, &known));
+    protect(response.headers_mut(), is_private);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// What browsers are told to do with an answer: to take it for nothing but what it says it is, to show it to no page of another site, and
+/// to keep none that may hold a token.
+fn protect(headers: &mut HeaderMap, is_private: bool) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    if is_private {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 /// The caller's id for the request where it is a plain one, else a new one.
@@ -221,14 +250,4 @@ fn unnamed(status: StatusCode) -> Problem {
         _ => Code::InvalidMessage,
     };
     Problem::with_status(status, code, status.canonical_reason().unwrap_or("refused").to_lowercase())
-}
-
-fn log(response: &Response) {
-    let status = response.status().as_u16();
-    match response.extensions().get::<Problem>() {
-        Some(problem) => {
-            tracing::info!(status, code = problem.code().as_str(), detail = problem.detail(), "refused");
-        }
-        None => tracing::debug!(status, "answered"),
-    }
 }

@@ -19,7 +19,7 @@ pub use self::change::{out_of_place, unknown};
 pub use self::excess::Turn;
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
-pub use self::pace::Pace;
+pub use self::pace::{Limit, Pace};
 pub use self::query::Parameters;
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;

@@ -71,7 +71,7 @@ fn dearest_specs() -> Vec<(&'static str, Value)> {
 #[test]
 fn no_spec_is_dear() {
     assert_cheap("the first one, which makes tables", || {
-        drop(StreamSpec::from_json(&json!({"symbols": "x"})))
+        drop(StreamSpec::from_json(&json!({"symbols": "x"})));
     });
     for (what, spec) in dearest_specs() {
         let text = spec.to_string();

@@ -72,7 +72,7 @@ pub(super) struct Created {
     token: String,
     /// How long the token is good, in seconds.
     expires_in_sec: u64,
-    /// Whether this request created the stream; false if it ran already.
+    /// Whether this request created the stream; false if it ran already, for you or for another owner of the same spec.
     created: bool,
     /// What each phrase of the sentence led to; empty for a spec.
     #[schema(value_type = Vec<Object>)]

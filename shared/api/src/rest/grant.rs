@@ -68,6 +68,8 @@ mod tests {
     fn url(ws_host: Option<&str>, host: Option<&str>) -> String {
         let settings = RestSettings {
             max_streams: 1,
+            per_second: 50,
+            open_metrics: false,
             token_ttl: Duration::ZERO,
             ws_host: ws_host.map(str::to_owned),
             ws_port: 8080,

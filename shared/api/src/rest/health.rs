@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::State;
 use bond_core::code::Code;
 use bond_core::log::EventLog;
+use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use bond_supervise::{Death, Supervisor};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::RestState;
@@ -85,6 +88,37 @@ impl Backing for LocalBacking {
     }
 }
 
+/// How long what was found holds: however many ask, registry and log are asked once in this time.
+const PROBE_HOLDS: Duration = Duration::from_secs(1);
+
+/// What was missing when it was last looked for, and when that was.
+#[derive(Debug, Default)]
+pub struct Probed(Mutex<Option<(UnixNanos, Vec<&'static str>)>>);
+
+impl Probed {
+    /// What is missing. Whoever asks while it is being looked for waits for that.
+    async fn missing(&self, state: &RestState) -> Vec<&'static str> {
+        let mut last = self.0.lock().await;
+        let now = state.clock.now();
+        if let Some((at, missing)) = &*last
+            && now.since(*at) < PROBE_HOLDS
+        {
+            return missing.clone();
+        }
+        let missing = probe(state).await;
+        *last = Some((now, missing.clone()));
+        missing
+    }
+}
+
+async fn probe(state: &RestState) -> Vec<&'static str> {
+    let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
+    let log_answers = state.backing.log_answers().await;
+    let ingest_runs = state.backing.ingest_runs().await;
+    let parts = [("registry", registry.is_ok()), ("event log", log_answers), ("ingest", ingest_runs)];
+    parts.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect()
+}
+
 /// A server that lives.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -121,11 +155,7 @@ pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<He
     if let Some(death) = state.backing.death() {
         return Err(Problem::new(Code::ConnectionError, format!("not ready: {death}")));
     }
-    let registry = state.store.list(LOCAL_OWNER, None, 1, state.clock.now()).await;
-    let log_answers = state.backing.log_answers().await;
-    let ingest_runs = state.backing.ingest_runs().await;
-    let missing = [("registry", registry.is_ok()), ("event log", log_answers), ("ingest", ingest_runs)];
-    let missing: Vec<&str> = missing.into_iter().filter(|(_, works)| !works).map(|(name, _)| name).collect();
+    let missing = state.probed.missing(&state).await;
     match missing.is_empty() {
         true => Ok(Json(Health { status: "ok", service: None })),
         false => Err(Problem::new(Code::ConnectionError, format!("not ready: {}", missing.join(", ")))),

@@ -96,15 +96,22 @@ pub(super) struct ServerMetrics {
     exchange_status: BTreeMap<String, &'static str>,
 }
 
-/// Get the server's metrics: for Prometheus where `Accept` names `text/plain` or OpenMetrics, else as JSON.
+/// Get the server's metrics, with a key where keys are required: for Prometheus where `Accept` names `text/plain` or OpenMetrics, else as JSON.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "get_metrics", tag = "health",
-    responses((status = 200, content((ServerMetrics = "application/json"), (String = "text/plain")))),
+    responses(
+        (status = 200, content((ServerMetrics = "application/json"), (String = "text/plain"))),
+        (status = 401, response = KeyRefused),
+    ),
 )]
 pub(super) async fn all(
     State(state): State<Arc<RestState>>,
+    caller: Result<Caller, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    if !state.settings.open_metrics {
+        caller?;
+    }
     if wants_text(&headers) {
         return Ok(([(header::CONTENT_TYPE, PROMETHEUS)], (state.prometheus)()).into_response());
     }

@@ -30,12 +30,14 @@ use bond_core::topic::StreamId;
 use bond_core::vitals::VitalsBoard;
 
 use crate::auth::{Access, Caller};
+use crate::paces::Paces;
 use crate::problem::{self, Problem};
+use crate::refusals::{Known, Refusals};
 use crate::tokens::Tokens;
 
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
-pub use self::health::{Backing, LocalBacking, Readiness};
+pub use self::health::{Backing, LocalBacking, Probed, Readiness};
 pub use self::openapi::document;
 pub use self::traffic::Traffic;
 
@@ -79,6 +81,10 @@ pub struct RestState {
     pub started_at: UnixNanos,
     /// What `/metrics` answers to Prometheus.
     pub prometheus: Render,
+    /// How often each owner has called.
+    pub paces: Paces,
+    /// What `/ready` found last.
+    pub probed: Probed,
     /// The settings that concern REST.
     pub settings: RestSettings,
 }
@@ -88,6 +94,10 @@ pub struct RestState {
 pub struct RestSettings {
     /// Streams that one owner may have.
     pub max_streams: usize,
+    /// Requests a second that one owner may make, four times as many at once.
+    pub per_second: u32,
+    /// Whether `/metrics` needs no key where others do.
+    pub open_metrics: bool,
     /// How long a token is good.
     pub token_ttl: Duration,
     /// The host in `ws_url` where it is not the request's: a name, `name:port`, or a whole base such as
@@ -106,13 +116,14 @@ pub struct RestSettings {
 /// The REST routes with `others` beside them (WebSocket paths and the like), all behind the same admission,
 /// request ids and problem details.
 pub fn router(state: Arc<RestState>, others: Router) -> Router {
+    let refusals = Refusals::new(Arc::clone(&state.clock));
     routes()
         .with_state(Arc::clone(&state))
         .merge(others)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state, admit))
-        .layer(middleware::from_fn(problem::answer))
+        .layer(middleware::from_fn_with_state(refusals, problem::answer))
 }
 
 fn routes() -> Router<Arc<RestState>> {
@@ -153,8 +164,18 @@ impl FromRequestParts<Arc<RestState>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Problem> {
-        state.access.caller(&parts.headers)
+        let caller = state.access.caller(&parts.headers)?;
+        if let Some(known) = parts.extensions.get::<Known>() {
+            known.set();
+        }
+        if state.paces.admit(&caller.owner, state.clock.now()) { Ok(caller) } else { Err(too_fast(state)) }
     }
+}
+
+fn too_fast(state: &RestState) -> Problem {
+    let detail =
+        format!("{} requests a second are taken of one owner: wait a second", state.settings.per_second);
+    Problem::new(Code::RateLimitExceeded, detail).with_retry_after(1)
 }
 
 #[cfg(test)]

@@ -13,7 +13,10 @@ use crate::problem::{FieldProblem, ProblemDetails};
     info(
         title = "Bond",
         description = "Turns a sentence into a live, numbered, aggregated market-data feed over a WebSocket.\n\n\
-            Every error is a problem document (RFC 9457) with a stable `code`.",
+            Every error is a problem document (RFC 9457) with a stable `code`. An owner who asks faster than the \
+            server's pace is answered 429 with `Retry-After`.\n\n\
+            One spec is one stream, whoever asks for it: `created: false` tells that somebody else's runs already, \
+            and a stream's metrics count what all its clients get. Whose it is, and what they call it, is told to nobody.",
     ),
     paths(
         create::create,
@@ -80,9 +83,12 @@ pub(super) struct BodyTooLarge(ProblemDetails);
 #[allow(dead_code, reason = "describes a response")]
 pub(super) struct NotJson(ProblemDetails);
 
-/// Your quota of streams is used up.
+/// Your quota of streams is used up, or you ask too often: `code` says which.
 #[derive(ToResponse)]
-#[response(description = "Your quota of streams is used up", content_type = "application/problem+json")]
+#[response(
+    description = "Your quota of streams is used up, or you ask too often: `code` says which",
+    content_type = "application/problem+json"
+)]
 #[allow(dead_code, reason = "describes a response")]
 pub(super) struct QuotaReached(ProblemDetails);
 

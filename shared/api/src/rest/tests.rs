@@ -2,6 +2,7 @@
 
 mod access;
 mod errors;
+mod limits;
 mod streams;
 mod whole;
 
@@ -99,6 +100,8 @@ impl Server {
         let data_dir = TempDir::new().expect("directory");
         let mut settings = RestSettings {
             max_streams: 5,
+            per_second: 50,
+            open_metrics: false,
             token_ttl: Duration::from_secs(3600),
             ws_host: None,
             ws_port: 8080,
@@ -130,6 +133,8 @@ impl Server {
             clock: clock.clone(),
             started_at: NOW,
             prometheus: Box::new(|| "# TYPE bond_connections gauge\n".to_owned()),
+            paces: Paces::new(settings.per_second),
+            probed: Probed::default(),
             settings,
         };
         Self { state: Arc::new(state), meters, board, clock, control, readiness, data_dir }

@@ -4,11 +4,25 @@ use std::time::Duration;
 
 use crate::time::UnixNanos;
 
-/// Messages are taken at this pace, after a burst: 20 a second.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// Clients' messages: 20 a second, 100 at once.
+const MESSAGES: Limit = Limit::per_second(20, 100);
 
-/// How many messages may come at once.
-const BURST: u32 = 100;
+/// A pace that may be kept for ever, and how many may come at once before it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The time between two.
+    pub interval: Duration,
+    /// How many may come at once.
+    pub burst: u32,
+}
+
+impl Limit {
+    /// So many a second, at least one, after a burst.
+    pub const fn per_second(rate: u32, burst: u32) -> Self {
+        let rate = if rate == 0 { 1 } else { rate };
+        Self { interval: Duration::from_nanos(1_000_000_000 / rate as u64), burst }
+    }
+}
 
 /// A limit on how often a client may speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,10 +32,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether a message made at `now` is within the limit. One that is not changes nothing.
+    /// Whether a message made at `now` is within the limit of messages. One that is not changes nothing.
     pub fn admit(&mut self, now: UnixNanos) -> bool {
-        let free_at = self.free_at.max(now).plus(INTERVAL);
-        let admitted = free_at.since(now) <= INTERVAL * BURST;
+        self.keep(MESSAGES, now)
+    }
+
+    /// Whether something done at `now` is within `limit`. What is not changes nothing.
+    pub fn keep(&mut self, limit: Limit, now: UnixNanos) -> bool {
+        let free_at = self.free_at.max(now).plus(limit.interval);
+        let admitted = free_at.since(now) <= limit.interval.saturating_mul(limit.burst);
         if admitted {
             self.free_at = free_at;
         }
@@ -38,7 +57,7 @@ mod tests {
         let now = UnixNanos::from_secs(1);
         let mut pace = Pace::default();
         assert_eq!((0..1_000).filter(|_| pace.admit(now)).count(), 100);
-        assert!(pace.admit(now.plus(INTERVAL)));
-        assert!(!pace.admit(now.plus(INTERVAL)));
+        assert!(pace.admit(now.plus(MESSAGES.interval)));
+        assert!(!pace.admit(now.plus(MESSAGES.interval)));
     }
 }

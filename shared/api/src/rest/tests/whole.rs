@@ -17,6 +17,7 @@ async fn readiness_is_that_of_all_its_parts() {
     let server = Server::new();
     assert_eq!(server.get("/ready").await.json, json!({"status": "ok"}));
     server.readiness.set(false);
+    server.clock.advance(Duration::from_secs(1));
     let refused = server.get("/ready").await;
     assert_eq!(refused.problem(), (503, "CONNECTION_ERROR"));
     assert!(refused.detail().contains("ingest"), "{refused:?}");

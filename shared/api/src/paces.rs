@@ -1,0 +1,70 @@
+//! How often each owner may call.
+
+use std::collections::HashMap;
+
+use bond_core::connection::{Limit, Pace};
+use bond_core::time::UnixNanos;
+use parking_lot::Mutex;
+
+/// How many seconds' worth of calls may come at once.
+const BURST_SECONDS: u32 = 4;
+
+/// Owners whose pace is kept at most. There are as many as keys were made for, so that this is not reached; whoever is beyond it is
+/// refused until another has been quiet.
+const MAX_OWNERS: usize = 4096;
+
+/// The pace of each owner who has called lately. On Lambda each instance keeps its own.
+#[derive(Debug)]
+pub struct Paces {
+    limit: Limit,
+    owners: Mutex<HashMap<String, Pace>>,
+}
+
+impl Paces {
+    /// For so many calls a second by each owner.
+    pub fn new(per_second: u32) -> Self {
+        let limit = Limit::per_second(per_second, per_second.saturating_mul(BURST_SECONDS));
+        Self { limit, owners: Mutex::default() }
+    }
+
+    /// Whether a call that the owner makes at `now` is within the limit. Whoever is not known by a key is refused before, and takes no
+    /// place here.
+    pub fn admit(&self, owner: &str, now: UnixNanos) -> bool {
+        let mut owners = self.owners.lock();
+        if let Some(pace) = owners.get_mut(owner) {
+            return pace.keep(self.limit, now);
+        }
+        if owners.len() >= MAX_OWNERS {
+            owners.retain(|_, pace| pace.free_at > now);
+        }
+        let has_place = owners.len() < MAX_OWNERS;
+        has_place && owners.entry(owner.to_owned()).or_default().keep(self.limit, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: UnixNanos = UnixNanos::from_secs(1_700_000_000);
+
+    #[test]
+    fn each_owner_has_a_burst_and_then_the_pace() {
+        let paces = Paces::new(50);
+        let admitted = |owner, now| (0..1_000).filter(|_| paces.admit(owner, now)).count();
+        assert_eq!((admitted("ann", NOW), admitted("bob", NOW)), (200, 200));
+        assert_eq!(admitted("ann", NOW.plus(Duration::from_secs(1))), 50);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_the_quiet_make_room() {
+        let paces = Paces::new(50);
+        assert!((0..MAX_OWNERS).all(|n| paces.admit(&n.to_string(), NOW)));
+        assert!(!paces.admit("one more", NOW));
+        assert!(paces.admit("0", NOW), "who has a place keeps it");
+        assert!(paces.admit("one more", NOW.plus(Duration::from_secs(1))));
+        assert_eq!(paces.owners.lock().len(), 1, "the quiet are forgotten");
+    }
+}
