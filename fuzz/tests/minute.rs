@@ -27,8 +27,30 @@ enum Change {
 
 /// Pieces that mean something in JSON, numbers or text.
 const WORDS: [&str; 24] = [
-    "{", "}", "[", "]", "\"", ":", ",", "null", "true", "-1", "0", "1e308", "1E-400", "99999999999999999999", "NaN", "\\u0000", "\\ud800",
-    "\u{202e}", "é", "/", "-", "\n", "{}", "[]",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    ":",
+    ",",
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1e308",
+    "1E-400",
+    "99999999999999999999",
+    "NaN",
+    "\\u0000",
+    "\\ud800",
+    "\u{202e}",
+    "é",
+    "/",
+    "-",
+    "\n",
+    "{}",
+    "[]",
 ];
 
 fn change() -> impl Strategy<Value = Change> {
@@ -38,7 +60,8 @@ fn change() -> impl Strategy<Value = Change> {
         (place(), prop::sample::select(&WORDS[..])).prop_map(|(at, word)| Change::Insert(at, word.into())),
         (place(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
         (place(), 1..32_usize).prop_map(|(at, count)| Change::Remove(at, count)),
-        (place(), 1..64_usize, 2..200_usize).prop_map(|(at, length, times)| Change::Repeat(at, length, times)),
+        (place(), 1..64_usize, 2..200_usize)
+            .prop_map(|(at, length, times)| Change::Repeat(at, length, times)),
         (place(), place()).prop_map(|(at, from)| Change::Splice(at, from)),
     ]
 }
@@ -50,7 +73,9 @@ fn changed(mut input: Vec<u8>, changes: &[Change], others: &[Vec<u8>]) -> Vec<u8
         match change {
             Change::Set(at, byte) if length > 0 => input[at.index(length)] = *byte,
             Change::Set(..) => {}
-            Change::Insert(at, bytes) => drop(input.splice(place(at, length)..place(at, length), bytes.clone())),
+            Change::Insert(at, bytes) => {
+                drop(input.splice(place(at, length)..place(at, length), bytes.clone()))
+            }
             Change::Remove(at, count) => {
                 let at = place(at, length);
                 input.drain(at..(at + count).min(length));
@@ -102,7 +127,8 @@ fn no_input_brings_a_target_down_or_holds_it_up() {
         seeds.iter().for_each(|seed| try_out(target, seed));
         let inputs = (prop::sample::select(seeds.clone()), prop::collection::vec(change(), 1..6));
         // Other inputs each time: what fails is printed, and goes into the corpus.
-        let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed()));
+        let mut runner =
+            TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed()));
         let (end, mut count) = (Instant::now() + patience(), 0_u64);
         while Instant::now() < end {
             let (seed, changes) = inputs.new_tree(&mut runner).expect("an input").current();
@@ -115,7 +141,8 @@ fn no_input_brings_a_target_down_or_holds_it_up() {
 
 #[allow(clippy::disallowed_methods, reason = "other inputs each time")]
 fn seed() -> [u8; 32] {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
     let mut seed = [0; 32];
     seed[..16].copy_from_slice(&now.to_le_bytes());
     seed

@@ -99,7 +99,8 @@ pub(super) async fn commands(site: &Site) -> Result<String> {
         clients.spawn(async move {
             let mut sent = 0;
             while Instant::now() < end {
-                let symbols: Vec<String> = (0..100).map(|n| format!("{:A>30}{n}/USDT", client * 1_000_000 + sent)).collect();
+                let symbols: Vec<String> =
+                    (0..100).map(|n| format!("{:A>30}{n}/USDT", client * 1_000_000 + sent)).collect();
                 let wish = json!({"type": "subscribe", "exchanges": ["kraken"], "symbols": symbols});
                 // The server may send it away; that is an answer too.
                 if socket.send(&wish).await.is_err() {
@@ -143,7 +144,8 @@ pub(super) async fn compiles(site: &Site) -> Result<String> {
 pub(super) async fn unread_errors(site: &Site) -> Result<String> {
     const CLIENTS: usize = 150;
     let symbols = vec!["?"; 7_000];
-    let message = json!({"type": "subscribe", "symbols": symbols, "correlation_id": "x".repeat(250)}).to_string();
+    let message =
+        json!({"type": "subscribe", "symbols": symbols, "correlation_id": "x".repeat(250)}).to_string();
     let message = raw::frame(TEXT, true, message.as_bytes());
     let mut held = Vec::new();
     for _ in 0..CLIENTS {

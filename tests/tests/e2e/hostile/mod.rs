@@ -21,11 +21,8 @@ const SECRET: &str = "a-secret-of-the-hostile-tests-of-enough-bytes";
 
 /// Makes a key of `owner` in this data directory.
 async fn key(dir: &std::path::Path, owner: &str) -> Result<String> {
-    let made = Command::new(binary())
-        .args(["key", "new", "--owner", owner, "--data-dir"])
-        .arg(dir)
-        .output()
-        .await?;
+    let made =
+        Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(dir).output().await?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     Ok(String::from_utf8(made.stdout)?.trim().to_owned())
 }
@@ -70,7 +67,8 @@ async fn everything(site: &Site) -> Result<()> {
         withstands(site, "requests refused", bound, attacks::refused_requests(site)).await,
         withstands(site, "connections hoarded", bound, attacks::hoard(site)).await,
     ];
-    let failed: Vec<String> = outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("{e:#}"))).collect();
+    let failed: Vec<String> =
+        outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("{e:#}"))).collect();
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
 }
