@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let tell = vitals::tell(parts, Leading::default(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
-    let server = ServerConfig::new(&supervisor);
+    let server = ServerConfig::of(&common.settings, &supervisor);
     let serving = server::serve(server, vec![listener], router, drain, cancel.clone());
     let serving = supervisor.spawn("server", &cancel, serving);
     let banner = format!("bond-cloud edge\n  REST       http://{address}\n  WebSocket  ws://{address}\n");

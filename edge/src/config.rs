@@ -53,6 +53,12 @@ pub struct Settings {
     pub rest_per_second: u32,
     /// `BOND_OPEN_METRICS`: whether `/metrics` needs no key where keys are required.
     pub open_metrics: bool,
+    /// `BOND_MAX_CONNECTIONS_PER_ADDRESS`: WebSockets of one address, loopback apart.
+    pub connections_per_address: usize,
+    /// `BOND_MAX_CONNECTIONS_PER_KEY`: WebSockets opened with one API key.
+    pub connections_per_key: usize,
+    /// `BOND_MAX_HTTP_PER_ADDRESS`: connections of one address that are no WebSockets yet, loopback apart.
+    pub http_per_address: usize,
     /// `BOND_RING_SECONDS`: how long events can be replayed.
     pub ring: Duration,
     /// `BOND_RING_MIB`: the most memory that the log's events take, in MiB.
@@ -109,6 +115,9 @@ impl Settings {
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
             rest_per_second: reader.number("BOND_REST_PER_SECOND", 50, 1, 100_000),
             open_metrics: reader.flag("BOND_OPEN_METRICS"),
+            connections_per_address: reader.number("BOND_MAX_CONNECTIONS_PER_ADDRESS", 200, 1, 1_000_000),
+            connections_per_key: reader.number("BOND_MAX_CONNECTIONS_PER_KEY", 200, 1, 1_000_000),
+            http_per_address: reader.number("BOND_MAX_HTTP_PER_ADDRESS", 64, 1, 1_000_000),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::config::Settings;
 use client::Requests;
 pub(crate) use client::{Client, Peer};
 use places::{Place, Places};
@@ -48,6 +49,11 @@ impl ServerConfig {
     /// The defaults, under `supervisor`.
     pub fn new(supervisor: &Supervisor) -> Self {
         Self { connections: 4_096, connections_per_address: 64, supervisor: supervisor.clone() }
+    }
+
+    /// As `settings` say.
+    pub fn of(settings: &Settings, supervisor: &Supervisor) -> Self {
+        Self { connections_per_address: settings.http_per_address, ..Self::new(supervisor) }
     }
 }
 

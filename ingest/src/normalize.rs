@@ -10,7 +10,7 @@ use bond_core::log::EventKind;
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::wire::{self, BookView, Stamp};
 
-use crate::venue::{self, ContinuityRule, Decoded, Listings, Protocol, Reject};
+use crate::venue::{self, ContinuityRule, Decoded, Listings, NoTrade, Protocol, Reject};
 
 /// Bytes in the longest line that is read.
 const MAX_LINE: u64 = 16 << 20;
@@ -68,8 +68,9 @@ pub fn normalize(
     mut input: impl BufRead,
     output: impl Write,
 ) -> Result<Counts, NormalizeError> {
-    let protocol = open(venue, market, instruments)?;
+    let (protocol, unreadable) = open(venue, market, instruments)?;
     let mut normalizer = Normalizer::new(protocol, output);
+    unreadable.iter().for_each(|reject| normalizer.counts.reject(reject));
     let mut line = Vec::new();
     while next_line(&mut input, &mut line)? {
         normalizer.line(&line, clock)?;
@@ -82,14 +83,16 @@ fn open(
     venue: Venue,
     market: MarketType,
     instruments: Option<&[u8]>,
-) -> Result<Box<dyn Protocol>, NormalizeError> {
+) -> Result<(Box<dyn Protocol>, Vec<Reject>), NormalizeError> {
     let protocol = |listings| venue::protocol(venue, market, listings).ok_or(NormalizeError::Venue(venue));
     let mut listings = Listings::by_spelling();
+    let mut unreadable = Vec::new();
     if let Some(body) = instruments {
-        let reader = protocol(Arc::default())?;
-        listings.extend(reader.decode_listings(body).map_err(NormalizeError::Instruments)?);
+        let page = protocol(Arc::default())?.decode_listings(body).map_err(NormalizeError::Instruments)?;
+        listings.extend(page.listings);
+        unreadable = page.unreadable;
     }
-    protocol(Arc::new(listings))
+    Ok((protocol(Arc::new(listings))?, unreadable))
 }
 
 /// Reads a line into `line`, at most a little more than [`MAX_LINE`] of it; `false` at the end.
@@ -177,6 +180,8 @@ impl<W: Write> Normalizer<W> {
             Decoded::Refused { .. } => "refused",
             Decoded::Reconnect { .. } => "reconnect",
             Decoded::Alive | Decoded::Unchanged(..) => "alive",
+            Decoded::AskApart { .. } => "refused together",
+            Decoded::Print { kind, .. } => print_name(kind),
             Decoded::Ignored(why) => why,
         };
         *self.counts.other.entry(what).or_default() += 1;
@@ -221,6 +226,15 @@ impl<W: Write> Normalizer<W> {
             Seen::One(one) if one == instrument => {}
             Seen::One(_) | Seen::Many => self.seen = Seen::Many,
         }
+    }
+}
+
+const fn print_name(kind: NoTrade) -> &'static str {
+    match kind {
+        NoTrade::NotAboveZero => "print without a price or an amount",
+        NoTrade::InsuranceFund => "print of an insurance fund",
+        NoTrade::AutoDeleveraging => "print of an auto-deleveraging",
+        NoTrade::Unnamed => "print that is no trade",
     }
 }
 

@@ -22,6 +22,13 @@ pub enum Report {
         /// The frame itself, where it was asked for.
         raw: Option<RawFrame>,
     },
+    /// A print that is no trade took a number of the trades': it was not lost.
+    Print {
+        /// Of which instrument.
+        instrument: Arc<Instrument>,
+        /// The number.
+        number: u64,
+    },
     /// A subscription changed state.
     Subscription {
         /// Which.

@@ -138,8 +138,8 @@ impl Hub {
                 self.journal.write(Entry::Unsubscribed { connection, streams });
                 state.reply(connection, ack);
             }
-            Output::Subscribe { streams, ack, refusal } => {
-                self.acknowledge(state, connection, streams, ack, refusal, now);
+            Output::Subscribe { streams, ack, refusals } => {
+                self.acknowledge(state, connection, streams, ack, refusals, now);
             }
         }
     }
@@ -155,26 +155,35 @@ impl Hub {
         connection: u64,
         streams: Vec<String>,
         ack: String,
-        refusal: String,
+        mut refusals: Vec<String>,
         now: UnixNanos,
     ) {
         match self.acknowledgement_fault(state, &streams, now) {
             None => state.reply(connection, ack),
-            Some(Effect::RefuseSubscription) => return self.reject(state, connection, refusal),
-            Some(Effect::AckLate(time)) => state.reply_later(connection, ack, now, time),
-            Some(Effect::AckAfterData) => state.reply_after_data(connection, &streams, ack),
+            Some((at, Effect::RefuseSubscription)) => {
+                return self.reject(state, connection, refusals.swap_remove(at));
+            }
+            Some((_, Effect::AckLate(time))) => state.reply_later(connection, ack, now, time),
+            Some((_, Effect::AckAfterData)) => state.reply_after_data(connection, &streams, ack),
             Some(_) => {}
         }
         self.subscribe(state, connection, streams, now);
     }
 
-    fn acknowledgement_fault(&self, state: &mut State, streams: &[String], now: UnixNanos) -> Option<Effect> {
-        let (fault, stream, effect) = streams.iter().find_map(|stream| {
+    /// The first fault that concerns one of the streams, and which.
+    fn acknowledgement_fault(
+        &self,
+        state: &mut State,
+        streams: &[String],
+        now: UnixNanos,
+    ) -> Option<(usize, Effect)> {
+        let (at, fault, effect) = streams.iter().enumerate().find_map(|(at, stream)| {
             let taken = state.faults.take(Moment::Acknowledgement, stream, Class::of(stream), now);
-            taken.map(|(fault, effect)| (fault, stream.clone(), effect))
+            taken.map(|(fault, effect)| (at, fault, effect))
         })?;
+        let stream = streams[at].clone();
         self.journal.write(Entry::Applied { fault, stream, id: String::new(), text: String::new() });
-        Some(effect)
+        Some((at, effect))
     }
 
     fn subscribe(&self, state: &mut State, connection: u64, streams: Vec<String>, now: UnixNanos) {

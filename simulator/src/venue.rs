@@ -55,8 +55,8 @@ pub(crate) enum Output {
     Reply(String),
     /// Answers with an error.
     Reject(String),
-    /// Subscribes and acknowledges; `refusal` is the error it would give instead.
-    Subscribe { streams: Vec<String>, ack: String, refusal: String },
+    /// Subscribes and acknowledges; `refusals` are the errors it would give instead, one for each stream that it may be for.
+    Subscribe { streams: Vec<String>, ack: String, refusals: Vec<String> },
     /// Ends subscriptions and acknowledges.
     Unsubscribe { streams: Vec<String>, ack: String },
     /// Closes the connection.

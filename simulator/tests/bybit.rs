@@ -116,3 +116,17 @@ async fn rest_knows_its_category_only() {
     assert_ne!(get(&simulator, "/v5/market/orderbook?category=linear&symbol=BTCUSDT").await.1["retCode"], 0);
     assert!(Client::try_connect(&simulator, "/v5/public/linear").await.is_err());
 }
+
+#[tokio::test]
+async fn a_list_comes_in_pages() {
+    let simulator = start(Config::seeded(Venue::Bybit, Market::Spot, 3, 1.0)).await;
+    let path = "/v5/market/instruments-info?category=spot&limit=1";
+    let (_, first) = get(&simulator, path).await;
+    let cursor = first["result"]["nextPageCursor"].as_str().unwrap();
+    let next = url::form_urlencoded::byte_serialize(cursor.as_bytes()).collect::<String>();
+    let (_, second) = get(&simulator, &format!("{path}&cursor={next}")).await;
+    let symbol = |page: &Value| page["result"]["list"][0]["symbol"].clone();
+    assert!(symbol(&first).is_string() && symbol(&second).is_string() && symbol(&first) != symbol(&second));
+    let (_, wrong) = get(&simulator, &format!("{path}&cursor={cursor}")).await;
+    assert_eq!(wrong["retCode"], 10001, "a cursor has to come back as it was given");
+}

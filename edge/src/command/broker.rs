@@ -41,7 +41,7 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let stop = CancellationToken::new();
     let draining = broker.clone();
     let drain = async move { draining.drain(DRAIN).await };
-    let server = ServerConfig::new(&supervisor);
+    let server = ServerConfig::of(&settings, &supervisor);
     let serving = server::serve(server, vec![listener], broker.router(), drain, stop.clone());
     let serving = supervisor.spawn("server", &stop, serving);
     let banner = format!("bond broker serves\n  WebSocket  ws://{address}/ws/{{id}}\n");

@@ -61,10 +61,11 @@ impl Door {
     ) -> Outcome {
         // Whatever ends this ends what runs beside it.
         let _guard = cancel.clone().drop_guard();
+        let connections_per_address = config.http_per_address;
         let supervisor = parts.ports.supervisor.clone();
         let (fanout, router) = host::start(config, parts, self.access, self.tokens)?;
         let drain = async move { fanout.drain().await };
-        let server = ServerConfig::new(&supervisor);
+        let server = ServerConfig { connections_per_address, ..ServerConfig::new(&supervisor) };
         let serving = server::serve(server, self.listeners, router, drain, cancel.clone());
         let serving = supervisor.spawn("server", cancel, serving);
         ready::announce(self.ready_file.as_deref(), banner)?;

@@ -47,10 +47,12 @@ pub struct HostConfig {
     pub ring: Duration,
     /// The most bytes of frames that are kept for one topic.
     pub ring_bytes: u64,
-    /// How often clients get a heartbeat.
-    pub heartbeat: Duration,
+    /// Deadlines and limits of connections.
+    pub limits: Limits,
     /// A name of this process, unique among all.
     pub instance: SmolStr,
+    /// Connections of one address that are no WebSockets yet.
+    pub http_per_address: usize,
     /// The settings that concern REST.
     pub rest: RestSettings,
 }
@@ -61,8 +63,14 @@ impl HostConfig {
         Self {
             ring: settings.ring,
             ring_bytes: u64::try_from(settings.ring_bytes / 4).unwrap_or(u64::MAX),
-            heartbeat: settings.heartbeat,
+            limits: Limits {
+                heartbeat: settings.heartbeat,
+                connections_per_address: settings.connections_per_address,
+                connections_per_key: settings.connections_per_key,
+                ..Limits::default()
+            },
             instance,
+            http_per_address: settings.http_per_address,
             rest: RestSettings {
                 max_streams: settings.max_streams,
                 per_second: settings.rest_per_second,
@@ -93,7 +101,7 @@ pub fn start(
     let fanout_config = FanoutConfig {
         ring: config.ring,
         ring_bytes: config.ring_bytes,
-        limits: Limits { heartbeat: config.heartbeat, ..Limits::default() },
+        limits: config.limits,
         ..FanoutConfig::new(config.instance)
     };
     let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);

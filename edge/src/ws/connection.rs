@@ -14,6 +14,7 @@ use bond_core::topic::StreamId;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
+use super::budget::Budget;
 use super::feed::{Feed, Scope};
 use super::frame;
 use super::inbox::Inbox;
@@ -26,9 +27,11 @@ const WRITE_SLICES: usize = 64;
 /// How long the other side may take to answer a close.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Client messages are taken at this pace, after a burst.
-const MESSAGE_INTERVAL: Duration = Duration::from_millis(50);
-const MESSAGE_BURST: u32 = 100;
+/// The most bytes of answers that are kept for a client that does not take them. One that asks for more is sent away.
+const OUTBOX_BYTES: usize = 256 * 1024;
+
+/// An outbox is shortened once so many bytes at its front have been sent.
+const SENT_BYTES: usize = 16 * 1024;
 
 /// A socket that was just upgraded.
 #[derive(Debug)]
@@ -149,7 +152,13 @@ pub(crate) struct Connection {
     pub(crate) heartbeat_at: Option<Instant>,
     pub(crate) heartbeats: u64,
     pub(crate) expires_at: Option<UnixNanos>,
-    pub(crate) pace: Pace,
+    pub(crate) budget: Budget,
+    /// Whether it asked for more answers than are kept.
+    pub(crate) is_overfull: bool,
+    /// When a sign of life last came.
+    pub(crate) heard_at: Instant,
+    /// The pings since then.
+    pub(crate) pings: u32,
     /// Held for as long as there is a connection.
     _seat: Seat,
 }
@@ -169,16 +178,44 @@ impl Connection {
             heartbeat_at: None,
             heartbeats: 0,
             expires_at: None,
-            pace: Pace { free_at: now },
+            budget: Budget::default(),
+            is_overfull: false,
+            heard_at: now,
+            pings: 0,
             _seat: seat,
         }
     }
 
     /// Puts a message in line, after what was written so far.
     pub(crate) fn say(&mut self, json: &[u8]) {
-        if self.closing.is_none() {
-            frame::text(json, self.outbox.end());
+        self.answer(json.len(), |out| frame::text(json, out));
+    }
+
+    /// Puts the answer to a ping in line.
+    pub(crate) fn pong(&mut self, payload: &[u8]) {
+        self.answer(payload.len(), |out| frame::pong(payload, out));
+    }
+
+    /// Puts a frame of about so many bytes in line, unless too many wait already.
+    fn answer(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.closing.is_some() {
+            return;
         }
+        if self.outbox.len() + length > OUTBOX_BYTES {
+            self.is_overfull = true;
+        } else {
+            write(self.outbox.end());
+        }
+    }
+
+    /// Puts a ping in line.
+    pub(crate) fn ping(&mut self) {
+        self.answer(0, frame::ping);
+    }
+
+    /// Takes note of a sign of life.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        (self.heard_at, self.pings) = (now, 0);
     }
 
     /// Puts a close frame in line. What follows is not sent.
@@ -279,25 +316,11 @@ impl Outbox {
         self.sent += written;
         if self.sent == self.bytes.len() {
             *self = Self::default();
+        } else if self.sent >= SENT_BYTES {
+            self.bytes.drain(..self.sent);
+            self.bytes.shrink_to_fit();
+            self.sent = 0;
         }
-    }
-}
-
-/// A limit on how often a client may speak.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    free_at: Instant,
-}
-
-impl Pace {
-    /// Whether a message is within the limit.
-    pub(crate) fn admit(&mut self, now: Instant) -> bool {
-        let free_at = self.free_at.max(now) + MESSAGE_INTERVAL;
-        let admitted = free_at.duration_since(now) <= MESSAGE_INTERVAL * MESSAGE_BURST;
-        if admitted {
-            self.free_at = free_at;
-        }
-        admitted
     }
 }
 
@@ -306,12 +329,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_taken_and_then_the_pace_holds() {
-        let now = Instant::now();
-        let mut pace = Pace { free_at: now };
-        let taken = (0..1_000).filter(|_| pace.admit(now)).count();
-        assert_eq!(taken, 100);
-        assert!(pace.admit(now + MESSAGE_INTERVAL));
-        assert!(!pace.admit(now + MESSAGE_INTERVAL));
+    fn an_outbox_is_shortened_from_the_front_while_it_is_taken() {
+        let mut outbox = Outbox::default();
+        outbox.end().extend_from_slice(&vec![b'x'; 3 * SENT_BYTES]);
+        outbox.end().push(b'y');
+        outbox.advance(SENT_BYTES);
+        assert_eq!(
+            (outbox.len(), outbox.sent, outbox.bytes.len()),
+            (2 * SENT_BYTES + 1, 0, 2 * SENT_BYTES + 1)
+        );
+        outbox.advance(2 * SENT_BYTES);
+        assert_eq!(outbox.pending(), b"y");
     }
 }

@@ -7,6 +7,7 @@ use bond_core::code::CloseCode;
 pub(crate) enum Opcode {
     Text = 0x1,
     Close = 0x8,
+    Ping = 0x9,
     Pong = 0xA,
 }
 
@@ -33,6 +34,11 @@ pub(crate) fn header(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
 pub(crate) fn text(payload: &[u8], out: &mut Vec<u8>) {
     header(Opcode::Text, payload.len(), out);
     out.extend_from_slice(payload);
+}
+
+/// Appends a ping, which carries nothing.
+pub(crate) fn ping(out: &mut Vec<u8>) {
+    header(Opcode::Ping, 0, out);
 }
 
 /// Appends the answer to a ping.

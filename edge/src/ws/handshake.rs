@@ -167,7 +167,8 @@ fn accept(
         return (StatusCode::INTERNAL_SERVER_ERROR, "this connection cannot be upgraded\n").into_response();
     };
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
-    let seat = match shared.seats.take(peer, None) {
+    let key = plan.grant.holder.as_ref().map(|holder| holder.key.clone());
+    let seat = match shared.seats.take(peer, key) {
         Ok(seat) => seat,
         Err(none) => return refused_seat(none),
     };

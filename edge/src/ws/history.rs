@@ -267,9 +267,25 @@ impl History {
 
     pub(crate) fn trim(&mut self, now: UnixNanos) {
         let oldest = now.minus(self.retention.window).minus(GRACE);
+        let most = self.retention.bytes;
+        self.drop_while(|place, bytes| place.at < oldest || bytes > most);
+    }
+
+    /// Drops what is oldest, until `most` bytes are left.
+    pub(crate) fn shrink_to(&mut self, most: u64) {
+        self.drop_while(|_, bytes| bytes > most);
+    }
+
+    /// How much is held: frames, and what is kept beside each.
+    pub(crate) fn bytes(&self) -> u64 {
+        let beside = self.places.len() * size_of::<Place>();
+        self.tape.end() - self.start + self.extra_bytes + beside as u64
+    }
+
+    /// Drops items from the front, for as long as `is_too_much` of the first and of the bytes that are held.
+    fn drop_while(&mut self, is_too_much: impl Fn(&Place, u64) -> bool) {
         while let Some(place) = self.places.front() {
-            let bytes = self.tape.end() - self.start + self.extra_bytes;
-            if place.at >= oldest && bytes <= self.retention.bytes {
+            if !is_too_much(place, self.bytes()) {
                 break;
             }
             self.start = place.end;

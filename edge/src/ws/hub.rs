@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::mailbox::{Mailbox, Note};
+use super::pool::Pool;
 use super::ring::{Retention, Ring};
 
 /// How often old items are dropped, idle rings let go, and streams without history looked up in the registry.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
+
+/// How many topics' most all rings together may hold.
+const POOL_TOPICS: u64 = 2;
 
 /// How long to wait after the log failed.
 const RETRY: Duration = Duration::from_millis(200);
@@ -40,6 +44,7 @@ pub(crate) struct Sources {
 /// The rings of this process.
 pub(crate) struct Hub {
     sources: Sources,
+    pool: Arc<Pool>,
     mailboxes: Vec<Arc<Mailbox>>,
     rings: Mutex<HashMap<Topic, Arc<Ring>>>,
     next_id: AtomicU64,
@@ -50,8 +55,11 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(sources: Sources, mailboxes: Vec<Arc<Mailbox>>) -> Self {
+        // What one topic may hold at most, twice: under pressure the fullest gives way.
+        let pool = Pool::new(sources.retention.bytes.saturating_mul(POOL_TOPICS));
         Self {
             sources,
+            pool,
             mailboxes,
             rings: Mutex::default(),
             next_id: AtomicU64::new(1),
@@ -69,12 +77,20 @@ impl Hub {
             return Arc::clone(ring);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let ring = Arc::new(Ring::new(id, topic.clone(), self.sources.retention));
+        let ring = Arc::new(Ring::new(id, topic.clone(), self.sources.retention, Arc::clone(&self.pool)));
         ring.add_follower();
         rings.insert(topic.clone(), Arc::clone(&ring));
         self.asked.lock().push(Arc::clone(&ring));
         self.has_asked.notify_one();
         ring
+    }
+
+    /// Keeps what all rings hold below its bound.
+    fn relieve(&self) {
+        if self.pool.is_over() {
+            let rings: Vec<Arc<Ring>> = self.rings.lock().values().cloned().collect();
+            self.pool.relieve(&rings);
+        }
     }
 
     /// The topics that run, as far as `wanted` takes them.
@@ -243,6 +259,7 @@ impl Filler {
                 workers |= self.hub.tell(&ring);
             }
         }
+        self.hub.relieve();
         self.hub.wake(workers);
         for topic in &news.ended {
             self.hub.running.write().remove(topic);

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::mem;
+use std::time::Instant;
 
 use bond_core::code::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
@@ -35,59 +36,83 @@ const fn broken(reason: &'static str) -> Violation {
 
 const TOO_LARGE: Violation = Violation { code: CloseCode::TooLarge, reason: "a message is 64 KiB at most" };
 const BINARY: Violation = Violation { code: CloseCode::Unsupported, reason: "text messages only" };
+const REASON_NOT_TEXT: Violation =
+    Violation { code: CloseCode::InvalidText, reason: "the reason of a close is UTF-8" };
 const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
 
-/// The part of a client's bytes that is no whole message yet. Costs a pointer while there is none.
+/// The part of a client's bytes that was not looked at yet, or is no whole message. Costs a pointer while there is none.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Partial>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Partial {
-    /// The beginning of a frame.
     bytes: Vec<u8>,
+    /// How many of them were looked at.
+    used: usize,
     /// The fragments of a message so far; `None` outside of one.
     message: Option<Vec<u8>>,
+    /// When the message that is not whole yet was begun.
+    begun: Instant,
+}
+
+/// A frame that was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// How many bytes it was.
+    pub(crate) bytes: usize,
+    /// What it is; `None` for a fragment of a message.
+    pub(crate) inbound: Option<Inbound>,
 }
 
 impl Inbox {
-    /// Takes in what was read. Complete messages are appended to `into`, also those before a violation.
-    pub(crate) fn take(&mut self, chunk: &mut [u8], into: &mut Vec<Inbound>) -> Result<(), Violation> {
-        let mut partial = self.0.take().unwrap_or_default();
-        let outcome = if partial.bytes.is_empty() {
-            let used = partial.parse(chunk, into)?;
-            partial.bytes.extend_from_slice(&chunk[used..]);
-            Ok(())
-        } else {
-            partial.bytes.extend_from_slice(chunk);
-            let mut bytes = mem::take(&mut partial.bytes);
-            let used = partial.parse(&mut bytes, into)?;
-            bytes.drain(..used);
-            partial.bytes = bytes;
-            Ok(())
-        };
-        if !partial.bytes.is_empty() || partial.message.is_some() {
+    /// Takes in what was read at `now`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant) {
+        let empty = || Box::new(Partial { bytes: Vec::new(), used: 0, message: None, begun: now });
+        self.0.get_or_insert_with(empty).bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if there is one. After a violation nothing is left of what came.
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Taken>, Violation> {
+        let Some(mut partial) = self.0.take() else { return Ok(None) };
+        let taken = partial.next(now)?;
+        if taken.is_none() {
+            partial.bytes.drain(..partial.used);
+            partial.used = 0;
+        }
+        if partial.used < partial.bytes.len() || partial.message.is_some() {
             self.0 = Some(partial);
         }
-        outcome
+        Ok(taken)
+    }
+
+    /// Since when a message has been on its way.
+    pub(crate) fn begun(&self) -> Option<Instant> {
+        self.0.as_ref().map(|partial| partial.begun)
     }
 }
 
 impl Partial {
-    /// Takes whole frames off the front of `bytes` and returns how many bytes they were.
-    fn parse(&mut self, bytes: &mut [u8], into: &mut Vec<Inbound>) -> Result<usize, Violation> {
-        let mut used = 0;
-        loop {
-            let mut cursor = Cursor::new(&bytes[used..]);
-            let header = FrameHeader::parse(&mut cursor).map_err(|_| broken("malformed frame"))?;
-            let Some((header, length)) = header else { return Ok(used) };
-            let start = used + cursor.position() as usize;
-            let mask = self.check(&header, length)?;
-            let end = start + length as usize;
-            let Some(payload) = bytes.get_mut(start..end) else { return Ok(used) };
-            unmask(payload, mask);
-            into.extend(self.frame(&header, payload)?);
-            used = end;
+    /// Takes a whole frame off the front.
+    fn next(&mut self, now: Instant) -> Result<Option<Taken>, Violation> {
+        let mut cursor = Cursor::new(&self.bytes[self.used..]);
+        let header = FrameHeader::parse(&mut cursor).map_err(|_| broken("malformed frame"))?;
+        let Some((header, length)) = header else { return Ok(None) };
+        let start = self.used + cursor.position() as usize;
+        let mask = self.check(&header, length)?;
+        let end = start + length as usize;
+        let mut bytes = mem::take(&mut self.bytes);
+        let Some(payload) = bytes.get_mut(start..end) else {
+            self.bytes = bytes;
+            return Ok(None);
+        };
+        unmask(payload, mask);
+        let inbound = self.frame(&header, payload)?;
+        let taken = Taken { bytes: end - self.used, inbound };
+        (self.bytes, self.used) = (bytes, end);
+        if self.message.is_none() {
+            self.begun = now;
         }
+        Ok(Some(taken))
     }
 
     /// Holds a header to the protocol and the limits, before its payload is waited for.
@@ -119,7 +144,7 @@ impl Partial {
         match header.opcode {
             OpCode::Control(Control::Ping) => Ok(Some(Inbound::Ping(payload.to_vec()))),
             OpCode::Control(Control::Pong) => Ok(Some(Inbound::Pong)),
-            OpCode::Control(Control::Close) => Ok(Some(Inbound::Close)),
+            OpCode::Control(Control::Close) => check_close(payload).map(|()| Some(Inbound::Close)),
             OpCode::Data(Data::Text | Data::Continue) => self.data(header.is_final, payload),
             _ => Err(broken("reserved opcode")),
         }
@@ -134,6 +159,20 @@ impl Partial {
         }
         String::from_utf8(message).map(|text| Some(Inbound::Text(text))).map_err(|_| NOT_TEXT)
     }
+}
+
+/// Holds what a close carries to RFC 6455, 7.4: nothing, or a code that may be sent and a reason in UTF-8.
+fn check_close(payload: &[u8]) -> Result<(), Violation> {
+    let (code, reason) = match payload {
+        [] => return Ok(()),
+        [_] => return Err(broken("a close carries a whole code")),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    // 1004 to 1006 and 1015 are never sent; 1016 to 2999 are not given out yet.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(broken("a close code that is never sent"));
+    }
+    str::from_utf8(reason).map(drop).map_err(|_| REASON_NOT_TEXT)
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
@@ -163,9 +202,12 @@ mod tests {
         bytes
     }
 
-    fn take(inbox: &mut Inbox, mut bytes: Vec<u8>) -> Result<Vec<Inbound>, Violation> {
-        let mut into = Vec::new();
-        inbox.take(&mut bytes, &mut into)?;
+    fn take(inbox: &mut Inbox, bytes: &[u8]) -> Result<Vec<Inbound>, Violation> {
+        let (mut into, now) = (Vec::new(), Instant::now());
+        inbox.feed(bytes, now);
+        while let Some(taken) = inbox.next(now)? {
+            into.extend(taken.inbound);
+        }
         Ok(into)
     }
 
@@ -178,10 +220,8 @@ mod tests {
         let bytes = sent.concat();
         for size in 1..bytes.len() {
             let mut inbox = Inbox::default();
-            let got: Vec<Inbound> = bytes
-                .chunks(size)
-                .flat_map(|chunk| take(&mut inbox, chunk.to_vec()).expect("valid"))
-                .collect();
+            let got: Vec<Inbound> =
+                bytes.chunks(size).flat_map(|chunk| take(&mut inbox, chunk).expect("valid")).collect();
             assert_eq!(got, expected, "{size}");
             assert!(inbox.0.is_none(), "nothing is kept between messages");
         }
@@ -199,17 +239,49 @@ mod tests {
             (frame(3, true, b"x"), CloseCode::ProtocolError),
             (frame(0x41, true, b"x"), CloseCode::ProtocolError),
             (unmasked, CloseCode::ProtocolError),
+            (frame(8, true, &[3]), CloseCode::ProtocolError),
+            (frame(8, true, &close(1000, &[0xFF])), CloseCode::InvalidText),
         ];
         for (bytes, code) in cases {
-            assert_eq!(take(&mut Inbox::default(), bytes).map_err(|v| v.code), Err(code));
+            assert_eq!(take(&mut Inbox::default(), &bytes).map_err(|v| v.code), Err(code));
         }
+    }
+
+    fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+        [&code.to_be_bytes()[..], reason].concat()
+    }
+
+    #[test]
+    fn close_codes_that_are_never_sent_break_the_protocol_and_the_others_are_taken() {
+        let came = |payload: &[u8]| take(&mut Inbox::default(), &frame(8, true, payload));
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+            assert_eq!(came(&close(code, b"")).map_err(|v| v.code), Err(CloseCode::ProtocolError), "{code}");
+        }
+        for code in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999] {
+            assert_eq!(came(&close(code, "für".as_bytes())), Ok(vec![Inbound::Close]), "{code}");
+        }
+        assert_eq!(came(b""), Ok(vec![Inbound::Close]));
+    }
+
+    #[test]
+    fn a_message_is_on_its_way_from_its_first_byte_whatever_comes_between() {
+        let (mut inbox, began) = (Inbox::default(), Instant::now());
+        let later = began + std::time::Duration::from_secs(5);
+        inbox.feed(&frame(1, false, b"he"), began);
+        assert_eq!(inbox.next(began).expect("valid").expect("a frame").inbound, None);
+        inbox.feed(&frame(9, true, b"!"), later);
+        assert!(inbox.next(later).expect("valid").is_some());
+        assert_eq!(inbox.begun(), Some(began));
+        inbox.feed(&frame(0, true, b"llo"), later);
+        assert!(inbox.next(later).expect("valid").is_some());
+        assert_eq!(inbox.begun(), None);
     }
 
     #[test]
     fn an_endless_message_is_refused_before_it_is_held() {
         let mut inbox = Inbox::default();
-        take(&mut inbox, frame(1, false, &vec![b'x'; MESSAGE_LIMIT])).expect("at the limit");
-        let more = take(&mut inbox, frame(0, false, b"x"));
+        take(&mut inbox, &frame(1, false, &vec![b'x'; MESSAGE_LIMIT])).expect("at the limit");
+        let more = take(&mut inbox, &frame(0, false, b"x"));
         assert_eq!(more.map_err(|v| v.code), Err(CloseCode::TooLarge));
     }
 }

@@ -14,10 +14,17 @@ use metrics::counter;
 
 use super::connection::{Carried, Connection, Follow, Newcomer, Purpose};
 use super::feed::{Feed, Scope};
+use super::shared::Limits;
 use super::worker::Worker;
 
 /// The span over which clients are asked to come back after a shutdown.
 const RECONNECT_SPREAD_MS: u64 = 5_000;
+
+/// After how many pings without any answer a client is taken for gone.
+const MISSED_PONGS: u32 = 2;
+
+/// What a client is told that begins a message and does not end it.
+const UNFINISHED: &str = "a message was begun and not ended in time: send it at once";
 
 /// What a client is told that is disconnected because it takes nothing.
 pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filter or a coarser interval";
@@ -45,7 +52,7 @@ impl Worker {
         }
         self.ready.push(id);
         if !leftover.is_empty() {
-            self.take_bytes(id, &mut leftover.to_vec());
+            self.take_bytes(id, &leftover);
         }
     }
 
@@ -155,27 +162,45 @@ impl Worker {
         connection.say(&to_json(&ServerMessage::heartbeat(connection.heartbeats, clock, &sources)));
     }
 
-    /// Looks after everyone's deadlines.
-    pub(super) fn tick(&mut self, now: Instant) {
-        self.now = now;
-        let (stall, clock) = (self.shared.limits.stall, self.shared.clock.now());
-        for id in self.connections.ids(|connection| connection.is_due(now, stall, clock)) {
-            self.see_to(id, now, stall, clock);
+    /// Asks for a sign of life.
+    fn ping(&mut self, id: usize) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.pings += 1;
+            connection.ping();
         }
     }
 
-    fn see_to(&mut self, id: usize, now: Instant, stall: Duration, clock: UnixNanos) {
+    /// Looks after everyone's deadlines.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.now = now;
+        let (limits, clock) = (self.shared.limits, self.shared.clock.now());
+        for id in self.connections.ids(|connection| connection.is_due(now, &limits, clock)) {
+            self.see_to(id, now, clock);
+        }
+    }
+
+    fn see_to(&mut self, id: usize, now: Instant, clock: UnixNanos) {
+        let Limits { stall, silence, unfinished, .. } = self.shared.limits;
         let Some(connection) = self.connections.get(id) else { return };
         if connection.closing.is_some_and(|deadline| deadline <= now) {
             self.remove(id);
         } else if connection.is_stalled(now, stall) {
             self.close(id, CloseCode::SlowConsumer, TOO_SLOW);
+        } else if connection.is_silent(now, silence) && connection.pings >= MISSED_PONGS {
+            self.close(id, CloseCode::Idle, "no pong came: connect again and resume");
+        } else if connection.is_unfinished(now, unfinished) {
+            self.close(id, CloseCode::PolicyViolation, UNFINISHED);
         } else if connection.expires_at.is_some_and(|at| at <= clock) {
             let reason =
                 format!("{}: the token has expired; connect again with a new one", Code::AuthExpired);
             self.close(id, CloseCode::PolicyViolation, &reason);
         } else {
-            self.heartbeat(id);
+            if connection.is_silent(now, silence) {
+                self.ping(id);
+            }
+            if self.connections.get(id).is_some_and(|connection| connection.wants_heartbeat(now)) {
+                self.heartbeat(id);
+            }
             self.turn(id);
         }
     }
@@ -223,15 +248,31 @@ impl Worker {
 }
 
 impl Connection {
-    fn is_due(&self, now: Instant, stall: Duration, clock: UnixNanos) -> bool {
+    fn is_due(&self, now: Instant, limits: &Limits, clock: UnixNanos) -> bool {
         match self.closing {
             Some(deadline) => deadline <= now,
             None => {
-                self.is_stalled(now, stall)
-                    || self.heartbeat_at.is_some_and(|at| at <= now)
+                self.is_stalled(now, limits.stall)
+                    || self.wants_heartbeat(now)
+                    || self.is_silent(now, limits.silence)
+                    || self.is_unfinished(now, limits.unfinished)
                     || self.expires_at.is_some_and(|at| at <= clock)
             }
         }
+    }
+
+    fn wants_heartbeat(&self, now: Instant) -> bool {
+        self.heartbeat_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether it is time for a ping, or the time for its pong has passed.
+    fn is_silent(&self, now: Instant, silence: Duration) -> bool {
+        now.duration_since(self.heard_at) >= silence * (self.pings + 1)
+    }
+
+    /// Whether a message has been on its way for too long. One that we have not looked at is not the client's fault.
+    fn is_unfinished(&self, now: Instant, unfinished: Duration) -> bool {
+        !self.unread && self.inbox.begun().is_some_and(|begun| now.duration_since(begun) >= unfinished)
     }
 
     fn is_stalled(&self, now: Instant, stall: Duration) -> bool {

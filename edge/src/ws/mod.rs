@@ -4,6 +4,7 @@
 //! a cursor into a ring, and a pass over the clients writes to each the run of frames after its cursor in one call. Under load the
 //! runs get longer by themselves; there is no queue for a client, and no task.
 
+mod budget;
 pub(crate) mod connection;
 pub(crate) mod feed;
 pub(crate) mod followers;
@@ -18,6 +19,7 @@ pub(crate) mod leases;
 pub(crate) mod lifecycle;
 pub(crate) mod mailbox;
 pub(crate) mod pass;
+pub(crate) mod pool;
 mod protocol;
 pub(crate) mod ring;
 pub(crate) mod roster;

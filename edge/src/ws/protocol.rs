@@ -8,15 +8,24 @@ use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, Su
 use bond_core::position::{Position, Start};
 use serde_json::value::RawValue;
 
+use super::budget::Refused;
 use super::connection::{Carried, Connection, Place};
 use super::feed::Feed;
-use super::frame;
-use super::inbox::{Inbound, Violation};
+use super::inbox::{Inbound, Taken, Violation};
 use super::ring::Ring;
 use super::worker::Worker;
 
 /// How often a client's socket is read in one turn.
 const TURN_READS: usize = 4;
+
+/// How many frames of a client are taken in one turn, so that one that floods does not hold up the others.
+const TURN_FRAMES: usize = 64;
+
+/// What a client is told that says more than it may.
+const TOO_FAST: &str = "20 messages a second are taken";
+
+/// What a client is told that asks for more answers than are kept.
+const OVERFULL: &str = "too many answers wait: take them before you ask for more";
 
 /// A client with this many bytes of answers that it does not take is not listened to.
 const UNHEARD: usize = 16 * 1024;
@@ -25,87 +34,133 @@ const UNHEARD: usize = 16 * 1024;
 type Answer = Result<(), MessageError>;
 
 impl Worker {
-    /// Reads what a client sent.
+    /// Reads what a client sent, as far as its turn goes.
     pub(super) fn read(&mut self, id: usize) {
         for _ in 0..TURN_READS {
-            let Some(connection) = self.connections.get_mut(id) else { return };
-            connection.unread = connection.outbox.len() > UNHEARD;
-            if connection.unread {
+            if !self.take_frames(id) {
                 return;
             }
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let outcome = connection.socket.read(&mut scratch);
-            let goes_on = match outcome {
-                Ok(0) => self.hang_up(id),
-                Ok(count) => self.take_bytes(id, &mut scratch[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-                Err(_) => self.hang_up(id),
-            };
-            self.scratch = scratch;
-            if !goes_on {
-                return;
+            let Some(connection) = self.connections.get_mut(id) else { return };
+            match connection.socket.read(&mut self.scratch) {
+                Ok(0) => return self.remove(id),
+                Ok(count) => {
+                    connection.hear(self.now);
+                    connection.inbox.feed(&self.scratch[..count], self.now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.remove(id),
             }
         }
+        self.read_on(id);
+    }
+
+    /// Has a client read again although its socket may not say so.
+    fn read_on(&mut self, id: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.unread = true;
             self.ready.push(id);
         }
     }
 
-    fn hang_up(&mut self, id: usize) -> bool {
-        self.remove(id);
+    /// Takes in what a newcomer sent behind its request.
+    pub(super) fn take_bytes(&mut self, id: usize, bytes: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.inbox.feed(bytes, self.now);
+            self.take_frames(id);
+        }
+    }
+
+    /// Works through the frames that have come. Returns whether more can be read.
+    fn take_frames(&mut self, id: usize) -> bool {
+        for _ in 0..TURN_FRAMES {
+            let Some(connection) = self.connections.get_mut(id) else { return false };
+            connection.unread = connection.outbox.len() > UNHEARD;
+            if connection.unread {
+                // It reads on once all was taken.
+                self.ready.push(id);
+                return false;
+            }
+            match connection.inbox.next(self.now) {
+                Ok(None) => {
+                    self.answer_now(id);
+                    return self.connections.contains(id);
+                }
+                Ok(Some(taken)) => self.on_frame(id, taken),
+                Err(Violation { code, reason }) => {
+                    self.close(id, code, reason);
+                    return false;
+                }
+            }
+        }
+        self.answer_now(id);
+        self.read_on(id);
         false
     }
 
-    /// Takes in bytes of a client. Returns whether the connection goes on.
-    pub(super) fn take_bytes(&mut self, id: usize, bytes: &mut [u8]) -> bool {
-        let mut messages = Vec::new();
-        let Some(connection) = self.connections.get_mut(id) else { return false };
-        let outcome = connection.inbox.take(bytes, &mut messages);
-        for message in messages {
-            self.on_inbound(id, message);
-        }
-        if let Err(Violation { code, reason }) = outcome {
-            self.close(id, code, reason);
-        }
+    /// Sends what was answered so far.
+    fn answer_now(&mut self, id: usize) {
         if self.connections.get(id).is_some_and(|connection| !connection.outbox.is_empty()) {
             self.turn(id);
         }
-        self.connections.contains(id)
     }
 
-    fn on_inbound(&mut self, id: usize, message: Inbound) {
+    fn on_frame(&mut self, id: usize, taken: Taken) {
+        let moment = self.moment();
         let Some(connection) = self.connections.get_mut(id) else { return };
         let is_closing = connection.closing.is_some();
-        match message {
-            Inbound::Close if is_closing => self.remove(id),
+        let admitted = connection.budget.admit_frame(taken.bytes, moment);
+        match taken.inbound {
+            Some(Inbound::Close) if is_closing => self.remove(id),
             _ if is_closing => {}
-            Inbound::Close => {
-                self.close(id, CloseCode::Normal, "");
-                if self.connections.get(id).is_some_and(|connection| connection.outbox.is_empty()) {
-                    self.remove(id);
-                }
-            }
-            Inbound::Ping(payload) => frame::pong(&payload, connection.outbox.end()),
-            Inbound::Pong => {}
-            Inbound::Text(text) => self.on_text(id, &text),
+            Some(Inbound::Close) => self.hang_up(id),
+            // A text that is over this budget is over that of messages as well.
+            Some(Inbound::Text(text)) => self.on_text(id, &text),
+            _ if !admitted => drop(self.refuse(id)),
+            Some(Inbound::Ping(payload)) => connection.pong(&payload),
+            Some(Inbound::Pong) | None => {}
+        }
+        if self.connections.get(id).is_some_and(|connection| connection.is_overfull) {
+            self.close(id, CloseCode::PolicyViolation, OVERFULL);
         }
     }
 
+    /// Answers a close.
+    fn hang_up(&mut self, id: usize) {
+        self.close(id, CloseCode::Normal, "");
+        if self.connections.get(id).is_some_and(|connection| connection.outbox.is_empty()) {
+            self.remove(id);
+        }
+    }
+
+    /// Counts what was refused, and sends away who goes on. Returns whether the client is to be told.
+    fn refuse(&mut self, id: usize) -> bool {
+        let refused = self.connections.get_mut(id).map(|connection| connection.budget.refuse());
+        if refused == Some(Refused::Dismissed) {
+            self.close(id, CloseCode::PolicyViolation, &format!("{}: {TOO_FAST}", Code::RateLimitExceeded));
+        }
+        refused == Some(Refused::Told)
+    }
+
     fn on_text(&mut self, id: usize, text: &str) {
+        let moment = self.moment();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_admitted = connection.budget.admit_message(moment);
+        // What nobody is told of is not even looked at.
+        if !is_admitted && !self.refuse(id) {
+            return;
+        }
         let request = Request::parse(text);
         let echo = request.correlation_id.as_deref();
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if !connection.pace.admit(self.now) {
-            let error = MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken");
+        if !is_admitted {
+            let error = MessageError::new(Code::RateLimitExceeded, TOO_FAST);
             return self.answer_error(id, &error, echo);
         }
         let message = match request.message {
             Ok(ClientMessage::Ping) => return self.answer_ping(id, echo),
             other => other,
         };
-        if !connection.carried.is_filtered() {
+        if !self.carried(id).is_some_and(|carried| carried.is_filtered()) {
             self.turn_control_on(id);
         }
         let name = message.as_ref().map_or("", ClientMessage::name);

@@ -1,5 +1,6 @@
 //! A topic's latest items as ready WebSocket frames, and the cursors into them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::history::History;
+use super::pool::Pool;
 
 /// A place between two items of a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,11 +116,13 @@ pub(crate) struct Ring {
     /// The workers that were told of news and have not looked yet.
     told: AtomicU64,
     followers: AtomicUsize,
+    pool: Arc<Pool>,
     begun: watch::Sender<bool>,
 }
 
 impl Ring {
-    pub(crate) fn new(id: u64, topic: Topic, retention: Retention) -> Self {
+    /// A ring that is filled later. What it holds counts in `pool`.
+    pub(crate) fn new(id: u64, topic: Topic, retention: Retention, pool: Arc<Pool>) -> Self {
         let name = topic.to_string();
         let history = RwLock::new(History::new(&topic, &name, retention));
         Self {
@@ -129,6 +133,7 @@ impl Ring {
             interested: AtomicU64::new(0),
             told: AtomicU64::new(0),
             followers: AtomicUsize::new(0),
+            pool,
             begun: watch::Sender::new(false),
         }
     }
@@ -161,9 +166,28 @@ impl Ring {
 
     /// Takes what the log's tail delivered. `arrival` numbers items over all topics.
     pub(crate) fn append(&self, run: &Run, now: UnixNanos, arrival: &mut u64) {
+        self.change(|history| {
+            history.append(run, arrival);
+            history.trim(now);
+        });
+    }
+
+    /// Changes what is held, and has it counted.
+    fn change(&self, change: impl FnOnce(&mut History)) {
         let mut history = self.history.write();
-        history.append(run, arrival);
-        history.trim(now);
+        let before = history.bytes();
+        change(&mut history);
+        self.pool.note(before, history.bytes());
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.history.read().bytes()
+    }
+
+    /// Drops what is oldest, until `most` bytes are left.
+    pub(crate) fn shrink_to(&self, most: u64) {
+        self.change(|history| history.shrink_to(most));
     }
 
     /// The topic has ended: what is kept is for those who follow it already.
@@ -173,7 +197,7 @@ impl Ring {
 
     /// Drops what is too old.
     pub(crate) fn trim(&self, now: UnixNanos) {
-        self.history.write().trim(now);
+        self.change(|history| history.trim(now));
     }
 
     /// Where a connection begins. `None`: not known before there is more in the ring.
@@ -270,6 +294,12 @@ impl Ring {
     }
 }
 
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.pool.note(self.history.get_mut().bytes(), 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bond_core::log::{Entry, Item, Record};
@@ -278,7 +308,8 @@ mod tests {
 
     fn ring() -> Ring {
         let topic = "trades.okx.BTC-USDT".parse().expect("topic");
-        Ring::new(1, topic, Retention { window: Duration::from_secs(60), bytes: 1 << 20 })
+        let retention = Retention { window: Duration::from_secs(60), bytes: 1 << 20 };
+        Ring::new(1, topic, retention, Pool::new(1 << 20))
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// How long a client may take no byte before it is disconnected.
     pub stall: Duration,
+    /// How long a client may give no sign of life before it is sent a ping. One that misses two is disconnected.
+    pub silence: Duration,
+    /// How long a message may be on its way.
+    pub unfinished: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +46,8 @@ impl Default for Limits {
             connections_per_key: 200,
             heartbeat: Duration::from_secs(30),
             stall: Duration::from_secs(30),
+            silence: Duration::from_secs(30),
+            unfinished: Duration::from_secs(10),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_core::position::Start;
+use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
 use bond_supervise::Watch;
 use mio::event::Event;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(super) poll: Poll,
     pub(super) connections: Roster<Connection>,
     pub(super) now: Instant,
+    began: Instant,
     /// Who gets a turn without further news.
     pub(super) ready: Vec<usize>,
     pub(super) scratch: Vec<u8>,
@@ -61,6 +63,7 @@ impl Worker {
             poll,
             connections: Roster::default(),
             now,
+            began: now,
             ready: Vec::new(),
             scratch: vec![0; 64 * 1024],
             followers: Followers::new(index),
@@ -112,6 +115,8 @@ impl Worker {
         let id = event.token().0;
         let Some(connection) = self.connections.get_mut(id) else { return };
         if event.is_writable() {
+            // The other side has taken what it was sent.
+            connection.hear(self.now);
             connection.blocked = false;
             self.ready.push(id);
         }
@@ -231,6 +236,11 @@ impl Worker {
             self.next_tick = now + TICK;
             self.tick(now);
         }
+    }
+
+    /// The time by a clock of this worker's own, which never goes back.
+    pub(super) fn moment(&self) -> UnixNanos {
+        UnixNanos::EPOCH.plus(self.now.duration_since(self.began))
     }
 
     /// Has a connection follow a topic.

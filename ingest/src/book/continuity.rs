@@ -34,8 +34,15 @@ impl From<&BookUpdate> for UpdateIds {
 pub enum Verdict<T> {
     /// Apply these, in order: the update itself, and after a snapshot the deltas that waited for it.
     Apply(Vec<T>),
-    /// It brings nothing new.
+    /// It brings nothing new: it leads to where the book stands.
     Ignore,
+    /// It ends before where the book stands, at `got`. The venue says to ignore it; where nothing else comes, its ids began anew.
+    Old {
+        /// Where the book stands.
+        stands: u64,
+        /// Where the update ends.
+        got: u64,
+    },
     /// It waits for a snapshot. Where the venue gives snapshots by REST, one should be asked for.
     Buffered,
     /// Updates are missing: the book is not to be trusted until a snapshot comes. The update itself was kept if it can be of use.
@@ -118,6 +125,7 @@ impl<T: Clone> Continuity<T> {
     fn follow(&mut self, ids: UpdateIds, item: T) -> Verdict<T> {
         let Some(position) = self.position else { return self.wait(ids, item) };
         match step(self.rule, position, ids) {
+            Step::Old if ids.last < position.id() => Verdict::Old { stands: position.id(), got: ids.last },
             Step::Old => Verdict::Ignore,
             Step::Next => {
                 self.position = Some(Position::After(ids.last));

@@ -103,6 +103,7 @@ fn spot_deltas_wait_for_their_snapshot() {
     }
     assert_eq!(offer(&mut book, snapshot(7)), Verdict::Apply(vec![7, 9, 12]), "1-4 is old, 5-9 straddles");
     assert_eq!(offer(&mut book, ranged(11, 12)), Verdict::Ignore);
+    assert_eq!(offer(&mut book, ranged(5, 9)), Verdict::Old { stands: 12, got: 9 });
     assert_eq!(offer(&mut book, ranged(13, 13)), Verdict::Apply(vec![13]));
     assert_eq!(offer(&mut book, ranged(15, 16)), Verdict::Gap { expected: 14, got: 15 });
     assert!(!book.is_live());
@@ -167,6 +168,8 @@ fn futures_deltas_join_by_range_and_go_on_by_link() {
         "ids between events are sparse"
     );
     assert_eq!(offer(&mut book, linked(35, 40, 20)), Verdict::Ignore);
+    let back = Verdict::Old { stands: 40, got: 39 };
+    assert_eq!(offer(&mut book, linked(39, 39, 40)), back, "never backwards, whatever it says it follows");
     assert_eq!(offer(&mut book, linked(50, 60, 45)), Verdict::Gap { expected: 40, got: 45 });
 
     let mut book = Continuity::new(rule);

@@ -28,6 +28,15 @@ impl Health {
         Self { state: SourceState::Unavailable, since, reason, simulated: false }
     }
 
+    /// As seen by those who take something else there: what is refused is not to be had, and says nothing of the rest.
+    fn of_one_among_many(&self) -> Self {
+        let state = match self.state {
+            SourceState::Refused => SourceState::Unavailable,
+            state => state,
+        };
+        Self { state, ..self.clone() }
+    }
+
     /// The worse of two, `self` on a tie.
     fn worse(self, other: Self) -> Self {
         if severity(other.state) > severity(self.state) { other } else { self }
@@ -40,10 +49,11 @@ const fn severity(state: SourceState) -> u8 {
         SourceState::Unavailable => 0,
         SourceState::Connected => 1,
         SourceState::Connecting => 2,
-        SourceState::Suspect => 3,
-        SourceState::Stale => 4,
-        SourceState::Reconnecting => 5,
-        SourceState::Failed => 6,
+        SourceState::Refused => 3,
+        SourceState::Suspect => 4,
+        SourceState::Stale => 5,
+        SourceState::Reconnecting => 6,
+        SourceState::Failed => 7,
     }
 }
 
@@ -98,7 +108,8 @@ impl Sources {
     pub(super) fn missing(&self) -> BTreeMap<SmolStr, Health> {
         let mut instruments: BTreeMap<SmolStr, Health> = BTreeMap::new();
         for (subscription, health) in &self.subscriptions {
-            fold(&mut instruments, format_smolstr!("{}", subscription.instrument), health.clone());
+            let name = format_smolstr!("{}", subscription.instrument);
+            fold(&mut instruments, name, health.of_one_among_many());
         }
         instruments.retain(|_, health| health.state == SourceState::Unavailable);
         instruments
@@ -116,7 +127,7 @@ impl Sources {
         let mut venues: BTreeMap<Venue, Health> = BTreeMap::new();
         let own = self.subscriptions.iter().map(|(s, health)| (s.instrument.venue, health));
         let markets = self.markets.iter().map(|((venue, _), health)| (*venue, health));
-        markets.chain(own).for_each(|(venue, health)| fold(&mut venues, venue, health.clone()));
+        markets.chain(own).for_each(|(venue, health)| fold(&mut venues, venue, health.of_one_among_many()));
         venues
     }
 }
@@ -156,6 +167,16 @@ mod tests {
         assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Reconnecting));
         sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
         assert_eq!(sources.of(&trades("BTC/USDT")).map(|h| h.state), Some(SourceState::Connected));
+    }
+
+    #[test]
+    fn what_a_venue_refuses_is_lacking_where_it_is_taken_and_says_nothing_of_the_rest() {
+        let mut sources = Sources::default();
+        sources.subscription(trades("BTC/USDT"), health(SourceState::Connected));
+        sources.subscription(trades("FOO/USDT"), health(SourceState::Refused));
+        assert_eq!(sources.venues()[&Venue::Okx].state, SourceState::Connected);
+        assert_eq!(sources.missing().keys().collect::<Vec<_>>(), ["okx:FOO/USDT"]);
+        assert_eq!(sources.of(&trades("FOO/USDT")).map(|h| h.state), Some(SourceState::Refused));
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl InstrumentState {
         Some(Taken { event, records, top })
     }
 
+    /// A number of the trades' was taken by a print that is none.
+    pub(super) fn pass_over(&mut self, number: u64, now: UnixNanos) {
+        if let Some(losses) = &mut self.losses {
+            losses.observe(number, now);
+        }
+    }
+
     /// The trades that the venue numbered and never sent, as far as that is certain by now.
     fn lost(&mut self, now: UnixNanos) -> Vec<Range> {
         self.losses.as_mut().map_or_else(Vec::new, |losses| losses.due(now))
@@ -356,6 +363,16 @@ mod tests {
         assert!(counts("1", Some(1)) && !counts("1", Some(1)));
         assert!(counts("2", Some(1)) && counts("1", Some(1)) && counts("1", Some(2)));
         assert!(counts("1", None) && counts("1", None), "without a time of the venue's nobody can tell");
+    }
+
+    #[test]
+    fn the_number_of_a_print_that_is_no_trade_is_not_lost() {
+        let pass_over = |instruments: &mut Instruments, instrument: &Instrument| {
+            for number in 2..=5 {
+                instruments.of(instrument).pass_over(number, UnixNanos::from_secs(1));
+            }
+        };
+        assert_eq!(lost(pass_over), [Range { from: 6, to: 8 }]);
     }
 
     #[test]

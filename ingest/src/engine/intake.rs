@@ -35,6 +35,7 @@ impl Engine {
                     state.publish_raw(&frame, &mut self.outbox);
                 }
             }
+            Report::Print { instrument, number } => self.pass_over(&instrument, number, now),
             Report::Subscription { subscription, state, since, reason } => {
                 let simulated = self.simulated.contains(&subscription.instrument.venue);
                 self.subscription_changed(subscription, Health { state, since, reason, simulated });
@@ -61,6 +62,13 @@ impl Engine {
                     .board
                     .put(&source, SourceStatus { state, since, simulated: source == social::SOURCE });
             }
+        }
+    }
+
+    /// A print that is no trade took a number of the trades'.
+    fn pass_over(&mut self, instrument: &Instrument, number: u64, now: UnixNanos) {
+        if let Some(state) = self.instruments.get_mut(instrument) {
+            state.pass_over(number, now);
         }
     }
 

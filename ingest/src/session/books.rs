@@ -53,6 +53,8 @@ pub(super) enum Outcome {
 pub(super) struct Books {
     rule: ContinuityRule,
     policy: BackoffPolicy,
+    /// How long a book may get nothing but what is older than itself.
+    stall: Duration,
     books: HashMap<Subscription, Sync>,
     /// No attempt is due before it.
     earliest: Option<Instant>,
@@ -65,6 +67,8 @@ struct Sync {
     next: Next,
     /// When it became live.
     live: Option<Instant>,
+    /// When something last came that was not older than it.
+    progress: Instant,
     /// Whether it is known to be good to whoever listens.
     good: bool,
 }
@@ -81,8 +85,8 @@ enum Next {
 }
 
 impl Books {
-    pub(super) fn new(rule: ContinuityRule, policy: BackoffPolicy) -> Self {
-        Self { rule, policy, books: HashMap::new(), earliest: None }
+    pub(super) fn new(rule: ContinuityRule, policy: BackoffPolicy, stall: Duration) -> Self {
+        Self { rule, policy, stall, books: HashMap::new(), earliest: None }
     }
 
     /// Whether snapshots are asked for over REST.
@@ -98,6 +102,7 @@ impl Books {
             backoff: Backoff::new(self.policy),
             next: Next::At(next),
             live: None,
+            progress: sent,
             good: false,
         };
         self.books.insert(subscription.clone(), sync);
@@ -144,7 +149,7 @@ impl Books {
         let ids = UpdateIds::from(update);
         let Some(sync) = self.books.get_mut(subscription) else { return Outcome::Nothing };
         let before = sync.next;
-        let outcome = sync.offer(ids, event, now, unit);
+        let outcome = sync.offer(ids, event, (now, self.stall), unit);
         if sync.next != before {
             self.look_ahead();
         }
@@ -167,6 +172,7 @@ impl Books {
     /// We could not listen for so long.
     pub(super) fn excuse(&mut self, blocked: Duration) {
         for sync in self.books.values_mut() {
+            sync.progress += blocked;
             if let Next::At(at) = &mut sync.next {
                 *at += blocked;
             }
@@ -216,10 +222,24 @@ impl Sync {
         }
     }
 
-    fn offer(&mut self, ids: UpdateIds, event: MarketEvent, now: Instant, unit: f64) -> Outcome {
+    fn offer(
+        &mut self,
+        ids: UpdateIds,
+        event: MarketEvent,
+        (now, stall): (Instant, Duration),
+        unit: f64,
+    ) -> Outcome {
         match self.continuity.offer(ids, event) {
             Verdict::Apply(events) => self.apply(events, now),
-            Verdict::Ignore => Outcome::Nothing,
+            Verdict::Ignore => {
+                self.progress = now;
+                Outcome::Nothing
+            }
+            Verdict::Old { .. } if now.saturating_duration_since(self.progress) < stall => Outcome::Nothing,
+            Verdict::Old { stands, got } => {
+                self.progress = now;
+                self.rebuild(format!("ids began anew: the book stands at {stands}, {got} came"), now, unit)
+            }
             Verdict::Buffered => self.first_delta(now),
             Verdict::Gap { expected, got } => self.gap(expected, got, now, unit),
             Verdict::TooOld { snapshot, first } => {
@@ -231,6 +251,7 @@ impl Sync {
 
     fn apply(&mut self, events: Vec<MarketEvent>, now: Instant) -> Outcome {
         self.live.get_or_insert(now);
+        self.progress = now;
         if events.iter().any(is_snapshot) {
             self.next = Next::None;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::event::{Channel, MarketEvent};
+use bond_core::instrument::Instrument;
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
 use smol_str::SmolStr;
@@ -22,7 +23,7 @@ use super::link::Lost;
 use super::liveness::Liveness;
 use super::statuses::Statuses;
 use crate::report::{RawFrame, Report};
-use crate::venue::{Decoded, Part, Protocol, Reject, Subscription};
+use crate::venue::{Decoded, NoTrade, Part, Protocol, Reject, Subscription};
 
 /// A channel that may be silent for so long says too little by its data: there, being accepted counts as connected.
 const RARE: Duration = Duration::from_secs(600);
@@ -69,7 +70,11 @@ impl<'a> Conversation<'a> {
     ) -> Self {
         liveness.restart();
         Self {
-            books: Books::new(protocol.continuity(), timing.resync),
+            books: Books::new(
+                protocol.continuity(),
+                timing.resync,
+                timing.silence(protocol.silence_budget(Channel::OrderBook)),
+            ),
             timing,
             protocol,
             statuses,
@@ -163,6 +168,8 @@ impl<'a> Conversation<'a> {
             Decoded::Event(event) => self.event(event, now, events),
             Decoded::Acknowledged(subscriptions) => self.acknowledged(&subscriptions),
             Decoded::Refused { subscriptions, reason } => self.refused(&subscriptions, &reason, now),
+            Decoded::AskApart { texts, reason } => self.ask_apart(texts, &reason),
+            Decoded::Print { instrument, kind, number } => self.print(instrument, kind, number, now),
             Decoded::Reconnect { reason } => self.give_up(Lost::Asked(reason)),
             Decoded::Alive => self.effects.answered = true,
             Decoded::Unchanged(subscription, part) => self.unchanged(&subscription, part, now),
@@ -192,6 +199,26 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// A print that is no trade shows that the trades' channel is alive, and takes one of their numbers.
+    fn print(&mut self, instrument: Arc<Instrument>, kind: NoTrade, number: Option<u64>, now: Instant) {
+        let labels = [("venue", self.protocol.venue().name()), ("kind", kind.name())];
+        metrics::counter!("bond_ingest_prints_total", &labels).increment(1);
+        self.unchanged(
+            &Subscription { instrument: Arc::clone(&instrument), channel: Channel::Trades },
+            Part::Whole,
+            now,
+        );
+        if let Some(number) = number {
+            self.effects.reports.push(Report::Print { instrument, number });
+        }
+    }
+
+    fn ask_apart(&mut self, texts: Vec<String>, reason: &str) {
+        tracing::warn!(venue = %self.protocol.venue(), reason, messages = texts.len(), "refused together, asking apart");
+        self.effects.answered = true;
+        self.effects.texts.extend(texts);
+    }
+
     fn unchanged(&mut self, subscription: &Subscription, part: Part, now: Instant) {
         self.effects.answered = true;
         if self.liveness.heard(subscription, |other| other == part, now) == Some(true) {
@@ -216,7 +243,7 @@ impl<'a> Conversation<'a> {
         for subscription in subscriptions.iter().chain(&unnamed) {
             if self.liveness.refused(subscription, now) {
                 self.books.forget(subscription);
-                self.change(subscription, SourceState::Unavailable, reason);
+                self.change(subscription, SourceState::Refused, reason);
             }
         }
     }

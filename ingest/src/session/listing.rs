@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bond_core::instrument::Symbol;
 use bond_core::source::SourceState;
+use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -13,7 +14,10 @@ use super::config::Timing;
 use super::connection::{Context, join};
 use super::transport::Transport;
 use crate::backoff::Backoff;
-use crate::venue::Listings;
+use crate::venue::{Listings, ListingsPage};
+
+/// Pages of a list that are read at most; what stands on later ones counts as not listed.
+const MAX_PAGES: usize = 32;
 
 /// What came of reading the list.
 #[derive(Debug)]
@@ -29,11 +33,27 @@ pub(super) enum Read {
 pub(super) struct ListingsReader {
     timing: Timing,
     backoff: Backoff,
-    reading: JoinSet<Result<Listings, ReadError>>,
+    reading: JoinSet<Result<Whole, ReadError>>,
     due: Instant,
     /// When it was last read.
     read: Option<Instant>,
     missing: BTreeSet<Symbol>,
+    /// What was last logged of entries that cannot be read.
+    told: Unreadable,
+}
+
+/// A list, all pages of it, and what of it could not be read.
+#[derive(Debug, Default)]
+struct Whole {
+    listings: Listings,
+    unreadable: Unreadable,
+}
+
+/// Entries that cannot be read: how many, and why the first.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unreadable {
+    count: usize,
+    reason: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +79,7 @@ impl ListingsReader {
             due: Instant::now(),
             read: None,
             missing: BTreeSet::new(),
+            told: Unreadable::default(),
         }
     }
 
@@ -90,6 +111,19 @@ impl ListingsReader {
         }
     }
 
+    /// Logs what could not be read, if that is news.
+    fn tell(&mut self, unreadable: Unreadable) {
+        if let Some(reason) = unreadable.reason.as_ref().filter(|_| unreadable != self.told) {
+            tracing::warn!(
+                count = unreadable.count,
+                reason,
+                "entries of the list of instruments cannot be read"
+            );
+            metrics::counter!("bond_ingest_unreadable_listings_total").increment(unreadable.count as u64);
+        }
+        self.told = unreadable;
+    }
+
     /// Begins to read, if it is time and nothing is being read.
     pub(super) fn read_when_due<T: Transport>(&mut self, context: &Arc<Context<T>>, now: Instant) {
         if self.reading.is_empty() && self.due <= now {
@@ -106,10 +140,11 @@ impl ListingsReader {
         };
         let now = Instant::now();
         match result {
-            Ok(listings) => {
+            Ok(Whole { listings, unreadable }) => {
                 self.backoff.reset();
                 self.read = Some(now);
                 self.due = now + self.timing.listings_refresh;
+                self.tell(unreadable);
                 Read::Listings(Arc::new(listings))
             }
             Err(error) => {
@@ -121,24 +156,50 @@ impl ListingsReader {
     }
 }
 
-async fn read<T: Transport>(context: Arc<Context<T>>) -> Result<Listings, ReadError> {
-    let protocol = (context.config.protocol)(Arc::default());
-    let url = join(&context.config.rest_base, protocol.listings_request());
-    drop(protocol);
+impl Whole {
+    fn checked(self) -> Result<Self, ReadError> {
+        if self.listings.is_empty() { Err(ReadError::unreadable(&"an empty list")) } else { Ok(self) }
+    }
+
+    fn take(&mut self, page: ListingsPage) {
+        self.listings.extend(page.listings);
+        self.unreadable.count += page.unreadable.len();
+        if self.unreadable.reason.is_none() {
+            self.unreadable.reason = page.unreadable.first().map(ToString::to_string);
+        }
+    }
+}
+
+/// Reads all pages. One that cannot be had fails the whole: half a list would tell instruments to be gone.
+async fn read<T: Transport>(context: Arc<Context<T>>) -> Result<Whole, ReadError> {
+    let mut whole = Whole::default();
+    let mut after: Option<SmolStr> = None;
+    for _ in 0..MAX_PAGES {
+        let page = read_page(&context, after.as_deref()).await?;
+        let next = page.next.clone().filter(|next| after.as_ref() != Some(next));
+        whole.take(page);
+        if next.is_none() {
+            return whole.checked();
+        }
+        after = next;
+    }
+    tracing::warn!(venue = %context.venue, market = %context.market, pages = MAX_PAGES, "list of instruments cut: too many pages");
+    whole.checked()
+}
+
+async fn read_page<T: Transport>(
+    context: &Arc<Context<T>>,
+    after: Option<&str>,
+) -> Result<ListingsPage, ReadError> {
+    let request = (context.config.protocol)(Arc::default()).listings_request(after);
     let body = context
-        .get(url)
+        .get(join(&context.config.rest_base, &request))
         .await
         .map_err(|error| ReadError { retry_after: error.retry_after(), reason: error.to_string() })?;
     // A list of some megabytes takes long enough to decode to hold up a busy thread.
-    let decoding = tokio::task::spawn_blocking(move || {
-        let protocol = (context.config.protocol)(Arc::default());
-        protocol.decode_listings(&body)
-    });
-    let decoded = decoding
-        .await
-        .map_err(|error| ReadError::unreadable(&error))?
-        .map_err(|error| ReadError::unreadable(&error))?;
-    let mut listings = Listings::default();
-    listings.extend(decoded);
-    if listings.is_empty() { Err(ReadError::unreadable(&"an empty list")) } else { Ok(listings) }
+    let context = Arc::clone(context);
+    let decoding =
+        tokio::task::spawn_blocking(move || (context.config.protocol)(Arc::default()).decode_listings(&body));
+    let decoded = decoding.await.map_err(|error| ReadError::unreadable(&error))?;
+    decoded.map_err(|error| ReadError::unreadable(&error))
 }

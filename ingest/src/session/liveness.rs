@@ -1,8 +1,10 @@
 //! Whether each subscription delivers. An accepted subscription is not data, and one that fell silent looks healthy from below.
 //!
 //! Each part of a subscription that has a stream of its own has one deadline, which only its own data move. Missed, the subscription
-//! is asked for again; missed once more, the connection is made anew. A quiet instrument looks the same as a lost one, so every miss doubles the budget for the next; data that come
-//! soon after asking show that the silence was a loss, and set the budget back.
+//! is asked for again; missed once more, the connection is made anew. A quiet instrument looks the same as a lost one, so every miss
+//! doubles the budget for the next. Data set it back where several come soon after asking, or once they have come for as long as the
+//! doubled budget without a pause longer than the plain one. The first that comes at asking does not: a venue may answer with what
+//! stands, however quiet the instrument is.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use crate::venue::{Part, Subscription};
 
 /// Misses that still double the budget: 64 times at most.
 const MOST_PATIENCE: u32 = 6;
+
+/// How often data must have come soon after asking to show that the silence was a loss. One may be what stood, one more by chance.
+const PROOF: u32 = 3;
 
 /// What must be done about a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,11 @@ struct Track {
     again: bool,
     /// How often it was missed.
     misses: u32,
+    /// When data last came, and since when they have come without a pause longer than the budget.
+    heard: Instant,
+    steady: Instant,
+    /// How often data have come since it was asked for, as far as that matters.
+    times: u32,
     /// When something must have come; `None` for never.
     deadline: Option<Instant>,
 }
@@ -84,7 +94,18 @@ impl Liveness {
         let track = |part: &Part| {
             let misses = self.misses.remove(&(subscription.clone(), *part)).unwrap_or_default();
             let deadline = sent.checked_add(patient(self.ack_timeout, misses));
-            Track { part: *part, asked: sent, budget, stage: Stage::Asked, again: false, misses, deadline }
+            Track {
+                part: *part,
+                asked: sent,
+                budget,
+                stage: Stage::Asked,
+                again: false,
+                misses,
+                heard: sent,
+                steady: sent,
+                times: 0,
+                deadline,
+            }
         };
         let tracks: Vec<_> = parts.iter().map(track).collect();
         let earliest = tracks.iter().filter_map(|track| track.deadline).min();
@@ -219,10 +240,16 @@ impl Track {
     /// Takes note of data; whether they are the first since it was asked for.
     fn hear(&mut self, now: Instant, ack_timeout: Duration) -> bool {
         let first = self.stage != Stage::Flowing;
-        if first && now.saturating_duration_since(self.asked) <= ack_timeout {
+        self.times = if first { 1 } else { self.times.saturating_add(1) };
+        if first || now.saturating_duration_since(self.heard) > self.budget {
+            self.steady = now;
+        }
+        let soon = self.times == PROOF && now.saturating_duration_since(self.asked) <= ack_timeout;
+        let steady = now.saturating_duration_since(self.steady) >= patient(self.budget, self.misses);
+        if soon || steady {
             self.misses = 0;
         }
-        (self.stage, self.again) = (Stage::Flowing, false);
+        (self.stage, self.again, self.heard) = (Stage::Flowing, false, now);
         self.deadline = now.checked_add(patient(self.budget, self.misses));
         first
     }
@@ -287,5 +314,55 @@ mod tests {
             "the same silence"
         );
         assert_eq!(liveness.heard(&ticker, |part| part == Part::Quote, later), Some(true));
+    }
+
+    fn ticker() -> Subscription {
+        let instrument = Instrument::shared(Venue::Bybit, Symbol::parse("BTC/USDT:USDT").expect("symbol"));
+        Subscription { instrument, channel: Channel::Ticker }
+    }
+
+    /// How often the ticker is missed in three hours in which data come at `changes` (seconds) and once whenever it is asked for.
+    fn misses(changes: impl Iterator<Item = u64>) -> usize {
+        let (ticker, start) = (ticker(), Instant::now());
+        let mut liveness = Liveness::new(ACK, BUDGET);
+        liveness.asked(&ticker, &[Part::Quote], BUDGET, start);
+        let mut changes = changes.peekable();
+        let mut missed = 0;
+        for second in 0..3 * 3_600 {
+            let now = start + Duration::from_secs(second);
+            let due = liveness.due(now);
+            assert!(due.iter().all(|due| matches!(due, Due::AskAgain { .. })), "{due:?}");
+            missed += due.len();
+            if !due.is_empty() || second == 0 || changes.next_if_eq(&second).is_some() {
+                liveness.heard(&ticker, |_| true, now);
+            }
+        }
+        missed
+    }
+
+    #[test]
+    fn what_comes_at_asking_does_not_make_a_quiet_quote_flap_for_ever() {
+        let never = misses(std::iter::empty());
+        assert!((6..=12).contains(&never), "{never} times in 3 hours, every 30 s would be 360");
+        let seldom = misses((1..).map(|n| n * 45));
+        assert!(seldom <= 3, "{seldom} times");
+    }
+
+    #[test]
+    fn a_steady_flow_sets_the_budget_back() {
+        let flow = (1..3_600).chain(3_800..7_200).chain(7_400..10_800);
+        let (ticker, start) = (ticker(), Instant::now());
+        let mut liveness = Liveness::new(ACK, BUDGET);
+        liveness.asked(&ticker, &[Part::Quote], BUDGET, start);
+        let mut reasons = Vec::new();
+        for second in flow {
+            for due in liveness.due(start + Duration::from_secs(second)) {
+                if let Due::AskAgain { reason, .. } = due {
+                    reasons.push(reason);
+                }
+            }
+            liveness.heard(&ticker, |_| true, start + Duration::from_secs(second));
+        }
+        assert_eq!(reasons, ["no data for 30s"; 2].map(|words| words.replace("data", "best bid or ask")));
     }
 }

@@ -305,6 +305,6 @@ fn severity(state: SourceState) -> u8 {
         SourceState::Stale | SourceState::Suspect => 2,
         SourceState::Reconnecting => 3,
         SourceState::Failed => 4,
-        SourceState::Unavailable => 5,
+        SourceState::Unavailable | SourceState::Refused => 5,
     }
 }

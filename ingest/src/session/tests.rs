@@ -179,7 +179,7 @@ async fn a_refused_subscription_is_unavailable_and_asked_for_at_a_slow_pace() {
     peer.heard().await;
     let refused = Instant::now();
     peer.say("no trades BTC/USDT").await;
-    assert_eq!(bench.until(&btc, SourceState::Unavailable).await, "60018 wrong channel");
+    assert_eq!(bench.until(&btc, SourceState::Refused).await, "60018 wrong channel");
     let neighbour = peer.mouth.clone();
     tokio::select! {
         text = peer.heard() => assert_eq!(text.as_deref(), Some("sub trades BTC/USDT")),
@@ -451,4 +451,33 @@ async fn a_connection_that_dies_of_a_fault_of_ours_is_replaced() {
     let peer = bench.accept().await;
     peer.say("trade BTC/USDT 1").await;
     bench.until(&trades(BTC), SourceState::Connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_pages_of_the_list_are_read_and_what_cannot_be_read_costs_itself() {
+    let answers = |url: &url::Url| {
+        Ok(Bytes::from_static(match url.query() {
+            None => b"BTC/USDT ? next=2".as_slice(),
+            Some("page=2") => b"ETH/USDT ? next=3",
+            Some(_) => b"DOGE/USDT",
+        }))
+    };
+    let mut bench = Bench::with(Timing::default(), ContinuityRule::PlusOne, 256, answers);
+    bench.want(&[trades("DOGE/USDT")]);
+    let mut peer = bench.accept().await;
+    assert_eq!(peer.heard().await.as_deref(), Some("sub trades DOGE/USDT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_without_an_end_is_cut() {
+    let mut pages = 0;
+    let answers = move |_: &url::Url| {
+        pages += 1;
+        Ok(Bytes::from(format!("A{pages}/USDT next={pages}")))
+    };
+    let mut bench = Bench::with(Timing::default(), ContinuityRule::PlusOne, 256, answers);
+    let beyond = trades("A33/USDT");
+    bench.want(&[trades("A32/USDT"), beyond.clone()]);
+    bench.until(&beyond, SourceState::Unavailable).await;
+    assert_eq!(bench.accept().await.heard().await.as_deref(), Some("sub trades A32/USDT"));
 }

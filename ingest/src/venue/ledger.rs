@@ -6,6 +6,22 @@ use smol_str::SmolStr;
 
 use super::{Decoded, Subscription};
 
+/// Messages without a whole answer that are remembered; the oldest is forgotten beyond, and what it asked for left to its deadline.
+const MAX_REQUESTS: usize = 256;
+
+/// How often on one connection a refusal that names nothing is looked into by asking for the halves. Beyond, all that a message asked
+/// for counts as refused, and is asked for again one by one later.
+const MAX_SPLITS: u32 = 128;
+
+/// What follows from a refused message.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The subscriptions that lack something now.
+    pub(super) lacking: Vec<Subscription>,
+    /// Topics to ask for again, one message each list.
+    pub(super) apart: Vec<Vec<SmolStr>>,
+}
+
 /// Subscriptions and the venue's topics that serve them. One subscription may need several topics (best price and last price),
 /// and one topic may serve several subscriptions (a ticker that carries the funding), so topics are asked for once and given up
 /// with their last subscription.
@@ -13,8 +29,9 @@ use super::{Decoded, Subscription};
 pub(super) struct Ledger {
     wanted: HashMap<Subscription, Vec<SmolStr>>,
     topics: BTreeMap<SmolStr, Topic>,
-    requests: HashMap<u64, Vec<SmolStr>>,
+    requests: BTreeMap<u64, Vec<SmolStr>>,
     last_request: u64,
+    splits: u32,
     settled: Vec<Subscription>,
 }
 
@@ -48,6 +65,23 @@ impl Ledger {
         fresh
     }
 
+    /// Notes that these subscriptions are asked for once more, and gives their topics, also those that others hold.
+    pub(super) fn want_again(&mut self, subscriptions: &[Subscription]) -> Vec<SmolStr> {
+        let mut again = Vec::new();
+        for subscription in subscriptions {
+            for topic in self.wanted.get(subscription).cloned().unwrap_or_default() {
+                self.hold(&topic, subscription);
+                if let Some(entry) = self.topics.get_mut(&topic) {
+                    entry.accepted = false;
+                }
+                again.push(topic);
+            }
+        }
+        again.sort_unstable();
+        again.dedup();
+        again
+    }
+
     /// Notes that `subscription` ends, and gives the topics that nothing needs any more.
     pub(super) fn give_up(&mut self, subscription: &Subscription) -> Vec<SmolStr> {
         let topics = self.wanted.remove(subscription).unwrap_or_default();
@@ -70,6 +104,9 @@ impl Ledger {
         self.last_request += 1;
         if !topics.is_empty() {
             self.requests.insert(self.last_request, topics.to_vec());
+            if self.requests.len() > MAX_REQUESTS {
+                self.requests.pop_first();
+            }
         }
         self.last_request
     }
@@ -96,9 +133,29 @@ impl Ledger {
         self.wanted.get(subscription).is_some_and(|topics| topics.iter().all(accepted))
     }
 
-    /// The venue refused everything that message `id` asked for: the subscriptions that lack something now.
-    pub(super) fn refuse_request(&mut self, id: u64) -> Vec<Subscription> {
-        let topics = self.requests.remove(&id).unwrap_or_default();
+    /// The venue refused message `id` as a whole. What its words name is refused, and the rest asked for again; where they name nothing,
+    /// the halves are asked for, until one topic stands alone.
+    pub(super) fn refuse_request(&mut self, id: u64, named: impl Fn(&str) -> bool) -> Refusal {
+        let asked = self.requests.remove(&id).unwrap_or_default();
+        let open: Vec<_> = asked.into_iter().filter(|topic| self.is_open(topic)).collect();
+        let (refused, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(|topic| named(topic));
+        if !refused.is_empty() {
+            let apart = if rest.is_empty() { Vec::new() } else { vec![rest] };
+            return Refusal { lacking: self.refuse_all(&refused), apart };
+        }
+        if rest.len() < 2 || self.splits == MAX_SPLITS {
+            return Refusal { lacking: self.refuse_all(&rest), apart: Vec::new() };
+        }
+        self.splits += 1;
+        let halves = rest.chunks(rest.len().div_ceil(2)).map(<[SmolStr]>::to_vec).collect();
+        Refusal { lacking: Vec::new(), apart: halves }
+    }
+
+    fn is_open(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|entry| !entry.accepted)
+    }
+
+    fn refuse_all(&mut self, topics: &[SmolStr]) -> Vec<Subscription> {
         let mut lacking: Vec<_> = topics.iter().flat_map(|topic| self.refuse(topic)).collect();
         lacking.sort();
         lacking.dedup();
@@ -108,6 +165,11 @@ impl Ledger {
     /// The venue refused `topic`: the subscriptions that lack it now.
     pub(super) fn refuse(&mut self, topic: &str) -> Vec<Subscription> {
         self.topics.remove(topic).map(|entry| entry.holders).unwrap_or_default()
+    }
+
+    /// Whether message `id` has no whole answer yet.
+    pub(super) fn awaits(&self, id: u64) -> bool {
+        self.requests.contains_key(&id)
     }
 
     /// The topics that were asked for and neither accepted nor refused.
@@ -120,5 +182,102 @@ impl Ledger {
         if !self.settled.is_empty() {
             out.push(Decoded::Acknowledged(std::mem::take(&mut self.settled)));
         }
+    }
+}
+
+impl Refusal {
+    /// Tells of it; `texts` are the messages that ask for what is to be asked apart.
+    pub(super) fn tell(self, texts: Vec<String>, reason: String, out: &mut impl FnMut(Decoded)) {
+        let names_nothing = self.lacking.is_empty() && texts.is_empty();
+        if !self.lacking.is_empty() || names_nothing {
+            out(Decoded::Refused { subscriptions: self.lacking, reason: reason.clone() });
+        }
+        if !texts.is_empty() {
+            out(Decoded::AskApart { texts, reason });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bond_core::event::Channel;
+    use bond_core::instrument::{Instrument, Symbol, Venue};
+
+    use super::*;
+
+    fn trades(name: &str) -> Subscription {
+        let symbol = Symbol::parse(&format!("{name}/USDT")).expect("symbol");
+        Subscription { instrument: Instrument::shared(Venue::Bybit, symbol), channel: Channel::Trades }
+    }
+
+    /// A ledger that has asked for the trades of so many in one message.
+    fn asked(count: usize) -> (Ledger, u64, Vec<SmolStr>) {
+        let mut ledger = Ledger::default();
+        let topics: Vec<SmolStr> = (0..count).map(|n| format!("T{n:03}").into()).collect();
+        for topic in &topics {
+            ledger.want(&trades(topic), vec![topic.clone()]);
+        }
+        let id = ledger.request(&topics);
+        (ledger, id, topics)
+    }
+
+    /// Asks until all is answered by a venue that refuses a whole message for one of `dead`, and names none; how many messages that
+    /// took, and what was refused.
+    fn search(dead: &[&str], count: usize) -> (usize, Vec<Subscription>, Ledger) {
+        let (mut ledger, id, topics) = asked(count);
+        let (mut messages, mut refused) = (vec![(id, topics)], Vec::new());
+        let mut sent = 0;
+        while let Some((id, topics)) = messages.pop() {
+            sent += 1;
+            if !topics.iter().any(|topic| dead.contains(&topic.as_str())) {
+                ledger.accept_request(id);
+                continue;
+            }
+            let refusal = ledger.refuse_request(id, |_| false);
+            refused.extend(refusal.lacking);
+            messages.extend(refusal.apart.into_iter().map(|apart| (ledger.request(&apart), apart)));
+        }
+        (sent, refused, ledger)
+    }
+
+    #[test]
+    fn one_refused_topic_costs_itself() {
+        let (mut ledger, id, topics) = asked(4);
+        let refusal = ledger.refuse_request(id, |topic| topic == "T001");
+        assert_eq!(refusal.lacking, [trades("T001")]);
+        assert_eq!(refusal.apart, [[topics[0].clone(), topics[2].clone(), topics[3].clone()]]);
+        let (sent, refused, ledger) = search(&["T077"], 200);
+        assert_eq!(refused, [trades("T077")]);
+        assert!(sent <= 17, "{sent} messages");
+        assert_eq!(ledger.open().count(), 0);
+    }
+
+    #[test]
+    fn a_venue_that_refuses_everything_is_not_asked_for_ever() {
+        let (_, _, topics) = asked(600);
+        let all: Vec<&str> = topics.iter().map(SmolStr::as_str).collect();
+        let (sent, refused, ledger) = search(&all, 600);
+        assert!(sent <= 1 + 2 * MAX_SPLITS as usize, "{sent} messages");
+        assert_eq!((refused.len(), ledger.open().count()), (600, 0));
+    }
+
+    #[test]
+    fn messages_that_are_never_answered_are_forgotten() {
+        let (mut ledger, first, topics) = asked(1);
+        for _ in 0..MAX_REQUESTS {
+            ledger.request(&topics);
+        }
+        assert!(!ledger.awaits(first) && ledger.awaits(first + 1));
+    }
+
+    #[test]
+    fn a_topic_that_is_shared_is_asked_for_again() {
+        let mut ledger = Ledger::default();
+        let (ticker, other) = (trades("AAA"), trades("BBB"));
+        ledger.want(&ticker, vec!["tickers.A".into()]);
+        ledger.want(&other, vec!["tickers.A".into()]);
+        ledger.accept("tickers.A");
+        assert_eq!(ledger.want_again(std::slice::from_ref(&ticker)), ["tickers.A"]);
+        assert_eq!(ledger.accept("tickers.A"), [ticker, other]);
     }
 }

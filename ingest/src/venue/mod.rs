@@ -118,10 +118,62 @@ pub enum Decoded {
     },
     /// A sign of life without data: a pong.
     Alive,
+    /// A print that is no trade, though it came as one: counted apart. `number` is what it takes of the trades' numbers.
+    Print {
+        /// Of which instrument.
+        instrument: Arc<Instrument>,
+        /// What it is.
+        kind: NoTrade,
+        /// Its number among the trades.
+        number: Option<u64>,
+    },
+    /// The venue refused several things together: these messages ask for them apart.
+    AskApart {
+        /// To be sent at the venue's pace.
+        texts: Vec<String>,
+        /// The venue's code and words.
+        reason: String,
+    },
     /// What this subscription brought last holds still: a best price sent again.
     Unchanged(Subscription, Part),
     /// A well-formed frame that carries nothing we take, and why.
     Ignored(&'static str),
+}
+
+/// What a print is that is no trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTrade {
+    /// Its price or its amount is not above zero.
+    NotAboveZero,
+    /// It moves an insurance fund's position.
+    InsuranceFund,
+    /// It closes a position against another by auto-deleveraging.
+    AutoDeleveraging,
+    /// The venue says that it is none: Binance's `X` is `NA`, or a word that Bond does not know.
+    Unnamed,
+}
+
+impl NoTrade {
+    /// The label in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotAboveZero => "not_above_zero",
+            Self::InsuranceFund => "insurance_fund",
+            Self::AutoDeleveraging => "adl",
+            Self::Unnamed => "unnamed",
+        }
+    }
+}
+
+/// One page of a venue's list of instruments.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListingsPage {
+    /// What Bond serves of it.
+    pub listings: Vec<Listing>,
+    /// Entries that cannot be read, each of which costs itself.
+    pub unreadable: Vec<Reject>,
+    /// What to ask the next page by; `None` on the last.
+    pub next: Option<SmolStr>,
 }
 
 /// Why a frame, or an item in it, was not understood.
@@ -138,6 +190,9 @@ pub enum Reject {
         /// What is wrong.
         error: bond_core::decimal::DecimalError,
     },
+    /// A number that can be no time of this century, in whichever unit; what it came with counts without a venue's time.
+    #[error("no time: {0}")]
+    Time(SmolStr),
     /// An instrument that is no spot pair or linear perpetual: dated, inverse, or not listed.
     #[error("instrument not served: {0}")]
     Instrument(SmolStr),
@@ -203,6 +258,13 @@ pub trait Protocol: Send {
     /// The messages that end these subscriptions.
     fn unsubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
 
+    /// The messages that ask for these subscriptions once more, as they stand at the venue: also what they share with others.
+    fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        let mut texts = self.unsubscribe(subscriptions);
+        texts.extend(self.subscribe(subscriptions));
+        texts
+    }
+
     /// What a text frame means. A rejected item does not hide the others of its frame.
     fn decode(&mut self, frame: &str, received: UnixNanos, out: &mut Vec<Decoded>, rejects: &mut Vec<Reject>);
 
@@ -223,12 +285,12 @@ pub trait Protocol: Send {
         Err(Reject::Malformed("snapshots come on the socket".to_owned()))
     }
 
-    /// The path and query below the REST base URL that list the market's instruments.
-    fn listings_request(&self) -> &'static str;
+    /// The path and query below the REST base URL that list the market's instruments: the first page, or the one that `after` names.
+    fn listings_request(&self, after: Option<&str>) -> String;
 
     /// The instruments in such an answer that Bond serves: spot pairs and linear perpetuals that trade.
     ///
     /// # Errors
     /// [`Reject`] where the answer is not of the documented shape.
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject>;
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject>;
 }

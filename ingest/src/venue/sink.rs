@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bond_core::decimal::Price;
 use bond_core::event::{MarketData, MarketEvent};
 use bond_core::time::UnixNanos;
 
-use super::{Decoded, Listing, Reject};
+use super::wire::{Time, is_above_zero};
+use super::{Decoded, Listing, NoTrade, Reject};
 
 /// The two lists that a decoder fills.
 pub(super) struct Sink<'a> {
@@ -34,9 +36,43 @@ impl<'a> Sink<'a> {
         }
     }
 
-    pub(super) fn event(&mut self, listing: &Listing, ts_exchange: Option<UnixNanos>, data: MarketData) {
+    /// What can be no time is none, and counted.
+    pub(super) fn time(&mut self, time: Time) -> Option<UnixNanos> {
+        time.unwrap_or_else(|reject| {
+            self.reject(reject);
+            None
+        })
+    }
+
+    /// Takes an event, whatever its venue: a print without a price or an amount is no trade, a figure that is not above zero not
+    /// known, and a liquidation of nothing none.
+    pub(super) fn event(&mut self, listing: &Listing, ts_exchange: Option<UnixNanos>, mut data: MarketData) {
         let instrument = Arc::clone(&listing.instrument);
+        match &mut data {
+            MarketData::Trade(trade) => {
+                if !is_above_zero(trade.price.get()) || !is_above_zero(trade.size.get()) {
+                    let number = trade.trade_id.parse().ok();
+                    return self.push(Decoded::Print { instrument, kind: NoTrade::NotAboveZero, number });
+                }
+            }
+            MarketData::Liquidation(liquidation) if !is_above_zero(liquidation.size.get()) => {
+                return self.push(Decoded::Ignored("a liquidation of nothing"));
+            }
+            MarketData::Ticker(ticker) => {
+                [&mut ticker.last, &mut ticker.mark, &mut ticker.index].into_iter().for_each(only_above_zero);
+            }
+            MarketData::Funding(funding) => {
+                [&mut funding.mark, &mut funding.index].into_iter().for_each(only_above_zero);
+            }
+            MarketData::Liquidation(_) | MarketData::Book(_) => {}
+        }
         self.out.push(Decoded::Event(MarketEvent { instrument, ts_event: self.received, ts_exchange, data }));
+    }
+
+    /// Takes an event whose time is still what the venue says.
+    pub(super) fn event_at(&mut self, listing: &Listing, time: Time, data: MarketData) {
+        let ts_exchange = self.time(time);
+        self.event(listing, ts_exchange, data);
     }
 
     pub(super) fn push(&mut self, decoded: Decoded) {
@@ -46,4 +82,8 @@ impl<'a> Sink<'a> {
     pub(super) fn reject(&mut self, reject: Reject) {
         self.rejects.push(reject);
     }
+}
+
+fn only_above_zero(price: &mut Option<Price>) {
+    *price = price.filter(|price| is_above_zero(price.get()));
 }

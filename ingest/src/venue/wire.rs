@@ -1,11 +1,15 @@
 //! Reading venues' JSON: borrowed, in one pass, with numbers kept as text until they are parsed exactly.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use bond_core::decimal::{Price, Quantity, Rate};
-use bond_core::event::Side;
+use bond_core::event::{Level, Side, Ticker};
 use bond_core::time::UnixNanos;
+use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::Reject;
 
@@ -70,12 +74,136 @@ pub(super) fn side(field: &'static str, text: &str) -> Result<Side, Reject> {
     }
 }
 
-/// Parses milliseconds since the Unix epoch that come as a string.
-pub(super) fn millis(field: &'static str, text: &str) -> Result<UnixNanos, Reject> {
-    let millis: Result<i64, _> = text.parse();
-    millis
-        .map(UnixNanos::from_millis)
-        .map_err(|_| Reject::Malformed(format!("{field} is no time in milliseconds")))
+/// What a venue says of the time; an error where it says what can be no time.
+pub(super) type Time = Result<Option<UnixNanos>, Reject>;
+
+/// The years 2001 to 2100 in seconds since the Unix epoch. The same range in milliseconds, microseconds and nanoseconds does not
+/// overlap, so that a number's size tells its unit.
+const CENTURY: Range<i64> = 978_307_200..4_133_980_800;
+
+/// A time that comes as a number: in milliseconds, or in microseconds (Binance's `timeUnit`) or nanoseconds.
+pub(super) fn time(number: i64) -> Time {
+    let nanos = [1_000_000, 1_000, 1].into_iter().find_map(|nanos_per_unit| {
+        let units_per_second = 1_000_000_000 / nanos_per_unit;
+        CENTURY.contains(&number.div_euclid(units_per_second)).then(|| number.checked_mul(nanos_per_unit))?
+    });
+    nanos
+        .map(|nanos| Some(UnixNanos::from_nanos(nanos)))
+        .ok_or_else(|| Reject::Time(number.to_string().into()))
+}
+
+/// A time that comes as a number in a string.
+pub(super) fn time_text(text: &str) -> Time {
+    let number: i64 = text.parse().map_err(|_| Reject::Time(text.chars().take(40).collect()))?;
+    time(number)
+}
+
+/// One side of the best prices: nothing new, empty, or a price with its amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Best {
+    pub(super) price: Option<Price>,
+    pub(super) size: Option<Quantity>,
+    pub(super) is_empty: bool,
+}
+
+impl Best {
+    /// Reads a side: absent is unchanged; an empty text, or a price or an amount of zero, says that the side is empty.
+    pub(super) fn read(
+        (field, text): (&'static str, Option<&str>),
+        (size_field, size_text): (&'static str, Option<&str>),
+        amount: impl FnOnce(&'static str, &str) -> Result<Quantity, Reject>,
+    ) -> Result<Self, Reject> {
+        let (found, size) = (optional(price, field, text)?, optional(amount, size_field, size_text)?);
+        let no_price = text.is_some() && found.is_none_or(|price| !is_above_zero(price.get()));
+        let no_size = size.is_some_and(|size| !is_above_zero(size.get()));
+        if no_price || no_size {
+            return Ok(Self { is_empty: true, ..Self::default() });
+        }
+        Ok(Self { price: found, size, is_empty: false })
+    }
+
+    /// The best of a side's levels. In a whole book a side without one is empty, in changes it is as it was.
+    pub(super) fn of(levels: &[Level], is_whole: bool) -> Self {
+        match levels.first() {
+            Some(level) if !level.size.is_zero() => {
+                Self { price: Some(level.price), size: Some(level.size), is_empty: false }
+            }
+            first => Self { is_empty: is_whole || first.is_some(), ..Self::default() },
+        }
+    }
+}
+
+/// The best bid and ask as figures of a ticker.
+pub(super) fn quote(bid: Best, ask: Best) -> Ticker {
+    Ticker {
+        bid: bid.price,
+        bid_size: bid.size,
+        no_bid: bid.is_empty,
+        ask: ask.price,
+        ask_size: ask.size,
+        no_ask: ask.is_empty,
+        ..Ticker::default()
+    }
+}
+
+/// Whether a price or an amount can be one of a trade.
+pub(super) fn is_above_zero(number: Decimal) -> bool {
+    number > Decimal::ZERO
+}
+
+/// Whether `name` stands in a venue's `words` as a whole: `BTC-USDT` is not in `BTC-USDT-SWAP`, nor `books` in `books5`.
+pub(super) fn mentions(words: &str, name: &str, joiners: &[char]) -> bool {
+    let ends_word = |c: char| !c.is_alphanumeric() && !joiners.contains(&c);
+    words.split(ends_word).any(|word| word.trim_end_matches('.') == name)
+}
+
+/// Whether a venue's name of an instrument is letters and digits alone, of any script, none of them lower case.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_alphanumeric() && !c.is_lowercase())
+}
+
+/// A name as part of a URL's query.
+pub(super) fn in_query(name: &str) -> String {
+    url::form_urlencoded::byte_serialize(name.as_bytes()).collect()
+}
+
+/// A list of which each item is read by itself: one that cannot be read costs itself.
+pub(super) struct Items<T> {
+    pub(super) good: Vec<T>,
+    pub(super) bad: Vec<Reject>,
+}
+
+impl<T> From<Vec<T>> for Items<T> {
+    fn from(good: Vec<T>) -> Self {
+        Self { good, bad: Vec::new() }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
+    }
+}
+
+struct ItemsVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
+    type Value = Items<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Items::from(Vec::new());
+        while let Some(item) = seq.next_element::<&'de RawValue>()? {
+            match parse(item.get()) {
+                Ok(item) => items.good.push(item),
+                Err(reject) => items.bad.push(reject),
+            }
+        }
+        Ok(items)
+    }
 }
 
 /// A level of an order book: `[price, size, …]`; what follows the size is passed over.
@@ -119,6 +247,53 @@ mod tests {
         assert_eq!(peek(r#"{"stream":1}"#, "\"stream\""), None);
         assert_eq!(peek(r#"{"stream":"cut"#, "\"stream\""), None);
         assert_eq!(peek("", "\"stream\""), None);
+    }
+
+    #[test]
+    fn a_time_is_known_by_its_size() {
+        let read = |number| time(number).map(|time| time.map(UnixNanos::as_nanos));
+        let nanos = 1_756_220_468_099_005_007;
+        assert_eq!(read(nanos / 1_000_000), Ok(Some(nanos / 1_000_000 * 1_000_000)));
+        assert_eq!(read(nanos / 1_000), Ok(Some(nanos / 1_000 * 1_000)));
+        assert_eq!(read(nanos), Ok(Some(nanos)));
+        for nonsense in [i64::MIN, -1, 0, 1, 1_756_220_468, 99_999_999_999_999, i64::MAX] {
+            assert_eq!(time(nonsense), Err(Reject::Time(nonsense.to_string().into())));
+        }
+        for nonsense in ["", "now", "1756220468099.5", "99999999999999999999"] {
+            assert_eq!(time_text(nonsense), Err(Reject::Time(nonsense.into())));
+        }
+    }
+
+    #[test]
+    fn a_side_is_unchanged_empty_or_a_price() {
+        let read = |price, size| Best::read(("p", price), ("q", size), quantity).map(|best| best.is_empty);
+        assert_eq!(Best::read(("p", None), ("q", None), quantity), Ok(Best::default()));
+        for (price, size) in [("", ""), ("", "0"), ("0", "0"), ("0.000", "1"), ("1", "0.00"), ("-1", "1")] {
+            assert_eq!(read(Some(price), Some(size)), Ok(true), "{price} {size}");
+        }
+        assert_eq!(read(Some("1"), Some("2")), Ok(false));
+        assert_eq!(read(None, Some("2")), Ok(false), "a new amount at the same price");
+        assert_eq!(read(None, Some("0")), Ok(true));
+        assert!(read(Some("x"), None).is_err());
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_costs_itself() {
+        let items: Items<u64> = parse(r#"[1, "2", 3, null, {"a":[]}]"#).expect("a list");
+        assert_eq!((items.good, items.bad.len()), (vec![1, 3], 3));
+        assert!(parse::<Items<u64>>("[1, 2").is_err() && parse::<Items<u64>>("{}").is_err());
+    }
+
+    #[test]
+    fn a_name_is_mentioned_as_a_whole_or_not_at_all() {
+        let topic = "publicTrade.DEADUSDT";
+        for words in
+            ["Invalid symbol :[publicTrade.DEADUSDT]", "no publicTrade.DEADUSDT.", "publicTrade.DEADUSDT"]
+        {
+            assert!(mentions(words, topic, &['.']), "{words}");
+        }
+        assert!(!mentions("publicTrade.DEADUSDT2", topic, &['.']));
+        assert!(!mentions("publicTrade.币DEADUSDT", topic, &['.']));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Builder {
     fn update(&mut self, update: BookUpdate) {
         match self.continuity.offer(UpdateIds::from(&update), update) {
             Verdict::Apply(run) => run.iter().for_each(|update| self.apply(update)),
-            Verdict::Ignore | Verdict::Buffered => {}
+            Verdict::Ignore | Verdict::Old { .. } | Verdict::Buffered => {}
             Verdict::Gap { .. } => self.run.gaps += 1,
             Verdict::TooOld { .. } => self.run.snapshots_too_old += 1,
         }

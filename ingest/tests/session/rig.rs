@@ -13,7 +13,7 @@ use bond_ingest::clock::SystemClock;
 use bond_ingest::report::Report;
 use bond_ingest::session::{MarketConfig, MarketHandle, Network, Timing, market};
 use bond_ingest::venue::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, ListingsPage, Protocol, Reject, Route, Subscription,
 };
 use bond_sim::{Config, Entry, Fault, Market, Simulator, serve};
 use tokio::sync::mpsc;
@@ -216,11 +216,15 @@ impl Protocol for Impatient {
         self.inner.decode_snapshot(instrument, body)
     }
 
-    fn listings_request(&self) -> &'static str {
-        self.inner.listings_request()
+    fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        self.inner.resubscribe(subscriptions)
     }
 
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
+    fn listings_request(&self, after: Option<&str>) -> String {
+        self.inner.listings_request(after)
+    }
+
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject> {
         self.inner.decode_listings(body)
     }
 }

@@ -38,7 +38,7 @@ async fn a_refused_subscription_is_unavailable_until_the_venue_takes_it() {
         let mut rig = Rig::new(venue, hasty()).await;
         rig.inject("refuse-subscription");
         rig.want(&[Trades]);
-        rig.until(Trades, SourceState::Unavailable).await;
+        rig.until(Trades, SourceState::Refused).await;
         rig.until(Trades, SourceState::Connected).await;
     }
 }

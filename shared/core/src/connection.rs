@@ -1,6 +1,6 @@
 //! A client's connection as something that can be kept: who is connected, how it takes events, and from where.
 //!
-//! The dedicated edge holds its connections itself and uses only [`Parameters`], [`Batch`] and [`Wish`]. Behind API Gateway nobody
+//! The dedicated edge holds its connections itself and uses only [`Parameters`], [`Batch`], [`Wish`] and [`Pace`]. Behind API Gateway nobody
 //! holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
 
 mod change;
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use smol_str::SmolStr;
 
 pub use self::change::{out_of_place, unknown};
-pub use self::excess::Turn;
+pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::{Limit, Pace};

@@ -146,15 +146,19 @@ pub struct Ticker {
     pub index: Option<Price>,
     /// Open interest in the base currency.
     pub open_interest: Option<Quantity>,
+    /// Whether there is no bid: the side is empty, which is not the same as unchanged or not known.
+    pub no_bid: bool,
+    /// Whether there is no ask.
+    pub no_ask: bool,
 }
 
 impl Ticker {
     /// Whether this is an update of the best bid or ask, which is what `bid_avg` and `ask_avg` count.
     pub const fn is_quote(&self) -> bool {
-        self.bid.is_some() || self.ask.is_some()
+        self.bid.is_some() || self.ask.is_some() || self.no_bid || self.no_ask
     }
 
-    /// Takes over every figure that `update` knows.
+    /// Takes over every figure that `update` knows. A side that has become empty has neither price nor amount.
     pub fn merge(&mut self, update: &Self) {
         fn take<T: Copy>(into: &mut Option<T>, from: Option<T>) {
             *into = from.or(*into);
@@ -167,6 +171,14 @@ impl Ticker {
         take(&mut self.mark, update.mark);
         take(&mut self.index, update.index);
         take(&mut self.open_interest, update.open_interest);
+        self.no_bid = update.no_bid || self.no_bid && update.bid.is_none();
+        self.no_ask = update.no_ask || self.no_ask && update.ask.is_none();
+        if self.no_bid {
+            (self.bid, self.bid_size) = (None, None);
+        }
+        if self.no_ask {
+            (self.ask, self.ask_size) = (None, None);
+        }
     }
 }
 
@@ -263,4 +275,26 @@ pub struct Custom {
     pub ts_event: UnixNanos,
     /// What `map.ts` gave.
     pub ts_exchange: Option<UnixNanos>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote(bid: Option<&str>, ask: Option<&str>) -> Ticker {
+        let price = |text: &str| Price::parse(text).expect("price");
+        Ticker { bid: bid.map(price), ask: ask.map(price), ..Ticker::default() }
+    }
+
+    #[test]
+    fn an_emptied_side_stays_empty_until_a_price_comes() {
+        let mut ticker = quote(Some("100"), Some("101"));
+        ticker.ask_size = Quantity::parse("2").ok();
+        ticker.merge(&Ticker { no_ask: true, ..quote(None, None) });
+        assert_eq!((ticker.bid, ticker.ask, ticker.ask_size), (quote(Some("100"), None).bid, None, None));
+        ticker.merge(&quote(Some("99"), None));
+        assert!(ticker.no_ask && ticker.ask.is_none(), "an update of the bid says nothing of the ask");
+        ticker.merge(&quote(None, Some("102")));
+        assert_eq!(ticker, quote(Some("99"), Some("102")));
+    }
 }

@@ -24,12 +24,15 @@ pub enum SourceState {
     Reconnecting,
     /// Given up after too many attempts in a row; tried again at the longest backoff.
     Failed,
-    /// Does not list the instrument or lacks the channel.
+    /// Does not list the instrument or lacks the channel: no source.
     Unavailable,
+    /// Lists the instrument, but refused it when asked: a source, and one that is lacking. The word on the wire is that of
+    /// [`SourceState::Unavailable`].
+    Refused,
 }
 
 impl SourceState {
-    /// Every state.
+    /// Every state that has a word of its own.
     pub const ALL: [Self; 7] = [
         Self::Connecting,
         Self::Connected,
@@ -54,7 +57,7 @@ impl SourceState {
             Self::Suspect => "suspect",
             Self::Reconnecting => "reconnecting",
             Self::Failed => "failed",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Refused => "unavailable",
         }
     }
 }

@@ -101,6 +101,12 @@ pub fn trade(stamp: &Stamp<'_>, trade: &Trade, out: &mut Vec<u8>) {
 /// Appends the figures of a ticker that are known.
 pub fn ticker(stamp: &Stamp<'_>, ticker: &Ticker, out: &mut Vec<u8>) {
     stamp_fields(stamp, out);
+    if ticker.no_bid {
+        out.extend_from_slice(b",\"bid\":null,\"bid_size\":null");
+    }
+    if ticker.no_ask {
+        out.extend_from_slice(b",\"ask\":null,\"ask_size\":null");
+    }
     field_price("bid", ticker.bid, out);
     field_price("ask", ticker.ask, out);
     field_quantity("bid_size", ticker.bid_size, out);

@@ -82,6 +82,7 @@ fn ticker() {
         mark: Some(price("61838.01")),
         index: Some(price("61840.5")),
         open_interest: Some(size("50000")),
+        ..Ticker::default()
     };
     let write = |out: &mut Vec<u8>| wire::ticker(&stamp, &ticker, out);
     assert_golden("ticker", "ticker.bybit.BTC-USDT-PERP", EventKind::Ticker, write);
@@ -94,6 +95,18 @@ fn ticker_as_far_as_known() {
     let ticker = Ticker { bid: Some(price("61837.6")), bid_size: Some(size("1.5")), ..Ticker::default() };
     let write = |out: &mut Vec<u8>| wire::ticker(&stamp, &ticker, out);
     assert_golden("ticker_partly_known", "ticker.binance.BTC-USDT", EventKind::Ticker, write);
+}
+
+#[test]
+fn an_empty_side_is_null() {
+    let instrument = instrument(Venue::Binance, "BTC/USDT");
+    let stamp = Stamp { instrument: &instrument, ts_event: RECEIVED, ts_exchange: None };
+    let ticker = Ticker { bid: Some(price("99")), no_ask: true, ..Ticker::default() };
+    let mut text = Vec::new();
+    wire::ticker(&stamp, &ticker, &mut text);
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains(r#","ask":null,"ask_size":null"#) && text.contains(r#","bid":99"#), "{text}");
+    assert!(!text.contains("bid_size"), "what is not known is not told: {text}");
 }
 
 #[test]

@@ -154,10 +154,26 @@ pub(crate) fn bybit_info(market: Market, listings: &[Listing], request: &Request
         );
     }
     let wanted = |listing: &Listing| request.get("symbol").is_none_or(|name| name == listing.symbol);
-    let list: Vec<Value> =
-        listings.iter().filter(|l| wanted(l)).map(|l| bybit_instrument(market, l)).collect();
-    let result = json!({"category": category, "list": list, "nextPageCursor": "", "simulated": "bond-sim"});
+    let (Some(limit), Some(start)) = (request.number("limit", 500), bybit_start(request)) else {
+        return bybit_answer(10001, "params error: limit or cursor is invalid", json!({}), now);
+    };
+    let listed: Vec<&Listing> = listings.iter().filter(|l| wanted(l)).collect();
+    let end = listed.len().min(start.saturating_add(limit.clamp(1, BYBIT_PAGE)));
+    let page = listed.get(start..end).unwrap_or_default();
+    let list: Vec<Value> = page.iter().map(|l| bybit_instrument(market, l)).collect();
+    let cursor = if end < listed.len() { format!("first%3D{end}&") } else { String::new() };
+    let result =
+        json!({"category": category, "list": list, "nextPageCursor": cursor, "simulated": "bond-sim"});
     bybit_answer(0, "OK", result, now)
+}
+
+/// Instruments on one page at most.
+const BYBIT_PAGE: usize = 1_000;
+
+/// Where the page begins that `cursor` names; it has to come back as it was given.
+fn bybit_start(request: &Request) -> Option<usize> {
+    let Some(cursor) = request.get("cursor") else { return Some(0) };
+    cursor.strip_prefix("first%3D")?.strip_suffix('&')?.parse().ok()
 }
 
 pub(crate) fn bybit_category(market: Market) -> &'static str {

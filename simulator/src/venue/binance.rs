@@ -163,7 +163,8 @@ fn change(client: &Client, request: &Request) -> Output {
         return Output::Close { code: 1008, reason: "Too many streams" };
     }
     let refusal = error(2, "Invalid request: subscription refused", Some(&request.id));
-    Output::Subscribe { streams, ack, refusal }
+    let refusals = vec![refusal; streams.len()];
+    Output::Subscribe { streams, ack, refusals }
 }
 
 fn set_property(client: &mut Client, request: &Request) -> Output {

@@ -88,8 +88,9 @@ impl Bybit {
         if reply.op == "unsubscribe" {
             return Output::Unsubscribe { streams, ack };
         }
-        let refusal = reply.write(false, &format!("error:handler not found,topic:{}", streams[0]));
-        Output::Subscribe { streams, ack, refusal }
+        let refusal = |topic: &String| reply.write(false, &format!("Invalid symbol :[{topic}]"));
+        let refusals = streams.iter().map(refusal).collect();
+        Output::Subscribe { streams, ack, refusals }
     }
 
     fn too_much(&self, client: &Client, topics: &[String]) -> Option<&'static str> {

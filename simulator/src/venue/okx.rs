@@ -100,7 +100,7 @@ fn answer(client: &Client, request: &Request, arg: &Value, lists: &dyn Fn(&str) 
         return Output::Unsubscribe { streams, ack };
     }
     let (code, message) = wrong_channel(arg);
-    Output::Subscribe { streams, ack, refusal: error(client, id, code, &message) }
+    Output::Subscribe { streams, ack, refusals: vec![error(client, id, code, &message)] }
 }
 
 /// The stream's name in this crate, `channel/instId` or `channel/instType`; or the venue's error.

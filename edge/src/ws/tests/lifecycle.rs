@@ -97,7 +97,7 @@ async fn a_client_that_was_refused_and_has_reset_its_socket_costs_nobody_else() 
 }
 
 /// A client that has sent its handshake and reads nothing.
-async fn deaf(host: &Host, query: &str) -> TcpStream {
+pub(super) async fn deaf(host: &Host, query: &str) -> TcpStream {
     let address = host.url("").trim_start_matches("ws://").to_owned();
     let mut socket = TcpStream::connect(address).await.expect("connect");
     let request = format!(

@@ -3,6 +3,7 @@
 mod control;
 mod delivery;
 mod feeds;
+mod floods;
 mod host;
 mod lifecycle;
 mod remote;

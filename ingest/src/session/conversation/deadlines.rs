@@ -56,13 +56,13 @@ impl Conversation<'_> {
 
     fn ask_again(&mut self, subscriptions: &[Subscription]) {
         if !subscriptions.is_empty() {
-            self.effects.texts.extend(self.protocol.unsubscribe(subscriptions));
-            self.effects.texts.extend(self.protocol.subscribe(subscriptions));
+            self.effects.texts.extend(self.protocol.resubscribe(subscriptions));
         }
     }
 
     fn report_rejections(&mut self, count: u64, reason: SmolStr) {
         let (venue, market) = (self.protocol.venue(), self.protocol.market());
+        metrics::counter!("bond_ingest_rejected_total", "venue" => venue.name()).increment(count);
         self.effects.reports.push(Report::Rejected { venue, market, count, reason });
     }
 

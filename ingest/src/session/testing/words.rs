@@ -10,7 +10,8 @@ use bond_core::time::UnixNanos;
 
 use super::BUDGET;
 use crate::venue::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Protocol, Reject, Route, Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, ListingsPage, Protocol, Reject, Route,
+    Subscription,
 };
 
 /// Frames: `ack trades BTC/USDT`, `no trades BTC/USDT`, `trade BTC/USDT 100`, `delta BTC/USDT 5 7` (first and last id),
@@ -148,12 +149,20 @@ impl Protocol for Words {
         Ok(BookUpdate { first_id: None, ..book(BookUpdateKind::Snapshot, 0, number(text)) })
     }
 
-    fn listings_request(&self) -> &'static str {
-        "/listings"
+    fn listings_request(&self, after: Option<&str>) -> String {
+        after.map_or_else(|| "/listings".to_owned(), |after| format!("/listings?page={after}"))
     }
 
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
-        Ok(std::str::from_utf8(body).unwrap().split(' ').map(listing).collect())
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject> {
+        let mut page = ListingsPage::default();
+        for word in std::str::from_utf8(body).unwrap().split(' ') {
+            match (word, word.strip_prefix("next=")) {
+                (_, Some(next)) => page.next = Some(next.into()),
+                ("?", _) => page.unreadable.push(Reject::Malformed("no name".to_owned())),
+                (name, None) => page.listings.push(listing(name)),
+            }
+        }
+        Ok(page)
     }
 }
 

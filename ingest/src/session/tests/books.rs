@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::report::Report;
 use crate::rest::RestError;
 use crate::session::BookOrder;
-use crate::session::testing::{Bench, subscription};
+use crate::session::testing::{BUDGET, Bench, subscription};
 use crate::venue::ContinuityRule;
 
 const BTC: &str = "BTC/USDT";
@@ -157,7 +157,7 @@ async fn a_refused_book_stays_unavailable_whatever_rest_would_answer() {
     let mut peer = bench.accept().await;
     peer.heard().await;
     peer.say("no orderbook BTC/USDT").await;
-    bench.until(&book, SourceState::Unavailable).await;
+    bench.until(&book, SourceState::Refused).await;
     let mouth = peer.mouth.clone();
     tokio::select! {
         text = peer.heard() => assert_eq!(text.as_deref(), Some("sub orderbook BTC/USDT")),
@@ -169,4 +169,32 @@ async fn a_refused_book_stays_unavailable_whatever_rest_would_answer() {
             "nothing is said of it meanwhile: {report:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_book_that_gets_only_what_is_older_than_itself_is_suspect_after_its_budget() {
+    let mut snapshots = ["100", "9"].into_iter();
+    let mut bench = Bench::new(ContinuityRule::Range, move || {
+        Ok(Bytes::from_static(snapshots.next().unwrap().as_bytes()))
+    });
+    let book = subscription(BTC, BOOK);
+    bench.want(std::slice::from_ref(&book));
+    let peer = bench.accept().await;
+    peer.say("delta BTC/USDT 99 101").await;
+    assert_eq!(updates(&mut bench, 2).await, [(Snapshot, 100), (Delta, 101)]);
+    let begun = Instant::now();
+    let neighbour = peer.mouth.clone();
+    let story = async {
+        let reason = bench.until(&book, SourceState::Suspect).await;
+        assert_eq!(reason, "ids began anew: the book stands at 101, 9 came");
+        assert!(begun.elapsed() >= BUDGET, "until then they are ignored, as the venue says");
+        assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 9)]);
+        bench.until(&book, SourceState::Connected).await;
+    };
+    tokio::select! {
+        () = story => {}
+        () = neighbour.repeat("delta BTC/USDT 8 9") => unreachable!(),
+    }
+    peer.say("delta BTC/USDT 10 11").await;
+    assert_eq!(updates(&mut bench, 1).await, [(Delta, 11)]);
 }

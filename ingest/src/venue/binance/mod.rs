@@ -29,7 +29,7 @@ use super::listing::Names;
 use super::sink::Sink;
 use super::wire;
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    ContinuityRule, Decoded, Keepalive, Limits, Listings, ListingsPage, Part, Protocol, Reject, Route,
     Subscription,
 };
 
@@ -65,7 +65,7 @@ impl Binance {
             (Channel::Funding | Channel::Liquidations, MarketType::Spot) => &[],
         };
         let Some(name) = self.names.name_of(&subscription.instrument) else { return Vec::new() };
-        let name = name.to_ascii_lowercase();
+        let name = name.to_lowercase();
         suffixes.iter().map(|suffix| format_smolstr!("{name}@{suffix}")).collect()
     }
 
@@ -129,12 +129,13 @@ impl Binance {
         let (symbol, id) = (push.s, push.u);
         let reading = push.read()?;
         let listing = self.names.find(symbol)?;
+        let time = sink.time(reading.time);
         if self.best_ids.insert(symbol.into(), id) == Some(id) {
             let ticker =
                 Subscription { instrument: Arc::clone(&listing.instrument), channel: Channel::Ticker };
             sink.push(Decoded::Unchanged(ticker, Part::Quote));
         } else {
-            sink.event(&listing, reading.time, reading.data);
+            sink.event(&listing, time, reading.data);
         }
         Ok(())
     }
@@ -142,11 +143,25 @@ impl Binance {
     fn emit(&mut self, reading: Reading<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let listing = self.names.find(&reading.symbol)?;
         let ticker = push::ticker_of(&reading.data);
-        sink.event(&listing, reading.time, reading.data);
+        let time = sink.time(reading.time);
+        reading.doubt.into_iter().for_each(|doubt| sink.reject(doubt));
+        if let Some(kind) = reading.no_trade {
+            sink.push(push::print(&listing, kind, &reading.data));
+            return Ok(());
+        }
+        sink.event(&listing, time, reading.data);
         if let Some(ticker) = ticker {
-            sink.event(&listing, reading.time, MarketData::Ticker(ticker));
+            sink.event(&listing, time, MarketData::Ticker(ticker));
         }
         Ok(())
+    }
+
+    /// A message is refused as a whole. Its words do not say for what.
+    fn refused(&mut self, id: Option<u64>, reason: String, sink: &mut Sink<'_>) {
+        let named = |stream: &str| wire::mentions(&reason, stream, &JOINERS);
+        let refusal = id.map(|id| self.ledger.refuse_request(id, named)).unwrap_or_default();
+        let apart = refusal.apart.iter().flat_map(|streams| self.messages("SUBSCRIBE", streams)).collect();
+        refusal.tell(apart, reason, &mut |decoded| sink.push(decoded));
     }
 
     /// Answers to our messages, and the two pushes that say nothing of their kind.
@@ -154,8 +169,7 @@ impl Binance {
         let other: push::Other<'_> = wire::parse(frame)?;
         let id = other.id.as_ref().and_then(serde_json::Value::as_u64);
         if let Some(reason) = other.complaint() {
-            let subscriptions = id.map(|id| self.ledger.refuse_request(id)).unwrap_or_default();
-            sink.push(Decoded::Refused { subscriptions, reason });
+            self.refused(id, reason, sink);
         } else if other.result.is_some() {
             let accepted = id.map(|id| self.ledger.accept_request(id)).unwrap_or_default();
             sink.push(Decoded::Acknowledged(accepted));
@@ -169,6 +183,9 @@ impl Binance {
         Ok(())
     }
 }
+
+/// Characters that join the parts of a stream's name.
+const JOINERS: [char; 4] = ['@', '_', '-', '.'];
 
 /// What a frame carries, wrapped by the combined endpoint or not.
 fn payload<'a, T: Deserialize<'a>>(frame: &'a str, envelope: Option<Envelope<'a>>) -> Result<T, Reject> {
@@ -260,6 +277,13 @@ impl Protocol for Binance {
         self.messages("UNSUBSCRIBE", &streams)
     }
 
+    fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        let streams = self.ledger.want_again(subscriptions);
+        let mut texts = self.messages("UNSUBSCRIBE", &streams);
+        texts.extend(self.messages("SUBSCRIBE", &streams));
+        texts
+    }
+
     fn decode(
         &mut self,
         frame: &str,
@@ -295,7 +319,7 @@ impl Protocol for Binance {
     /// Levels beyond a snapshot are unknown until they change, so it is taken as deep as the venue gives it: 5,000 levels on spot
     /// (weight 250 of 6,000 a minute), 1,000 on USD-M (weight 20 of 2,400).
     fn snapshot_request(&self, instrument: &Instrument) -> Option<String> {
-        let name = self.names.name_of(instrument)?;
+        let name = wire::in_query(self.names.name_of(instrument)?);
         Some(match self.market {
             MarketType::Spot => format!("/api/v3/depth?symbol={name}&limit=5000"),
             MarketType::Perpetual => format!("/fapi/v1/depth?symbol={name}&limit=1000"),
@@ -306,14 +330,15 @@ impl Protocol for Binance {
         wire::parse_body::<push::BookAnswer<'_>>(body)?.snapshot()
     }
 
-    fn listings_request(&self) -> &'static str {
+    /// The list comes whole.
+    fn listings_request(&self, _after: Option<&str>) -> String {
         match self.market {
-            MarketType::Spot => "/api/v3/exchangeInfo?permissions=SPOT&showPermissionSets=false",
-            MarketType::Perpetual => "/fapi/v1/exchangeInfo",
+            MarketType::Spot => "/api/v3/exchangeInfo?permissions=SPOT&showPermissionSets=false".to_owned(),
+            MarketType::Perpetual => "/fapi/v1/exchangeInfo".to_owned(),
         }
     }
 
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject> {
         rest::listings(body, self.market)
     }
 }

@@ -2,18 +2,16 @@
 
 use std::borrow::Cow;
 
-use bond_core::decimal::{Price, Quantity};
 use bond_core::event::{
     BookUpdate, BookUpdateKind, Funding, Level, Liquidation, MarketData, Side, Ticker, Trade,
 };
 use bond_core::instrument::MarketType;
-use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::Reject;
-use super::super::listing::Unit;
-use super::super::wire::{self, LevelText};
+use super::super::listing::{Listing, Unit};
+use super::super::wire::{self, Best, LevelText, Time};
+use super::super::{Decoded, NoTrade, Reject};
 
 /// What kind of push a frame is: by its stream's name where it is wrapped, else by its event type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,13 +95,18 @@ pub(super) struct Wrapped<'a, T> {
 /// What a push says: of whom, when, and what.
 pub(super) struct Reading<'a> {
     pub(super) symbol: Cow<'a, str>,
-    pub(super) time: Option<UnixNanos>,
+    pub(super) time: Time,
     pub(super) data: MarketData,
+    /// What it is where it came as a trade and is none.
+    pub(super) no_trade: Option<NoTrade>,
+    /// A part of it that could not be read.
+    pub(super) doubt: Option<Reject>,
 }
 
 impl<'a> Reading<'a> {
-    fn new(symbol: &'a str, millis: Option<i64>, data: MarketData) -> Self {
-        Self { symbol: symbol.into(), time: millis.map(UnixNanos::from_millis), data }
+    fn new(symbol: impl Into<Cow<'a, str>>, time: Option<i64>, data: MarketData) -> Self {
+        let time = time.map_or(Ok(None), wire::time);
+        Self { symbol: symbol.into(), time, data, no_trade: None, doubt: None }
     }
 }
 
@@ -112,12 +115,16 @@ pub(super) trait Push<'a> {
     fn read(self) -> Result<Reading<'a>, Reject>;
 }
 
+/// A trade, or on USD-M a print that is none: `X` says what it is.
 #[derive(Deserialize)]
 pub(super) struct TradePush<'a> {
     s: &'a str,
     t: u64,
     p: &'a str,
     q: &'a str,
+    #[serde(rename = "X")]
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
     #[serde(rename = "T")]
     time: i64,
     m: bool,
@@ -126,8 +133,28 @@ pub(super) struct TradePush<'a> {
 impl<'a> Push<'a> for TradePush<'a> {
     fn read(self) -> Result<Reading<'a>, Reject> {
         let trade = trade(self.t, self.p, self.q, self.m)?;
-        Ok(Reading::new(self.s, Some(self.time), trade))
+        let no_trade = self.kind.as_deref().and_then(no_trade);
+        Ok(Reading { no_trade, ..Reading::new(self.s, Some(self.time), trade) })
     }
+}
+
+/// What a print is that is not of the kind `MARKET`, as seen on `trade` of USD-M in 2025 (`X` is not documented).
+fn no_trade(kind: &str) -> Option<NoTrade> {
+    match kind {
+        "MARKET" => None,
+        "INSURANCE_FUND" => Some(NoTrade::InsuranceFund),
+        "ADL" => Some(NoTrade::AutoDeleveraging),
+        _ => Some(NoTrade::Unnamed),
+    }
+}
+
+/// A print that is no trade, with the number that it takes of the trades'.
+pub(super) fn print(listing: &Listing, kind: NoTrade, data: &MarketData) -> Decoded {
+    let number = match data {
+        MarketData::Trade(trade) => trade.trade_id.parse().ok(),
+        _ => None,
+    };
+    Decoded::Print { instrument: std::sync::Arc::clone(&listing.instrument), kind, number }
 }
 
 /// Fills of one taker order at one price within 100 ms, under one id. USD-M has no other documented trade stream.
@@ -176,17 +203,10 @@ pub(super) struct BookTickerPush<'a> {
 
 impl<'a> Push<'a> for BookTickerPush<'a> {
     fn read(self) -> Result<Reading<'a>, Reject> {
-        let (bid, bid_size) = best("b", self.b, self.bid_size)?;
-        let (ask, ask_size) = best("a", self.a, self.ask_size)?;
-        let ticker = Ticker { bid, bid_size, ask, ask_size, ..Ticker::default() };
-        Ok(Reading::new(self.s, self.time, MarketData::Ticker(ticker)))
+        let bid = Best::read(("b", Some(self.b)), ("B", Some(self.bid_size)), wire::quantity)?;
+        let ask = Best::read(("a", Some(self.a)), ("A", Some(self.ask_size)), wire::quantity)?;
+        Ok(Reading::new(self.s, self.time, MarketData::Ticker(wire::quote(bid, ask))))
     }
-}
-
-/// One side's best; an empty side comes as zeros.
-fn best(field: &'static str, price: &str, size: &str) -> Result<(Option<Price>, Option<Quantity>), Reject> {
-    let (price, size) = (wire::price(field, price)?, wire::quantity(field, size)?);
-    Ok(if size.is_zero() { (None, None) } else { (Some(price), Some(size)) })
 }
 
 #[derive(Deserialize)]
@@ -266,9 +286,8 @@ impl<'a> PartialDepthPush<'a> {
             Self::Futures(push) => (push.time(), push.update(BookUpdateKind::Snapshot)?),
             Self::Spot(answer) => (None, answer.snapshot()?),
         };
-        let symbol = stream.split('@').next().unwrap_or(stream).to_ascii_uppercase();
-        let time = time.map(UnixNanos::from_millis);
-        Ok(Reading { symbol: symbol.into(), time, data: MarketData::Book(book) })
+        let symbol = stream.split('@').next().unwrap_or(stream).to_uppercase();
+        Ok(Reading::new(symbol, time, MarketData::Book(book)))
     }
 }
 
@@ -314,9 +333,10 @@ impl<'a> Push<'a> for MarkPricePush<'a> {
     fn read(self) -> Result<Reading<'a>, Reject> {
         let (mark, index) = (Some(wire::price("p", self.p)?), wire::optional(wire::price, "i", self.i)?);
         let rate = wire::optional(wire::rate, "r", self.r)?;
-        let next_time = self.next_time.filter(|time| *time > 0).map(UnixNanos::from_millis);
-        let funding = Funding { rate, next_time, mark, index };
-        Ok(Reading::new(self.s, Some(self.time), MarketData::Funding(funding)))
+        let next_time = self.next_time.filter(|time| *time > 0).map_or(Ok(None), wire::time);
+        let doubt = next_time.as_ref().err().cloned();
+        let funding = Funding { rate, next_time: next_time.unwrap_or_default(), mark, index };
+        Ok(Reading { doubt, ..Reading::new(self.s, Some(self.time), MarketData::Funding(funding)) })
     }
 }
 

@@ -1,5 +1,6 @@
 use bond_core::event::Channel;
 
+use super::super::NoTrade;
 use super::super::tests::{connected, decoded, event, normalised, reasons, subscription};
 use super::*;
 
@@ -20,8 +21,8 @@ pub(in super::super) const FRAMES: &[&str] = &[
     BOOK_TICKER,
     SNAPSHOT,
     r#"{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[]}}"#,
-    r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","a":5,"p":"0.1","q":"10","f":1,"l":2,"T":2,"m":false}}"#,
-    r#"{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","E":7,"s":"BTCUSDT","c":"0.0025","o":"1","h":"2","l":"0","v":"1","q":"1"}}"#,
+    r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","a":5,"p":"0.1","q":"10","f":1,"l":2,"T":1723161255343,"m":false}}"#,
+    r#"{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","E":1723161255343,"s":"BTCUSDT","c":"0.0025","o":"1","h":"2","l":"0","v":"1","q":"1"}}"#,
     r#"{"stream":"btcusdt@kline_1m","data":{"e":"kline"}}"#,
     r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}"#,
     r#"{"result":null,"id":1}"#,
@@ -44,7 +45,7 @@ fn a_trade_has_the_takers_side_and_exact_numbers() {
     let aggregate = FRAMES[8];
     assert_eq!(
         one(FUTURES, aggregate),
-        r#"{"type":"trade","exchange":"binance","symbol":"BTC/USDT:USDT","ts_event":5,"ts_exchange":2,"price":0.1,"size":10,"side":"buy","trade_id":"5"}"#
+        r#"{"type":"trade","exchange":"binance","symbol":"BTC/USDT:USDT","ts_event":5,"ts_exchange":1723161255343,"price":0.1,"size":10,"side":"buy","trade_id":"5"}"#
     );
 }
 
@@ -94,7 +95,7 @@ fn a_book_ticker_without_wrapper_and_time_is_a_quote() {
         r#"{"type":"ticker","exchange":"binance","symbol":"BNB/USDT","ts_event":5,"ts_exchange":null,"bid":25.3519,"ask":25.3652,"bid_size":31.21,"ask_size":40.66}"#
     );
     let empty = BOOK_TICKER.replace("25.35190000", "0.0").replace("31.21000000", "0.0");
-    assert!(!one(SPOT, &empty).contains("bid"), "an empty side has no best price");
+    assert!(one(SPOT, &empty).contains(r#","bid":null,"bid_size":null,"ask":25.3652,"#));
 }
 
 #[test]
@@ -121,8 +122,7 @@ fn a_liquidation_has_its_orders_side_and_what_was_filled() {
 
 #[test]
 fn what_is_not_served_has_a_reason() {
-    for (market, name) in
-        [(FUTURES, "BTCUSDT_261225"), (FUTURES, "BTCUSD"), (SPOT, "BTC"), (SPOT, "币安USDT")]
+    for (market, name) in [(FUTURES, "BTCUSDT_261225"), (FUTURES, "BTCUSD"), (SPOT, "BTC"), (SPOT, "🚀USDT")]
     {
         let frame = TRADE.replace("BTCUSDT", name);
         assert_eq!(reasons(market.0, market.1, &frame), [format!("instrument not served: {name}")]);
@@ -135,6 +135,111 @@ fn what_is_not_served_has_a_reason() {
     ] {
         assert_eq!(reasons(SPOT.0, SPOT.1, &TRADE.replace(from, to)), [reason]);
     }
+}
+
+/// `trade` of USD-M, which Bond does not subscribe to: prints of 2025-08 as a user saw them.
+const PRINTS: [&str; 3] = [
+    r#"{"e":"trade","E":1756220468099,"T":1756220468099,"s":"BTCUSDT","t":9000001,"p":"111222.30","q":"0.004","X":"MARKET","m":false}"#,
+    r#"{"e":"trade","E":1756220468100,"T":1756220468100,"s":"BTCUSDT","t":9000002,"p":"0","q":"0","X":"NA","m":true}"#,
+    r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1756220468101,"T":1756220468101,"s":"BTCUSDT","t":9000003,"p":"98000.00","q":"1.5","X":"INSURANCE_FUND","m":true}}"#,
+];
+
+#[test]
+fn prints_that_are_no_trades_are_counted_apart() {
+    let adl = PRINTS[0].replace("MARKET", "ADL");
+    let (lines, counts) = normalised(FUTURES.0, FUTURES.1, None, &[&PRINTS[..], &[&adl]].concat());
+    assert_eq!((lines.len(), &counts.rejects), (1, &std::collections::BTreeMap::new()));
+    assert!(lines[0].contains(r#""price":111222.3,"#), "{lines:?}");
+    let kinds = ["print of an insurance fund", "print of an auto-deleveraging", "print that is no trade"];
+    assert_eq!(kinds.map(|kind| counts.other[kind]), [1, 1, 1]);
+}
+
+#[test]
+fn a_print_keeps_its_number() {
+    let mut protocol = connected(FUTURES.0, FUTURES.1, &[("BTCUSDT", "BTC/USDT:USDT")]);
+    let [Decoded::Print { kind, number, .. }] = &decoded(&mut *protocol, PRINTS[2])[..] else {
+        unreachable!("a print")
+    };
+    assert_eq!((*kind, *number), (NoTrade::InsuranceFund, Some(9_000_003)));
+}
+
+#[test]
+fn symbols_in_any_script_are_served() {
+    let info = r#"{"timezone":"UTC","symbols":[{"symbol":"币安人生USDT","status":"TRADING","baseAsset":"币安人生","quoteAsset":"USDT"},
+        {"symbol":"\u8fd9\u662f\u6d4b\u8bd5\u5e01456","status":"TRADING","baseAsset":"\u8fd9\u662f\u6d4b\u8bd5\u5e01","quoteAsset":"456"}]}"#;
+    let frame = TRADE.replace("BTCUSDT", "币安人生USDT").replace("btcusdt", "币安人生usdt");
+    assert!(event(SPOT.0, SPOT.1, Some(info), &frame).contains(r#""symbol":"币安人生/USDT""#));
+    assert!(one(SPOT, &frame).contains(r#""symbol":"币安人生/USDT""#), "by its spelling alone");
+    let page = connected(SPOT.0, SPOT.1, &[]).decode_listings(info.as_bytes()).expect("a list");
+    assert_eq!(page.listings[1].instrument.symbol.to_string(), "这是测试币/456");
+    let mut protocol = connected(SPOT.0, SPOT.1, &[("币安人生USDT", "币安人生/USDT")]);
+    let book = subscription(SPOT.0, "币安人生/USDT", Channel::OrderBook);
+    let request = protocol.snapshot_request(&book.instrument);
+    let encoded = "/api/v3/depth?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=5000";
+    assert_eq!(request.as_deref(), Some(encoded));
+    assert!(protocol.subscribe(&[book])[0].contains("币安人生usdt@depth@100ms"));
+}
+
+#[test]
+fn an_entry_of_the_list_that_cannot_be_read_costs_itself() {
+    let info = r#"{"symbols":[
+        {"symbol":"BROKEN","contractType":"PERPETUAL"},
+        {"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","contractType":"PERPETUAL"},
+        {"symbol":"NULUSDT","status":"TRADING","baseAsset":"NUL","quoteAsset":"USDT","contractType":null},
+        {"symbol":"NEWUSDT","status":"PENDING_TRADING","baseAsset":"NEW","quoteAsset":"USDT","contractType":""},
+        7,
+        {"symbol":"XAUUSDT","status":"TRADING","baseAsset":"XAU","quoteAsset":"USDT","contractType":"TRADIFI_PERPETUAL"}]}"#;
+    let page = connected(FUTURES.0, FUTURES.1, &[]).decode_listings(info.as_bytes()).expect("a list");
+    let names: Vec<_> = page.listings.iter().map(|listing| listing.name.as_str()).collect();
+    assert_eq!((names, page.unreadable.len()), (vec!["BTCUSDT", "XAUUSDT"], 2));
+    let (lines, counts) = normalised(FUTURES.0, FUTURES.1, Some(info), &[FRAMES[8]]);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(counts.rejects["malformed: missing field `status`"], 1);
+}
+
+#[test]
+fn a_time_is_known_in_whichever_unit() {
+    for (time, millis) in [
+        ("1756220468099003", "1756220468099"),
+        ("1756220468099003000", "1756220468099"),
+        ("1756220468099", "1756220468099"),
+    ] {
+        let frame = TRADE.replace("1723161255342", time);
+        assert!(one(SPOT, &frame).contains(&format!(r#""ts_exchange":{millis},"#)), "{time}");
+    }
+    let nonsense = TRADE.replace("1723161255342", "99999999999999");
+    let (lines, counts) = normalised(SPOT.0, SPOT.1, None, &[&nonsense]);
+    assert!(lines[0].contains(r#""ts_exchange":null,"#), "{lines:?}");
+    assert_eq!(counts.rejects["no time: 99999999999999"], 1);
+    let funding = MARK_PRICE.replace("1562306400000", "1562306400");
+    let (lines, counts) = normalised(FUTURES.0, FUTURES.1, None, &[&funding]);
+    assert!(!lines[0].contains("next_time") && lines[0].contains(r#""rate":0.00038167,"#), "{lines:?}");
+    assert_eq!(counts.rejects["no time: 1562306400"], 1);
+}
+
+#[test]
+fn what_was_refused_together_is_asked_for_apart() {
+    let mut protocol =
+        connected(SPOT.0, SPOT.1, &[("AUSDT", "A/USDT"), ("BUSDT", "B/USDT"), ("CUSDT", "C/USDT")]);
+    let wanted = ["A/USDT", "B/USDT", "C/USDT"].map(|symbol| subscription(SPOT.0, symbol, Channel::Trades));
+    protocol.subscribe(&wanted);
+    let reason = "2: Invalid request".to_owned();
+    let texts = [
+        r#"{"id":2,"method":"SUBSCRIBE","params":["ausdt@trade","busdt@trade"]}"#,
+        r#"{"id":3,"method":"SUBSCRIBE","params":["cusdt@trade"]}"#,
+    ];
+    assert_eq!(
+        decoded(&mut *protocol, r#"{"code":2,"msg":"Invalid request","id":1}"#),
+        [Decoded::AskApart { texts: texts.map(str::to_owned).to_vec(), reason: reason.clone() }]
+    );
+    assert_eq!(
+        decoded(&mut *protocol, r#"{"result":null,"id":2}"#),
+        [Decoded::Acknowledged(wanted[..2].to_vec())]
+    );
+    assert_eq!(
+        decoded(&mut *protocol, r#"{"code":2,"msg":"Invalid request","id":3}"#),
+        [Decoded::Refused { subscriptions: wanted[2..].to_vec(), reason }]
+    );
 }
 
 #[test]
@@ -192,7 +297,8 @@ fn the_list_of_instruments_tells_what_is_served() {
         {"symbol":"BTCUSDT_261225","contractType":"CURRENT_QUARTER","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"}]}"#;
     for ((venue, market), body, symbol) in [(SPOT, spot, "ETH/BTC"), (FUTURES, futures, "1000PEPE/USDT:USDT")]
     {
-        let listings = connected(venue, market, &[]).decode_listings(body.as_bytes()).expect("listings");
+        let listings =
+            connected(venue, market, &[]).decode_listings(body.as_bytes()).expect("listings").listings;
         let symbols: Vec<_> = listings.iter().map(|listing| listing.instrument.symbol.to_string()).collect();
         assert_eq!(symbols, [symbol]);
     }

@@ -25,9 +25,9 @@ use self::push::{Answer, BookData, LiquidationItem, Push, Reading, TickerData, T
 use super::ledger::Ledger;
 use super::listing::Names;
 use super::sink::Sink;
-use super::wire;
+use super::wire::{self, Items, Time};
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
+    ContinuityRule, Decoded, Keepalive, Limits, Listings, ListingsPage, Part, Protocol, Reject, Route,
     Subscription,
 };
 
@@ -79,13 +79,13 @@ impl Bybit {
         let mut parts = topic.split('.');
         match (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) {
             ("publicTrade", _) => {
-                let push: Push<'_, Vec<TradeItem<'_>>> = parse(frame, topic)?;
-                self.emit_all(push.data.iter().map(TradeItem::read), sink);
+                let items: Items<TradeItem<'_>> = parse_items(frame, topic)?;
+                self.emit_all(items.good.iter().map(TradeItem::read), items.bad, sink);
                 Ok(())
             }
             ("allLiquidation", _) => {
-                let push: Push<'_, Vec<LiquidationItem<'_>>> = parse(frame, topic)?;
-                self.emit_all(push.data.iter().map(LiquidationItem::read), sink);
+                let items: Items<LiquidationItem<'_>> = parse_items(frame, topic)?;
+                self.emit_all(items.good.iter().map(LiquidationItem::read), items.bad, sink);
                 Ok(())
             }
             ("orderbook", "1") => self.read_best(&parse(frame, topic)?, sink),
@@ -103,7 +103,7 @@ impl Bybit {
 
     fn read_best(&mut self, push: &Push<'_, BookData<'_>>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let BookData { s: symbol, u: id, .. } = push.data;
-        let ticker = MarketData::Ticker(push.data.best()?);
+        let ticker = MarketData::Ticker(push.data.best(push.kind == Some("snapshot"))?);
         let listing = self.names.find(symbol)?;
         if self.best_ids.insert(symbol.into(), id) == Some(id) {
             let ticker =
@@ -120,13 +120,18 @@ impl Bybit {
     }
 
     fn read_ticker(&mut self, push: &Push<'_, TickerData<'_>>, sink: &mut Sink<'_>) -> Result<(), Reject> {
-        let (symbol, time) = (push.data.symbol, push.time());
-        let (ticker, funding) = (push.data.ticker()?, push.data.funding()?);
+        let (ticker, (funding, doubt)) = (push.data.ticker()?, push.data.funding()?);
+        doubt.into_iter().for_each(|doubt| sink.reject(doubt));
+        if (&ticker, &funding) == (&Ticker::default(), &Funding::default()) {
+            return Ok(());
+        }
+        let listing = self.names.find(push.data.symbol)?;
+        let time = sink.time(push.time());
         if ticker != Ticker::default() {
-            self.emit(Reading { symbol, time, data: MarketData::Ticker(ticker) }, sink)?;
+            sink.event(&listing, time, MarketData::Ticker(ticker));
         }
         if funding != Funding::default() {
-            self.emit(Reading { symbol, time, data: MarketData::Funding(funding) }, sink)?;
+            sink.event(&listing, time, MarketData::Funding(funding));
         }
         Ok(())
     }
@@ -134,8 +139,10 @@ impl Bybit {
     fn emit_all<'a>(
         &mut self,
         readings: impl Iterator<Item = Result<Reading<'a>, Reject>>,
+        unreadable: Vec<Reject>,
         sink: &mut Sink<'_>,
     ) {
+        unreadable.into_iter().for_each(|reject| sink.reject(reject));
         for reading in readings {
             if let Err(reject) = reading.and_then(|reading| self.emit(reading, sink)) {
                 sink.reject(reject);
@@ -145,7 +152,7 @@ impl Bybit {
 
     fn emit(&mut self, reading: Reading<'_>, sink: &mut Sink<'_>) -> Result<(), Reject> {
         let listing = self.names.find(reading.symbol)?;
-        sink.event(&listing, reading.time, reading.data);
+        sink.event_at(&listing, reading.time, reading.data);
         Ok(())
     }
 
@@ -155,20 +162,42 @@ impl Bybit {
         sink.push(match (answer.op, answer.success) {
             (Some("ping" | "pong"), _) => Decoded::Alive,
             (Some("subscribe"), Some(true)) => Decoded::Acknowledged(self.ledger.accept_request(id)),
-            (_, Some(false)) => Decoded::Refused {
-                subscriptions: self.ledger.refuse_request(id),
-                reason: answer.ret_msg.unwrap_or_default().into_owned(),
-            },
+            (_, Some(false)) => {
+                self.refused(id, answer.ret_msg.unwrap_or_default().into_owned(), sink);
+                return Ok(());
+            }
             (Some(_), _) => Decoded::Ignored("an answer that changes nothing"),
             (None, _) => return Err(Reject::Malformed("neither a push nor an answer".to_owned())),
         });
         Ok(())
     }
+
+    /// A message is refused as a whole for one topic in it, which the words name: `Invalid symbol :[publicTrade.XUSDT]`.
+    fn refused(&mut self, id: u64, reason: String, sink: &mut Sink<'_>) {
+        let named = |topic: &str| {
+            let symbol = topic.rsplit('.').next().unwrap_or(topic);
+            wire::mentions(&reason, topic, &JOINERS) || wire::mentions(&reason, symbol, &JOINERS)
+        };
+        let refusal = self.ledger.refuse_request(id, named);
+        let apart = refusal.apart.iter().flat_map(|topics| self.messages("subscribe", topics)).collect();
+        refusal.tell(apart, reason, &mut |decoded| sink.push(decoded));
+    }
 }
 
+/// Characters that join the parts of a topic.
+const JOINERS: [char; 3] = ['.', '-', '_'];
+
 impl<T> Push<'_, T> {
-    fn time(&self) -> Option<UnixNanos> {
-        self.cts.or(self.ts).map(UnixNanos::from_millis)
+    fn time(&self) -> Time {
+        self.cts.or(self.ts).map_or(Ok(None), wire::time)
+    }
+}
+
+/// The items of a push: at once where all can be read, else one by one.
+fn parse_items<'a, T: serde::Deserialize<'a>>(frame: &'a str, topic: &str) -> Result<Items<T>, Reject> {
+    match parse::<Vec<T>>(frame, topic) {
+        Ok(push) => Ok(push.data.into()),
+        Err(_) => parse::<Items<T>>(frame, topic).map(|push| push.data),
     }
 }
 
@@ -247,6 +276,13 @@ impl Protocol for Bybit {
         self.messages("unsubscribe", &topics)
     }
 
+    fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        let topics = self.ledger.want_again(subscriptions);
+        let mut texts = self.messages("unsubscribe", &topics);
+        texts.extend(self.messages("subscribe", &topics));
+        texts
+    }
+
     fn decode(
         &mut self,
         frame: &str,
@@ -268,14 +304,17 @@ impl Protocol for Bybit {
         ContinuityRule::PlusOne
     }
 
-    fn listings_request(&self) -> &'static str {
-        match self.market {
-            MarketType::Spot => "/v5/market/instruments-info?category=spot&limit=1000",
-            MarketType::Perpetual => "/v5/market/instruments-info?category=linear&limit=1000",
-        }
+    /// A page has 1,000 instruments at most, and names the next by `nextPageCursor` ("Get Instruments Info", read 2026-11).
+    fn listings_request(&self, after: Option<&str>) -> String {
+        let category = match self.market {
+            MarketType::Spot => "spot",
+            MarketType::Perpetual => "linear",
+        };
+        let cursor = after.map(|cursor| format!("&cursor={}", wire::in_query(cursor))).unwrap_or_default();
+        format!("/v5/market/instruments-info?category={category}&limit=1000{cursor}")
     }
 
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject> {
         rest::listings(body, self.market)
     }
 }

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use bond_core::event::{BookUpdate, BookUpdateKind, Funding, Liquidation, MarketData, Side, Ticker, Trade};
-use bond_core::time::UnixNanos;
 use serde::Deserialize;
 
 use super::super::Reject;
 use super::super::listing::Unit;
-use super::super::wire::{self, LevelText};
+use super::super::wire::{self, Best, LevelText, Time};
 
 /// A push. The order of its fields differs between spot and linear.
 #[derive(Deserialize)]
@@ -26,7 +25,7 @@ pub(super) struct Push<'a, T> {
 /// One thing that happened, when, and of which symbol.
 pub(super) struct Reading<'a> {
     pub(super) symbol: &'a str,
-    pub(super) time: Option<UnixNanos>,
+    pub(super) time: Time,
     pub(super) data: MarketData,
 }
 
@@ -51,11 +50,7 @@ impl<'a> TradeItem<'a> {
             side: wire::side("S", self.side)?,
             trade_id: self.i.into(),
         };
-        Ok(Reading {
-            symbol: self.s,
-            time: Some(UnixNanos::from_millis(self.time)),
-            data: MarketData::Trade(trade),
-        })
+        Ok(Reading { symbol: self.s, time: wire::time(self.time), data: MarketData::Trade(trade) })
     }
 }
 
@@ -80,7 +75,7 @@ impl<'a> LiquidationItem<'a> {
         };
         let (price, size) = (wire::price("p", self.p)?, wire::quantity("v", self.v)?);
         let data = MarketData::Liquidation(Liquidation { side, price, size });
-        Ok(Reading { symbol: self.s, time: Some(UnixNanos::from_millis(self.time)), data })
+        Ok(Reading { symbol: self.s, time: wire::time(self.time), data })
     }
 }
 
@@ -109,16 +104,9 @@ impl BookData<'_> {
     }
 
     /// A book of one level, as a ticker.
-    pub(super) fn best(&self) -> Result<Ticker, Reject> {
+    pub(super) fn best(&self, is_whole: bool) -> Result<Ticker, Reject> {
         let (bids, asks) = (Unit::BASE.levels(&self.b)?, Unit::BASE.levels(&self.a)?);
-        let (bid, ask) = (bids.first(), asks.first());
-        Ok(Ticker {
-            bid: bid.map(|level| level.price),
-            bid_size: bid.map(|level| level.size),
-            ask: ask.map(|level| level.price),
-            ask_size: ask.map(|level| level.size),
-            ..Ticker::default()
-        })
+        Ok(wire::quote(Best::of(&bids, is_whole), Best::of(&asks, is_whole)))
     }
 }
 
@@ -141,25 +129,31 @@ pub(super) struct TickerData<'a> {
 
 impl TickerData<'_> {
     pub(super) fn ticker(&self) -> Result<Ticker, Reject> {
+        let (bid, bid_size) = (("bid1Price", self.bid1_price), ("bid1Size", self.bid1_size));
+        let (ask, ask_size) = (("ask1Price", self.ask1_price), ("ask1Size", self.ask1_size));
+        let (bid, ask) =
+            (Best::read(bid, bid_size, wire::quantity)?, Best::read(ask, ask_size, wire::quantity)?);
         Ok(Ticker {
-            bid: wire::optional(wire::price, "bid1Price", self.bid1_price)?,
-            ask: wire::optional(wire::price, "ask1Price", self.ask1_price)?,
-            bid_size: wire::optional(wire::quantity, "bid1Size", self.bid1_size)?,
-            ask_size: wire::optional(wire::quantity, "ask1Size", self.ask1_size)?,
             last: wire::optional(wire::price, "lastPrice", self.last_price)?,
             mark: wire::optional(wire::price, "markPrice", self.mark_price)?,
             index: wire::optional(wire::price, "indexPrice", self.index_price)?,
             open_interest: wire::optional(wire::quantity, "openInterest", self.open_interest)?,
+            ..wire::quote(bid, ask)
         })
     }
 
-    pub(super) fn funding(&self) -> Result<Funding, Reject> {
-        Ok(Funding {
+    /// The funding, and what of it is no time. Where there is none yet, the time is empty or 0.
+    pub(super) fn funding(&self) -> Result<(Funding, Option<Reject>), Reject> {
+        let next_time = self.next_funding_time.filter(|text| !matches!(*text, "" | "0"));
+        let next_time = next_time.map_or(Ok(None), wire::time_text);
+        let doubt = next_time.as_ref().err().cloned();
+        let funding = Funding {
             rate: wire::optional(wire::rate, "fundingRate", self.funding_rate)?,
-            next_time: wire::optional(wire::millis, "nextFundingTime", self.next_funding_time)?,
+            next_time: next_time.unwrap_or_default(),
             mark: wire::optional(wire::price, "markPrice", self.mark_price)?,
             index: wire::optional(wire::price, "indexPrice", self.index_price)?,
-        })
+        };
+        Ok((funding, doubt))
     }
 }
 

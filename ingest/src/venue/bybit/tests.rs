@@ -94,7 +94,8 @@ fn the_list_of_instruments_tells_what_is_served() {
         {"symbol":"BTCPERP","contractType":"LinearPerpetual","status":"Trading","baseCoin":"BTC","quoteCoin":"USDC","settleCoin":"USDC"},
         {"symbol":"BTC-26DEC25","contractType":"LinearFutures","status":"Trading","baseCoin":"BTC","quoteCoin":"USDC"},
         {"symbol":"NEWUSDT","contractType":"LinearPerpetual","status":"PreLaunch","baseCoin":"NEW","quoteCoin":"USDT"}]}}"#;
-    let listings = connected(LINEAR.0, LINEAR.1, &[]).decode_listings(body.as_bytes()).expect("listings");
+    let listings =
+        connected(LINEAR.0, LINEAR.1, &[]).decode_listings(body.as_bytes()).expect("listings").listings;
     let symbols: Vec<_> = listings.iter().map(|listing| listing.instrument.symbol.to_string()).collect();
     assert_eq!(symbols, ["BTC/USDC:USDC"]);
 }
@@ -141,4 +142,80 @@ fn pongs_and_refusals_are_told() {
         decoded(&mut *protocol, FRAMES[7]),
         [Decoded::Refused { subscriptions: vec![wanted], reason }]
     );
+}
+
+#[test]
+fn an_item_that_cannot_be_read_costs_itself() {
+    let frame = TRADES.replace(r#"{"T":1672304486866,"#, r#"{"s":"BTCUSDT"},null,{"T":1672304486866,"#);
+    let (lines, counts) = normalised(LINEAR.0, LINEAR.1, None, &[&frame]);
+    assert_eq!((lines.len(), counts.rejects.values().sum::<u64>()), (2, 2));
+    let half = LIQUIDATION.replace(r#""data":["#, r#""data":[{"T":"x"},"#);
+    assert_eq!(normalised(LINEAR.0, LINEAR.1, None, &[&half]).0.len(), 1);
+}
+
+#[test]
+fn a_trade_of_nothing_or_for_nothing_is_none() {
+    let frame = TRADES.replace(r#""v":"0.001""#, r#""v":"0""#).replace("16578.00", "0.00");
+    let (lines, counts) = normalised(LINEAR.0, LINEAR.1, None, &[&frame]);
+    assert_eq!((lines.len(), counts.other["print without a price or an amount"]), (0, 2));
+}
+
+#[test]
+fn the_list_names_its_next_page_and_an_unreadable_entry_costs_itself() {
+    let body = r#"{"retCode":0,"result":{"category":"spot","list":[{"symbol":"X"},
+        {"symbol":"BTCUSDT","status":"Trading","baseCoin":"BTC","quoteCoin":"USDT"}],"nextPageCursor":"first%3DA&b"}}"#;
+    let protocol = connected(SPOT.0, SPOT.1, &[]);
+    let page = protocol.decode_listings(body.as_bytes()).expect("a page");
+    assert_eq!((page.listings.len(), page.unreadable.len()), (1, 1));
+    let next = protocol.listings_request(page.next.as_deref());
+    assert_eq!(next, "/v5/market/instruments-info?category=spot&limit=1000&cursor=first%253DA%26b");
+    let last = body.replace("first%3DA&b", "");
+    assert_eq!(protocol.decode_listings(last.as_bytes()).expect("a page").next, None);
+}
+
+#[test]
+fn an_empty_side_is_told() {
+    let one_sided = BEST.replace(r#"[["16611.00","0.029"]]"#, "[]");
+    assert!(one(SPOT, &one_sided).contains(r#","ask":null,"ask_size":null,"bid":16493.5,"#));
+    for gone in [r#""bid1Price":"","bid1Size":"0""#, r#""bid1Price":"0","bid1Size":"0""#, r#""bid1Size":"0""#]
+    {
+        let frame = LINEAR_TICKER.replace(r#""bid1Price":"17215.50","bid1Size":"84.489""#, gone);
+        let (lines, _) = normalised(LINEAR.0, LINEAR.1, None, &[&frame]);
+        assert!(lines[0].contains(r#","bid":null,"bid_size":null,"#), "{lines:?}");
+        assert!(!lines[0].contains("ask"), "absent is unchanged");
+    }
+}
+
+#[test]
+fn one_refused_topic_costs_itself() {
+    let names = [("AUSDT", "A/USDT:USDT"), ("BUSDT", "B/USDT:USDT"), ("CUSDT", "C/USDT:USDT")];
+    let mut protocol = connected(LINEAR.0, LINEAR.1, &names);
+    let wanted = names.map(|(_, symbol)| subscription(LINEAR.0, symbol, Channel::Trades));
+    protocol.subscribe(&wanted);
+    let refusal = r#"{"success":false,"ret_msg":"Invalid symbol :[publicTrade.BUSDT]","conn_id":"c","req_id":"1","op":"subscribe"}"#;
+    let reason = "Invalid symbol :[publicTrade.BUSDT]".to_owned();
+    let again = r#"{"args":["publicTrade.AUSDT","publicTrade.CUSDT"],"op":"subscribe","req_id":"2"}"#;
+    assert_eq!(
+        decoded(&mut *protocol, refusal),
+        [
+            Decoded::Refused { subscriptions: wanted[1..2].to_vec(), reason: reason.clone() },
+            Decoded::AskApart { texts: vec![again.to_owned()], reason },
+        ]
+    );
+}
+
+#[test]
+fn a_topic_that_is_shared_is_asked_for_again_on_the_wire() {
+    let mut protocol = connected(LINEAR.0, LINEAR.1, &[("BTCUSDT", "BTC/USDT:USDT")]);
+    let wanted =
+        [Channel::Ticker, Channel::Funding].map(|channel| subscription(LINEAR.0, "BTC/USDT:USDT", channel));
+    protocol.subscribe(&wanted);
+    assert_eq!(
+        protocol.resubscribe(&wanted[..1]),
+        [
+            r#"{"args":["tickers.BTCUSDT"],"op":"unsubscribe","req_id":"2"}"#,
+            r#"{"args":["tickers.BTCUSDT"],"op":"subscribe","req_id":"3"}"#,
+        ]
+    );
+    assert_eq!(protocol.unsubscribe(&wanted[..1]), [""; 0], "the funding still holds it");
 }

@@ -24,19 +24,22 @@ use serde_json::{Value, json};
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Answer, Arg, Context, Item, Push};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Refusal};
 use super::listing::Names;
 use super::sink::Sink;
-use super::wire;
+use super::wire::{self, Items};
 use super::{
-    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, Part, Protocol, Reject, Route,
-    Subscription,
+    ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, ListingsPage, Part, Protocol, Reject,
+    Route, Subscription,
 };
 
 const PUBLIC: Route = Route { name: "public", path: "/ws/v5/public" };
 
 /// Arguments in one message, which may have 64 KB.
 const MAX_ARGS: usize = 200;
+
+/// "Requests too frequent", which says nothing of what was asked for.
+const TOO_FREQUENT: &str = "60014";
 
 /// OKX on one connection.
 pub(super) struct Okx {
@@ -45,7 +48,7 @@ pub(super) struct Okx {
     ledger: Ledger,
     /// Instruments whose best bid and ask come by `bbo-tbt`: `tickers` repeats them later, which would count them twice.
     quoted: HashSet<SmolStr>,
-    readings: Vec<push::Reading>,
+    found: push::Found,
 }
 
 impl Okx {
@@ -55,7 +58,7 @@ impl Okx {
             names: Names::new(listings, market, rest::spelling),
             ledger: Ledger::default(),
             quoted: HashSet::new(),
-            readings: Vec::new(),
+            found: push::Found::default(),
         }
     }
 
@@ -76,10 +79,11 @@ impl Okx {
     }
 
     fn messages(&mut self, operation: &str, topics: &[SmolStr]) -> Vec<String> {
+        let ask = operation == "subscribe";
         let chunks = topics.chunks(MAX_ARGS);
         chunks
             .map(|topics| {
-                let id = self.ledger.request(&[]).to_string();
+                let id = self.ledger.request(if ask { topics } else { &[] }).to_string();
                 let args: Vec<Value> = topics.iter().map(|topic| argument(topic)).collect();
                 json!({"id": id, "op": operation, "args": args}).to_string()
             })
@@ -114,22 +118,24 @@ impl Okx {
         frame: &'a str,
         sink: &mut Sink<'_>,
     ) -> Result<(), Reject> {
-        let push: Push<'a, T> = wire::parse(frame)?;
+        let push = parse_items::<T>(frame)?;
         let Some(items) = push.data else { return self.read_answer(frame, sink) };
         if push.arg.channel != channel {
             return Err(Reject::Malformed("a channel's name in the wrong place".to_owned()));
         }
-        for item in &items {
+        items.bad.into_iter().for_each(|reject| sink.reject(reject));
+        for item in &items.good {
             match self.read_item(&push.arg, push.action, item) {
-                Ok(listing) => {
-                    for (time, data) in self.readings.drain(..) {
-                        sink.event(&listing, time, data);
-                    }
-                }
+                Ok(listing) => self.emit(&listing, sink),
                 Err(reject) => sink.reject(reject),
             }
         }
         Ok(())
+    }
+
+    fn emit(&mut self, listing: &Listing, sink: &mut Sink<'_>) {
+        self.found.rejects.drain(..).for_each(|reject| sink.reject(reject));
+        self.found.readings.drain(..).for_each(|(time, data)| sink.event_at(listing, time, data));
     }
 
     fn read_item(
@@ -138,19 +144,20 @@ impl Okx {
         action: Option<&str>,
         item: &impl Item,
     ) -> Result<Arc<Listing>, Reject> {
-        self.readings.clear();
+        self.found.readings.clear();
+        self.found.rejects.clear();
         let name = item.inst_id().or(arg.inst_id).unwrap_or_default();
         let listing = match arg.channel {
             "index-tickers" => self.names.find(&format_smolstr!("{name}-SWAP"))?,
             _ => self.names.find(name)?,
         };
-        item.read(&Context { listing: &listing, unit: listing.unit()?, action }, &mut self.readings)?;
+        item.read(&Context { listing: &listing, unit: listing.unit()?, action }, &mut self.found)?;
         match arg.channel {
             "bbo-tbt" if !self.quoted.contains(&listing.name) => {
                 self.quoted.insert(listing.name.clone());
             }
             "tickers" if self.quoted.contains(&listing.name) => {
-                self.readings.iter_mut().for_each(without_quote);
+                self.found.readings.iter_mut().for_each(without_quote);
             }
             _ => {}
         }
@@ -159,7 +166,7 @@ impl Okx {
 
     /// A channel that Bond does not take: its acknowledgement is an answer, its data are passed over.
     fn read_unknown(&mut self, frame: &str, sink: &mut Sink<'_>) -> Result<(), Reject> {
-        let push: Push<'_, serde::de::IgnoredAny> = wire::parse(frame)?;
+        let push: Push<'_, Vec<serde::de::IgnoredAny>> = wire::parse(frame)?;
         if push.data.is_none() {
             return self.read_answer(frame, sink);
         }
@@ -171,35 +178,54 @@ impl Okx {
         let answer: Answer<'_> = wire::parse(frame)?;
         sink.push(match (answer.event, &answer.arg) {
             ("subscribe", Some(arg)) => Decoded::Acknowledged(self.ledger.accept(&push::topic(arg))),
-            ("error" | "channel-conn-count-error", _) => self.refused(&answer),
+            ("error", _) if answer.code.as_deref() == Some(TOO_FREQUENT) => {
+                Decoded::Ignored("asked too often, to be asked again at the deadlines")
+            }
+            ("error" | "channel-conn-count-error", _) => {
+                self.refused(&answer, sink);
+                return Ok(());
+            }
             ("notice", _) => Decoded::Reconnect { reason: answer.reason() },
             _ => Decoded::Ignored("an answer that changes nothing"),
         });
         Ok(())
     }
 
-    /// An error names its channel and instrument only in its words, if at all.
-    fn refused(&mut self, answer: &Answer<'_>) -> Decoded {
+    /// An error names its channel and instrument only in its words, if at all. It has the id of the message that it answers, where
+    /// that had one; then what else the message asked for is asked for apart.
+    fn refused(&mut self, answer: &Answer<'_>, sink: &mut Sink<'_>) {
         let words = answer.msg.as_deref().unwrap_or_default();
-        let named = |topic: &&SmolStr| {
+        let named = |topic: &str| {
             let (channel, name) = topic.split_once(':').unwrap_or((topic, ""));
-            mentions(words, channel) && mentions(words, name)
+            wire::mentions(words, channel, &['-']) && wire::mentions(words, name, &['-'])
         };
-        let topics: Vec<_> = self.ledger.open().filter(named).cloned().collect();
-        let subscriptions = topics.iter().flat_map(|topic| self.ledger.refuse(topic)).collect();
-        Decoded::Refused { subscriptions, reason: answer.reason() }
+        let id = answer.id.and_then(|id| id.parse().ok()).filter(|id| self.ledger.awaits(*id));
+        let refusal = match id {
+            Some(id) => self.ledger.refuse_request(id, named),
+            None => {
+                let topics: Vec<_> = self.ledger.open().filter(|topic| named(topic)).cloned().collect();
+                let lacking = topics.iter().flat_map(|topic| self.ledger.refuse(topic)).collect();
+                Refusal { lacking, apart: Vec::new() }
+            }
+        };
+        let apart = refusal.apart.iter().flat_map(|topics| self.messages("subscribe", topics)).collect();
+        refusal.tell(apart, answer.reason(), &mut |decoded| sink.push(decoded));
+    }
+}
+
+/// A push with its items: read at once where all can be read, else one by one.
+fn parse_items<'a, T: Deserialize<'a>>(frame: &'a str) -> Result<Push<'a, Items<T>>, Reject> {
+    match wire::parse::<Push<'a, Vec<T>>>(frame) {
+        Ok(Push { arg, action, data }) => Ok(Push { arg, action, data: data.map(Items::from) }),
+        Err(_) => wire::parse(frame),
     }
 }
 
 fn without_quote((_, data): &mut push::Reading) {
     if let MarketData::Ticker(ticker) = data {
         (ticker.bid, ticker.bid_size, ticker.ask, ticker.ask_size) = (None, None, None, None);
+        (ticker.no_bid, ticker.no_ask) = (false, false);
     }
-}
-
-/// Whether `name` stands in `words` as a whole: `BTC-USDT` is not in `BTC-USDT-SWAP`, nor `books` in `books5`.
-fn mentions(words: &str, name: &str) -> bool {
-    words.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == name)
 }
 
 fn topic(channel: &str, name: &str) -> SmolStr {
@@ -281,6 +307,13 @@ impl Protocol for Okx {
         self.messages("unsubscribe", &topics)
     }
 
+    fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        let topics = self.ledger.want_again(subscriptions);
+        let mut texts = self.messages("unsubscribe", &topics);
+        texts.extend(self.messages("subscribe", &topics));
+        texts
+    }
+
     fn decode(
         &mut self,
         frame: &str,
@@ -304,14 +337,15 @@ impl Protocol for Okx {
         ContinuityRule::Previous
     }
 
-    fn listings_request(&self) -> &'static str {
+    /// The list comes whole.
+    fn listings_request(&self, _after: Option<&str>) -> String {
         match self.market {
-            MarketType::Spot => "/api/v5/public/instruments?instType=SPOT",
-            MarketType::Perpetual => "/api/v5/public/instruments?instType=SWAP",
+            MarketType::Spot => "/api/v5/public/instruments?instType=SPOT".to_owned(),
+            MarketType::Perpetual => "/api/v5/public/instruments?instType=SWAP".to_owned(),
         }
     }
 
-    fn decode_listings(&self, body: &[u8]) -> Result<Vec<Listing>, Reject> {
+    fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject> {
         rest::listings(body)
     }
 }

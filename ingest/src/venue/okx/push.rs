@@ -3,21 +3,20 @@
 use std::borrow::Cow;
 
 use bond_core::event::{BookUpdate, BookUpdateKind, Funding, Liquidation, MarketData, Ticker, Trade};
-use bond_core::time::UnixNanos;
 use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::super::listing::Unit;
-use super::super::wire::{self, LevelText};
+use super::super::wire::{self, Best, Items, LevelText, Time};
 use super::super::{Listing, Reject};
 
 /// A push; without `data` it is the answer to a message of ours.
 #[derive(Deserialize)]
-pub(super) struct Push<'a, T> {
+pub(super) struct Push<'a, L> {
     #[serde(borrow)]
     pub(super) arg: Arg<'a>,
     pub(super) action: Option<&'a str>,
-    pub(super) data: Option<Vec<T>>,
+    pub(super) data: Option<L>,
 }
 
 /// A channel and what of it.
@@ -37,10 +36,19 @@ pub(super) struct Context<'a> {
 }
 
 /// One thing that happened, and when, where the venue says.
-pub(super) type Reading = (Option<UnixNanos>, MarketData);
+pub(super) type Reading = (Time, MarketData);
 
-fn time(ts: &str) -> Result<Option<UnixNanos>, Reject> {
-    wire::millis("ts", ts).map(Some)
+/// What was found in one item: what can be read, and what of it cannot.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) readings: Vec<Reading>,
+    pub(super) rejects: Vec<Reject>,
+}
+
+impl Found {
+    fn push(&mut self, reading: Reading) {
+        self.readings.push(reading);
+    }
 }
 
 /// An item of a push.
@@ -50,8 +58,8 @@ pub(super) trait Item {
         None
     }
 
-    /// Reads the item into `out`.
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject>;
+    /// Reads the item into `out`; an error where nothing of it can be read.
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject>;
 }
 
 /// Fills of one taker order at one price. `tradeId` is that of the last of `count` fills, so ids jump without a loss.
@@ -66,14 +74,14 @@ pub(super) struct TradeItem<'a> {
 }
 
 impl Item for TradeItem<'_> {
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
         let trade = Trade {
             price: wire::price("px", self.px)?,
             size: context.unit.amount("sz", self.sz)?,
             side: wire::side("side", self.side)?,
             trade_id: self.trade_id.into(),
         };
-        out.push((time(self.ts)?, MarketData::Trade(trade)));
+        out.push((wire::time_text(self.ts), MarketData::Trade(trade)));
         Ok(())
     }
 }
@@ -90,17 +98,13 @@ pub(super) struct TickerItem<'a> {
 }
 
 impl Item for TickerItem<'_> {
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
         let amount = |field, text: &str| context.unit.amount(field, text);
-        let ticker = Ticker {
-            bid: wire::optional(wire::price, "bidPx", self.bid_px)?,
-            ask: wire::optional(wire::price, "askPx", self.ask_px)?,
-            bid_size: wire::optional(amount, "bidSz", self.bid_sz)?,
-            ask_size: wire::optional(amount, "askSz", self.ask_sz)?,
-            last: wire::optional(wire::price, "last", self.last)?,
-            ..Ticker::default()
-        };
-        out.push((time(self.ts)?, MarketData::Ticker(ticker)));
+        let bid = Best::read(("bidPx", self.bid_px), ("bidSz", self.bid_sz), amount)?;
+        let ask = Best::read(("askPx", self.ask_px), ("askSz", self.ask_sz), amount)?;
+        let last = wire::optional(wire::price, "last", self.last)?;
+        let ticker = Ticker { last, ..wire::quote(bid, ask) };
+        out.push((wire::time_text(self.ts), MarketData::Ticker(ticker)));
         Ok(())
     }
 }
@@ -139,8 +143,8 @@ impl BookItem<'_> {
 }
 
 impl Item for BookItem<'_> {
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
-        out.push((time(self.ts)?, MarketData::Book(self.update(context)?)));
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
+        out.push((wire::time_text(self.ts), MarketData::Book(self.update(context)?)));
         Ok(())
     }
 }
@@ -156,17 +160,10 @@ pub(super) struct BestItem<'a> {
 }
 
 impl Item for BestItem<'_> {
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
-        let best = |levels: &[LevelText<'_>]| Ok(context.unit.levels(levels)?.first().copied());
-        let (bid, ask) = (best(&self.bids)?, best(&self.asks)?);
-        let ticker = Ticker {
-            bid: bid.map(|level| level.price),
-            bid_size: bid.map(|level| level.size),
-            ask: ask.map(|level| level.price),
-            ask_size: ask.map(|level| level.size),
-            ..Ticker::default()
-        };
-        out.push((time(self.ts)?, MarketData::Ticker(ticker)));
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
+        let best = |levels: &[LevelText<'_>]| Ok(Best::of(&context.unit.levels(levels)?, true));
+        let ticker = wire::quote(best(&self.bids)?, best(&self.asks)?);
+        out.push((wire::time_text(self.ts), MarketData::Ticker(ticker)));
         Ok(())
     }
 }
@@ -183,13 +180,16 @@ pub(super) struct FigureItem<'a> {
 }
 
 impl Item for FigureItem<'_> {
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
         let mark = wire::optional(wire::price, "markPx", self.mark_px)?;
         let index = wire::optional(wire::price, "idxPx", self.idx_px)?;
         let amount = |field, text: &str| context.unit.amount(field, text);
         let open_interest = wire::optional(amount, "oi", self.oi)?;
-        let ts = time(self.ts)?;
-        out.push((ts, MarketData::Ticker(Ticker { mark, index, open_interest, ..Ticker::default() })));
+        let ts = wire::time_text(self.ts);
+        out.push((
+            ts.clone(),
+            MarketData::Ticker(Ticker { mark, index, open_interest, ..Ticker::default() }),
+        ));
         if mark.is_some() || index.is_some() {
             out.push((ts, MarketData::Funding(Funding { mark, index, ..Funding::default() })));
         }
@@ -197,7 +197,8 @@ impl Item for FigureItem<'_> {
     }
 }
 
-/// `fundingRate` is paid at `fundingTime`; `nextFundingTime` is that of the interval after.
+/// `fundingRate` is paid at `fundingTime`; `nextFundingTime` is that of the interval after. Either is empty where the venue has none
+/// to tell: then what was told before stands.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FundingItem<'a> {
@@ -207,14 +208,15 @@ pub(super) struct FundingItem<'a> {
 }
 
 impl Item for FundingItem<'_> {
-    fn read(&self, _context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
-        let funding = Funding {
-            rate: Some(wire::rate("fundingRate", self.funding_rate)?),
-            next_time: Some(wire::millis("fundingTime", self.funding_time)?),
-            ..Funding::default()
-        };
-        let ts = wire::optional(wire::millis, "ts", self.ts)?;
-        out.push((ts, MarketData::Funding(funding)));
+    fn read(&self, _context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
+        let rate = wire::optional(wire::rate, "fundingRate", Some(self.funding_rate))?;
+        let next_time = Some(self.funding_time).filter(|text| !matches!(*text, "" | "0"));
+        let next_time = next_time.map_or(Ok(None), wire::time_text).unwrap_or_else(|reject| {
+            out.rejects.push(reject);
+            None
+        });
+        let ts = self.ts.filter(|text| !text.is_empty()).map_or(Ok(None), wire::time_text);
+        out.push((ts, MarketData::Funding(Funding { rate, next_time, ..Funding::default() })));
         Ok(())
     }
 }
@@ -225,7 +227,7 @@ impl Item for FundingItem<'_> {
 pub(super) struct LiquidationItem<'a> {
     inst_id: &'a str,
     #[serde(borrow)]
-    details: Vec<LiquidationDetail<'a>>,
+    details: Items<LiquidationDetail<'a>>,
 }
 
 /// `side` is the liquidating order's side, `bkPx` the bankruptcy price.
@@ -243,22 +245,34 @@ impl Item for LiquidationItem<'_> {
         Some(self.inst_id)
     }
 
-    fn read(&self, context: &Context<'_>, out: &mut Vec<Reading>) -> Result<(), Reject> {
-        for detail in &self.details {
-            let liquidation = Liquidation {
-                side: wire::side("side", detail.side)?,
-                price: wire::price("bkPx", detail.bk_px)?,
-                size: context.unit.amount("sz", detail.sz)?,
-            };
-            out.push((time(detail.ts)?, MarketData::Liquidation(liquidation)));
+    fn read(&self, context: &Context<'_>, out: &mut Found) -> Result<(), Reject> {
+        out.rejects.extend(self.details.bad.iter().cloned());
+        for detail in &self.details.good {
+            match detail.read(context) {
+                Ok(reading) => out.push(reading),
+                Err(reject) => out.rejects.push(reject),
+            }
         }
         Ok(())
+    }
+}
+
+impl LiquidationDetail<'_> {
+    fn read(&self, context: &Context<'_>) -> Result<Reading, Reject> {
+        let liquidation = Liquidation {
+            side: wire::side("side", self.side)?,
+            price: wire::price("bkPx", self.bk_px)?,
+            size: context.unit.amount("sz", self.sz)?,
+        };
+        Ok((wire::time_text(self.ts), MarketData::Liquidation(liquidation)))
     }
 }
 
 /// An answer to a message of ours, or a notice.
 #[derive(Deserialize)]
 pub(super) struct Answer<'a> {
+    /// That of the message that is answered.
+    pub(super) id: Option<&'a str>,
     pub(super) event: &'a str,
     #[serde(borrow)]
     pub(super) arg: Option<Arg<'a>>,

@@ -1,33 +1,38 @@
 //! OKX's REST answers.
 
+use std::borrow::Cow;
+
 use bond_core::decimal::parse_decimal;
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use super::super::{Listing, Reject, wire};
+use super::super::wire::{self, Items};
+use super::super::{Listing, ListingsPage, Reject};
 
 #[derive(Deserialize)]
 struct Instruments<'a> {
     #[serde(borrow)]
-    data: Vec<ListedInstrument<'a>>,
+    data: Items<ListedInstrument<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ListedInstrument<'a> {
-    inst_id: &'a str,
+    #[serde(borrow)]
+    inst_id: Cow<'a, str>,
     inst_type: &'a str,
     state: &'a str,
     ct_type: Option<&'a str>,
     ct_val: Option<&'a str>,
     ct_mult: Option<&'a str>,
-    ct_val_ccy: Option<&'a str>,
+    #[serde(borrow)]
+    ct_val_ccy: Option<Cow<'a, str>>,
 }
 
 impl ListedInstrument<'_> {
     fn listing(&self) -> Option<Listing> {
-        let mut listing = spelling(self.inst_id, MarketType::Spot).filter(|_| self.state == "live")?;
+        let mut listing = spelling(&self.inst_id, MarketType::Spot).filter(|_| self.state == "live")?;
         match (self.inst_type, listing.instrument.symbol.market()) {
             ("SPOT", MarketType::Spot) => Some(listing),
             ("SWAP", MarketType::Perpetual) if self.ct_type == Some("linear") => {
@@ -46,15 +51,16 @@ impl ListedInstrument<'_> {
             .filter(|text| !text.is_empty())
             .map_or(Some(Decimal::ONE), |text| parse_decimal(text).ok())?;
         let size = value.checked_mul(factor)?.normalize();
-        let in_base = self.ct_val_ccy.is_none_or(|currency| currency.eq_ignore_ascii_case(base));
+        let in_base = self.ct_val_ccy.as_deref().is_none_or(|currency| currency.eq_ignore_ascii_case(base));
         (in_base && size > Decimal::ZERO).then_some(size)
     }
 }
 
 /// The instruments of a `public/instruments` answer.
-pub(super) fn listings(body: &[u8]) -> Result<Vec<Listing>, Reject> {
-    let answer: Instruments<'_> = wire::parse_body(body)?;
-    Ok(answer.data.iter().filter_map(ListedInstrument::listing).collect())
+pub(super) fn listings(body: &[u8]) -> Result<ListingsPage, Reject> {
+    let Items { good, bad } = wire::parse_body::<Instruments<'_>>(body)?.data;
+    let listings = good.iter().filter_map(ListedInstrument::listing).collect();
+    Ok(ListingsPage { listings, unreadable: bad, next: None })
 }
 
 /// `BTC-USDT` or `BTC-USDT-SWAP`: the name tells the market. Dated futures and options have another tail; a swap against plain USD

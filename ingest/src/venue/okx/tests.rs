@@ -80,7 +80,7 @@ fn what_is_not_served_has_a_reason() {
 
 #[test]
 fn a_bad_item_does_not_hide_the_others() {
-    let second = r#",{"instId":"BTC-USDT","tradeId":"8","px":"?","sz":"1","side":"buy","ts":"1"},{"instId":"BTC-USDT","tradeId":"9","px":"1","sz":"1","side":"buy","ts":"1"}]}"#;
+    let second = r#",{"instId":"BTC-USDT","tradeId":"8","px":"?","sz":"1","side":"buy","ts":"1630048897897"},{"instId":"BTC-USDT","tradeId":"9","px":"1","sz":"1","side":"buy","ts":"1630048897897"}]}"#;
     let frame = format!("{}{second}", TRADE.strip_suffix("]}").expect("a push"));
     let (lines, counts) = normalised(SPOT.0, SPOT.1, None, &[&frame]);
     assert_eq!(lines.len(), 2);
@@ -126,7 +126,8 @@ fn the_index_is_that_of_the_swap() {
 
 #[test]
 fn only_live_linear_swaps_are_listed_with_their_contract_size() {
-    let listings = connected(SWAP.0, SWAP.1, &[]).decode_listings(INSTRUMENTS.as_bytes()).expect("listings");
+    let listings =
+        connected(SWAP.0, SWAP.1, &[]).decode_listings(INSTRUMENTS.as_bytes()).expect("listings").listings;
     let sizes: Vec<_> =
         listings.iter().map(|l| (l.name.as_str(), l.contract_size.map(|size| size.to_string()))).collect();
     let size = |text: &str| Some(text.to_owned());
@@ -194,4 +195,62 @@ fn a_notice_means_to_connect_anew() {
         unreachable!("a notice")
     };
     assert!(reason.starts_with("64008: "), "{reason}");
+}
+
+#[test]
+fn an_item_that_cannot_be_read_costs_itself() {
+    let frame = TRADE.replace(r#""data":["#, r#""data":[{"instId":"BTC-USDT"},5,"#);
+    let (lines, counts) = normalised(SPOT.0, SPOT.1, None, &[&frame]);
+    assert_eq!((lines.len(), counts.rejects.values().sum::<u64>()), (1, 2));
+    let details = LIQUIDATION.replace(
+        r#""details":["#,
+        r#""details":[{"bkPx":"?","sz":"1","side":"buy","ts":"1692266434010"},{"sz":7},"#,
+    );
+    let (lines, counts) = normalised(SWAP.0, SWAP.1, Some(INSTRUMENTS), &[&details]);
+    assert_eq!((lines.len(), counts.rejects.values().sum::<u64>()), (1, 2));
+    let list = INSTRUMENTS.replace(r#""data":["#, r#""data":[{"instId":null},"#);
+    let page = connected(SWAP.0, SWAP.1, &[]).decode_listings(list.as_bytes()).expect("a list");
+    assert_eq!((page.listings.len(), page.unreadable.len()), (3, 1));
+}
+
+#[test]
+fn a_trade_of_nothing_is_none() {
+    let (lines, counts) = normalised(SPOT.0, SPOT.1, None, &[&TRADE.replace("0.12060306", "0")]);
+    assert_eq!((lines.len(), counts.other["print without a price or an amount"]), (0, 1));
+}
+
+#[test]
+fn an_empty_side_is_told_and_not_repeated() {
+    let gone = BEST.replace(r#"[["111.06","55154","0","2"]]"#, "[]");
+    let no_ask = TICKER.replace(r#""askPx":"9999.99","askSz":"11""#, r#""askPx":"","askSz":"""#);
+    assert!(one(&no_ask).contains(r#","ask":null,"ask_size":null,"bid":8888.88,"#));
+    let (lines, _) = normalised(SPOT.0, SPOT.1, None, &[&gone, &no_ask]);
+    assert!(lines[0].contains(r#","ask":null,"#) && !lines[1].contains("ask"), "{lines:?}");
+}
+
+#[test]
+fn a_funding_without_a_rate_keeps_its_time() {
+    let frame = FUNDING.replace("0.0001875391284828", "");
+    let line = one(&frame);
+    assert!(line.contains(r#""next_time":1700726400000"#) && !line.contains("rate"), "{line}");
+}
+
+#[test]
+fn a_refusal_of_a_message_has_its_id_and_costs_what_it_names() {
+    let mut protocol = connected(SPOT.0, SPOT.1, &[("BTC-USDT", "BTC/USDT"), ("X-USDT", "X/USDT")]);
+    let wanted = ["BTC/USDT", "X/USDT"].map(|symbol| subscription(SPOT.0, symbol, Channel::Trades));
+    protocol.subscribe(&wanted);
+    let words = "Wrong URL or channel:trades,instId:X-USDT doesn't exist.";
+    let error = format!(r#"{{"id":"1","event":"error","code":"60018","msg":"{words}","connId":"a"}}"#);
+    let reason = format!("60018: {words}");
+    let again = r#"{"args":[{"channel":"trades","instId":"BTC-USDT"}],"id":"2","op":"subscribe"}"#;
+    assert_eq!(
+        decoded(&mut *protocol, &error),
+        [
+            Decoded::Refused { subscriptions: wanted[1..].to_vec(), reason: reason.clone() },
+            Decoded::AskApart { texts: vec![again.to_owned()], reason },
+        ]
+    );
+    let often = r#"{"id":"2","event":"error","code":"60014","msg":"Requests too frequent."}"#;
+    assert!(matches!(decoded(&mut *protocol, often)[..], [Decoded::Ignored(_)]), "refuses nothing");
 }

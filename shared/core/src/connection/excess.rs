@@ -1,13 +1,13 @@
-//! What becomes of a client that speaks more often than its pace allows, for hosts that keep no socket.
+//! What becomes of a client that speaks more often than its pace allows.
 
 use super::Connection;
 use crate::time::UnixNanos;
 
 /// How many refusals in one bout are answered; what comes beyond is counted alone.
-const ANSWERED: u32 = 8;
+pub const ANSWERED: u32 = 8;
 
 /// With how many refusals in one bout a client is sent away.
-const TOLERATED: u32 = 100;
+pub const TOLERATED: u32 = 100;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

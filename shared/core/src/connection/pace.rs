@@ -1,4 +1,4 @@
-//! How often a client may speak, for hosts that keep nothing between two messages but the connection's item.
+//! How often a client may do something, by one time that is kept: all that some hosts have between two messages is the connection's item.
 
 use std::time::Duration;
 
@@ -39,8 +39,14 @@ impl Pace {
 
     /// Whether something done at `now` is within `limit`. What is not changes nothing.
     pub fn keep(&mut self, limit: Limit, now: UnixNanos) -> bool {
-        let free_at = self.free_at.max(now).plus(limit.interval);
-        let admitted = free_at.since(now) <= limit.interval.saturating_mul(limit.burst);
+        self.spend(now, limit.interval, limit.interval.saturating_mul(limit.burst))
+    }
+
+    /// Whether something that is paid off in the time `cost` may be done at `now`, where so much may be owed at `most`. What may not changes
+    /// nothing.
+    pub fn spend(&mut self, now: UnixNanos, cost: Duration, most: Duration) -> bool {
+        let free_at = self.free_at.max(now).plus(cost);
+        let admitted = free_at.since(now) <= most;
         if admitted {
             self.free_at = free_at;
         }
@@ -59,5 +65,14 @@ mod tests {
         assert_eq!((0..1_000).filter(|_| pace.admit(now)).count(), 100);
         assert!(pace.admit(now.plus(MESSAGES.interval)));
         assert!(!pace.admit(now.plus(MESSAGES.interval)));
+    }
+
+    #[test]
+    fn what_costs_more_is_done_less_often() {
+        let (now, most) = (UnixNanos::from_secs(1), Duration::from_secs(10));
+        let mut pace = Pace::default();
+        assert!(pace.spend(now, Duration::from_secs(9), most));
+        assert!(!pace.spend(now, Duration::from_secs(2), most));
+        assert!(pace.spend(now, Duration::from_secs(1), most));
     }
 }

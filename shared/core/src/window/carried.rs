@@ -77,8 +77,8 @@ impl Carried {
     pub(super) fn standing(&self) -> Standing {
         Standing {
             price: self.mark_at(self.price),
-            bid: self.mark_at(self.bid),
-            ask: self.mark_at(self.ask),
+            bid: self.mark_at(self.bid.map(Some)),
+            ask: self.mark_at(self.ask.map(Some)),
             funding_rate: self.mark_at(self.funding_rate),
             mark: self.mark_at(self.mark),
             index: self.mark_at(self.index),

@@ -69,7 +69,8 @@ impl SubjectWindows {
             return Outcome::Ignored;
         }
         let price = if self.channels.trades { None } else { bid.zip(ask).and_then(mid) };
-        self.count_figures(venue, Figures { price, bid, ask, ..Figures::default() }, moment)
+        let (no_bid, no_ask) = (bid.is_none(), ask.is_none());
+        self.count_figures(venue, Figures { price, bid, ask, no_bid, no_ask, ..Figures::default() }, moment)
     }
 
     fn push_trade(&mut self, venue: Venue, trade: &Trade, moment: Moment) -> Outcome {
@@ -85,6 +86,8 @@ impl SubjectWindows {
             ask: ticker.ask,
             mark: ticker.mark.filter(|_| funding),
             index: ticker.index.filter(|_| funding),
+            no_bid: ticker.no_bid,
+            no_ask: ticker.no_ask,
             funding_rate: None,
         };
         self.count_figures(venue, figures, moment)

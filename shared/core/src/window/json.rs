@@ -68,9 +68,9 @@ impl Aggregate {
         write_name("by_exchange", out);
         self.write_venues(out);
         write_name("bid", out);
-        write_number(self.standing.bid.map(Number::from), out);
+        write_number(self.standing.bid_number(), out);
         write_name("ask", out);
-        write_number(self.standing.ask.map(Number::from), out);
+        write_number(self.standing.ask_number(), out);
         write_name("simulated", out);
         write_bool(self.simulated, out);
         write_name("down", out);

@@ -9,7 +9,8 @@
 //! - A window **lacks a source** that was down at any moment between its start and its close.
 //! - Where nothing was traded there is no volume to weigh by: `vwap` is then `price_avg`. Prices that stand are given as they are.
 //! - A side of the book counts in `bid_avg` or `ask_avg` when an update gives it, changed or not. The tops of order books count when
-//!   they change, where there is no channel `ticker`.
+//!   they change, where there is no channel `ticker`. A side that becomes empty counts in no mean, and stands as null from then on,
+//!   unless another venue has one.
 //! - `funding_rate`, `mark` and `index` are those last known at the window's end, of whichever venue. Funding and liquidations, which only
 //!   perpetuals have, count for every symbol of their pair that has the channel.
 //! - Where windows were left out (see [`Config::ring`]), the next one is not complete.
@@ -22,6 +23,7 @@ mod intake;
 mod json;
 mod number;
 mod quotes;
+mod sides;
 mod sources;
 mod subject;
 mod tally;

@@ -21,8 +21,8 @@ impl VenueQuotes {
     /// The price in an update of a venue's ticker: its `last`; for a venue that never gives one, the mid of its best bid and ask.
     pub(super) fn price(&mut self, venue: Venue, update: &Ticker) -> Option<Price> {
         let quote = self.of(venue);
-        quote.bid = update.bid.or(quote.bid);
-        quote.ask = update.ask.or(quote.ask);
+        quote.bid = update.bid.or(quote.bid.filter(|_| !update.no_bid));
+        quote.ask = update.ask.or(quote.ask.filter(|_| !update.no_ask));
         quote.has_last |= update.last.is_some();
         if quote.has_last || !update.is_quote() {
             return update.last;
@@ -88,5 +88,8 @@ mod tests {
         assert_eq!(quotes.price(Venue::Okx, &update(Some("1"), None, Some("4"))), Some(price("4")));
         assert_eq!(quotes.price(Venue::Okx, &update(Some("2"), None, None)), None, "it gives a last price");
         assert_eq!(quotes.price(Venue::Bybit, &update(Some("1"), Some("2"), None)), Some(price("1.5")));
+        let gone = Ticker { no_ask: true, ..Ticker::default() };
+        assert_eq!(quotes.price(Venue::Bybit, &gone), None, "there is no middle without an ask");
+        assert_eq!(quotes.price(Venue::Bybit, &update(Some("1.2"), None, None)), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::aggregate::{Aggregate, tally_of};
 use super::intake::Channels;
 use super::quotes::VenueQuotes;
+use super::sides::Sides;
 use super::sources::Sources;
 use super::tally::{Input, Standing, Tally};
 use super::{Moment, Outcome, Subject};
@@ -35,6 +36,7 @@ pub(super) struct SubjectWindows {
     goes_on: bool,
     /// What stands at the start of the next window to close.
     pub(super) standing: Standing,
+    sides: Sides,
     /// Late events since the last aggregate.
     late: u64,
     /// Whether windows were left out since the last one closed.
@@ -109,6 +111,7 @@ impl SubjectWindows {
             open: VecDeque::new(),
             goes_on: subject.carried.is_some(),
             standing: subject.carried.map(|carried| carried.standing()).unwrap_or_default(),
+            sides: Sides::default(),
             late: 0,
             cut: false,
             sources: Sources::new(&subject.sources),
@@ -141,9 +144,17 @@ impl SubjectWindows {
     fn count_late(&mut self, happening: Happening<'_>, at: UnixNanos) -> Outcome {
         self.late += 1;
         if let Happening::Market(venue, input) = happening {
-            self.standing.update(&input.standing(at, venue));
+            self.stand(venue, &input.standing(at, venue));
         }
         Outcome::Late
+    }
+
+    /// Takes over what a venue told. A side that is empty at one venue is not so at another.
+    fn stand(&mut self, venue: Venue, arrived: &Standing) {
+        self.standing.update(arrived);
+        self.sides.update(venue, arrived);
+        self.standing.bid = Sides::best(&self.sides.bids).or(self.standing.bid);
+        self.standing.ask = Sides::best(&self.sides.asks).or(self.standing.ask);
     }
 
     fn window(&mut self, start: UnixNanos) -> &mut OpenWindow {
@@ -173,7 +184,7 @@ impl SubjectWindows {
         let filled = self.open.pop_front_if(|window| window.start == start);
         let window = filled.unwrap_or_else(|| OpenWindow::new(start));
         let total = sum(&window.venues);
-        self.standing.update(&total.standing());
+        window.venues.iter().for_each(|(venue, tally)| self.stand(*venue, &tally.standing()));
         if self.channels.have_a_price() && self.standing.price.is_none() && !self.goes_on {
             return None;
         }

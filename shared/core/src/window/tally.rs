@@ -52,12 +52,15 @@ impl<T: Into<Number>> From<Mark<T>> for Number {
     }
 }
 
+/// The best price of one side of the book; `None` in the mark says that the side is empty.
+pub(super) type Side = Mark<Option<Price>>;
+
 /// Figures of a symbol that stand until a newer one comes.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Standing {
     pub(super) price: Option<Mark<Price>>,
-    pub(super) bid: Option<Mark<Price>>,
-    pub(super) ask: Option<Mark<Price>>,
+    pub(super) bid: Option<Side>,
+    pub(super) ask: Option<Side>,
     pub(super) funding_rate: Option<Mark<Rate>>,
     pub(super) mark: Option<Mark<Price>>,
     pub(super) index: Option<Mark<Price>>,
@@ -82,13 +85,23 @@ impl Standing {
             "price_avg" | "price_open" | "price_high" | "price_low" | "price_close" | "price" | "vwap" => {
                 self.price.map(Number::from)
             }
-            "bid_avg" => self.bid.map(Number::from),
-            "ask_avg" => self.ask.map(Number::from),
+            "bid_avg" => self.bid_number(),
+            "ask_avg" => self.ask_number(),
             "funding_rate" => self.funding_rate.map(Number::from),
             "mark" => self.mark.map(Number::from),
             "index" => self.index.map(Number::from),
             _ => None,
         }
+    }
+
+    /// The best bid, where there is one.
+    pub(super) fn bid_number(&self) -> Option<Number> {
+        self.bid?.value.map(Number::from)
+    }
+
+    /// The best ask, where there is one.
+    pub(super) fn ask_number(&self) -> Option<Number> {
+        self.ask?.value.map(Number::from)
     }
 }
 
@@ -111,13 +124,17 @@ pub(super) struct Figures {
     pub(super) funding_rate: Option<Rate>,
     pub(super) mark: Option<Price>,
     pub(super) index: Option<Price>,
+    /// Whether the side has become empty.
+    pub(super) no_bid: bool,
+    pub(super) no_ask: bool,
 }
 
 impl Figures {
     /// Whether it gives nothing anew.
     pub(super) fn is_empty(&self) -> bool {
         let prices = [self.price, self.bid, self.ask, self.mark, self.index];
-        prices.iter().all(Option::is_none) && self.funding_rate.is_none()
+        let tells_a_side = self.no_bid || self.no_ask;
+        prices.iter().all(Option::is_none) && self.funding_rate.is_none() && !tells_a_side
     }
 }
 
@@ -132,14 +149,19 @@ impl Input {
             Self::Trade { price, .. } => Standing { price: at(Some(*price)), ..Standing::default() },
             Self::Figures(figures) => Standing {
                 price: at(figures.price),
-                bid: at(figures.bid),
-                ask: at(figures.ask),
+                bid: mark(ts, venue, side(figures.bid, figures.no_bid)),
+                ask: mark(ts, venue, side(figures.ask, figures.no_ask)),
                 funding_rate: mark(ts, venue, figures.funding_rate),
                 mark: at(figures.mark),
                 index: at(figures.index),
             },
         }
     }
+}
+
+/// What an update says of a side: nothing, that it is empty, or its best price.
+fn side(price: Option<Price>, is_empty: bool) -> Option<Option<Price>> {
+    price.map(Some).or(is_empty.then_some(None))
 }
 
 /// Prices within a window.

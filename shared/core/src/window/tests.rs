@@ -421,6 +421,56 @@ fn a_window_that_lacked_a_source_is_not_complete_and_names_it() {
     windows.set_source("okx", &status(SourceState::Unavailable), None, ms(31_000));
     let closed = windows.silence_until(35_000);
     assert_eq!(closed[0]["complete"], true, "what a venue does not have is not missed");
+    windows.at(35_900, trade("1*1"));
+    windows.set_source("okx", &status(SourceState::Refused), None, ms(36_000));
+    let closed = windows.silence_until(40_000);
+    assert_eq!(closed[0]["complete"], false, "what it has and refuses is");
+}
+
+/// A ticker whose ask is gone.
+fn without_an_ask(bid: &str) -> MarketData {
+    MarketData::Ticker(Ticker { bid: Some(price(bid)), no_ask: true, ..Ticker::default() })
+}
+
+#[test]
+fn a_side_that_empties_counts_in_no_mean_and_is_null_after_its_window() {
+    let mut windows = stream(&["BTC/USDT"], &[Channel::Trades, Channel::Ticker]);
+    windows.at(10_000, trade("100*1"));
+    windows.at(10_100, ticker("99", "101", ""));
+    windows.at(10_200, without_an_ask("99"));
+    let first = windows.silence_until(15_000).remove(0);
+    assert_eq!((&first["ask_avg"], &first["raw_data"]["ask"]), (&101.into(), &Value::Null));
+    windows.at(16_000, trade("100*1"));
+    let next = windows.silence_until(20_000).remove(0);
+    assert_eq!((&next["bid_avg"], &next["ask_avg"]), (&99.into(), &Value::Null));
+    windows.at(21_000, ticker("", "103", ""));
+    let back = windows.silence_until(25_000).remove(0);
+    assert_eq!((&back["bid_avg"], &back["ask_avg"]), (&99.into(), &103.into()));
+}
+
+#[test]
+fn a_side_that_empties_at_one_venue_stands_at_another() {
+    let mut windows = stream(&["BTC/USDT"], &[Channel::Trades, Channel::Ticker]);
+    windows.from(Venue::Binance, 10_000, 10_000, trade("100*1"));
+    windows.from(Venue::Okx, 10_000, 10_000, ticker("99", "102", ""));
+    windows.from(Venue::Binance, 10_100, 10_100, ticker("98", "101", ""));
+    windows.from(Venue::Binance, 10_200, 10_200, without_an_ask("98"));
+    windows.silence_until(15_000);
+    windows.from(Venue::Binance, 16_000, 16_000, trade("100*1"));
+    let next = windows.silence_until(20_000).remove(0);
+    assert_eq!((&next["bid_avg"], &next["ask_avg"]), (&98.into(), &102.into()));
+}
+
+#[test]
+fn a_side_of_the_book_that_empties_is_null() {
+    let mut windows = stream(&["BTC/USDT"], &[Channel::OrderBook]);
+    let instrument = Instrument { venue: Venue::Binance, symbol: symbol("BTC/USDT") };
+    windows.push_quote(&instrument, Some(price("99")), Some(price("101")), Some(ms(10_000)), ms(10_000));
+    windows.push_quote(&instrument, Some(price("99")), None, Some(ms(10_100)), ms(10_100));
+    windows.silence_until(15_000);
+    windows.push_quote(&instrument, Some(price("98")), None, Some(ms(16_000)), ms(16_000));
+    let next = windows.silence_until(20_000).remove(0);
+    assert_eq!((&next["bid_avg"], &next["ask_avg"]), (&98.into(), &Value::Null));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bond_sim::{Market, Venue};
 use futures_util::future::try_join_all;
 
@@ -115,7 +115,10 @@ async fn refused(world: &World, site: &Site) -> Result<()> {
     }
     let is_told = |m: &_| is_status(m, &topic, "unavailable");
     let (told, _) = watch.find(mark, &format!("{topic} told unavailable"), PATIENCE, is_told).await?;
-    goes_on(&watch, told, &site.topic("trades")).await?;
+    let trades = site.topic("trades");
+    goes_on(&watch, mark, &trades).await?;
+    let cost = watch.since(mark).into_iter().find(|m| is_status(m, &trades, "unavailable"));
+    ensure!(cost.is_none(), "what was refused beside them cost the trades: {cost:?}");
     site.simulator.clear_faults();
     goes_on(&watch, told, &topic).await
 }
