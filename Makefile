@@ -38,10 +38,9 @@ lint: check
 	cargo fmt --all --check
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-## Licences, sources and advisories of every dependency (installs cargo-deny; advisories need the network).
+## Licences, sources and advisories of every dependency: crates, npm, Python. Needs the network; installs what it runs.
 audit:
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.19.0
-	cargo deny check
+	@scripts/audit "$(PYTHON)"
 
 fmt:
 	cargo fmt --all

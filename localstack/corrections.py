@@ -8,8 +8,9 @@ import os
 import string
 from contextvars import ContextVar
 from http import HTTPStatus
+from xml.sax.saxutils import escape
 
-from ministack.services import apigateway, dynamodb, lambda_svc
+from ministack.services import apigateway, dynamodb, elasticache, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 from addresses import localise_environment
@@ -28,6 +29,7 @@ def install() -> None:
     keep_time_to_live()
     refer_to_secrets_by_arn()
     leave_punctuation_out()
+    spell_rights_as_xml()
 
 
 def answer_handshakes_as_connect_does() -> None:
@@ -161,6 +163,16 @@ def leave_punctuation_out() -> None:
         return generate(properties)
 
     provisioners._sm_secret_string = generate_as_told
+
+
+def spell_rights_as_xml() -> None:
+    """ElastiCache tells a user's rights with `&`, which names channels, escaped; MiniStack as it is, which is no XML."""
+    spell = elasticache._user_xml
+
+    def spell_escaped(user: dict) -> str:
+        return spell({**user, "AccessString": escape(user.get("AccessString", ""))})
+
+    elasticache._user_xml = spell_escaped
 
 
 def _replace(kind: str, **handlers) -> None:

@@ -33,7 +33,8 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let Adapters { aws, parts, instance, .. } = Adapters::connect(common).await?;
     let source = Arc::new(key_source(&aws, &settings));
     let (tokens, keys) = tokio::try_join!(source.token_keys(), source.api_keys())?;
-    let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(Access::new(Keys::given(keys), false)));
+    let access = Access::new(Keys::given(keys), false).with_keys_in_urls(common.settings.keys_in_urls);
+    let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(access));
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(&common.settings, instance.into(), venues, address.port());
     let (fanout, router) = host::start(config, parts.clone(), Arc::clone(&access), Arc::clone(&tokens))?;

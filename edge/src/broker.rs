@@ -27,6 +27,8 @@ use ring::Ring;
 pub struct BrokerConfig {
     /// What verifies tokens.
     pub tokens: TokenKeys,
+    /// Whether this machine alone may connect: as on loopback, unless it is said by which name clients come, as by that of a proxy.
+    pub is_local: bool,
     /// How far back clients may begin.
     pub window: Duration,
     /// The most bytes that are kept of one stream.

@@ -49,7 +49,7 @@ pub enum Command {
     Token(TokenArgs),
     /// Make, list and revoke API keys.
     Key(KeyArgs),
-    /// Serve Redis Streams that others write: /ws/{id} gives what is added to stream:{id}, as it is.
+    /// Serve Redis Streams that others write: /ws/{id} gives what is added to stream:{id}, as it is. Needs BOND_SECRET.
     Broker(BrokerArgs),
     /// Estimate what a month on AWS costs.
     Cost(CostArgs),
@@ -75,8 +75,8 @@ pub struct UpArgs {
     #[arg(long = "venue-url", value_name = "NAME=URL")]
     pub venue_urls: Vec<String>,
     /// Keep log, registry and lease in this Redis, so that several processes serve as one: `redis://`, `rediss://` for TLS,
-    /// `redis-cluster://`. One process ingests, others stand by to take over and serve meanwhile. All need the same BOND_SECRET and the
-    /// same API keys, which each reads in its own data directory.
+    /// `redis-cluster://`. One process ingests, others stand by to take over and serve meanwhile. All need the same API keys, which each
+    /// reads in its own data directory, and the same BOND_SECRET; without keys they find one in Redis.
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
     /// Where and how to serve.
@@ -93,8 +93,8 @@ pub struct UpArgs {
 /// `bond edge`.
 #[derive(Args, Debug)]
 pub struct EdgeArgs {
-    /// The Redis of the processes that ingest. All need the same BOND_SECRET and the same API keys, which each reads in its own data
-    /// directory.
+    /// The Redis of the processes that ingest. All need the same API keys, which each reads in its own data directory, and the same
+    /// BOND_SECRET; without keys they find one in Redis.
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: String,
     /// Where and how to serve.
@@ -105,7 +105,7 @@ pub struct EdgeArgs {
 /// Where and how to serve.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// The address to listen on. Anything but loopback needs BOND_SECRET and API keys.
+    /// The address to listen on. Anything but loopback needs BOND_SECRET, WS_HOST and API keys.
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// The port of the REST interface; 0 takes a free one. Both ports answer everything.
@@ -236,7 +236,7 @@ pub struct BrokerArgs {
     /// The Redis, such as redis://127.0.0.1:6379, or rediss:// for TLS.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis: String,
-    /// The address to listen on. Anything but loopback needs BOND_SECRET.
+    /// The address to listen on. On loopback, and without WS_HOST, this machine alone may connect.
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// The port; 0 takes a free one.
@@ -297,6 +297,7 @@ pub enum KeyAction {
     /// Take a key back.
     Revoke {
         /// Its id, as `bond key list` shows it.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }

@@ -2,17 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bond_core::instrument::Symbol;
 use bond_core::settings::{Reader, SettingsError, Variables};
-
-/// The secret used on loopback when none is set. Anything else refuses to start with it.
-pub const DEVELOPMENT_SECRET: &str = "bond-development-secret-for-loopback-only";
-
-/// The shortest secret taken, in bytes.
-const SECRET_BYTES: usize = 32;
+use bond_core::token::check_secret;
+use url::{Host, Url};
 
 /// A secret text that does not show in logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,7 +34,7 @@ impl fmt::Debug for Secret {
 /// How `bond up` behaves. Each field names the variable it is read from.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `BOND_SECRET`: signs tokens. Left out, the development secret is used, on loopback alone.
+    /// `BOND_SECRET`: signs tokens. May be left out in open mode alone.
     pub secret: Option<Secret>,
     /// `BOND_SECRET_PREVIOUS`: signed tokens that are still to be taken, during a rotation.
     pub previous_secret: Option<Secret>,
@@ -77,7 +72,10 @@ pub struct Settings {
     pub patience_percent: u32,
     /// `BOND_ALLOW_PRIVATE_SOURCES`: whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
-    /// `WS_HOST`: the host name in `ws_url`, where it is not that of the request.
+    /// `BOND_KEYS_IN_URLS`: whether API keys are taken in the URLs of feeds.
+    pub keys_in_urls: bool,
+    /// `WS_HOST`: what `ws_url` begins with, where it is not the request's host: `name`, `name:port`, or `ws://` or `wss://` with either and
+    /// perhaps a path.
     pub ws_host: Option<String>,
     /// `BOND_LOG`: what is logged: a level, or `target=level` pairs, comma-separated (`info,bond_ingest=debug`).
     pub log_filter: String,
@@ -127,25 +125,16 @@ impl Settings {
             backoff_max: reader.millis("BOND_BACKOFF_MAX_MS", 300_000, 10, 3_600_000),
             patience_percent: reader.number("BOND_PATIENCE_PERCENT", 100, 1, 10_000),
             allow_private_sources: reader.flag("BOND_ALLOW_PRIVATE_SOURCES"),
-            ws_host: reader.text("WS_HOST"),
+            keys_in_urls: reader.flag("BOND_KEYS_IN_URLS"),
+            ws_host: ws_host(reader),
             log_filter: reader.text("BOND_LOG").unwrap_or_else(|| "info".to_owned()),
             log_json: reader.choice("BOND_LOG_FORMAT", ["text", "json"]) == 1,
         }
     }
 
-    /// The secret to sign with when listening on `bind`.
-    ///
-    /// # Errors
-    /// [`SettingsError`] where none is set and `bind` is not loopback.
-    pub fn signing_secret(&self, bind: IpAddr) -> Result<Secret, SettingsError> {
-        match &self.secret {
-            Some(secret) => Ok(secret.clone()),
-            None if bind.is_loopback() => Ok(Secret::new(DEVELOPMENT_SECRET.to_owned())),
-            None => Err(SettingsError(vec![format!(
-                "BOND_SECRET is not set, and the development secret works on loopback only, not on {bind}: \
-                 set BOND_SECRET to at least {SECRET_BYTES} random bytes, such as the output of `openssl rand -hex 32`"
-            )])),
-        }
+    /// Whether clients are told to come by TLS, which something in front of us ends.
+    pub fn has_tls(&self) -> bool {
+        self.ws_host.as_ref().is_some_and(|host| host.starts_with("wss://"))
     }
 }
 
@@ -156,10 +145,35 @@ fn choosable(reader: &mut Reader<'_>, name: &str) -> Option<bool> {
 
 fn secret(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
     let secret = reader.text(name)?;
-    if secret.len() < SECRET_BYTES {
-        reader.problem(format!("{name} is shorter than {SECRET_BYTES} bytes: use `openssl rand -hex 32`"));
+    if let Err(weak) = check_secret(&secret) {
+        reader.problem(format!("{name} {weak}"));
     }
     Some(Secret::new(secret))
+}
+
+/// `https` and `http` are taken for the schemes of WebSocket.
+fn ws_host(reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.text("WS_HOST")?;
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    let scheme = match scheme {
+        "wss" | "https" => "wss://",
+        "ws" | "http" => "ws://",
+        _ => "",
+    };
+    let known = scheme.is_empty() != text.contains("://");
+    if !known || !is_base(rest, !scheme.is_empty()) {
+        let forms = "a host as in feed.example, feed.example:8080 or wss://feed.example";
+        reader.problem(format!("WS_HOST must be {forms}: {text}"));
+    }
+    Some(format!("{scheme}{}", rest.trim_end_matches('/')))
+}
+
+/// Whether `text` is a host with perhaps a port, and a path where it `may_have` one.
+fn is_base(text: &str, may_have: bool) -> bool {
+    let Ok(url) = Url::parse(&format!("ws://{text}")) else { return false };
+    let is_plain = url.username().is_empty() && url.password().is_none() && !text.contains(['?', '#', '@']);
+    let is_host = matches!(url.host(), Some(Host::Domain(_) | Host::Ipv4(_) | Host::Ipv6(_)));
+    is_plain && is_host && (may_have || !text.contains('/'))
 }
 
 fn symbols(reader: &mut Reader<'_>, name: &str, default: &str) -> BTreeSet<Symbol> {
@@ -209,9 +223,39 @@ mod tests {
     }
 
     #[test]
-    fn the_development_secret_works_on_loopback_only() {
-        let settings = read(&[]).expect("defaults");
-        assert!(settings.signing_secret("127.0.0.1".parse().expect("address")).is_ok());
-        assert!(settings.signing_secret("0.0.0.0".parse().expect("address")).is_err());
+    fn a_secret_that_can_be_guessed_is_refused_whichever_it_is() {
+        for name in ["BOND_SECRET", "BOND_SECRET_PREVIOUS"] {
+            for (secret, named) in [
+                ("tiny", "shorter than 32 bytes"),
+                ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "fewer than 12 different bytes"),
+                ("bond-development-secret-for-loopback-only", "was published"),
+            ] {
+                let refused = read(&[(name, secret)]).expect_err(secret).to_string();
+                assert!(refused.contains(name) && refused.contains(named), "{refused}");
+                assert!(!refused.contains(secret), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_host_of_clients_is_read_with_and_without_a_scheme() {
+        for (text, host, has_tls) in [
+            ("feed.example", "feed.example", false),
+            ("feed.example:8080", "feed.example:8080", false),
+            ("[2001:db8::1]:8080", "[2001:db8::1]:8080", false),
+            ("ws://feed.example", "ws://feed.example", false),
+            ("http://feed.example/", "ws://feed.example", false),
+            ("wss://feed.example/bond/", "wss://feed.example/bond", true),
+            ("https://feed.example:8443", "wss://feed.example:8443", true),
+        ] {
+            let settings = read(&[("WS_HOST", text)]).expect(text);
+            assert_eq!((settings.ws_host.as_deref(), settings.has_tls()), (Some(host), has_tls), "{text}");
+        }
+        for text in
+            ["ftp://feed.example", "://x", "wss://", "feed.example/path", "user@feed.example", "a b", "x?y=1"]
+        {
+            let refused = read(&[("WS_HOST", text)]).expect_err(text).to_string();
+            assert!(refused.contains("WS_HOST"), "{refused}");
+        }
     }
 }

@@ -42,6 +42,8 @@ mod price {
     pub(super) const CACHE_HOUR: f64 = 0.025_6;
     /// Secrets Manager: a secret for a month.
     pub(super) const SECRET: f64 = 0.40;
+    /// Secrets Manager: a secret is read.
+    pub(super) const SECRET_READ: f64 = 0.05 / 10_000.0;
     /// CloudWatch: an alarm for a month.
     pub(super) const ALARM: f64 = 0.10;
     /// Application Load Balancer: an hour, and about one capacity unit.
@@ -135,7 +137,8 @@ pub fn standing() -> Vec<Item> {
     vec![
         item("Fargate: ingest and its standby, 0.5 vCPU and 1 GB each", 2.0 * task * hours),
         item("ElastiCache for Valkey: two cache.t4g.small", 2.0 * price::CACHE_HOUR * hours),
-        item("secrets and alarms", 3.0 * price::SECRET + 19.0 * price::ALARM),
+        item("secrets and alarms", 6.0 * price::SECRET + 20.0 * price::ALARM),
+        item("reading the API keys every 3 s", MONTH / 3.0 * price::SECRET_READ),
     ]
 }
 

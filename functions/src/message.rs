@@ -142,11 +142,9 @@ impl Messages {
         let keyring = self.vault.keyring().await.map_err(unavailable)?;
         let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
         let checks = Checks { access, tokens, clock: Arc::clone(&self.clock) };
-        let granted = checks.refresh(connection.stream(), token);
+        let granted = checks.refresh(connection.stream(), connection.holder.as_ref(), token);
         let grant = granted.map_err(|refusal| MessageError::new(refusal.code, refusal.message))?;
-        connection.expires_at = grant.expires_at;
-        // A token that says of no key whose it is does not free the connection from the one that opened it.
-        connection.holder = grant.holder.or(connection.holder.take());
+        (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);
         Ok(())
     }
 

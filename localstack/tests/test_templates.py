@@ -129,6 +129,15 @@ def test_a_generated_secret_is_without_punctuation_where_told(cloud, deploy):
     assert value.isalnum()
 
 
+def test_a_user_of_redis_has_the_rights_that_it_was_given(cloud, deploy):
+    rights = "on ~bond:* &bond:* +@all -@admin"
+    properties = {"Engine": "valkey", "UserId": "test-ingest", "UserName": "ingest", "AccessString": rights}
+    authentication = {"AuthenticationMode": {"Type": "password", "Passwords": ["0123456789abcdef"]}}
+    deploy({"User": {"Type": "AWS::ElastiCache::User", "Properties": {**properties, **authentication}}})
+    users = emulator.client(cloud, "elasticache").describe_users(UserId="test-ingest")["Users"]
+    assert [user["AccessString"] for user in users] == [rights]
+
+
 @pytest.fixture
 def socket_api(cloud, deploy):
     """A WebSocket API with a function on `$connect` and `$default`, and a MOCK `ping`. Gives its URL here."""

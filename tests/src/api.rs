@@ -99,6 +99,17 @@ impl Api {
         self.created(&json!({ "spec": spec })).await
     }
 
+    /// A token for feeds.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn feed_token(&self) -> Result<String> {
+        match self.post("/v1/feeds/token", &json!({})).await? {
+            (200, answer) => Ok(answer["token"].as_str().unwrap_or_default().to_owned()),
+            (status, answer) => bail!("refused with {status}: {answer}"),
+        }
+    }
+
     async fn created(&self, body: &Value) -> Result<Value> {
         match self.post("/v1/streams", body).await? {
             (200, answer) => Ok(answer),

@@ -127,6 +127,15 @@ impl Emulator {
         self.call("secretsmanager", "secretsmanager.CreateSecret", &secret).await.map(drop)
     }
 
+    /// Gives a secret another text.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn replace_secret(&self, name: &str, text: &str) -> Result<()> {
+        let secret = json!({"SecretId": name, "SecretString": text});
+        self.call("secretsmanager", "secretsmanager.PutSecretValue", &secret).await.map(drop)
+    }
+
     async fn call(&self, service: &str, action: &str, body: &Value) -> Result<Value> {
         let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
         let authorization = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");

@@ -160,6 +160,14 @@ impl Cloud {
         self.emulator.items(CONNECTIONS).await
     }
 
+    /// Puts another file of API keys in the place of the one there is.
+    ///
+    /// # Errors
+    /// Where the emulator refuses.
+    pub async fn replace_keys(&self, text: &str) -> Result<()> {
+        self.emulator.replace_secret(API_KEYS, text).await
+    }
+
     /// The metrics of a process of ingest, by its place.
     ///
     /// # Errors

@@ -71,13 +71,13 @@ impl Host {
         Ok(Reader { socket: Socket::open(&ws_url(created, more)).await?, numbers: Numbers::default() })
     }
 
-    /// Opens a feed as whoever holds the host's key.
+    /// Opens a feed with a token of whoever holds the host's key.
     ///
     /// # Errors
     /// Where the handshake fails.
     pub async fn feed(&self, more: &str) -> Result<Socket> {
-        let token = self.api.key.as_ref().map(|key| format!("&token={key}")).unwrap_or_default();
-        Socket::open(&format!("{}{token}{more}", self.feed_url)).await
+        let token = self.api.feed_token().await?;
+        Socket::open(&format!("{}&token={token}{more}", self.feed_url)).await
     }
 
     /// Whether a connection with this URL is refused as the host refuses; `status` is that of the reason.

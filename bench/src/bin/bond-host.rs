@@ -136,7 +136,7 @@ impl Admission for Open {
         Ok(Grant::default())
     }
 
-    fn refresh(&self, _: Option<&StreamId>, _: &str) -> Result<Grant, Refusal> {
+    fn refresh(&self, _: Option<&StreamId>, _: Option<&Holder>, _: &str) -> Result<Grant, Refusal> {
         Ok(Grant::default())
     }
 

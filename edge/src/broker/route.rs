@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bond_api::local;
+use bond_api::problem::Problem;
 use bond_core::code::{CloseCode, Code};
 use bond_core::connection::Parameters;
 use bond_core::position::Start;
@@ -25,7 +28,20 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/", get(async || Json(json!({"status": "ok", "service": "bond-broker"}))))
         .route("/health", get(health))
         .route("/ws/{stream_id}", get(stream))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), refuse_strangers))
         .with_state(shared)
+}
+
+/// On loopback refuses what a web page or a proxy could send, as the other edges do without keys.
+async fn refuse_strangers(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if shared.config.is_local {
+        local::admit(&request)?;
+    }
+    Ok(next.run(request).await)
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::token::{TokenKey, TokenKeys};
 use bond_ingest::clock::SystemClock;
 use bond_redis::foreign::ForeignStreams;
 use bond_redis::{Redis, RedisConfig};
@@ -17,7 +16,7 @@ use crate::broker::{Broker, BrokerConfig};
 use crate::cli::BrokerArgs;
 use crate::config::Settings;
 use crate::server::{self, ServerConfig};
-use crate::{ready, signal};
+use crate::{ready, signal, signing};
 
 /// The most clients at once.
 const CONNECTIONS: usize = 50_000;
@@ -53,12 +52,19 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
 }
 
 fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failure> {
-    let secret = settings.signing_secret(args.bind).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
-    let tokens = TokenKeys::new(TokenKey::new(secret.expose()), previous);
+    let missing = || Failure::new(Exit::Failed, signing::secret_missing("the streams are other producers'"));
+    let secret = settings.secret.as_ref().ok_or_else(missing)?;
+    signing::warn_of_clear_text(settings, args.bind);
+    // Clients of system B have tokens of its form.
+    let takes_legacy = settings.legacy_tokens.unwrap_or(true);
+    if takes_legacy {
+        tracing::warn!(
+            "tokens of the legacy form are taken, whose MAC has 64 bits; set BOND_LEGACY_TOKENS=false once no client has any"
+        );
+    }
     Ok(BrokerConfig {
-        // Clients of system B have tokens of its form.
-        tokens: tokens.with_legacy(settings.legacy_tokens.unwrap_or(true)),
+        tokens: signing::token_keys(secret, settings).with_legacy(takes_legacy),
+        is_local: args.bind.is_loopback() && settings.ws_host.is_none(),
         window: settings.ring,
         stream_bytes: settings.ring_bytes / 4,
         connections: CONNECTIONS,

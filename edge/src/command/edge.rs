@@ -4,7 +4,7 @@ use bond_core::instrument::Venue;
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
-use super::serve::{self, Door};
+use super::serve::{self, Door, Rules};
 use crate::cli::EdgeArgs;
 use crate::config::Settings;
 use crate::host::HostConfig;
@@ -14,12 +14,13 @@ use crate::host::HostConfig;
 /// # Errors
 /// Where settings, ports, data directory or Redis cannot be used.
 pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
-    let door = Door::open(&args.serve, settings).await?;
+    let rules = Rules::of(&args.serve, settings, true)?;
     let shared = serve::join(&args.redis, settings).await?;
+    let door = Door::open(&args.serve, settings, rules, Some(&shared)).await?;
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
     let cancel = CancellationToken::new();
-    let banner = serve::banner(door.addresses());
+    let banner = door.banner();
     let telling = shared.tell(&cancel);
     let outcome = door.serve(config, shared.parts.clone(), &banner, &cancel).await;
     // What has panicked was noted.

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, TokenAction, TokenArgs};
 use crate::config::Settings;
-use crate::logging;
+use crate::{logging, private};
 
 pub mod broker;
 pub mod client;
@@ -70,6 +70,7 @@ pub type Outcome = Result<(), Failure>;
 
 /// Does what the command line says, and tells on standard error why not.
 pub fn main() -> ExitCode {
+    private::by_default();
     match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -8,18 +8,19 @@ use std::time::Duration;
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
 use bond_api::tokens::Tokens;
-use bond_core::token::{TokenKey, TokenKeys};
+use bond_core::token::{SECRET_BYTES, check_secret};
 use bond_ingest::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, Outcome};
 use crate::cli::ServeArgs;
-use crate::config::Settings;
+use crate::config::{Secret, Settings};
 use crate::host::redis::Shared;
 use crate::host::{self, HostConfig, Parts};
 use crate::server::{self, ServerConfig};
-use crate::{ready, signal};
+use crate::signing::{self, Origin, Place};
+use crate::{private, ready, signal};
 
 /// How often the file of API keys is looked at.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);
@@ -33,10 +34,39 @@ pub(super) struct Door {
     ready_file: Option<PathBuf>,
 }
 
+/// Who is let in, decided before anything is reached or opened.
+pub(super) struct Rules {
+    access: Access,
+    origin: Origin,
+}
+
+impl Rules {
+    /// As arguments, settings and the keys in the data directory say.
+    pub(super) fn of(args: &ServeArgs, settings: &Settings, has_redis: bool) -> Result<Self, Failure> {
+        private::data_dir(&args.data_dir)
+            .map_err(|error| failed(format!("cannot use {}: {error}", args.data_dir.display())))?;
+        let keys = Keys::open(&args.data_dir, KEYS_RECHECK).map_err(failed)?;
+        let place = Place { bind: args.bind, has_keys: keys.are_required(), has_redis };
+        let origin = signing::decide(settings, place).map_err(failed)?;
+        signing::warn_of_clear_text(settings, args.bind);
+        let access = Access::new(keys, args.bind.is_loopback()).with_keys_in_urls(settings.keys_in_urls);
+        Ok(Self { access, origin })
+    }
+}
+
 impl Door {
-    pub(super) async fn open(args: &ServeArgs, settings: &Settings) -> Result<Self, Failure> {
-        let tokens = Arc::new(Tokens::new(token_keys(args, settings)?));
-        let access = Arc::new(access(args)?);
+    /// `shared`: the processes on one Redis that this one has joined, if it has.
+    pub(super) async fn open(
+        args: &ServeArgs,
+        settings: &Settings,
+        rules: Rules,
+        shared: Option<&Shared>,
+    ) -> Result<Self, Failure> {
+        let Rules { access, origin } = rules;
+        let secret = secret(origin, args, shared).await?;
+        let tokens =
+            signing::token_keys(&secret, settings).with_legacy(settings.legacy_tokens.unwrap_or(false));
+        let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(access));
         let listeners = vec![listen(args, args.rest_port).await?, listen(args, args.ws_port).await?];
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         Ok(Self { listeners, addresses, access, tokens, ready_file: args.ready_file.clone() })
@@ -45,6 +75,16 @@ impl Door {
     /// The addresses of REST and WebSocket.
     pub(super) const fn addresses(&self) -> [SocketAddr; 2] {
         self.addresses
+    }
+
+    /// What people are told first.
+    pub(super) fn banner(&self) -> String {
+        let [rest, ws] = self.addresses;
+        let who = match self.access.is_open() {
+            true => "everybody on this machine, as there are no API keys; not for use behind a proxy",
+            false => "holders of API keys",
+        };
+        format!("bond serves\n  REST       http://{rest}\n  WebSocket  ws://{ws}\n  open to    {who}\n")
     }
 
     pub(super) const fn ws_port(&self) -> u16 {
@@ -87,30 +127,26 @@ pub(super) fn random() -> Result<u32, Failure> {
     getrandom::u32().map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-/// What people are told first.
-pub(super) fn banner([rest, ws]: [SocketAddr; 2]) -> String {
-    format!("bond serves\n  REST       http://{rest}\n  WebSocket  ws://{ws}\n")
-}
-
-fn token_keys(args: &ServeArgs, settings: &Settings) -> Result<TokenKeys, Failure> {
-    let secret = settings.signing_secret(args.bind).map_err(|error| Failure::new(Exit::Failed, error))?;
-    let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
-    Ok(TokenKeys::new(TokenKey::new(secret.expose()), previous)
-        .with_legacy(settings.legacy_tokens.unwrap_or(false)))
-}
-
-/// Open on loopback without keys; anywhere else keys are needed from the start.
-fn access(args: &ServeArgs) -> Result<Access, Failure> {
-    let failed = |why: String| Failure::new(Exit::Failed, why);
-    let keys = Keys::open(&args.data_dir, KEYS_RECHECK).map_err(|error| failed(error.to_string()))?;
-    if !args.bind.is_loopback() && !keys.are_required() {
-        return Err(failed(format!(
-            "{} is not loopback, and there are no API keys: make one with `bond key new --owner NAME --data-dir {}`",
-            args.bind,
-            args.data_dir.display()
-        )));
+async fn secret(origin: Origin, args: &ServeArgs, shared: Option<&Shared>) -> Result<Secret, Failure> {
+    let random = || {
+        let mut random = [0; SECRET_BYTES];
+        getrandom::fill(&mut random).map_err(failed)?;
+        Ok::<_, Failure>(random)
+    };
+    match (origin, shared) {
+        (Origin::Set(secret), _) => Ok(secret),
+        (Origin::Redis, Some(shared)) => {
+            let secret = shared.secret(signing::hex(&random()?)).await.map_err(failed)?;
+            check_secret(&secret)
+                .map_err(|weak| failed(format!("the secret in Redis {weak}; delete bond:secret")))?;
+            Ok(Secret::new(secret))
+        }
+        (Origin::Directory | Origin::Redis, _) => signing::keep(&args.data_dir, random()?).map_err(failed),
     }
-    Ok(Access::new(keys, args.bind.is_loopback()))
+}
+
+fn failed(why: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, why)
 }
 
 async fn listen(args: &ServeArgs, port: u16) -> Result<TcpListener, Failure> {

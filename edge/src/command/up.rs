@@ -1,7 +1,6 @@
 //! `bond up`: ingest and the edge in one process, alone or among others on one Redis.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bond_api::rest::Readiness;
@@ -17,7 +16,7 @@ use bond_supervise::Supervisor;
 use smol_str::format_smolstr;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{self, Door, random};
+use super::serve::{self, Door, Rules, random};
 use super::{Exit, Failure, Outcome};
 use crate::cli::{UpArgs, Venues};
 use crate::config::Settings;
@@ -32,13 +31,18 @@ use crate::venues::{self, Served};
 /// # Errors
 /// Where settings, ports, data directory, Redis or venues cannot be used.
 pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
-    let door = Door::open(&args.serve, settings).await?;
-    let served = venues::serve(args).await?;
     // A variable that is set to nothing is as good as none.
     let redis = args.redis.as_deref().filter(|url| !url.is_empty());
-    let outcome = match redis {
+    let rules = Rules::of(&args.serve, settings, redis.is_some())?;
+    let shared = match redis {
+        Some(url) => Some(serve::join(url, settings).await?),
+        None => None,
+    };
+    let door = Door::open(&args.serve, settings, rules, shared.as_ref()).await?;
+    let served = venues::serve(args).await?;
+    let outcome = match &shared {
         None => alone(args, settings, door, &served).await,
-        Some(url) => among_others(args, settings, url, door, &served).await,
+        Some(shared) => among_others(args, settings, shared, door, &served).await,
     };
     drop(served);
     outcome
@@ -58,7 +62,7 @@ async fn alone(args: &UpArgs, settings: &Settings, door: Door, served: &Served) 
     let engine = supervisor.spawn("ingest", &cancel, engine.stopped());
     let instance = format_smolstr!("{:08x}", random()?);
     let config = HostConfig::new(settings, instance, venues_of(served), door.ws_port());
-    let banner = banner(args, door.addresses());
+    let banner = banner(args, &door);
     door.serve(config, parts, &banner, &cancel).await?;
     engine.await.map_err(|error| Failure::new(Exit::Failed, error))?.map_err(failed)
 }
@@ -82,14 +86,19 @@ fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
     })
 }
 
-async fn among_others(args: &UpArgs, settings: &Settings, url: &str, door: Door, served: &Served) -> Outcome {
-    let shared = serve::join(url, settings).await?;
+async fn among_others(
+    args: &UpArgs,
+    settings: &Settings,
+    shared: &Shared,
+    door: Door,
+    served: &Served,
+) -> Outcome {
     let ports = shared.parts.ports.clone();
     let ingest = Ingest::new(settings, served.markets.clone(), ports, random()?.into());
     let cancel = CancellationToken::new();
     let config = HostConfig::new(settings, shared.instance.clone(), venues_of(served), door.ws_port());
-    let banner = banner(args, door.addresses());
-    let Shared { parts, .. } = &shared;
+    let banner = banner(args, &door);
+    let Shared { parts, .. } = shared;
     let beside = [shared.ingest(ingest, &cancel), shared.tell(&cancel)];
     let outcome = door.serve(config, parts.clone(), &banner, &cancel).await;
     // What has panicked was noted.
@@ -101,7 +110,7 @@ fn venues_of(served: &Served) -> BTreeSet<Venue> {
     served.markets.iter().map(|market| market.venue).collect()
 }
 
-fn banner(args: &UpArgs, addresses: [SocketAddr; 2]) -> String {
+fn banner(args: &UpArgs, door: &Door) -> String {
     let venues = match (args.venue_urls.is_empty(), args.venues) {
         (false, _) => format!("venues: {}", args.venue_urls.join(", ")),
         (true, Venues::Sim) => "venues: SIMULATED (binance, okx, bybit); all prices are made up".to_owned(),
@@ -111,7 +120,7 @@ fn banner(args: &UpArgs, addresses: [SocketAddr; 2]) -> String {
     format!(
         "{served}  {venues}\n  tweets: SIMULATED\n\
          try: curl -X POST http://{rest}/v1/streams -H 'content-type: application/json' {example}\n",
-        served = serve::banner(addresses),
-        rest = addresses[0],
+        served = door.banner(),
+        rest = door.addresses()[0],
     )
 }

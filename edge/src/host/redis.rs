@@ -66,6 +66,14 @@ impl Shared {
         Ok(Self { parts, instance, redis, leading: Leading::default() })
     }
 
+    /// The secret that the processes here share: `fresh` where there is none yet.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn secret(&self, fresh: String) -> Result<String, LogError> {
+        self.redis.shared_secret(fresh).await
+    }
+
     /// Has the others told how this process fares, until `cancel`.
     pub fn tell(&self, cancel: &CancellationToken) -> JoinHandle<()> {
         let tell = vitals::tell(self.parts.clone(), self.leading.clone(), cancel.clone());

@@ -5,6 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bond_api::admission::Grant;
+use bond_core::api_key::Holder;
 use bond_core::code::CloseCode;
 use bond_core::connection::{Batch, Wish};
 use bond_core::message::MessageError;
@@ -45,7 +47,7 @@ pub(crate) struct Newcomer {
     pub(crate) batch: Option<Batch>,
     /// What was wrong with its request.
     pub(crate) errors: Vec<MessageError>,
-    pub(crate) expires_at: Option<UnixNanos>,
+    pub(crate) grant: Grant,
     pub(crate) seat: Seat,
 }
 
@@ -152,6 +154,8 @@ pub(crate) struct Connection {
     pub(crate) heartbeat_at: Option<Instant>,
     pub(crate) heartbeats: u64,
     pub(crate) expires_at: Option<UnixNanos>,
+    /// Whose API key opened it, where one was needed.
+    pub(crate) holder: Option<Holder>,
     pub(crate) budget: Budget,
     /// Whether it asked for more answers than are kept.
     pub(crate) is_overfull: bool,
@@ -178,6 +182,7 @@ impl Connection {
             heartbeat_at: None,
             heartbeats: 0,
             expires_at: None,
+            holder: None,
             budget: Budget::default(),
             is_overfull: false,
             heard_at: now,

@@ -18,6 +18,7 @@ use bond_core::message::MessageError;
 use bond_core::position::{Position, Start};
 use bond_core::topic::{StreamId, Topic};
 use hyper::upgrade::OnUpgrade;
+use smol_str::SmolStr;
 use tokio::time::timeout;
 
 use super::connection::{Follow, Newcomer, Purpose};
@@ -148,6 +149,12 @@ struct Plan {
 }
 
 impl Plan {
+    /// The key whose share of the seats it takes. A stream's clients are those whom its owner gave tokens, however many.
+    fn counted_key(&self) -> Option<SmolStr> {
+        let is_feed = matches!(self.purpose, Purpose::Feed { .. });
+        self.grant.holder.as_ref().filter(|_| is_feed).map(|holder| holder.key.clone())
+    }
+
     fn refused(refusal: &Refusal) -> Self {
         let purpose = Purpose::Refused { code: CloseCode::PolicyViolation, reason: refusal.to_string() };
         Self { purpose, errors: Vec::new(), grant: Grant::default() }
@@ -167,17 +174,16 @@ fn accept(
         return (StatusCode::INTERNAL_SERVER_ERROR, "this connection cannot be upgraded\n").into_response();
     };
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
-    let key = plan.grant.holder.as_ref().map(|holder| holder.key.clone());
-    let seat = match shared.seats.take(peer, key) {
+    let seat = match shared.seats.take(peer, plan.counted_key()) {
         Ok(seat) => seat,
         Err(none) => return refused_seat(none),
     };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
-    let Plan { purpose, errors, grant: Grant { expires_at, .. } } = plan;
+    let Plan { purpose, errors, grant } = plan;
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat };
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
         shared.adopt(Note::Adopt(Box::new(newcomer)));
     });
     upgrade.switching()

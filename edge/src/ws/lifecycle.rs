@@ -29,13 +29,17 @@ const UNFINISHED: &str = "a message was begun and not ended in time: send it at 
 /// What a client is told that is disconnected because it takes nothing.
 pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filter or a coarser interval";
 
+/// What a client is told whose key was taken back.
+pub(crate) const REVOKED: &str =
+    "the API key by which this was opened is revoked; connect again with another";
+
 impl Worker {
     /// Takes over a socket that was just upgraded.
     pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat } = newcomer;
+        let Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat } = newcomer;
         let socket = mio::net::TcpStream::from_std(socket);
         let mut connection = Connection::new(socket, seat, self.now);
-        connection.expires_at = expires_at;
+        (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);
         let Ok(id) = self.register(connection) else { return };
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
@@ -45,6 +49,8 @@ impl Worker {
         if control {
             self.turn_control_on(id);
         }
+        // The key may have been revoked since it was looked at.
+        self.close_if_revoked(id);
         let Some(connection) = self.connections.get_mut(id) else { return };
         let listens = control || connection.carried.is_filtered();
         for error in errors.iter().filter(|_| listens) {
@@ -173,9 +179,29 @@ impl Worker {
     /// Looks after everyone's deadlines.
     pub(super) fn tick(&mut self, now: Instant) {
         self.now = now;
+        self.close_revoked();
         let (limits, clock) = (self.shared.limits, self.shared.clock.now());
         for id in self.connections.ids(|connection| connection.is_due(now, &limits, clock)) {
             self.see_to(id, now, clock);
+        }
+    }
+
+    /// Closes, once keys have changed, what was opened by those that are gone.
+    fn close_revoked(&mut self) {
+        let version = self.shared.admission.version();
+        if std::mem::replace(&mut self.keys_version, version) != version {
+            self.connections
+                .ids(|connection| connection.holder.is_some())
+                .into_iter()
+                .for_each(|id| self.close_if_revoked(id));
+        }
+    }
+
+    fn close_if_revoked(&mut self, id: usize) {
+        let Some(connection) = self.connections.get(id) else { return };
+        if connection.holder.as_ref().is_some_and(|holder| !self.shared.admission.holds(holder)) {
+            let reason = format!("{}: {REVOKED}", Code::AuthInvalid);
+            self.close(id, CloseCode::PolicyViolation, &reason);
         }
     }
 

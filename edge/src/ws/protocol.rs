@@ -271,9 +271,9 @@ impl Worker {
 
     fn refresh(&mut self, id: usize, token: &str) -> Answer {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
-        match self.shared.admission.refresh(connection.carried.stream(), token) {
+        match self.shared.admission.refresh(connection.carried.stream(), connection.holder.as_ref(), token) {
             Ok(grant) => {
-                connection.expires_at = grant.expires_at;
+                (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);
                 Ok(())
             }
             Err(refusal) => Err(MessageError::new(refusal.code, refusal.message)),

@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     cache: RunCache,
     bench: Workbench,
     stopped: bool,
+    /// Of the keys that connections were last held against.
+    pub(super) keys_version: u64,
 }
 
 impl Worker {
@@ -72,6 +74,7 @@ impl Worker {
             cache: RunCache::default(),
             bench: Workbench::default(),
             stopped: false,
+            keys_version: 0,
         }
     }
 

@@ -135,12 +135,15 @@ async fn who_may_not_is_refused_with_the_status_of_the_reason() {
 }
 
 #[tokio::test]
-async fn a_key_opens_a_feed_by_parameter_or_by_header() {
+async fn a_feed_is_opened_by_a_token_or_by_a_key_that_is_not_in_the_url() {
     let host = Host::new().await;
     let (key, bearer) = (api_key(), format!("Bearer {}", api_key().expose()));
-    let by_parameter = host.connect(&[("mode", "feed"), ("token", key.expose())], &[]).await;
+    let in_url = host.connect(&[("mode", "feed"), ("token", key.expose())], &[]).await;
+    assert_eq!((in_url.status_code, code(&in_url).as_str()), (401, "AUTH_INVALID"));
+    let by_token = host.connect(&[("mode", "feed"), ("token", &feed_token())], &[]).await;
     let by_header = host.connect(&[("mode", "feed")], &[("Authorization", &bearer)]).await;
-    assert_eq!((by_parameter.status_code, by_header.status_code), (200, 200));
+    assert_eq!((by_token.status_code, by_header.status_code), (200, 200));
+    assert_eq!(host.connections.the_one().holder, Some(key_file().keys()[0].holder()));
     assert_eq!(host.connections.the_one().carries, Carries::Feed(Box::default()));
 }
 

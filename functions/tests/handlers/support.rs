@@ -39,7 +39,12 @@ pub(crate) fn token_keys() -> TokenKeys {
 }
 
 pub(crate) fn token() -> String {
-    token_keys().issue(&stream(), CONNECTED, std::time::Duration::from_secs(3600))
+    token_keys().issue(&stream(), None, CONNECTED, std::time::Duration::from_secs(3600))
+}
+
+pub(crate) fn feed_token() -> String {
+    let key = key_file().keys()[0].id.clone();
+    token_keys().issue_for_feeds(Some(&key), CONNECTED, std::time::Duration::from_secs(3600))
 }
 
 pub(crate) fn key_file() -> KeyFile {

@@ -2,10 +2,17 @@
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bond_core::api_key::Holder;
 use bond_core::code::Code;
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
+
+/// What a subprotocol begins with that is a credential, in base64url: the one header that a browser's WebSocket may set. It is never
+/// selected, as the answer would repeat the credential.
+const BEARER: &str = "bond.bearer.";
 
 /// What a client shows when it connects.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +21,17 @@ pub struct Credentials<'a> {
     pub token: Option<&'a str>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
+}
+
+impl Credentials<'_> {
+    /// The credential among the subprotocols; an unreadable one is empty, which is none that is good.
+    pub fn bearer(&self) -> Option<String> {
+        let lists = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+        let mut offered = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+        let text = offered.find_map(|item| item.trim().strip_prefix(BEARER))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+        Some(String::from_utf8(bytes).unwrap_or_default())
+    }
 }
 
 /// A client that may connect.
@@ -51,11 +69,16 @@ pub trait Admission: Send + Sync {
     /// [`Refusal`].
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal>;
 
-    /// A newer token for a connection to `stream`, or to a feed.
+    /// A newer token for a connection to `stream`, or to a feed, that `holder` has opened. What is granted replaces what was.
     ///
     /// # Errors
-    /// [`Refusal`]; the connection goes on as it was.
-    fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal>;
+    /// [`Refusal`], as of another owner's token; the connection goes on as it was.
+    fn refresh(
+        &self,
+        stream: Option<&StreamId>,
+        holder: Option<&Holder>,
+        token: &str,
+    ) -> Result<Grant, Refusal>;
 
     /// Whether a holder's key is still good. Does not wait.
     fn holds(&self, holder: &Holder) -> bool;

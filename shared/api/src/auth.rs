@@ -1,11 +1,12 @@
 //! Who calls, and whether they may.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use bond_core::api_key::{Holder, KeyFile, Role};
 use bond_core::code::Code;
 
 use crate::keys::Keys;
+use crate::local;
 use crate::problem::Problem;
 
 /// The one owner in open mode.
@@ -27,12 +28,24 @@ pub struct Caller {
 pub struct Access {
     keys: Keys,
     on_loopback: bool,
+    takes_keys_in_urls: bool,
 }
 
 impl Access {
     /// With these keys, listening on loopback alone or not.
     pub const fn new(keys: Keys, on_loopback: bool) -> Self {
-        Self { keys, on_loopback }
+        Self { keys, on_loopback, takes_keys_in_urls: false }
+    }
+
+    /// The same, taking API keys in URLs too if `on`. URLs are kept in histories and in the logs of proxies.
+    #[must_use]
+    pub fn with_keys_in_urls(self, on: bool) -> Self {
+        Self { takes_keys_in_urls: on, ..self }
+    }
+
+    /// Whether API keys are taken in URLs.
+    pub const fn takes_keys_in_urls(&self) -> bool {
+        self.takes_keys_in_urls
     }
 
     /// Lets the holders of these keys call, in the place of those that were [given](Keys::given).
@@ -54,8 +67,7 @@ impl Access {
             let roles = vec![Role::Publisher];
             return Ok(Caller { owner: LOCAL_OWNER.to_owned(), roles, holder: None });
         }
-        let given = headers.get(header::AUTHORIZATION).ok_or_else(key_required)?;
-        self.holder(bearer(given.to_str().unwrap_or_default()).ok_or_else(key_required)?)
+        self.holder(authorization(headers).ok_or_else(key_required)?)
     }
 
     /// The holder of an API key.
@@ -68,6 +80,14 @@ impl Access {
         Ok(Caller { owner: entry.owner, roles: entry.roles, holder })
     }
 
+    /// Who holds the API key of this id.
+    ///
+    /// # Errors
+    /// `AUTH_INVALID` where there is none, or it was revoked.
+    pub fn holder_of(&self, id: &str) -> Result<Holder, Problem> {
+        self.keys.by_id(id).map(|entry| entry.holder()).ok_or_else(key_revoked)
+    }
+
     /// Whether a holder's key is still good.
     pub fn holds(&self, holder: &Holder) -> bool {
         self.keys.has(holder)
@@ -78,18 +98,12 @@ impl Access {
         self.keys.version()
     }
 
-    /// Refuses, in open mode, what a web page of another origin could send: a request whose `Host` or
-    /// `Origin` is not loopback.
+    /// Refuses, in open mode, what [`local::admit`] does.
     ///
     /// # Errors
     /// `FORBIDDEN`.
     pub fn admit(&self, request: &Request) -> Result<(), Problem> {
-        if !self.is_open() || (is_loopback_host(request) && has_loopback_origin(request.headers())) {
-            return Ok(());
-        }
-        let detail = "without API keys only this machine may call: use http://localhost, or make a key with \
-                      `bond key new --owner NAME`";
-        Err(Problem::new(Code::Forbidden, detail))
+        if self.is_open() { local::admit(request) } else { Ok(()) }
     }
 }
 
@@ -98,10 +112,22 @@ fn key_invalid() -> Problem {
     Problem::new(Code::AuthInvalid, detail)
 }
 
+fn key_revoked() -> Problem {
+    Problem::new(
+        Code::AuthInvalid,
+        "the API key by which this token was got is revoked: get one with another",
+    )
+}
+
 fn key_required() -> Problem {
     let detail =
         "an API key is needed: send `Authorization: Bearer bond_…`; `bond key new --owner NAME` makes one";
     Problem::new(Code::AuthRequired, detail)
+}
+
+/// The credentials in the `Authorization` header.
+pub(crate) fn authorization(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
 /// The credentials of the `Bearer` scheme, whose name is read in any case (RFC 9110, section 11.1).
@@ -110,77 +136,9 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim())
 }
 
-fn is_loopback_host(request: &Request) -> bool {
-    let hosts =
-        request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
-    let target = request.uri().authority().map(|authority| authority.as_str());
-    let mut names = hosts.chain(target).peekable();
-    names.peek().is_some() && names.all(is_loopback_authority)
-}
-
-fn has_loopback_origin(headers: &HeaderMap) -> bool {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    origins.all(|origin| origin.to_str().is_ok_and(is_loopback_url))
-}
-
-fn is_loopback_url(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else { return false };
-    uri.scheme().is_some()
-        && uri.authority().is_some_and(|authority| is_loopback_authority(authority.as_str()))
-}
-
-/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not:
-/// that is what DNS rebinding does.
-fn is_loopback_authority(text: &str) -> bool {
-    let names = ["localhost", "127.0.0.1", "[::1]"];
-    names.iter().any(|name| match text.get(..name.len()) {
-        Some(head) if head.eq_ignore_ascii_case(name) => is_port(&text[name.len()..]),
-        _ => false,
-    })
-}
-
-fn is_port(text: &str) -> bool {
-    let Some(port) = text.strip_prefix(':') else { return text.is_empty() };
-    port.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_is_known_by_its_names_alone() {
-        for name in ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
-            assert!(is_loopback_authority(name), "{name}");
-        }
-        for name in [
-            "",
-            "evil.example",
-            "localhost.evil.example",
-            "localhost:80@evil.example",
-            "evil.example:8000",
-            "127.0.0.1.nip.io",
-            "127.0.0.10",
-            "0.0.0.0",
-            "::1",
-            "[::1]evil",
-            "user@localhost",
-        ] {
-            assert!(!is_loopback_authority(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn an_origin_is_loopback_whatever_its_scheme_and_port() {
-        for url in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:8000"] {
-            assert!(is_loopback_url(url), "{url}");
-        }
-        for url in
-            ["null", "", "https://evil.example", "http://localhost.evil.example", "file://", "localhost"]
-        {
-            assert!(!is_loopback_url(url), "{url}");
-        }
-    }
 
     #[test]
     fn a_bearer_is_read_whatever_the_case_of_its_name() {

@@ -1,16 +1,18 @@
-//! Who may open a WebSocket: for a stream whoever holds a token of it, for a feed whoever may call the REST interface.
+//! Who may open a WebSocket: for a stream whoever holds a token of it, for a feed whoever holds a token for feeds or may call the REST
+//! interface.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bond_core::api_key::Holder;
+use bond_core::api_key::{Holder, PREFIX};
 use bond_core::code::Code;
-use bond_core::store::StreamStore;
+use bond_core::store::{Claim, StreamStore};
 use bond_core::time::Clock;
+use bond_core::token::TokenError;
 use bond_core::topic::StreamId;
 
 use crate::admission::{Admission, Credentials, Grant, Refusal};
-use crate::auth::{Access, Caller};
+use crate::auth::{Access, Caller, authorization};
 use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
@@ -27,27 +29,61 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// A newer token for a connection to `stream`, or a key for one to a feed.
+    /// A newer token for a connection to `stream`, or a token or key for one to a feed, that `holder` has opened.
     ///
     /// # Errors
     /// [`Refusal`]; the connection goes on as it was.
-    pub fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
-        match stream {
-            Some(id) => self.token(id, token),
-            None if self.access.is_open() => Ok(Grant::default()),
-            None => self.key(token),
+    pub fn refresh(
+        &self,
+        stream: Option<&StreamId>,
+        holder: Option<&Holder>,
+        token: &str,
+    ) -> Result<Grant, Refusal> {
+        let grant = match stream {
+            Some(id) => self.token(id, token)?,
+            None if self.access.is_open() => Grant::default(),
+            None => self.credential(token)?,
+        };
+        let is_of_another = |granted: &Holder| holder.is_some_and(|holder| holder.owner != granted.owner);
+        if grant.holder.as_ref().is_some_and(is_of_another) {
+            let message = "of another owner than the one who opened this connection: connect anew";
+            return Err(Refusal { code: Code::AuthInvalid, message: message.to_owned() });
         }
+        // A token that names no key does not free the connection from the one that opened it.
+        Ok(Grant { holder: grant.holder.or_else(|| holder.cloned()), ..grant })
     }
 
+    /// An open connection is not cut when its token expires, but when the key by which the token was got is revoked.
     fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
-        let verified = self.tokens.verify(token, id, self.clock.now());
-        // An open connection is not cut when its token expires.
-        let granted = verified.map(|_| Grant::default());
-        granted.map_err(|error| Refusal { code: error.code(), message: error.to_string() })
+        let verified = self.tokens.verify(token, id, self.clock.now()).map_err(|error| unverified(&error))?;
+        let holder = verified.key.map(|key| self.access.holder_of(&key)).transpose();
+        Ok(Grant { expires_at: None, holder: holder.map_err(|problem| refusal(&problem))? })
     }
 
-    fn key(&self, key: &str) -> Result<Grant, Refusal> {
-        granted(self.access.holder(key))
+    /// What opens a feed where keys are required: a token for feeds, or a key.
+    fn credential(&self, text: &str) -> Result<Grant, Refusal> {
+        if text.starts_with(PREFIX) {
+            return granted(self.access.holder(text));
+        }
+        let verified =
+            self.tokens.verify_for_feeds(text, self.clock.now()).map_err(|error| unverified(&error))?;
+        let key = verified.key.ok_or_else(|| Refusal {
+            code: Code::AuthInvalid,
+            message: "got while no API keys were needed: get one with POST /v1/feeds/token".to_owned(),
+        })?;
+        let holder = self.access.holder_of(&key).map_err(|problem| refusal(&problem))?;
+        Ok(Grant { expires_at: None, holder: Some(holder) })
+    }
+
+    /// As [`Checks::credential`], of a URL, where a key stands only if that is switched on.
+    fn credential_in_url(&self, text: &str) -> Result<Grant, Refusal> {
+        if text.starts_with(PREFIX) && !self.access.takes_keys_in_urls() {
+            let message = "API keys are not taken in URLs: send `Authorization: Bearer …` or the subprotocol \
+                           bond.bearer.{base64url of it}, put a token from POST /v1/feeds/token into the URL, or set \
+                           BOND_KEYS_IN_URLS=true";
+            return Err(Refusal { code: Code::AuthInvalid, message: message.to_owned() });
+        }
+        self.credential(text)
     }
 }
 
@@ -55,6 +91,10 @@ impl Checks {
 fn granted(caller: Result<Caller, Problem>) -> Result<Grant, Refusal> {
     let grant = caller.map(|caller| Grant { expires_at: None, holder: caller.holder });
     grant.map_err(|problem| refusal(&problem))
+}
+
+fn unverified(error: &TokenError) -> Refusal {
+    Refusal { code: error.code(), message: error.to_string() }
 }
 
 /// Checks tokens of streams that are still there, and keys for feeds.
@@ -82,10 +122,11 @@ impl Admission for Gate {
             code: Code::AuthRequired,
             message: format!("no token: take ws_url from POST /v1/streams/{id}/token"),
         };
-        let grant = self.checks.token(id, credentials.token.ok_or_else(missing)?)?;
+        let token = credentials.token.map(str::to_owned).or_else(|| credentials.bearer());
+        let grant = self.checks.token(id, &token.ok_or_else(missing)?)?;
         match self.store.get(id, self.checks.clock.now()).await {
-            Ok(Some(_)) => Ok(grant),
-            Ok(None) => Err(Refusal {
+            Ok(Some((_, claims))) if has_claim(&grant, &claims) => Ok(grant),
+            Ok(_) => Err(Refusal {
                 code: Code::NotFound,
                 message: format!("stream {id} has ended: create it again"),
             }),
@@ -94,14 +135,25 @@ impl Admission for Gate {
     }
 
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
-        match credentials.token {
-            Some(key) if !self.checks.access.is_open() => self.checks.key(key),
-            _ => granted(self.checks.access.caller(credentials.headers)),
+        let Checks { access, .. } = &self.checks;
+        if access.is_open() {
+            return Ok(Grant::default());
+        }
+        match (credentials.token, credentials.bearer(), authorization(credentials.headers)) {
+            (Some(token), _, _) => self.checks.credential_in_url(token),
+            (None, Some(bearer), _) => self.checks.credential(&bearer),
+            (None, None, Some(authorization)) => self.checks.credential(authorization),
+            (None, None, None) => granted(access.caller(credentials.headers)),
         }
     }
 
-    fn refresh(&self, stream: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
-        self.checks.refresh(stream, token)
+    fn refresh(
+        &self,
+        stream: Option<&StreamId>,
+        holder: Option<&Holder>,
+        token: &str,
+    ) -> Result<Grant, Refusal> {
+        self.checks.refresh(stream, holder, token)
     }
 
     fn holds(&self, holder: &Holder) -> bool {
@@ -111,6 +163,11 @@ impl Admission for Gate {
     fn version(&self) -> u64 {
         self.checks.access.version()
     }
+}
+
+/// Whether the owner whose key the token was got by has a claim still. A token that names no key was made by whoever holds the secret.
+fn has_claim(grant: &Grant, claims: &[Claim]) -> bool {
+    grant.holder.as_ref().is_none_or(|holder| claims.iter().any(|claim| claim.owner == holder.owner))
 }
 
 fn refusal(problem: &Problem) -> Refusal {

@@ -105,6 +105,11 @@ impl Keys {
         self.current(|state| state.file.as_ref()?.find(text).cloned())
     }
 
+    /// The entry of the key of this id.
+    pub fn by_id(&self, id: &str) -> Option<KeyEntry> {
+        self.current(|state| state.file.as_ref()?.by_id(id).cloned())
+    }
+
     /// Whether `holder` has a key that is good now.
     pub fn has(&self, holder: &Holder) -> bool {
         self.current(|state| state.file.as_ref().is_some_and(|file| file.has(holder)))
@@ -187,7 +192,11 @@ pub fn create(
     let path = data_dir.join(FILE);
     let key = ApiKey::from_random(random.key);
     edit(&path, |file| {
-        let file = file.get_or_insert_with(|| KeyFile::new(random.hash_key));
+        // A deployment begins with a file without keys, whose hash key is no secret.
+        let file = match file {
+            Some(file) if *file != KeyFile::new([0; 32]) => file,
+            none => none.insert(KeyFile::new(random.hash_key)),
+        };
         file.add(&key, owner, roles, now).map_err(|source| invalid(&path, source))
     })?;
     Ok(key)
@@ -361,5 +370,18 @@ mod tests {
         fs::write(dir.path().join("keys.json.new"), "").expect("write");
         let refused = create(dir.path(), "bob", vec![], &KeyRandom { key: [2; 32], hash_key: [2; 32] }, NOW);
         assert!(matches!(refused, Err(KeysError::Busy(_))), "an edit in progress is not trampled");
+    }
+
+    #[test]
+    fn what_a_deployment_begins_with_is_replaced_whole() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join(FILE);
+        fs::write(&path, KeyFile::new([0; 32]).to_json()).expect("written");
+        let key = create_key(&dir, 7, "ann");
+        let made = read(&path).expect("read").expect("a file");
+        assert!(made.find(key.expose()).is_some());
+        let mut expected = KeyFile::new([7; 32]);
+        expected.add(&key, "ann", vec![], NOW).expect("added");
+        assert_eq!(made, expected);
     }
 }

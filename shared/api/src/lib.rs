@@ -4,6 +4,7 @@ pub mod admission;
 pub mod auth;
 pub mod gate;
 pub mod keys;
+pub mod local;
 pub mod paces;
 pub mod problem;
 pub mod refusals;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bond_core::time::UnixNanos;
-use bond_core::token::{TokenError, TokenKeys};
+use bond_core::token::{TokenError, TokenKeys, Verified};
 use bond_core::topic::StreamId;
 use parking_lot::RwLock;
 
@@ -22,16 +22,29 @@ impl Tokens {
         *self.0.write() = keys;
     }
 
-    /// A token for `stream` that is good until `ttl` after `now`, to the second.
-    pub fn issue(&self, stream: &StreamId, now: UnixNanos, ttl: Duration) -> String {
-        self.0.read().issue(stream, now, ttl)
+    /// A token for `stream` that is good until `ttl` after `now`, to the second, got by the API key of the id `key`.
+    pub fn issue(&self, stream: &StreamId, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
+        self.0.read().issue(stream, key, now, ttl)
     }
 
-    /// Checks a token for `stream` and gives its expiry.
+    /// A token for feeds, as [`Tokens::issue`].
+    pub fn issue_for_feeds(&self, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
+        self.0.read().issue_for_feeds(key, now, ttl)
+    }
+
+    /// Checks a token for `stream`.
     ///
     /// # Errors
     /// [`TokenError`] says why it is refused.
-    pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<UnixNanos, TokenError> {
+    pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<Verified, TokenError> {
         self.0.read().verify(token, stream, now)
+    }
+
+    /// Checks a token for feeds.
+    ///
+    /// # Errors
+    /// [`TokenError`] says why it is refused.
+    pub fn verify_for_feeds(&self, token: &str, now: UnixNanos) -> Result<Verified, TokenError> {
+        self.0.read().verify_for_feeds(token, now)
     }
 }

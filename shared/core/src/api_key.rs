@@ -15,6 +15,9 @@ use crate::time::UnixNanos;
 /// What every key begins with.
 pub const PREFIX: &str = "bond_";
 
+/// The longest id, in bytes; those that are made have 8.
+const ID_BYTES: usize = 16;
+
 /// The longest text that is looked at; every key is shorter.
 const MAX_LENGTH: usize = 128;
 
@@ -123,6 +126,9 @@ pub enum KeyFileError {
     /// The hash key is not base64url of 32 bytes.
     #[error("hash_key is not base64url of 32 bytes")]
     HashKey,
+    /// A name that no key can have.
+    #[error("a key's id is 1 to {ID_BYTES} letters, digits, and _ -: {0}")]
+    Id(String),
     /// A name that no owner can have.
     #[error("an owner is 1 to 64 letters, digits, and . _ @ -: {0}")]
     Owner(String),
@@ -145,7 +151,7 @@ impl KeyFile {
             return Err(KeyFileError::Version(file.version));
         }
         file.hasher()?;
-        file.keys.iter().try_for_each(|key| check_owner(&key.owner))?;
+        file.keys.iter().try_for_each(|key| check_id(&key.id).and_then(|()| check_owner(&key.owner)))?;
         Ok(file)
     }
 
@@ -200,9 +206,14 @@ impl KeyFile {
         found
     }
 
+    /// The entry of the key of this id.
+    pub fn by_id(&self, id: &str) -> Option<&KeyEntry> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
     /// Whether `holder` holds one of these keys.
     pub fn has(&self, holder: &Holder) -> bool {
-        self.keys.iter().any(|key| holder.key == key.id && holder.owner == key.owner)
+        self.by_id(&holder.key).is_some_and(|key| holder.owner == key.owner)
     }
 
     fn hash(&self, text: &str) -> Result<[u8; 32], KeyFileError> {
@@ -216,6 +227,13 @@ impl KeyFile {
         let key: [u8; 32] = key.try_into().map_err(|_| KeyFileError::HashKey)?;
         Blake2bMac::new_from_slice(&key).map_err(|_| KeyFileError::HashKey)
     }
+}
+
+/// Tokens carry it.
+fn check_id(id: &str) -> Result<(), KeyFileError> {
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let valid = (1..=ID_BYTES).contains(&id.len()) && id.bytes().all(named);
+    if valid { Ok(()) } else { Err(KeyFileError::Id(id.chars().take(80).collect())) }
 }
 
 fn check_owner(owner: &str) -> Result<(), KeyFileError> {
@@ -291,6 +309,7 @@ mod tests {
             ("\"version\": 1", "\"version\": 2", "version 2"),
             ("AAECAwQF", "!!", "hash_key"),
             ("\"ann\"", "\"\"", "an owner is"),
+            ("\"bEPz35-2\"", "\"bEPz.5-2\"", "a key's id is"),
             ("\"publisher\"", "\"king\"", "king"),
             ("\"owner\"", "\"oner\"", "oner"),
         ] {

@@ -1,8 +1,14 @@
-//! Tokens that open one stream's WebSocket until they expire.
+//! Tokens that open one stream's WebSocket, or a feed, until they expire.
 //!
 //! `v1.{kid}.{exp}.{mac}` with `exp` in Unix seconds and
 //! mac = base64url(HMAC-SHA256(secret of kid, `bond.v1|{stream_id}|{exp}|{kid}`)).
+//! A token for feeds is `f1.{kid}.{exp}.{mac}`, and what its mac is made of `bond.f1|{exp}|{kid}`.
+//! Where an API key was needed to get a token, `kid` goes on with `~` and that key's id, so that revoking the key reaches what was
+//! opened with the token.
 //! The legacy form is `{exp}.{first 16 hex digits of HMAC-SHA256(secret, "{stream_id}.{exp}")}`.
+
+mod key_set;
+mod secret;
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +16,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -18,8 +23,40 @@ use crate::code::Code;
 use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
+pub use self::key_set::{KeySet, KeySetError};
+pub use self::secret::{DISTINCT_BYTES, SECRET_BYTES, WeakSecret, check_secret};
+
 /// The longest text that is looked at; every good token is shorter.
 const MAX_LENGTH: usize = 128;
+
+/// What stands between the name of the secret and the id of the API key; neither can contain it.
+const KEY_MARK: char = '~';
+
+/// What a token opens.
+#[derive(Clone, Copy)]
+enum Opens<'a> {
+    /// The stream of this name.
+    Stream(&'a str),
+    Feeds,
+}
+
+impl Opens<'_> {
+    const fn version(self) -> &'static str {
+        match self {
+            Self::Stream(_) => "v1",
+            Self::Feeds => "f1",
+        }
+    }
+}
+
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Until when it is good.
+    pub expires_at: UnixNanos,
+    /// The id of the API key by which it was got; `None` where none was needed.
+    pub key: Option<SmolStr>,
+}
 
 /// Why a token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,15 +65,17 @@ pub enum TokenError {
     #[error("not a token: one looks like v1.<kid>.<expiry>.<mac>; take it whole from ws_url")]
     Malformed,
     /// Signed with a key that is not, or no longer, in use.
-    #[error("signed with a key that is not in use: get a new one with POST /v1/streams/{{id}}/token")]
+    #[error(
+        "signed with a key that is not in use: get a new one with POST /v1/streams/{{id}}/token or /v1/feeds/token"
+    )]
     UnknownKey,
     /// Altered, or made for another stream: the signature does not tell which.
     #[error(
-        "altered, or made for another stream: get one for this stream with POST /v1/streams/{{id}}/token"
+        "altered, or made for another stream: get one for this stream with POST /v1/streams/{{id}}/token, for feeds with POST /v1/feeds/token"
     )]
     Mismatch,
     /// Good once.
-    #[error("expired at {0}: get a new one with POST /v1/streams/{{id}}/token")]
+    #[error("expired at {0}: get a new one with POST /v1/streams/{{id}}/token or /v1/feeds/token")]
     Expired(UnixNanos),
     /// Of the legacy form, which is switched off.
     #[error("of the legacy form, which is off: set BOND_LEGACY_TOKENS=true, or use the token from ws_url")]
@@ -69,8 +108,12 @@ impl TokenKey {
         Self { kid, keyed }
     }
 
-    fn mac(&self, stream: &str, exp: &str) -> Hmac<Sha256> {
-        mac(&self.keyed, &["bond.v1|", stream, "|", exp, "|", &self.kid])
+    /// `name` is the whole of `kid`.
+    fn mac(&self, opens: Opens<'_>, exp: &str, name: &str) -> Hmac<Sha256> {
+        match opens {
+            Opens::Stream(stream) => mac(&self.keyed, &["bond.v1|", stream, "|", exp, "|", name]),
+            Opens::Feeds => mac(&self.keyed, &["bond.f1|", exp, "|", name]),
+        }
     }
 
     fn legacy_mac(&self, stream: &str, exp: &str) -> Hmac<Sha256> {
@@ -110,18 +153,31 @@ impl TokenKeys {
         Self { takes_legacy: on, ..self }
     }
 
-    /// A token for `stream` that is good until `ttl` after `now`, to the second.
-    pub fn issue(&self, stream: &StreamId, now: UnixNanos, ttl: Duration) -> String {
-        let exp = now.plus(ttl).as_secs().to_string();
-        let mac = self.current.mac(stream.as_str(), &exp).finalize().into_bytes();
-        format!("v1.{}.{exp}.{}", self.current.kid, URL_SAFE_NO_PAD.encode(mac))
+    /// A token for `stream` that is good until `ttl` after `now`, to the second, got by the API key of the id `key`.
+    pub fn issue(&self, stream: &StreamId, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
+        self.sign(Opens::Stream(stream.as_str()), key, now.plus(ttl))
     }
 
-    /// Checks a token for `stream` and gives its expiry.
+    /// A token for feeds, as [`TokenKeys::issue`].
+    pub fn issue_for_feeds(&self, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
+        self.sign(Opens::Feeds, key, now.plus(ttl))
+    }
+
+    fn sign(&self, opens: Opens<'_>, key: Option<&str>, expires_at: UnixNanos) -> String {
+        let exp = expires_at.as_secs().to_string();
+        let name = match key {
+            Some(key) => format_smolstr!("{}{KEY_MARK}{key}", self.current.kid),
+            None => self.current.kid.clone(),
+        };
+        let mac = self.current.mac(opens, &exp, &name).finalize().into_bytes();
+        format!("{}.{name}.{exp}.{}", opens.version(), URL_SAFE_NO_PAD.encode(mac))
+    }
+
+    /// Checks a token for `stream`.
     ///
     /// # Errors
     /// [`TokenError`] says why it is refused; that it expired is said of authentic tokens only.
-    pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<UnixNanos, TokenError> {
+    pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<Verified, TokenError> {
         self.verify_name(token, stream.as_str(), now)
     }
 
@@ -129,40 +185,65 @@ impl TokenKeys {
     ///
     /// # Errors
     /// As [`TokenKeys::verify`].
-    pub fn verify_name(&self, token: &str, stream: &str, now: UnixNanos) -> Result<UnixNanos, TokenError> {
-        if token.len() > MAX_LENGTH {
+    pub fn verify_name(&self, token: &str, stream: &str, now: UnixNanos) -> Result<Verified, TokenError> {
+        let verified = match parts(token)?.as_slice() {
+            [exp, mac] => self.verify_legacy(exp, mac, stream)?,
+            parts => self.verify_current(parts, Opens::Stream(stream))?,
+        };
+        verified.at(now)
+    }
+
+    /// Checks a token for feeds.
+    ///
+    /// # Errors
+    /// As [`TokenKeys::verify`].
+    pub fn verify_for_feeds(&self, token: &str, now: UnixNanos) -> Result<Verified, TokenError> {
+        self.verify_current(&parts(token)?, Opens::Feeds)?.at(now)
+    }
+
+    fn verify_current(&self, parts: &[&str], opens: Opens<'_>) -> Result<Verified, TokenError> {
+        let [version, name, exp, mac] = parts else { return Err(TokenError::Malformed) };
+        if *version != opens.version() {
             return Err(TokenError::Malformed);
         }
-        let parts: Vec<&str> = token.split('.').collect();
-        let expires_at = match parts.as_slice() {
-            ["v1", kid, exp, mac] => self.verify_current(kid, exp, mac, stream)?,
-            [exp, mac] => self.verify_legacy(exp, mac, stream)?,
-            _ => return Err(TokenError::Malformed),
-        };
-        if now < expires_at { Ok(expires_at) } else { Err(TokenError::Expired(expires_at)) }
-    }
-
-    fn verify_current(&self, kid: &str, exp: &str, mac: &str, stream: &str) -> Result<UnixNanos, TokenError> {
         let expires_at = parse_expiry(exp)?;
         let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| TokenError::Malformed)?;
-        let key = self.keys().find(|key| key.kid == kid).ok_or(TokenError::UnknownKey)?;
-        key.mac(stream, exp).verify_slice(&mac).map_err(|_| TokenError::Mismatch)?;
-        Ok(expires_at)
+        let (kid, key) = match name.split_once(KEY_MARK) {
+            Some((kid, key)) => (kid, Some(key.into())),
+            None => (*name, None),
+        };
+        let signer = self.keys().find(|key| key.kid == kid).ok_or(TokenError::UnknownKey)?;
+        signer.mac(opens, exp, name).verify_slice(&mac).map_err(|_| TokenError::Mismatch)?;
+        Ok(Verified { expires_at, key })
     }
 
-    fn verify_legacy(&self, exp: &str, mac: &str, stream: &str) -> Result<UnixNanos, TokenError> {
+    fn verify_legacy(&self, exp: &str, mac: &str, stream: &str) -> Result<Verified, TokenError> {
         let expires_at = parse_expiry(exp)?;
         let mac = parse_hex(mac).ok_or(TokenError::Malformed)?;
         if !self.takes_legacy {
             return Err(TokenError::LegacyOff);
         }
         let good = |key: &TokenKey| key.legacy_mac(stream, exp).verify_truncated_left(&mac).is_ok();
-        if self.keys().any(good) { Ok(expires_at) } else { Err(TokenError::Mismatch) }
+        if self.keys().any(good) { Ok(Verified { expires_at, key: None }) } else { Err(TokenError::Mismatch) }
     }
 
     fn keys(&self) -> impl Iterator<Item = &TokenKey> {
         [&self.current].into_iter().chain(&self.previous)
     }
+}
+
+impl Verified {
+    /// It, unless it has expired by `now`.
+    fn at(self, now: UnixNanos) -> Result<Self, TokenError> {
+        if now < self.expires_at { Ok(self) } else { Err(TokenError::Expired(self.expires_at)) }
+    }
+}
+
+fn parts(token: &str) -> Result<Vec<&str>, TokenError> {
+    if token.len() > MAX_LENGTH {
+        return Err(TokenError::Malformed);
+    }
+    Ok(token.split('.').collect())
 }
 
 fn parse_expiry(text: &str) -> Result<UnixNanos, TokenError> {
@@ -180,69 +261,6 @@ fn parse_hex(text: &str) -> Option<[u8; 8]> {
     u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
 }
 
-/// The text of the secret that holds token keys: `{"current": "…", "previous": "…"}`, the latter optional.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeySet {
-    current: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    previous: Option<String>,
-}
-
-/// Why a text is no set of token keys. Says nothing of what it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeySetError {
-    /// It has another form.
-    #[error(
-        "not token keys: write {{\"current\": \"…\"}} with a secret of {SECRET_BYTES} bytes at least, and perhaps \"previous\""
-    )]
-    Form,
-    /// A secret is too short to be one.
-    #[error("a token key is too short: {SECRET_BYTES} bytes at least")]
-    Short,
-}
-
-/// The shortest secret taken, in bytes.
-pub const SECRET_BYTES: usize = 32;
-
-impl KeySet {
-    /// Reads the text of the secret.
-    ///
-    /// # Errors
-    /// [`KeySetError`].
-    pub fn from_json(text: &str) -> Result<Self, KeySetError> {
-        let set: Self = serde_json::from_str(text).map_err(|_| KeySetError::Form)?;
-        let is_short = |secret: &String| secret.len() < SECRET_BYTES;
-        if is_short(&set.current) || set.previous.as_ref().is_some_and(is_short) {
-            return Err(KeySetError::Short);
-        }
-        Ok(set)
-    }
-
-    /// It as JSON, secrets included.
-    pub fn to_json(&self) -> String {
-        // Fails for maps without text keys and for values that refuse to be written; there are none.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// With a new key made of `random`; the current one becomes the previous one, and that one is dropped.
-    #[must_use]
-    pub fn rotated(self, random: &[u8; SECRET_BYTES]) -> Self {
-        Self { current: URL_SAFE_NO_PAD.encode(random), previous: Some(self.current) }
-    }
-
-    /// The keys.
-    pub fn keys(&self) -> TokenKeys {
-        TokenKeys::new(TokenKey::new(&self.current), self.previous.as_deref().map(TokenKey::new))
-    }
-}
-
-impl fmt::Debug for KeySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeySet(***)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,31 +273,12 @@ mod tests {
     const TOKEN: &str = "v1.6017ea4e.1700003600.AIhy_5etyabEoU2WcP9Jm3PiM23ru7y2qyKtxcSaZvA";
     const LEGACY: &str = "1700003600.572c90f0066c3b4c";
 
-    #[test]
-    fn a_rotation_signs_anew_and_takes_what_was_signed_before() {
-        let set = KeySet::from_json(&format!("{{\"current\":\"{SECRET}\"}}")).expect("keys");
-        let token = set.keys().issue(&stream(), NOW, HOUR);
-        let rotated = set.rotated(&[7; SECRET_BYTES]);
-        let read = KeySet::from_json(&rotated.to_json()).expect("keys");
-        assert!(read.keys().verify(&token, &stream(), NOW).is_ok());
-        assert_ne!(read.keys().issue(&stream(), NOW, HOUR), token);
-        assert!(
-            read.rotated(&[8; SECRET_BYTES]).keys().verify(&token, &stream(), NOW).is_err(),
-            "two are live"
-        );
-    }
-
-    #[test]
-    fn a_text_that_is_no_set_of_keys_is_refused_without_being_shown() {
-        assert_eq!(KeySet::from_json("{\"current\":\"short\"}"), Err(KeySetError::Short));
-        for text in ["", "{}", "{\"current\":1}", "{\"current\":\"x\",\"other\":\"secret\"}"] {
-            let error = KeySet::from_json(text).expect_err("refused");
-            assert!(!error.to_string().contains("secret\""), "{error}");
-        }
-    }
-
     fn stream() -> StreamId {
         StreamId::parse("0123456789abcdef").expect("id")
+    }
+
+    fn good(key: Option<&str>) -> Verified {
+        Verified { expires_at: END, key: key.map(Into::into) }
     }
 
     fn keys(secret: &str, previous: Option<&str>) -> TokenKeys {
@@ -288,15 +287,15 @@ mod tests {
 
     #[test]
     fn a_token_is_what_the_contract_says() {
-        assert_eq!(keys(SECRET, None).issue(&stream(), NOW, HOUR), TOKEN);
-        assert_eq!(keys(SECRET, None).verify(TOKEN, &stream(), NOW), Ok(END));
+        assert_eq!(keys(SECRET, None).issue(&stream(), None, NOW, HOUR), TOKEN);
+        assert_eq!(keys(SECRET, None).verify(TOKEN, &stream(), NOW), Ok(good(None)));
     }
 
     #[test]
     fn a_token_ends_at_its_expiry() {
         let keys = keys(SECRET, None);
         let last = UnixNanos::from_nanos(END.as_nanos() - 1);
-        assert_eq!(keys.verify(TOKEN, &stream(), last), Ok(END));
+        assert_eq!(keys.verify(TOKEN, &stream(), last), Ok(good(None)));
         let expired = keys.verify(TOKEN, &stream(), END).expect_err("expired");
         assert_eq!((expired.code(), expired), (Code::AuthExpired, TokenError::Expired(END)));
     }
@@ -316,15 +315,43 @@ mod tests {
     }
 
     #[test]
+    fn a_token_tells_by_which_api_key_it_was_got() {
+        let keys = keys(SECRET, None);
+        let token = keys.issue(&stream(), Some("bEPz35-2"), NOW, HOUR);
+        // Made with Python's `hmac`.
+        assert_eq!(token, "v1.6017ea4e~bEPz35-2.1700003600.UTETm3oTC5M10ltlofd0eQ2-h8XDmoE9zd_6JRFGFtI");
+        assert_eq!(keys.verify(&token, &stream(), NOW), Ok(good(Some("bEPz35-2"))));
+        for other in [token.replace("bEPz35-2", "bEPz35-3"), token.replace("~bEPz35-2", "")] {
+            assert_eq!(keys.verify(&other, &stream(), NOW), Err(TokenError::Mismatch), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_for_feeds_opens_no_stream_nor_the_other_way_round() {
+        let keys = keys(SECRET, None).with_legacy(true);
+        let token = keys.issue_for_feeds(Some("bEPz35-2"), NOW, HOUR);
+        // Made with Python's `hmac`.
+        assert_eq!(token, "f1.6017ea4e~bEPz35-2.1700003600.wIPmWntF8k_-nJhcdPTnkQ22q_aZd9CAiiAn8N0RP8g");
+        assert_eq!(keys.verify_for_feeds(&token, NOW), Ok(good(Some("bEPz35-2"))));
+        assert_eq!(keys.verify_for_feeds(&token, END), Err(TokenError::Expired(END)));
+        assert_eq!(keys.verify(&token, &stream(), NOW), Err(TokenError::Malformed));
+        assert_eq!(keys.verify(&token.replace("f1.", "v1."), &stream(), NOW), Err(TokenError::Mismatch));
+        for other in [TOKEN, LEGACY] {
+            assert_eq!(keys.verify_for_feeds(other, NOW), Err(TokenError::Malformed), "{other}");
+        }
+        assert_eq!(keys.verify_for_feeds(&TOKEN.replace("v1.", "f1."), NOW), Err(TokenError::Mismatch));
+    }
+
+    #[test]
     fn a_rotation_leaves_issued_tokens_good() {
         let rotated = keys("another secret of thirty-two bytes", Some(SECRET));
-        assert_eq!(rotated.verify(TOKEN, &stream(), NOW), Ok(END));
-        let new = rotated.issue(&stream(), NOW, HOUR);
+        assert_eq!(rotated.verify(TOKEN, &stream(), NOW), Ok(good(None)));
+        let new = rotated.issue(&stream(), None, NOW, HOUR);
         assert_ne!(new, TOKEN);
-        assert_eq!(rotated.verify(&new, &stream(), NOW), Ok(END));
+        assert_eq!(rotated.verify(&new, &stream(), NOW), Ok(good(None)));
         let after = keys("another secret of thirty-two bytes", None);
         assert_eq!(after.verify(TOKEN, &stream(), NOW), Err(TokenError::UnknownKey));
-        assert_eq!(after.verify(&new, &stream(), NOW), Ok(END));
+        assert_eq!(after.verify(&new, &stream(), NOW), Ok(good(None)));
     }
 
     #[test]
@@ -332,7 +359,7 @@ mod tests {
         let keys = keys("another secret of thirty-two bytes", Some(SECRET));
         assert_eq!(keys.verify(LEGACY, &stream(), NOW), Err(TokenError::LegacyOff));
         let keys = keys.with_legacy(true);
-        assert_eq!(keys.verify(LEGACY, &stream(), NOW), Ok(END));
+        assert_eq!(keys.verify(LEGACY, &stream(), NOW), Ok(good(None)));
         assert_eq!(keys.verify(LEGACY, &stream(), END), Err(TokenError::Expired(END)));
         let altered = LEGACY.replace("572c", "572d");
         assert_eq!(keys.verify(&altered, &stream(), NOW), Err(TokenError::Mismatch));

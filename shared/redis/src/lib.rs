@@ -15,6 +15,7 @@
 //! | `bond:control` | stream | commands from edges to ingest |
 //! | `bond:lease` | string | who is the writer |
 //! | `bond:cursors:{lane}` | hash | a relay's positions |
+//! | `bond:secret` | string | what signs tokens in open mode, where none was set |
 //! | `bond:vitals` | hash | what each process told last, as JSON |
 //!
 //! Channels: `bond:topics` names topics that began or ended, `bond:topic:{topic}` says that it was appended to.
@@ -26,6 +27,7 @@ pub mod foreign;
 mod lease;
 mod log;
 mod script;
+mod secret;
 mod store;
 mod vitals;
 

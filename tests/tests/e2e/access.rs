@@ -12,17 +12,17 @@ use tokio::process::Command;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OTHER_SECRET: &str = "fedcba9876543210fedcba9876543210";
-const SENTENCE: &str = "BTC price every 1s";
+pub(crate) const SENTENCE: &str = "BTC price every 1s";
 /// The year 2100.
-const FAR: u64 = 4_102_444_800;
+pub(crate) const FAR: u64 = 4_102_444_800;
 
-fn id_of(created: &Value) -> &str {
+pub(crate) fn id_of(created: &Value) -> &str {
     created["stream_id"].as_str().unwrap_or_default()
 }
 
-fn token_of(created: &Value) -> &str {
+pub(crate) fn token_of(created: &Value) -> &str {
     created["token"].as_str().unwrap_or_default()
 }
 
@@ -31,7 +31,7 @@ async fn open(bond: &Bond, id: &str, token: &str) -> Result<Socket> {
 }
 
 /// Expects a close with 1008 whose reason begins with this code.
-async fn refused(bond: &Bond, id: &str, token: &str, code: &str) -> Result<()> {
+pub(crate) async fn refused(bond: &Bond, id: &str, token: &str, code: &str) -> Result<()> {
     let came = open(bond, id, token).await?.next().await.with_context(|| token.to_owned())?;
     let Came::Closed(1008, reason) = came else { bail!("{token}: {came:?}") };
     ensure!(reason.starts_with(code) && reason.len() > code.len() + 10, "{token}: {reason}");
@@ -47,7 +47,7 @@ fn with_first_changed(text: &str) -> String {
     format!("{flipped}{}", text.get(1..).unwrap_or_default())
 }
 
-fn legacy(secret: &str, id: &str, expiry: u64) -> Result<String> {
+pub(crate) fn legacy(secret: &str, id: &str, expiry: u64) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
     mac.update(format!("{id}.{expiry}").as_bytes());
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -168,7 +168,7 @@ async fn the_sixth_stream_of_an_owner_is_refused_with_advice() -> Result<()> {
 }
 
 /// The HTTP status with which a WebSocket handshake was refused.
-async fn handshake_status(url: &str, headers: &[(&'static str, &str)]) -> Result<u16> {
+pub(crate) async fn handshake_status(url: &str, headers: &[(&'static str, &str)]) -> Result<u16> {
     let Err(error) = Socket::open_with(url, headers).await else { bail!("{url} was opened") };
     match error.downcast::<WebSocketError>()? {
         WebSocketError::Http(answer) => Ok(answer.status().as_u16()),
@@ -204,7 +204,7 @@ async fn without_keys_no_web_page_and_no_foreign_name_gets_in() -> Result<()> {
     Ok(())
 }
 
-async fn key_of(owner: &str, data_dir: &std::path::Path) -> Result<String> {
+pub(crate) async fn key_of(owner: &str, data_dir: &std::path::Path) -> Result<String> {
     let made =
         Command::new(binary()).args(["key", "new", "--owner", owner, "--data-dir"]).arg(data_dir).output();
     let made = made.await?;
@@ -216,7 +216,7 @@ async fn key_of(owner: &str, data_dir: &std::path::Path) -> Result<String> {
 async fn with_keys_each_owner_has_streams_of_their_own() -> Result<()> {
     let data_dir = fresh_dir("keys")?;
     let (alice, bob) = (key_of("alice", &data_dir).await?, key_of("bob", &data_dir).await?);
-    let bond = Bond::up_in(data_dir, &[], &[]).await?;
+    let bond = Bond::up_in(data_dir, &[], &[("BOND_SECRET", SECRET)]).await?;
     let listing = ("GET", "/v1/streams");
     let keyless = problem(&bond, listing, &[], String::new()).await?;
     assert_eq!((keyless.0, keyless.1.as_str()), (401, "AUTH_REQUIRED"));
@@ -251,8 +251,9 @@ async fn feeds_need_the_key_too(bond: &Bond, authorization: &str) -> Result<()> 
     let closed = Socket::open(&format!("{feed}?token=bond_nonsense")).await?.closed().await?;
     assert!(closed.0 == 1008 && closed.1.starts_with("AUTH_INVALID"), "{closed:?}");
     Socket::open_with(&feed, &[("authorization", authorization)]).await?.event_of("heartbeat").await?;
-    let key = authorization.trim_start_matches("Bearer ");
-    Socket::open(&format!("{feed}?token={key}")).await?.event_of("heartbeat").await.map(drop)
+    let (_, granted) =
+        bond.request("POST", "/v1/feeds/token", &[("authorization", authorization)], "").await?;
+    Socket::open(&ws_url(&granted, "")).await?.event_of("heartbeat").await.map(drop)
 }
 
 #[tokio::test]
@@ -351,7 +352,11 @@ async fn beyond_loopback_it_does_not_start_without_a_secret_and_keys() -> Result
         command.arg(&data_dir).env_remove("BOND_SECRET").envs(settings.iter().copied()).kill_on_drop(true);
         command
     };
-    for (settings, named) in [(vec![], "BOND_SECRET"), (vec![("BOND_SECRET", SECRET)], "bond key new")] {
+    for (settings, named) in [
+        (vec![], "BOND_SECRET"),
+        (vec![("BOND_SECRET", SECRET)], "bond key new"),
+        (vec![("BOND_SECRET", SECRET)], "WS_HOST"),
+    ] {
         let output = tokio::time::timeout(Duration::from_secs(10), start(&settings).output()).await??;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");

@@ -13,6 +13,7 @@ mod lifecycle;
 mod listen;
 mod redis;
 mod replay;
+mod secrets;
 mod slow_clients;
 mod streams;
 mod supervision;

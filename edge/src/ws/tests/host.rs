@@ -133,7 +133,7 @@ impl Admission for Door {
         Self::judge(credentials.token)
     }
 
-    fn refresh(&self, _: Option<&StreamId>, token: &str) -> Result<Grant, Refusal> {
+    fn refresh(&self, _: Option<&StreamId>, _: Option<&Holder>, token: &str) -> Result<Grant, Refusal> {
         Self::judge(Some(token))
     }
 
@@ -242,8 +242,8 @@ impl Host {
     ) {
         let shared = &self.fanout.0.shared;
         let seat = shared.seats.take(None, None).expect("a seat");
-        let (leftover, batch, expires_at) = (Bytes::new(), None, None);
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, expires_at, seat };
+        let (leftover, batch, grant) = (Bytes::new(), None, Grant::default());
+        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
         shared.adopt(Note::Adopt(Box::new(newcomer)));
     }
 

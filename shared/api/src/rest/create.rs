@@ -101,11 +101,11 @@ pub(super) async fn create(
 ) -> Result<Json<Created>, Problem> {
     let ttl_sec = read_ttl(&body)?;
     let Compiled { spec, explanation, warnings, .. } = understand(&body, &state.settings)?;
-    let (stream, created) = claim(&state, caller.owner, &spec, ttl_sec.or(spec.ttl_sec())).await?;
+    let (stream, created) = claim(&state, caller.owner.clone(), &spec, ttl_sec.or(spec.ttl_sec())).await?;
     if created {
         hint(&state).await;
     }
-    let TokenGrant { token, ws_url, expires_in_sec } = grant(&state, &headers, &stream.id);
+    let TokenGrant { token, ws_url, expires_in_sec } = grant(&state, &caller, &headers, &stream.id);
     let stream_id = stream.id.to_string();
     Ok(Json(Created { stream_id, spec, ws_url, token, expires_in_sec, created, explanation, warnings }))
 }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{RestSettings, RestState, UrlForm};
+use crate::auth::Caller;
 
-/// What opens a stream.
+/// What opens a stream, or a feed.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
     "token": "v1.6017ea4e.1700003600.AIhy_5etyabE",
@@ -19,31 +20,49 @@ use super::{RestSettings, RestState, UrlForm};
 pub(super) struct TokenGrant {
     /// A new token; earlier ones stay good until they expire.
     pub(super) token: String,
-    /// The stream's WebSocket, token included.
+    /// The WebSocket, token included.
     pub(super) ws_url: String,
     /// How long the token is good, in seconds.
     pub(super) expires_in_sec: u64,
 }
 
-/// A new token for a stream, good from now on.
-pub(super) fn grant(state: &RestState, headers: &HeaderMap, id: &StreamId) -> TokenGrant {
-    let token = state.tokens.issue(id, state.clock.now(), state.settings.token_ttl);
-    let ws_url = ws_url(&state.settings, headers, id, &token);
+/// A new token for a stream, good from now on, as got by `caller`.
+pub(super) fn grant(state: &RestState, caller: &Caller, headers: &HeaderMap, id: &StreamId) -> TokenGrant {
+    let token = state.tokens.issue(id, key_of(caller), state.clock.now(), state.settings.token_ttl);
+    let rest = match state.settings.url_form {
+        UrlForm::Path => format!("/ws/{id}?token={token}"),
+        UrlForm::Query => format!("?stream={id}&token={token}"),
+    };
+    granted(state, headers, token, &rest)
+}
+
+/// A new token for feeds, as [`grant`].
+pub(super) fn grant_for_feeds(state: &RestState, caller: &Caller, headers: &HeaderMap) -> TokenGrant {
+    let token = state.tokens.issue_for_feeds(key_of(caller), state.clock.now(), state.settings.token_ttl);
+    let rest = match state.settings.url_form {
+        UrlForm::Path => format!("/stream?token={token}"),
+        UrlForm::Query => format!("?mode=feed&token={token}"),
+    };
+    granted(state, headers, token, &rest)
+}
+
+fn granted(state: &RestState, headers: &HeaderMap, token: String, rest: &str) -> TokenGrant {
+    let ws_url = format!("{}{rest}", ws_base(&state.settings, headers));
     TokenGrant { token, ws_url, expires_in_sec: state.settings.token_ttl.as_secs() }
 }
 
-/// The URL of a stream's WebSocket, token included: on the host by which the client reached us, unless a
-/// setting names another.
-fn ws_url(settings: &RestSettings, headers: &HeaderMap, stream: &StreamId, token: &str) -> String {
-    let base = match &settings.ws_host {
+fn key_of(caller: &Caller) -> Option<&str> {
+    caller.holder.as_ref().map(|holder| holder.key.as_str())
+}
+
+/// What WebSocket URLs begin with: the host by which the client reached us, unless a setting names another. What a proxy says of itself
+/// (`X-Forwarded-Proto` and the like) is not believed, as any client can say it.
+fn ws_base(settings: &RestSettings, headers: &HeaderMap) -> String {
+    match &settings.ws_host {
         Some(base) if base.contains("://") => base.trim_end_matches('/').to_owned(),
         Some(host) if has_port(host) => format!("ws://{host}"),
         Some(host) => format!("ws://{host}:{}", settings.ws_port),
         None => format!("ws://{}:{}", request_host(headers), settings.ws_port),
-    };
-    match settings.url_form {
-        UrlForm::Path => format!("{base}/ws/{stream}?token={token}"),
-        UrlForm::Query => format!("{base}?stream={stream}&token={token}"),
     }
 }
 
@@ -81,7 +100,7 @@ mod tests {
         if let Some(host) = host {
             headers.insert(header::HOST, HeaderValue::from_str(host).expect("header"));
         }
-        ws_url(&settings, &headers, &StreamId::from_bytes([0; 8]), "t")
+        ws_base(&settings, &headers)
     }
 
     #[test]
@@ -96,7 +115,7 @@ mod tests {
             (Some("feed.example:9000"), Some("localhost"), "ws://feed.example:9000"),
             (Some("wss://feed.example/"), Some("localhost"), "wss://feed.example"),
         ] {
-            assert_eq!(url(ws_host, host), format!("{base}/ws/0000000000000000?token=t"));
+            assert_eq!(url(ws_host, host), base);
         }
     }
 }

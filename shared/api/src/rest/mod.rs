@@ -3,6 +3,7 @@
 mod body;
 mod compile;
 mod create;
+mod feeds;
 mod grant;
 mod health;
 mod metrics;
@@ -137,6 +138,7 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/v1/streams", get(streams::list).post(create::create))
         .route("/v1/streams/{id}", get(streams::get).delete(streams::delete))
         .route("/v1/streams/{id}/token", post(streams::token))
+        .route("/v1/feeds/token", post(feeds::token))
         .route("/v1/streams/{id}/metrics", get(metrics::stream))
 }
 

@@ -5,7 +5,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse};
 
-use super::{compile, create, health, metrics, streams};
+use super::{compile, create, feeds, health, metrics, streams};
 use crate::problem::{FieldProblem, ProblemDetails};
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use crate::problem::{FieldProblem, ProblemDetails};
         streams::get,
         streams::delete,
         streams::token,
+        feeds::token,
         metrics::stream,
         compile::compile,
         health::root,

@@ -64,11 +64,12 @@ pub(super) struct Listed {
 
 fn listed(
     state: &RestState,
+    caller: &Caller,
     headers: &HeaderMap,
     (stream, claim): (DesiredStream, Claim),
     running: bool,
 ) -> Result<Listed, Problem> {
-    let ws_url = grant(state, headers, &stream.id).ws_url;
+    let ws_url = grant(state, caller, headers, &stream.id).ws_url;
     let (spec, _) = StreamSpec::from_slice(stream.spec.as_bytes()).map_err(internal)?;
     // What the claim says counts alone: a spec that was kept by an earlier version has the labels of whoever came first.
     let spec = spec.with_labels(claim.labels);
@@ -103,7 +104,7 @@ pub(super) async fn list(
     streams.truncate(PAGE);
     let link = streams.last().filter(|_| more).and_then(|(last, _)| next_link(&last.id));
     let running = state.backing.ingest_runs().await;
-    let streams = streams.into_iter().map(|claimed| listed(&state, &headers, claimed, running));
+    let streams = streams.into_iter().map(|claimed| listed(&state, &caller, &headers, claimed, running));
     // One that cannot be shown is in the log, and hides no other.
     let streams = streams.filter_map(Result::ok).collect();
     Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), Json(streams)))
@@ -134,7 +135,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Json<Listed>, Problem> {
     let claimed = owned(&state, &caller, &id).await?;
-    listed(&state, &headers, claimed, state.backing.ingest_runs().await).map(Json)
+    listed(&state, &caller, &headers, claimed, state.backing.ingest_runs().await).map(Json)
 }
 
 /// A stream that is no longer yours.
@@ -193,7 +194,7 @@ pub(super) async fn token(
     headers: HeaderMap,
 ) -> Result<Json<TokenGrant>, Problem> {
     let (stream, _) = owned(&state, &caller, &id).await?;
-    Ok(Json(grant(&state, &headers, &stream.id)))
+    Ok(Json(grant(&state, &caller, &headers, &stream.id)))
 }
 
 /// The stream of this id and the caller's claim on it, if there is one.

@@ -2,6 +2,7 @@
 
 mod access;
 mod errors;
+mod gate;
 mod limits;
 mod streams;
 mod whole;

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use bond_core::time::UnixNanos;
+use bond_core::token::WeakSecret;
 use bond_core::topic::StreamId;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -53,16 +54,16 @@ async fn tokens_of_either_key_are_good_and_new_ones_are_of_the_current() {
     let (stream, now) = (StreamId::from_bytes([1; 8]), UnixNanos::from_secs(1_700_000_000));
     let before = secrets(Some(&set(FIRST, None))).await.token_keys(NAME).await.expect("keys");
     let after = secrets(Some(&set(SECOND, Some(FIRST)))).await.token_keys(NAME).await.expect("keys");
-    let issue = |keys: &TokenKeys| keys.issue(&stream, now, Duration::from_secs(60));
+    let issue = |keys: &TokenKeys| keys.issue(&stream, None, now, Duration::from_secs(60));
     assert!(after.verify(&issue(&before), &stream, now).is_ok(), "an issued token is still good");
     assert!(before.verify(&issue(&after), &stream, now).is_err(), "new ones are of the new key");
 }
 
 #[tokio::test]
 async fn what_is_no_secret_is_said_without_its_text() {
-    use KeySetError::{Form, Short};
+    let (form, weak) = (KeySetError::Form, KeySetError::Weak(WeakSecret::Short));
     let (short, short_before) = (set("short", None), set(FIRST, Some("short")));
-    for (text, reason) in [("not json", Form), ("{}", Form), (&short, Short), (&short_before, Short)] {
+    for (text, reason) in [("not json", form), ("{}", form), (&short, weak), (&short_before, weak)] {
         let secrets = secrets(Some(text)).await;
         assert_eq!(secrets.text(NAME).await.as_deref(), Ok(text));
         let refused = secrets.token_keys(NAME).await.expect_err("no keys");

@@ -200,8 +200,7 @@ impl Clients {
         }
         clients.push(Client::open("windows", &windows, None).await?);
         let wish = json!({"channels": ["trades"], "symbols": ["BTC/USDT", "SOL/USDT"]});
-        let key = cloud.api.key.as_deref().unwrap_or_default();
-        let feed = format!("{}&token={key}", cloud.feed_url());
+        let feed = format!("{}&token={}", cloud.feed_url(), cloud.api.feed_token().await?);
         clients.push(Client::open("feed", &feed, Some(wish)).await?);
         let mut clients = Self(clients);
         clients.all(20, 3).await?;

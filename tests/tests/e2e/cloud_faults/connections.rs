@@ -52,8 +52,8 @@ async fn idle(cloud: &Cloud) -> Result<[Socket; 2]> {
         {"type": "market", "symbols": ["ETH/USDT"], "channels": ["trades"]},
     ]});
     let quiet = Socket::open(&ws_url(&cloud.api.stream_of(spec).await?, "")).await?;
-    let key = cloud.api.key.as_deref().unwrap_or_default();
-    let mut feed = Socket::open(&format!("{}&token={key}", cloud.feed_url())).await?;
+    let token = cloud.api.feed_token().await?;
+    let mut feed = Socket::open(&format!("{}&token={token}", cloud.feed_url())).await?;
     // From here on there is nothing to be said to it for minutes.
     feed.event_of("heartbeat").await?;
     Ok([quiet, feed])

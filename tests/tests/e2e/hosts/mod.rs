@@ -11,6 +11,7 @@
 //!
 //! The dedicated edge also runs beside another process on one Redis: all as above, at 200 events a second and 10 joins.
 
+mod ending;
 mod moving;
 mod rights;
 mod scenarios;
@@ -73,7 +74,8 @@ async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
     let cloud = Cloud::start(Options { rate: traits.rate, ..Options::default() }).await?;
     let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
     scenarios::run(&host).await?;
-    moving::run(&cloud, &host).await
+    moving::run(&cloud, &host).await?;
+    ending::run(&cloud, &host).await
 }
 
 async fn deployed(arguments: &[&str]) -> Result<(Deployed, Host)> {

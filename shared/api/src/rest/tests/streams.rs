@@ -181,7 +181,8 @@ async fn a_token_is_given_anew() {
     let token = given.json["token"].as_str().expect("token");
     assert_eq!(split(&given.json["ws_url"]).1, token);
     assert_eq!(given.json["expires_in_sec"], 3600);
-    let end = server.state.tokens.verify(token, &id(&made), server.clock.now()).expect("a good token");
+    let end =
+        server.state.tokens.verify(token, &id(&made), server.clock.now()).expect("a good token").expires_at;
     assert_eq!(end, NOW.plus(Duration::from_secs(7600)));
 }
 

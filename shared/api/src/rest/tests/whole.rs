@@ -76,6 +76,7 @@ async fn the_description_covers_every_route() {
         "GET /v1/streams/{id}",
         "GET /v1/streams/{id}/metrics",
         "POST /v1/compile",
+        "POST /v1/feeds/token",
         "POST /v1/streams",
         "POST /v1/streams/{id}/token",
     ];

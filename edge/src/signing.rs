@@ -1,0 +1,243 @@
+//! Which secret signs tokens, and what must be set before anybody is let in.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use bond_core::settings::SettingsError;
+use bond_core::token::{SECRET_BYTES, TokenKey, TokenKeys, check_secret};
+
+use crate::config::{Secret, Settings};
+
+/// The name of the file in the data directory that holds a secret nobody set.
+const FILE: &str = "secret";
+
+/// Where a process stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The address it listens on.
+    pub bind: IpAddr,
+    /// Whether API keys are required.
+    pub has_keys: bool,
+    /// Whether it shares a Redis with others, whose tokens it takes.
+    pub has_redis: bool,
+}
+
+/// Where the secret comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It was set.
+    Set(Secret),
+    /// It was drawn at random once, and is kept in the data directory. In open mode alone: whoever may read the directory may call anyway.
+    Directory,
+    /// As before, but kept in Redis, so that all processes there have the same. Whoever reads it there reads all events there too.
+    Redis,
+}
+
+/// Decides where the secret comes from, and that nothing is missing.
+///
+/// # Errors
+/// [`SettingsError`] with all that is missing. Only in open mode, on loopback and without keys, may the secret be left out: a client
+/// that must show a key must not get by with a token that some other process or an earlier mode signed.
+pub fn decide(settings: &Settings, place: Place) -> Result<Origin, SettingsError> {
+    let problems = missing(settings, place);
+    if !problems.is_empty() {
+        return Err(SettingsError(problems));
+    }
+    Ok(match &settings.secret {
+        Some(secret) => Origin::Set(secret.clone()),
+        None if place.has_redis => Origin::Redis,
+        None => Origin::Directory,
+    })
+}
+
+fn missing(settings: &Settings, place: Place) -> Vec<String> {
+    let (bind, on_loopback) = (place.bind, place.bind.is_loopback());
+    let mut problems = Vec::new();
+    if settings.secret.is_none() && (place.has_keys || !on_loopback) {
+        let why =
+            if on_loopback { "there are API keys".to_owned() } else { format!("{bind} is not loopback") };
+        problems.push(secret_missing(&why));
+    }
+    if !on_loopback && !place.has_keys {
+        problems.push(format!(
+            "{bind} is not loopback, and there are no API keys: make one with `bond key new --owner NAME` in the same data directory"
+        ));
+    }
+    if !on_loopback && settings.ws_host.is_none() {
+        problems.push(format!(
+            "WS_HOST is not set, and {bind} is not loopback: set it to where clients find this server, as in wss://feed.example"
+        ));
+    }
+    problems
+}
+
+/// What is said where a secret must be set.
+pub fn secret_missing(why: &str) -> String {
+    format!(
+        "BOND_SECRET is not set, and {why}: set it to at least {SECRET_BYTES} random bytes, such as the output of `openssl rand -hex 32`"
+    )
+}
+
+/// The keys of tokens: of `secret`, and of the one before it where that is set.
+pub fn token_keys(secret: &Secret, settings: &Settings) -> TokenKeys {
+    let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
+    TokenKeys::new(TokenKey::new(secret.expose()), previous)
+}
+
+/// Warns where keys and tokens travel in clear text.
+pub fn warn_of_clear_text(settings: &Settings, bind: IpAddr) {
+    if !bind.is_loopback() && !settings.has_tls() {
+        tracing::warn!(
+            %bind,
+            "no TLS: API keys and tokens travel in clear text; let a proxy end TLS, and set WS_HOST=wss://… to what it is reached by"
+        );
+    }
+}
+
+/// Why a secret cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The file cannot be read or written.
+    #[error("cannot use {path}: {source}", path = .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is there was not written by us.
+    #[error("not a secret: remove {path}", path = .0.display())]
+    Broken(PathBuf),
+}
+
+/// The secret in the data directory, made of `random` where there is none yet. Of several processes that begin at once all get the same.
+///
+/// # Errors
+/// [`KeepError`].
+pub fn keep(data_dir: &Path, random: [u8; SECRET_BYTES]) -> Result<Secret, KeepError> {
+    let path = data_dir.join(FILE);
+    let failed = |source| KeepError::Io { path: path.clone(), source };
+    if !path.try_exists().map_err(failed)? {
+        fs::create_dir_all(data_dir).map_err(failed)?;
+        publish(&path, &hex(&random)).map_err(failed)?;
+    }
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    check_secret(text.trim()).map_err(|_| KeepError::Broken(path.clone()))?;
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+/// A secret as text.
+pub fn hex(random: &[u8; SECRET_BYTES]) -> String {
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a file that appears whole, for its owner alone, unless another was quicker.
+fn publish(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    // One that was left behind by a process of this number; mostly there is none.
+    let _ = fs::remove_file(&draft);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(&draft)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn settings(has_secret: bool, has_host: bool) -> Settings {
+        Settings::read(&|name| match name {
+            "BOND_SECRET" if has_secret => Some(SECRET.to_owned()),
+            "WS_HOST" if has_host => Some("wss://feed.example".to_owned()),
+            _ => None,
+        })
+        .expect("settings")
+    }
+
+    /// All combinations: what comes of each, as the names of what is missing.
+    #[test]
+    fn nothing_is_signed_with_a_secret_that_others_know() {
+        let set = || Ok(Origin::Set(Secret::new(SECRET.to_owned())));
+        for bind in ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.1"] {
+            let bind: IpAddr = bind.parse().expect("an address");
+            for bits in 0..16_u8 {
+                let [has_secret, has_keys, has_redis, has_host] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+                let decided = decide(&settings(has_secret, has_host), Place { bind, has_keys, has_redis });
+                let expected = match (bind.is_loopback(), has_secret, has_keys, has_redis, has_host) {
+                    (true, true, ..) | (false, true, true, _, true) => set(),
+                    (true, false, false, false, _) => Ok(Origin::Directory),
+                    (true, false, false, true, _) => Ok(Origin::Redis),
+                    (true, false, true, ..) => Err(vec!["BOND_SECRET"]),
+                    (false, ..) => {
+                        let all =
+                            [(has_secret, "BOND_SECRET"), (has_keys, "bond key new"), (has_host, "WS_HOST")];
+                        Err(all.into_iter().filter(|(has, _)| !has).map(|(_, name)| name).collect())
+                    }
+                };
+                match (&decided, &expected) {
+                    (Ok(decided), Ok(expected)) => assert_eq!(decided, expected, "{bind} {bits:04b}"),
+                    (Err(problems), Err(named)) => {
+                        assert_eq!(problems.0.len(), named.len(), "{problems:?}");
+                        assert!(
+                            problems.0.iter().zip(named).all(|(problem, name)| problem.contains(name)),
+                            "{problems:?}"
+                        );
+                    }
+                    other => panic!("{bind} {bits:04b}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_kept_secret_is_drawn_once_and_is_its_owners() {
+        let dir = TempDir::new().expect("directory");
+        let data_dir = dir.path().join("data");
+        let random = |seed: u8| {
+            std::array::from_fn(|n| {
+                seed.wrapping_mul(31).wrapping_add(u8::try_from(n * 7).unwrap_or_default())
+            })
+        };
+        let first = keep(&data_dir, random(1)).expect("kept");
+        assert_eq!(first.expose(), hex(&random(1)));
+        assert_eq!(keep(&data_dir, random(2)).expect("kept"), first);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(data_dir.join(FILE)).expect("file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(&data_dir).expect("directory").count(), 1, "no draft is left");
+        for broken in ["", "short", "bond-development-secret-for-loopback-only"] {
+            fs::write(data_dir.join(FILE), broken).expect("written");
+            assert!(matches!(keep(&data_dir, random(3)), Err(KeepError::Broken(_))), "{broken}");
+        }
+    }
+
+    #[test]
+    fn of_many_who_begin_at_once_all_have_the_same_secret() {
+        let dir = TempDir::new().expect("directory");
+        let publish_one = |seed: u8| {
+            let path = dir.path().join(FILE);
+            publish(&path, &format!("{seed:02x}").repeat(20)).expect("published");
+            fs::read_to_string(path).expect("read")
+        };
+        assert_eq!(publish_one(1), publish_one(2));
+    }
+}
