@@ -9,6 +9,8 @@ pub(crate) mod connection;
 pub(crate) mod feed;
 pub(crate) mod followers;
 pub(crate) mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handshake;
 mod history;
 pub(crate) mod hub;

@@ -6,6 +6,7 @@ mod cloud_faults;
 mod faults;
 mod feed;
 mod first_stream;
+mod hostile;
 mod hosts;
 mod layering;
 mod lifecycle;

@@ -28,7 +28,7 @@ pub(super) fn spec(value: &Value) -> Result<(StreamSpec, Vec<Warning>), SpecErro
 fn read(value: &Value, report: &mut Report) -> Option<StreamSpec> {
     let mut object = Object::new("", value, report)?;
     version(&mut object, report);
-    let symbols = Named::of(&mut object, report);
+    let symbols = Named::of(&mut object, None, report);
     let sources = sources(object.get("sources"), symbols.as_ref(), report);
     let interval = interval(&mut object, report);
     let has_funding = sources.iter().any(has_funding);

@@ -27,11 +27,17 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Reads the list in the field `symbols`, once, whoever takes its symbols.
-    pub(super) fn of(object: &mut Object<'_>, report: &mut Report) -> Option<Self> {
+    /// Reads the list in the field `symbols`, once, whoever takes its symbols. An asset that no table has is known where `shared` spells
+    /// out a pair of it: so a social source of a compiled spec is read again, which names assets alone.
+    pub(super) fn of(object: &mut Object<'_>, shared: Option<&Self>, report: &mut Report) -> Option<Self> {
         let written = object.texts("symbols", report)?;
-        let symbols = written.iter().filter_map(|(path, text)| report.ok(path, pair(text))).collect();
+        let known = |text| pair(text).or_else(|unknown| shared.and_then(|s| s.pair_of(text)).ok_or(unknown));
+        let symbols = written.iter().filter_map(|(path, text)| report.ok(path, known(text))).collect();
         Some(Self { is_empty: written.is_empty(), symbols })
+    }
+
+    fn pair_of(&self, asset: &str) -> Option<Symbol> {
+        self.symbols.iter().find(|symbol| symbol.base() == asset).cloned()
     }
 }
 
@@ -173,7 +179,7 @@ fn pointer(object: &mut Object<'_>, field: &'static str, report: &mut Report) ->
 
 /// The symbols of a source, or those of the spec where it names none.
 fn symbols(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<BTreeSet<Symbol>> {
-    let own = Named::of(object, report);
+    let own = Named::of(object, shared, report);
     let named = own.as_ref().or(shared).filter(|named| !named.is_empty);
     if named.is_none() {
         report.problem(object.at("symbols"), "missing: name at least one, such as BTC/USDT");
