@@ -74,7 +74,7 @@ fn changed(mut input: Vec<u8>, changes: &[Change], others: &[Vec<u8>]) -> Vec<u8
             Change::Set(at, byte) if length > 0 => input[at.index(length)] = *byte,
             Change::Set(..) => {}
             Change::Insert(at, bytes) => {
-                drop(input.splice(place(at, length)..place(at, length), bytes.clone()))
+                drop(input.splice(place(at, length)..place(at, length), bytes.clone()));
             }
             Change::Remove(at, count) => {
                 let at = place(at, length);
@@ -98,7 +98,7 @@ fn changed(mut input: Vec<u8>, changes: &[Change], others: &[Vec<u8>]) -> Vec<u8
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let files = fs::read_dir(&folder).expect("a folder for each target");
     let mut paths: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("a file")).collect()
