@@ -8,7 +8,7 @@ PYTHON ?= python3
 CLOUD_DIR ?= .cloud
 AUTH ?= false
 
-.PHONY: up down logs test check lint fmt bench demo build audit package cloud-up cloud-down cloud-logs
+.PHONY: up down logs test check lint fmt bench demo build audit fuzz package cloud-up cloud-down cloud-logs
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -44,6 +44,11 @@ audit:
 
 fmt:
 	cargo fmt --all
+
+## Lets libFuzzer look for inputs that bring a decoder or a compiler down: RUNS inputs for each target.
+RUNS ?= 1500000
+fuzz:
+	@scripts/fuzz $(RUNS)
 
 ## What is deployed to AWS, into dist/: the functions' zips for arm64 and the image, each started once.
 package:

@@ -92,7 +92,15 @@ impl Bond {
     /// # Errors
     /// As [`Bond::up`].
     pub async fn edge(redis: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        Self::start("edge", fresh_dir("edge")?, &["--redis", redis], settings).await
+        Self::edge_in(fresh_dir("edge")?, redis, settings).await
+    }
+
+    /// As [`Bond::edge`], with a data directory that may hold keys already.
+    ///
+    /// # Errors
+    /// As [`Bond::up`].
+    pub async fn edge_in(data_dir: PathBuf, redis: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start("edge", data_dir, &["--redis", redis], settings).await
     }
 
     async fn start(

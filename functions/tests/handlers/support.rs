@@ -91,7 +91,7 @@ pub(crate) async fn registry() -> Arc<dyn StreamStore> {
     let desired = DesiredStream {
         id: stream(),
         canonical: "{}".to_owned(),
-        spec: "{}".to_owned(),
+        spec: r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"]}]}"#.to_owned(),
         created_at: CONNECTED,
     };
     let claim = Claim { owner: "ann".to_owned(), expires_at: None, labels: Labels::default() };

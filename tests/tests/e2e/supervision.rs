@@ -9,6 +9,9 @@ use bond_e2e::redis::Redis;
 use bond_e2e::socket::{Came, Socket};
 use serde_json::{Value, json};
 
+/// For the broker, which makes none of its own.
+const SECRET: &str = "a-secret-of-these-tests-that-is-long-enough";
+
 /// A second is promised from the panic to the end; the rest is for a machine that is busy with other tests.
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -121,7 +124,8 @@ async fn a_panic_in_any_part_of_an_edge_or_a_broker_ends_it() -> Result<()> {
             let edge = ["--rest-port", "0", "--ws-port", "0", "--data-dir", &data_dir];
             let own = if command == "edge" { &edge[..] } else { &["--port", "0"][..] };
             let words = [&[command, "--redis", &url][..], own].concat();
-            let (mut process, _) = Process::start(dir, &words, &[("BOND_PLANT_FILE", &plant)]).await?;
+            let (mut process, _) =
+                Process::start(dir, &words, &[("BOND_PLANT_FILE", &plant), ("BOND_SECRET", SECRET)]).await?;
             let ended = process.panic_in(name).await?;
             ended_by(name, ended, &process.log())?;
         }

@@ -1,12 +1,17 @@
 //! The description of this interface, as OpenAPI 3.1.
 
-use axum::Json;
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::IntoResponse;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse};
 
+use super::streams::internal;
 use super::{compile, create, feeds, health, metrics, streams};
-use crate::problem::{FieldProblem, ProblemDetails};
+use crate::problem::{FieldProblem, Problem, ProblemDetails};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -118,6 +123,15 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
-pub(super) async fn serve() -> Json<Document> {
-    Json(document())
+/// The text is made once: whoever asks again costs no more than its bytes.
+pub(super) async fn serve() -> Result<impl IntoResponse, Problem> {
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = match TEXT.get() {
+        Some(text) => text.clone(),
+        None => {
+            let made = serde_json::to_vec(&document()).map_err(internal)?;
+            TEXT.get_or_init(|| made.into()).clone()
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, "application/json")], text))
 }
