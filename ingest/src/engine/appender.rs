@@ -37,17 +37,19 @@ impl Appender {
         Self::Idle(Writer { log, fence, standing: HashMap::new(), epochs: HashMap::new() })
     }
 
-    /// Takes what has gathered, unless there is a batch in hand. A log in memory has it when this returns.
+    /// Takes what has gathered, unless there is a batch in hand. A log in memory has all of it when this returns.
     pub(super) fn take(&mut self, outbox: &mut Outbox) -> Result<(), LogError> {
-        let Self::Idle(_) = self else { return Ok(()) };
-        let batch = outbox.take();
-        if batch.is_empty() {
-            return Ok(());
+        while let Self::Idle(_) = self {
+            let batch = outbox.take();
+            if batch.is_empty() {
+                break;
+            }
+            if let Self::Idle(writer) = std::mem::replace(self, Self::Fenced) {
+                *self = Self::Busy(Box::pin(writer.write(batch)));
+            }
+            self.done().now_or_never().unwrap_or(Ok(()))?;
         }
-        if let Self::Idle(writer) = std::mem::replace(self, Self::Fenced) {
-            *self = Self::Busy(Box::pin(writer.write(batch)));
-        }
-        self.done().now_or_never().unwrap_or(Ok(()))
+        Ok(())
     }
 
     /// Waits until the batch in hand is written; for ever where there is none. Cancel-safe.

@@ -1,6 +1,6 @@
 //! Records on their way into the log: gathered while the log takes what came before them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bond_core::log::Record;
 use bond_core::topic::Topic;
@@ -10,6 +10,10 @@ use smol_str::SmolStr;
 
 /// The most bytes that wait for the log. Above it, the topic that holds most gives up its oldest half.
 const MOST_BYTES: usize = 64 << 20;
+
+/// How many topics without events go with one batch. Where thousands of topics have a status to keep, a log on another machine is asked for
+/// each: events do not wait for all of them.
+const QUIET: usize = 256;
 
 /// What a record takes besides its text.
 const RECORD_BYTES: usize = size_of::<Record>();
@@ -53,14 +57,24 @@ pub(super) type Batch = HashMap<Topic, Vec<Pending>>;
 /// What waits for the log. Bounded: a log that is away for long costs the oldest events of the busiest topics, and these topics say so.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    /// The topics that have events among what waits.
     topics: Batch,
+    /// The topics that have statuses or their end alone, and their order.
+    quiet: Batch,
+    order: VecDeque<Topic>,
     bytes: usize,
     most_bytes: usize,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { topics: Batch::new(), bytes: 0, most_bytes: MOST_BYTES }
+        Self {
+            topics: Batch::new(),
+            quiet: Batch::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            most_bytes: MOST_BYTES,
+        }
     }
 }
 
@@ -68,7 +82,7 @@ impl Outbox {
     /// Adds an event to `topic`.
     pub(super) fn event(&mut self, topic: &Topic, record: Record) {
         self.bytes += size(&record);
-        let pending = self.of(topic);
+        let pending = self.busy(topic);
         match pending.last_mut() {
             Some(Pending::Records(records)) => records.push(record),
             _ => pending.push(Pending::Records(vec![record])),
@@ -89,17 +103,39 @@ impl Outbox {
         self.bytes -= dropped.iter().map(Pending::bytes).sum::<usize>();
     }
 
-    /// Hands everything over.
+    /// Hands over all events with what belongs to their topics, and as much of the rest as goes with one batch.
     pub(super) fn take(&mut self) -> Batch {
         self.bytes = 0;
-        std::mem::take(&mut self.topics)
+        let mut batch = std::mem::take(&mut self.topics);
+        let mut quiet = 0;
+        while quiet < QUIET
+            && let Some(topic) = self.order.pop_front()
+        {
+            // One that has got events since is among these.
+            if let Some(pending) = self.quiet.remove(&topic) {
+                batch.insert(topic, pending);
+                quiet += 1;
+            }
+        }
+        batch
+    }
+
+    fn busy(&mut self, topic: &Topic) -> &mut Vec<Pending> {
+        if !self.topics.contains_key(topic) {
+            let before = self.quiet.remove(topic).unwrap_or_default();
+            self.topics.insert(topic.clone(), before);
+        }
+        self.topics.entry(topic.clone()).or_default()
     }
 
     fn of(&mut self, topic: &Topic) -> &mut Vec<Pending> {
-        if !self.topics.contains_key(topic) {
-            self.topics.insert(topic.clone(), Vec::new());
+        if self.topics.contains_key(topic) {
+            return self.busy(topic);
         }
-        self.topics.entry(topic.clone()).or_default()
+        if !self.quiet.contains_key(topic) {
+            self.order.push_back(topic.clone());
+        }
+        self.quiet.entry(topic.clone()).or_default()
     }
 
     /// Drops the oldest half of the topic that holds most. Its clients see contiguous numbers, which the log gives; what is missing is
@@ -190,6 +226,21 @@ mod tests {
             kept.iter().map(|record| record.ts.as_nanos() / 1_000_000_000).collect::<Vec<_>>(),
             [5, 6, 7, 8, 9]
         );
+    }
+
+    #[test]
+    fn events_do_not_wait_for_the_statuses_of_thousands_of_topics() {
+        let mut outbox = Outbox::default();
+        let status = || Status { source: "okx".into(), body: Bytes::new(), holds: Holds::On };
+        let quiet = |number: usize| topic(&format!("trades.okx.A{number}-USDT"));
+        (0..QUIET + 2).for_each(|number| outbox.status(&quiet(number), status()));
+        let busy = quiet(QUIET);
+        outbox.event(&busy, record(1));
+        let first = outbox.take();
+        assert_eq!(first.len(), QUIET + 1, "as many as go with one batch, and the one with an event");
+        assert_eq!(first[&busy].len(), 2, "its status, then the event");
+        assert_eq!(outbox.take().into_keys().collect::<Vec<_>>(), [quiet(QUIET + 1)], "the rest comes next");
+        assert!(outbox.take().is_empty());
     }
 
     #[test]

@@ -96,7 +96,9 @@ impl Probe {
 
     /// How many statuses wait for the log.
     pub fn told(&mut self) -> usize {
-        self.0.outbox.take().len()
+        std::iter::from_fn(|| Some(self.0.outbox.take()).filter(|batch| !batch.is_empty()))
+            .map(|batch| batch.len())
+            .sum()
     }
 
     /// The ports it was given.
