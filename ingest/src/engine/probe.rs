@@ -1,15 +1,22 @@
 //! An engine without its loop, for tests and measurements: takes commands and reports, and tells what they cost.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bond_core::control::Command;
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
-use bond_core::log::Fence;
-use bond_core::source::SourceState;
-use bond_core::time::UnixNanos;
+use bond_core::log::{EventLog, Fence};
+use bond_core::memory::{MemoryLog, Retention};
+use bond_core::meter::Meters;
+use bond_core::source::{SourceBoard, SourceState};
+use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
+use bond_core::time::{ManualClock, UnixNanos};
+use bond_core::topic::StreamId;
+use bond_supervise::Supervisor;
 use smol_str::{SmolStr, format_smolstr};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -24,15 +31,74 @@ use crate::venue::Subscription;
 /// Symbols of one feed.
 const SYMBOLS: usize = 100;
 
+/// Nobody wants a stream.
+struct NoStreams;
+
+#[async_trait]
+impl StreamStore for NoStreams {
+    async fn claim(
+        &self,
+        _: DesiredStream,
+        _: Claim,
+        quota: usize,
+        _: UnixNanos,
+    ) -> Result<(DesiredStream, bool), StoreError> {
+        Err(StoreError::Quota { limit: quota })
+    }
+
+    async fn release(&self, _: &StreamId, _: &str, _: UnixNanos) -> Result<Option<bool>, StoreError> {
+        Ok(None)
+    }
+
+    async fn get(
+        &self,
+        _: &StreamId,
+        _: UnixNanos,
+    ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
+        Ok(None)
+    }
+
+    async fn list(
+        &self,
+        _: &str,
+        _: Option<&StreamId>,
+        _: usize,
+        _: UnixNanos,
+    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn desired(&self, _: UnixNanos) -> Result<Vec<DesiredStream>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
 /// An engine of one market, which nobody answers for.
 pub struct Probe(Engine);
 
 impl Probe {
-    /// An engine that asks venues for at most `most` subscriptions. Wants a runtime.
+    /// An engine with a log in memory and without streams, that asks venues for at most `most` subscriptions. Wants a runtime.
     ///
     /// # Errors
     /// Where TLS cannot be set up.
-    pub fn new(ports: Ports, most: usize, fence: Fence) -> Result<Self, RestError> {
+    pub async fn alone(most: usize) -> Result<Self, RestError> {
+        let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
+        let retention =
+            Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 20 };
+        let log = MemoryLog::new(retention, Arc::clone(&clock) as _, 1);
+        let fence = log.acquire().await.expect("a log in memory has no other writer");
+        let ports = Ports {
+            log: Arc::new(log),
+            store: Arc::new(NoStreams),
+            board: SourceBoard::default(),
+            meters: Meters::default(),
+            clock,
+            supervisor: Supervisor::default(),
+        };
+        Self::new(ports, most, fence)
+    }
+
+    fn new(ports: Ports, most: usize, fence: Fence) -> Result<Self, RestError> {
         let nowhere = Url::parse("ws://127.0.0.1:9").expect("a url");
         let market = Market {
             venue: Venue::Okx,

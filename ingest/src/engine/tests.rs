@@ -1,77 +1,11 @@
 //! What reports and commands cost.
 
-use std::sync::Arc;
-use std::time::Duration;
+use bond_core::source::SourceState;
 
-use async_trait::async_trait;
-use bond_core::log::EventLog;
-use bond_core::memory::{MemoryLog, Retention};
-use bond_core::meter::Meters;
-use bond_core::source::{SourceBoard, SourceState};
-use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
-use bond_core::time::{ManualClock, UnixNanos};
-use bond_core::topic::StreamId;
-use bond_supervise::Supervisor;
-
-use super::Ports;
 use super::probe::Probe;
 
-/// Nobody wants a stream.
-struct NoStreams;
-
-#[async_trait]
-impl StreamStore for NoStreams {
-    async fn claim(
-        &self,
-        _: DesiredStream,
-        _: Claim,
-        quota: usize,
-        _: UnixNanos,
-    ) -> Result<(DesiredStream, bool), StoreError> {
-        Err(StoreError::Quota { limit: quota })
-    }
-
-    async fn release(&self, _: &StreamId, _: &str, _: UnixNanos) -> Result<Option<bool>, StoreError> {
-        Ok(None)
-    }
-
-    async fn get(
-        &self,
-        _: &StreamId,
-        _: UnixNanos,
-    ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
-        Ok(None)
-    }
-
-    async fn list(
-        &self,
-        _: &str,
-        _: Option<&StreamId>,
-        _: usize,
-        _: UnixNanos,
-    ) -> Result<Vec<(DesiredStream, Claim)>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn desired(&self, _: UnixNanos) -> Result<Vec<DesiredStream>, StoreError> {
-        Ok(Vec::new())
-    }
-}
-
 async fn probe(most: usize) -> Probe {
-    let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
-    let retention = Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 20 };
-    let log = MemoryLog::new(retention, Arc::clone(&clock) as _, 1);
-    let fence = log.acquire().await.expect("fence");
-    let ports = Ports {
-        log: Arc::new(log),
-        store: Arc::new(NoStreams),
-        board: SourceBoard::default(),
-        meters: Meters::default(),
-        clock,
-        supervisor: Supervisor::default(),
-    };
-    Probe::new(ports, most, fence).expect("an engine")
+    Probe::alone(most).await.expect("an engine")
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@ use bond_sim::{Market, Venue};
 use futures_util::future::try_join_all;
 
 use super::cases::{TOLD, goes_on};
-use super::watch::{PATIENCE, Watch, is_status};
+use super::watch::{Mark, PATIENCE, Watch, is_event, is_status};
 use super::world::{CHANNELS, SITES, SPOT, Site, World};
 
 /// Of the patience that venues are granted.
 const PERCENT: u64 = 5;
+
+/// How many events show that a channel flows again.
+const EVENTS: usize = 4;
 
 /// A silence, by the simulator's class of stream, and the channels that lack something for it.
 type Silence = (&'static str, &'static [&'static str]);
@@ -69,6 +72,17 @@ async fn silence(site: &Site, watch: &Watch, fault: &str, channels: &[&str]) -> 
     site.simulator.clear_faults();
     for (topic, mark) in stale {
         goes_on(watch, mark, &topic).await?;
+        settles(watch, mark, &topic).await?;
+    }
+    Ok(())
+}
+
+/// So much of the topic comes that its silence counts as a loss: its budget is as before.
+async fn settles(watch: &Watch, mark: Mark, topic: &str) -> Result<()> {
+    let mut next = mark;
+    for _ in 0..EVENTS {
+        let event = |m: &_| is_event(m, topic);
+        next = watch.find(next, &format!("{topic} flows"), PATIENCE, event).await?.0;
     }
     Ok(())
 }

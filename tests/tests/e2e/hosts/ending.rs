@@ -85,8 +85,9 @@ async fn each_user_of_redis_keeps_to_its_work(cloud: &Cloud) -> Result<()> {
 async fn a_revoked_key_closes_what_it_opened(cloud: &Cloud, host: &Host) -> Result<()> {
     let edge = cloud.edge().await?;
     let key = host.api.key.as_deref().context("a key")?;
-    let url = format!("{}/stream?token={key}", edge.ws);
-    Socket::open(&url).await?.event_of("heartbeat").await.context("the edge knows the key")?;
+    let url = format!("{}/stream", edge.ws);
+    let mut beside = open(&url, key).await?;
+    beside.event_of("heartbeat").await.context("the edge knows the key")?;
     let mut feed = host.feed("").await?;
     feed.send(&subscribe(json!({"channels": ["trades"]}))).await?;
     feed.event_of("trade").await?;
@@ -96,15 +97,21 @@ async fn a_revoked_key_closes_what_it_opened(cloud: &Cloud, host: &Host) -> Resu
         anyhow::Ok(())
     };
     timeout(SOON, over).await.context("the relay leaves it open")??;
+    let (code, reason) = beside.closed().await.context("the edge leaves it open")?;
+    ensure!(code == 1008, "closed with {code} {reason}");
     timeout(SOON, async {
-        while !is_refused(&url).await? {}
+        while !is_refused(&url, key).await? {}
         anyhow::Ok(())
     })
     .await
     .context("the edge goes on letting it in")?
 }
 
+async fn open(url: &str, key: &str) -> Result<Socket> {
+    Socket::open_with(url, &[("authorization", &format!("Bearer {key}"))]).await
+}
+
 /// Whether a dedicated edge closes a connection at once, with 1008.
-async fn is_refused(url: &str) -> Result<bool> {
-    Ok(matches!(Socket::open(url).await?.next().await?, Came::Closed(1008, _)))
+async fn is_refused(url: &str, key: &str) -> Result<bool> {
+    Ok(matches!(open(url, key).await?.next().await?, Came::Closed(1008, _)))
 }
