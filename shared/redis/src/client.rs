@@ -77,6 +77,12 @@ pub enum ConnectError {
     /// Redis cannot be reached, or refuses.
     #[error("redis cannot be reached: {0}")]
     Unreachable(String),
+    /// A cluster, or one of its nodes by the address that it announces, cannot be reached.
+    #[error(
+        "the redis cluster cannot be reached: {0}; each node must announce an address that is reached from here: set \
+         cluster-announce-ip or cluster-announce-hostname"
+    )]
+    Cluster(String),
 }
 
 /// A connection to Redis that is restored when it breaks. A clone is another handle on the same connection.
@@ -106,6 +112,15 @@ pub(crate) fn close<C: ClientLike + 'static>(runtime: &Handle, client: C) {
     runtime.spawn(async move { client.quit().await });
 }
 
+fn unreachable(builder: &Builder, error: &fred::error::Error) -> ConnectError {
+    let is_cluster = builder.get_config().is_some_and(|config| config.server.is_clustered());
+    if is_cluster {
+        ConnectError::Cluster(error.to_string())
+    } else {
+        ConnectError::Unreachable(error.to_string())
+    }
+}
+
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redis")
@@ -119,7 +134,7 @@ impl Redis {
     /// [`ConnectError`].
     pub async fn connect(config: &RedisConfig) -> Result<Self, ConnectError> {
         let builder = builder(config)?;
-        let client = init(&builder).await.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+        let client = init(&builder).await.map_err(|error| unreachable(&builder, &error))?;
         let strict = client.with_options(&options(true));
         let client = client.with_options(&options(false));
         let shared = Arc::new(Shared { builder, client, strict, runtime: Handle::current() });

@@ -31,7 +31,9 @@ impl Named {
     /// out a pair of it: so a social source of a compiled spec is read again, which names assets alone.
     pub(super) fn of(object: &mut Object<'_>, shared: Option<&Self>, report: &mut Report) -> Option<Self> {
         let written = object.texts("symbols", report)?;
-        let known = |text| pair(text).or_else(|unknown| shared.and_then(|s| s.pair_of(text)).ok_or(unknown));
+        let spelled_out =
+            |text| shared.filter(|_| assets::find(text).is_none()).and_then(|s| s.pair_of(text));
+        let known = |text| spelled_out(text).map_or_else(|| pair(text), Ok);
         let symbols = written.iter().filter_map(|(path, text)| report.ok(path, known(text))).collect();
         Some(Self { is_empty: written.is_empty(), symbols })
     }
