@@ -40,7 +40,7 @@ pub(super) struct Bound {
 impl Default for Bound {
     fn default() -> Self {
         // Of debug builds that share two cores with the attacker. Without the bounds of the server it is seconds and minutes.
-        Self { p99_ms: 750, growth_mib: 100, wait: Duration::from_secs(3) }
+        Self { p99_ms: 2_000, growth_mib: 100, wait: Duration::from_secs(3) }
     }
 }
 
