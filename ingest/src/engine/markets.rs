@@ -36,8 +36,7 @@ impl Markets {
             };
             let session = MarketConfig { timing: config.timing, ..session };
             let (clock, reports) = (Arc::clone(&ports.clock), reports.clone());
-            let handle =
-                market::spawn_watched(session, network.clone(), reports, clock, cancel, &ports.supervisor);
+            let handle = market::spawn(session, network.clone(), reports, clock, cancel, &ports.supervisor);
             handles.insert((m.venue, m.market), handle);
         }
         Self(handles)

@@ -69,22 +69,12 @@ impl MarketHandle {
     }
 }
 
-/// Starts a market. It reads the list of instruments, connects when something is wanted, and reports until `cancel`.
+/// Starts a market, watched over by `supervision`. It reads the list of instruments, connects when something is wanted, and reports until
+/// `cancel`.
 ///
 /// Nothing that is said of a market ends it: a venue that is down is tried again for ever. While nothing is wanted, no
 /// [`Report::Market`] is made.
 pub fn spawn<T: Transport>(
-    config: MarketConfig,
-    transport: T,
-    reports: mpsc::Sender<Report>,
-    clock: Arc<dyn Clock>,
-    cancel: &CancellationToken,
-) -> MarketHandle {
-    spawn_watched(config, transport, reports, clock, cancel, &Supervision::default())
-}
-
-/// The same, watched over by `supervision`: the market's task must run until `cancel`.
-pub fn spawn_watched<T: Transport>(
     config: MarketConfig,
     transport: T,
     reports: mpsc::Sender<Report>,

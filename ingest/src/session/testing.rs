@@ -12,6 +12,7 @@ use bond_core::event::{Channel, MarketEvent};
 use bond_core::instrument::{Instrument, Symbol, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::{ManualClock, UnixNanos};
+use bond_supervise::Supervisor;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -85,7 +86,8 @@ impl Bench {
         let (reports_tx, reports) = mpsc::channel(capacity);
         let cancel = CancellationToken::new();
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(1)));
-        let market = market::spawn(config, transport.clone(), reports_tx, clock, &cancel);
+        let market =
+            market::spawn(config, transport.clone(), reports_tx, clock, &cancel, &Supervisor::default());
         Self { market, reports, states: VecDeque::new(), cancel, peers, transport }
     }
 

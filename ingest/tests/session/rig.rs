@@ -79,7 +79,14 @@ impl Rig {
         let (sender, reports) = mpsc::channel(256);
         let cancel = CancellationToken::new();
         let network = Network::new().unwrap();
-        let market = market::spawn(config, network, sender, Arc::new(SystemClock), &cancel);
+        let market = market::spawn(
+            config,
+            network,
+            sender,
+            Arc::new(SystemClock),
+            &cancel,
+            &bond_supervise::Supervisor::default(),
+        );
         let rig = Self {
             venue,
             simulator,
