@@ -152,7 +152,8 @@ impl Lane {
         let client = &mut self.clients[key];
         let filter = state.wish.as_ref().map(|wish| wish.filter.clone());
         client.feed.set_filter(filter.clone());
-        self.shared.leases.set(&client.asked.id.as_str().into(), filter.clone());
+        let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
+        self.shared.leases.set(&name, holder, filter.clone());
         if let Some(wish) = &state.wish {
             client.feed.adjust(wish);
         }
@@ -223,7 +224,8 @@ impl Lane {
             self.followers.leave(key, ring);
         }
         if client.feed_state().is_some_and(|state| state.wish.is_some()) {
-            self.shared.leases.set(&client.asked.id.as_str().into(), None);
+            let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
+            self.shared.leases.set(&name, holder, None);
         }
         self.shared.closed();
     }

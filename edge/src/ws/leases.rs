@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bond_core::api_key::Holder;
 use bond_core::control::{Command, Control};
 use bond_core::feed::FeedFilter;
 use bond_core::time::Clock;
@@ -24,6 +25,17 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How far apart ingest is told of changes of one connection's wish. What changes in between is told once.
 const SPACING: Duration = Duration::from_millis(200);
 
+/// Of how many changes of one owner's connections ingest is told within [`SPACING`]: fifty a second. The others wait.
+const OF_ONE_OWNER: usize = 10;
+
+/// What a feed connection wants, and whose it is, where keys say so.
+#[derive(Clone, Debug, PartialEq)]
+struct Wish {
+    owner: Option<SmolStr>,
+    /// `None`: it wants nothing any more.
+    filter: Option<FeedFilter>,
+}
+
 /// The wishes of this edge's feed connections. Workers write them, one task tells ingest.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -33,48 +45,63 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct Wishes {
-    standing: HashMap<SmolStr, FeedFilter>,
+    standing: HashMap<SmolStr, Wish>,
     /// What changed since ingest was told: at most one entry a connection.
-    changed: HashMap<SmolStr, Option<FeedFilter>>,
-    /// When ingest was told of whom, within the last [`SPACING`].
-    told: HashMap<SmolStr, Instant>,
+    changed: HashMap<SmolStr, Wish>,
+    /// When ingest was told of whom, within the last [`SPACING`], and whose that is.
+    told: HashMap<SmolStr, (Instant, Option<SmolStr>)>,
 }
 
 impl Wishes {
     /// The changes that may be told at `now`, and when to look again for others. What changes faster is told as it then is.
-    fn due(&mut self, now: Instant) -> (HashMap<SmolStr, Option<FeedFilter>>, Option<Instant>) {
-        self.told.retain(|_, told| now.duration_since(*told) < SPACING);
-        let told = &self.told;
-        let (waiting, due) =
-            mem::take(&mut self.changed).into_iter().partition(|(name, _)| told.contains_key(name));
-        self.changed = waiting;
-        let again = self.changed.keys().filter_map(|name| Some(*self.told.get(name)? + SPACING)).min();
-        let due: HashMap<_, _> = due;
-        self.told.extend(due.keys().map(|name| (name.clone(), now)));
-        (due, again)
+    fn due(&mut self, now: Instant) -> (HashMap<SmolStr, Wish>, Option<Instant>) {
+        self.told.retain(|_, (told, _)| now.duration_since(*told) < SPACING);
+        let mut of_owners: HashMap<SmolStr, usize> = HashMap::new();
+        for owner in self.told.values().filter_map(|(_, owner)| owner.as_ref()) {
+            *of_owners.entry(owner.clone()).or_default() += 1;
+        }
+        let mut due = HashMap::new();
+        for (name, wish) in mem::take(&mut self.changed) {
+            if self.told.contains_key(&name) || !has_room(&mut of_owners, wish.owner.as_ref()) {
+                self.changed.insert(name, wish);
+            } else {
+                self.told.insert(name.clone(), (now, wish.owner.clone()));
+                due.insert(name, wish);
+            }
+        }
+        let first_told = self.told.values().map(|(told, _)| *told).min();
+        (due, first_told.filter(|_| !self.changed.is_empty()).map(|told| told + SPACING))
     }
 }
 
+/// Whether ingest may be told of one more change of this owner, which then counts.
+fn has_room(of_owners: &mut HashMap<SmolStr, usize>, owner: Option<&SmolStr>) -> bool {
+    let Some(owner) = owner else { return true };
+    let told = of_owners.entry(owner.clone()).or_default();
+    *told += 1;
+    *told <= OF_ONE_OWNER
+}
+
 impl Leases {
-    /// What a connection wants from now on; `None`: nothing.
-    pub(crate) fn set(&self, connection: &SmolStr, filter: Option<FeedFilter>) {
+    /// What a connection, that of `holder`'s key, wants from now on; `None`: nothing.
+    pub(crate) fn set(&self, connection: &SmolStr, holder: Option<&Holder>, filter: Option<FeedFilter>) {
         let mut wishes = self.wishes.lock();
-        match &filter {
-            Some(filter) => wishes.standing.insert(connection.clone(), filter.clone()),
+        let wish = Wish { owner: holder.map(|holder| holder.owner.clone()), filter };
+        match &wish.filter {
+            Some(_) => wishes.standing.insert(connection.clone(), wish.clone()),
             None => wishes.standing.remove(connection),
         };
-        wishes.changed.insert(connection.clone(), filter);
+        wishes.changed.insert(connection.clone(), wish);
         drop(wishes);
         self.changed.notify_one();
     }
 
-    fn due(&self) -> (HashMap<SmolStr, Option<FeedFilter>>, Option<Instant>) {
+    fn due(&self) -> (HashMap<SmolStr, Wish>, Option<Instant>) {
         self.wishes.lock().due(Instant::now())
     }
 
-    fn standing(&self) -> HashMap<SmolStr, Option<FeedFilter>> {
-        let wishes = self.wishes.lock();
-        wishes.standing.iter().map(|(name, filter)| (name.clone(), Some(filter.clone()))).collect()
+    fn standing(&self) -> HashMap<SmolStr, Wish> {
+        self.wishes.lock().standing.clone()
     }
 }
 
@@ -115,14 +142,15 @@ async fn changed(leases: &Leases, again: Option<Instant>) {
     }
 }
 
-fn given_up(leases: &Leases) -> HashMap<SmolStr, Option<FeedFilter>> {
-    leases.standing().into_keys().map(|name| (name, None)).collect()
+fn given_up(leases: &Leases) -> HashMap<SmolStr, Wish> {
+    let given_up = |wish: Wish| Wish { filter: None, ..wish };
+    leases.standing().into_iter().map(|(name, wish)| (name, given_up(wish))).collect()
 }
 
-async fn tell(control: &dyn Control, clock: &dyn Clock, wishes: HashMap<SmolStr, Option<FeedFilter>>) {
-    for (connection, filter) in wishes {
+async fn tell(control: &dyn Control, clock: &dyn Clock, wishes: HashMap<SmolStr, Wish>) {
+    for (connection, Wish { owner, filter }) in wishes {
         let command = match filter {
-            Some(filter) => Command::Feed { connection, filter, until: clock.now().plus(LEASE) },
+            Some(filter) => Command::Feed { connection, owner, filter, until: clock.now().plus(LEASE) },
             None => Command::FeedGone { connection },
         };
         if let Err(error) = control.send(command).await {
@@ -142,15 +170,34 @@ mod tests {
         let mut told = 0;
         for ms in 0..1_000 {
             let filter = (ms % 2 == 1).then(FeedFilter::default);
-            leases.set(&flapping, filter);
+            leases.set(&flapping, None, filter);
             told += leases.wishes.lock().due(now + Duration::from_millis(ms)).0.len();
         }
         assert_eq!(told, 5, "five a second");
-        leases.set(&other, Some(FeedFilter::default()));
+        leases.set(&other, None, Some(FeedFilter::default()));
         let end = now + Duration::from_millis(999);
         let (due, again) = leases.wishes.lock().due(end);
         assert_eq!(due.keys().collect::<Vec<_>>(), [&other], "nobody waits for another");
         let (due, _) = leases.wishes.lock().due(again.expect("the last change waits"));
-        assert_eq!(due, HashMap::from([(flapping, Some(FeedFilter::default()))]));
+        let wish = Wish { owner: None, filter: Some(FeedFilter::default()) };
+        assert_eq!(due, HashMap::from([(flapping, wish)]));
+    }
+
+    #[test]
+    fn the_connections_of_one_owner_share_a_pace_and_none_is_forgotten() {
+        let (leases, now) = (Leases::default(), Instant::now());
+        let ann = Holder { owner: "ann".into(), key: "key".into() };
+        let names: Vec<SmolStr> = (0..100).map(|n| format!("f{n}").into()).collect();
+        names.iter().for_each(|name| leases.set(name, Some(&ann), Some(FeedFilter::default())));
+        leases.set(&"bob's".into(), None, Some(FeedFilter::default()));
+        let mut told = HashMap::new();
+        let mut at = now;
+        for turn in 0..10 {
+            let (due, again) = leases.wishes.lock().due(at);
+            assert_eq!(due.len(), OF_ONE_OWNER + usize::from(turn == 0), "bob does not wait for ann");
+            told.extend(due);
+            at = again.unwrap_or(at + SPACING);
+        }
+        assert_eq!((told.len(), at), (101, now + 10 * SPACING));
     }
 }

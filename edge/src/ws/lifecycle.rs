@@ -92,7 +92,7 @@ impl Worker {
         let Carried::Feed(feed) = &mut connection.carried else { return };
         let Scope::Filter { name, filter } = &mut feed.scope else { return };
         *filter = wish.as_ref().map(|wish| wish.filter.clone());
-        self.shared.leases.set(name, filter.clone());
+        self.shared.leases.set(name, connection.holder.as_ref(), filter.clone());
         if let Some(wish) = &wish {
             feed.adjust(wish);
         }
@@ -250,10 +250,9 @@ impl Worker {
 
     /// Has a connection follow nothing any more.
     fn let_go(&mut self, id: usize) {
-        let Some(carried) = self.carried(id).map(|carried| std::mem::replace(carried, Carried::Nothing))
-        else {
-            return;
-        };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let holder = connection.holder.clone();
+        let carried = std::mem::replace(&mut connection.carried, Carried::Nothing);
         for ring in carried.rings() {
             self.followers.leave(id, ring);
         }
@@ -262,7 +261,7 @@ impl Worker {
         {
             self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
             if filter.is_some() {
-                self.shared.leases.set(name, None);
+                self.shared.leases.set(name, holder.as_ref(), None);
             }
         }
     }

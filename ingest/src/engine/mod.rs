@@ -10,6 +10,7 @@ mod intake;
 mod losses;
 mod markets;
 mod outbox;
+mod owners;
 mod plan;
 #[doc(hidden)]
 pub mod probe;

@@ -127,7 +127,8 @@ impl Probe {
             let symbols = (first..count.min(first + SYMBOLS)).map(symbol).collect();
             let filter = FeedFilter { channels: [Channel::Trades].into(), symbols, ..FeedFilter::default() };
             let until = UnixNanos::from_nanos(i64::MAX);
-            self.0.command(Command::Feed { connection: format_smolstr!("f{first}"), filter, until });
+            let connection = format_smolstr!("f{first}");
+            self.0.command(Command::Feed { connection, owner: None, filter, until });
         }
         self.0.settle();
     }

@@ -219,7 +219,9 @@ impl Engine {
                 let at = earliest.unwrap_or_else(Instant::now).max(Instant::now());
                 self.read_at.get_or_insert(at);
             }
-            Command::Feed { connection, filter, until } => self.wants.lease(connection, filter, until, now),
+            Command::Feed { connection, owner, filter, until } => {
+                self.wants.lease(connection, owner, filter, until, now);
+            }
             Command::FeedGone { connection } => self.wants.release(&connection, now),
             // For the relay, which tells the engine of what its feeds want.
             Command::Connected(_) | Command::Disconnected { .. } => {}

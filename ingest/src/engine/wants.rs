@@ -15,6 +15,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{MarketTopic, StreamId, Topic};
 use smol_str::SmolStr;
 
+use super::owners::Owners;
 use super::plan::{MarketNeed, StreamPlan};
 use super::subscriptions::Subscriptions;
 use crate::venue::Subscription;
@@ -80,6 +81,7 @@ impl Form {
 /// What one feed wants, and until when.
 #[derive(Debug)]
 struct Lease {
+    owner: Option<SmolStr>,
     filter: FeedFilter,
     topics: BTreeSet<Topic>,
     forms: Vec<Form>,
@@ -103,6 +105,7 @@ pub(super) struct Wants {
     scope: Scope,
     streams: BTreeMap<StreamId, (Arc<StreamPlan>, UnixNanos)>,
     feeds: HashMap<SmolStr, Lease>,
+    owners: Owners,
     /// Leases by their end.
     ends: BTreeSet<(UnixNanos, SmolStr)>,
     /// How many feeds without symbols there are of each form.
@@ -187,6 +190,7 @@ impl Wants {
     pub(super) fn lease(
         &mut self,
         connection: SmolStr,
+        owner: Option<SmolStr>,
         filter: FeedFilter,
         until: UnixNanos,
         now: UnixNanos,
@@ -197,10 +201,10 @@ impl Wants {
         if self.feeds.len() >= MOST_FEEDS && !self.feeds.contains_key(&connection) {
             return tracing::warn!(most = MOST_FEEDS, "a feed makes nothing run: there are too many");
         }
-        let mut lease = self.lease_of(filter, until);
+        let mut lease = self.lease_of(owner, filter, until);
         let count = lease.topics.len();
         // What is wanted before and after must not end in between.
-        lease.topics.retain(|topic| self.want(topic.clone()));
+        lease.topics.retain(|topic| self.want_for(lease.owner.as_ref(), topic));
         lease.lacks = lease.topics.len() < count;
         lease.forms.iter().for_each(|form| self.take_form(*form));
         self.release(&connection, now);
@@ -222,12 +226,15 @@ impl Wants {
     pub(super) fn release(&mut self, connection: &str, now: UnixNanos) {
         let Some(lease) = self.feeds.remove(connection) else { return };
         self.ends.remove(&(lease.until, connection.into()));
-        lease.topics.iter().for_each(|topic| self.unwant(topic, now));
+        for topic in &lease.topics {
+            self.owners.give_back(lease.owner.as_ref(), topic);
+            self.unwant(topic, now);
+        }
         lease.forms.iter().for_each(|form| self.drop_form(*form, now));
     }
 
     /// What a filter wants: topics of its symbols, or of those that `*` stands for, and then also what streams receive.
-    fn lease_of(&self, filter: FeedFilter, until: UnixNanos) -> Lease {
+    fn lease_of(&self, owner: Option<SmolStr>, filter: FeedFilter, until: UnixNanos) -> Lease {
         let venues = self.scope.venues();
         let wanted = filter.wanted(&venues, &self.scope.feed_symbols).into_iter();
         let mut topics = BTreeSet::new();
@@ -238,7 +245,19 @@ impl Wants {
             topics.insert(Topic::Market(topic));
         }
         let forms = if filter.symbols.is_empty() { forms(&filter, &venues) } else { Vec::new() };
-        Lease { filter, topics, forms, until, lacks: false }
+        Lease { owner, filter, topics, forms, until, lacks: false }
+    }
+
+    /// Whether it runs for a feed of `owner`.
+    fn want_for(&mut self, owner: Option<&SmolStr>, topic: &Topic) -> bool {
+        if !self.owners.take(owner, topic) {
+            return false;
+        }
+        let runs = self.want(topic.clone());
+        if !runs {
+            self.owners.give_back(owner, topic);
+        }
+        runs
     }
 
     fn take_form(&mut self, form: Form) {
@@ -381,6 +400,7 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
 mod tests {
     use bond_core::spec::StreamSpec;
 
+    use super::super::owners::MOST_TOPICS_OF_OWNER;
     use super::*;
 
     fn scope() -> Scope {
@@ -423,7 +443,7 @@ mod tests {
     #[test]
     fn a_feed_without_symbols_runs_the_default_ones_on_configured_markets() {
         let mut wants = wants();
-        wants.lease("a".into(), trades(), at(30), at(0));
+        wants.lease("a".into(), None, trades(), at(30), at(0));
         assert_eq!(began(&mut wants), ["trades.binance.BTC-USDT"]);
         assert_eq!(wants.subscriptions().len(), 1);
     }
@@ -431,7 +451,7 @@ mod tests {
     #[test]
     fn a_topic_runs_on_for_one_ring_after_its_last_lease() {
         let mut wants = wants();
-        wants.lease("a".into(), trades(), at(30), at(0));
+        wants.lease("a".into(), None, trades(), at(30), at(0));
         wants.lapse(at(31));
         assert_eq!(wants.running.len(), 1, "lingers");
         wants.lapse(at(91));
@@ -442,25 +462,44 @@ mod tests {
     #[test]
     fn a_renewed_lease_holds_and_changes_nothing() {
         let mut wants = wants();
-        wants.lease("a".into(), trades(), at(30), at(0));
+        wants.lease("a".into(), None, trades(), at(30), at(0));
         began(&mut wants);
-        wants.lease("a".into(), trades(), at(60), at(20));
+        wants.lease("a".into(), None, trades(), at(60), at(20));
         wants.lapse(at(31));
         assert_eq!(wants.feeds.len(), 1);
         assert!(wants.lingering.is_empty() && wants.take_changes().0.is_empty());
     }
 
     #[test]
+    fn what_an_owner_has_no_room_for_runs_with_the_renewal_after_there_is_some() {
+        let mut wants = wants();
+        let named = |from: usize, to: usize| FeedFilter {
+            symbols: (from..to).map(|n| Symbol::parse(&format!("A{n}/USDT")).expect("symbol")).collect(),
+            venues: [Venue::Binance].into(),
+            ..trades()
+        };
+        let ann = || Some(SmolStr::new("ann"));
+        wants.lease("many".into(), ann(), named(0, MOST_TOPICS_OF_OWNER), at(30), at(0));
+        wants.lease("more".into(), ann(), named(9_999, 10_000), at(30), at(0));
+        assert_eq!(began(&mut wants).len(), MOST_TOPICS_OF_OWNER);
+        wants.lease("bob's".into(), Some("bob".into()), named(9_998, 9_999), at(30), at(0));
+        assert_eq!(began(&mut wants), ["trades.binance.A9998-USDT"]);
+        wants.release("many", at(1));
+        wants.lease("more".into(), ann(), named(9_999, 10_000), at(40), at(10));
+        assert_eq!(began(&mut wants), ["trades.binance.A9999-USDT"]);
+    }
+
+    #[test]
     fn a_feed_without_symbols_takes_what_streams_receive_and_nothing_that_feeds_name() {
         let mut wants = wants();
-        wants.lease("all".into(), trades(), at(30), at(0));
+        wants.lease("all".into(), None, trades(), at(30), at(0));
         began(&mut wants);
         let named = FeedFilter {
             channels: [Channel::Ticker].into(),
             symbols: [Symbol::parse("NOSUCH/USDT").expect("symbol")].into(),
             ..FeedFilter::default()
         };
-        wants.lease("named".into(), named, at(30), at(0));
+        wants.lease("named".into(), None, named, at(30), at(0));
         assert_eq!(began(&mut wants), ["ticker.binance.NOSUCH-USDT"]);
         let plan = stream("DOGE/USDT");
         wants.add_stream(Arc::clone(&plan), at(0));
@@ -476,7 +515,7 @@ mod tests {
         let mut wants = wants();
         wants.add_stream(stream("DOGE/USDT"), at(0));
         assert!(began(&mut wants).is_empty());
-        wants.lease("all".into(), FeedFilter { raw: true, ..trades() }, at(30), at(0));
+        wants.lease("all".into(), None, FeedFilter { raw: true, ..trades() }, at(30), at(0));
         let began: BTreeSet<String> = began(&mut wants).into_iter().collect();
         let both =
             ["raw", "trades"].map(|form| ["BTC", "DOGE"].map(|base| format!("{form}.binance.{base}-USDT")));

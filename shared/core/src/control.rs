@@ -17,6 +17,8 @@ pub enum Command {
     Feed {
         /// The connection, unique among all edges.
         connection: SmolStr,
+        /// Whose feed it is, where keys say so.
+        owner: Option<SmolStr>,
         /// What it wants.
         filter: FeedFilter,
         /// When the wish lapses unless renewed.
@@ -71,10 +73,23 @@ pub trait Commands: Send {
 #[serde(tag = "command", rename_all = "snake_case")]
 enum Wire {
     StreamsChanged,
-    Feed { connection: SmolStr, filter: WireFilter, until_ns: i64 },
-    FeedGone { connection: SmolStr },
-    Connected { connection: String },
-    Disconnected { connection: SmolStr, at_ns: i64 },
+    Feed {
+        connection: SmolStr,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<SmolStr>,
+        filter: WireFilter,
+        until_ns: i64,
+    },
+    FeedGone {
+        connection: SmolStr,
+    },
+    Connected {
+        connection: String,
+    },
+    Disconnected {
+        connection: SmolStr,
+        at_ns: i64,
+    },
 }
 
 impl Command {
@@ -82,8 +97,9 @@ impl Command {
     pub fn to_json(&self) -> String {
         let wire = match self {
             Self::StreamsChanged => Wire::StreamsChanged,
-            Self::Feed { connection, filter, until } => Wire::Feed {
+            Self::Feed { connection, owner, filter, until } => Wire::Feed {
                 connection: connection.clone(),
+                owner: owner.clone(),
                 filter: WireFilter::of(filter),
                 until_ns: until.as_nanos(),
             },
@@ -105,8 +121,9 @@ impl Command {
         let unreadable = |error: &dyn std::fmt::Display| ControlError(format!("unreadable command: {error}"));
         Ok(match serde_json::from_str(text).map_err(|error| unreadable(&error))? {
             Wire::StreamsChanged => Self::StreamsChanged,
-            Wire::Feed { connection, filter, until_ns } => Self::Feed {
+            Wire::Feed { connection, owner, filter, until_ns } => Self::Feed {
                 connection,
+                owner,
                 filter: filter.read().map_err(|error| unreadable(&error))?,
                 until: UnixNanos::from_nanos(until_ns),
             },
@@ -133,7 +150,13 @@ mod tests {
         let connection = Connection::opened(ConnectionId::new("c"), at, Carries::Feed(Box::default()));
         for command in [
             Command::StreamsChanged,
-            Command::Feed { connection: "a".into(), filter: FeedFilter::default(), until: at },
+            Command::Feed {
+                connection: "a".into(),
+                owner: Some("ann".into()),
+                filter: FeedFilter::default(),
+                until: at,
+            },
+            Command::Feed { connection: "b".into(), owner: None, filter: FeedFilter::default(), until: at },
             Command::FeedGone { connection: "a".into() },
             Command::Connected(Box::new(connection)),
             Command::Disconnected { connection: ConnectionId::new("c"), at },

@@ -97,7 +97,7 @@ async fn what_a_feed_wants_is_leased_and_given_back() {
     let mut host = Host::start().await;
     let mut client = host.connect("/stream").await;
     client.say(r#"{"type":"subscribe","channels":["trades"]}"#).await;
-    let Command::Feed { connection, filter, until } = host.command().await else { panic!("no lease") };
+    let Command::Feed { connection, filter, until, .. } = host.command().await else { panic!("no lease") };
     assert!(filter.channels().eq([bond_core::event::Channel::Trades]));
     assert!(until > SystemClock.now());
     drop(client);

@@ -28,6 +28,7 @@ fn feed(number: usize, symbols: usize) -> Command {
     let symbols: BTreeSet<Symbol> = (0..symbols).map(symbol).collect();
     Command::Feed {
         connection: format!("edge-{number}").into(),
+        owner: None,
         filter: FeedFilter { symbols, ..FeedFilter::default() },
         until: UnixNanos::from_secs(1),
     }
