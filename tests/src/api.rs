@@ -110,7 +110,11 @@ impl Api {
         }
     }
 
-    async fn created(&self, body: &Value) -> Result<Value> {
+    /// Creates a stream by this request.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn created(&self, body: &Value) -> Result<Value> {
         match self.post("/v1/streams", body).await? {
             (200, answer) => Ok(answer),
             (status, answer) => bail!("refused with {status}: {answer}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Carries, Connection, FeedState, NOTES};
+use bond_core::connection::{Carries, Connection, NOTES};
 use bond_core::cursors::LaneCursors;
 use bond_core::deliver::FRAME_BYTES;
 use bond_core::message::{ServerMessage, to_json};
@@ -93,7 +93,7 @@ impl Client {
     pub(super) fn new(asked: Connection, restored: Option<Arc<LaneCursors>>, now: Instant) -> Self {
         let scope = match &asked.carries {
             Carries::Stream { id, .. } => Scope::Stream(id.clone()),
-            Carries::Feed(_) => Scope::Filter { name: SmolStr::new(asked.id.as_str()), filter: None },
+            Carries::Feed(_) => Scope::unasked(SmolStr::new(asked.id.as_str())),
         };
         Self {
             feed: Feed::new(scope, asked.batch),
@@ -117,14 +117,6 @@ impl Client {
         self.asked.stream()
     }
 
-    /// What its feed's client has said.
-    pub(super) fn feed_state(&self) -> Option<&FeedState> {
-        match &self.asked.carries {
-            Carries::Feed(state) => Some(state),
-            Carries::Stream { .. } => None,
-        }
-    }
-
     /// Where a predecessor had brought it, as far as that holds for what it asks for.
     pub(super) fn restored(&self) -> Option<&BTreeMap<Topic, Position>> {
         self.restored.as_ref()?.of(&self.asked)
@@ -144,10 +136,7 @@ impl Client {
         }
         match &self.asked.carries {
             Carries::Stream { start, .. } => start.clone(),
-            Carries::Feed(state) => match state.resumes.get(&topic.to_string()) {
-                Some(position) => Start::After(position.clone()),
-                None => Start::At(self.feed.since),
-            },
+            Carries::Feed(_) => self.feed.start(topic),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use bond_core::connection::{Carries, Connection, FeedState};
 use bond_core::control::Command;
-use bond_core::position::Start;
 use bond_core::topic::{StreamId, Topic};
 use tracing::warn;
 
@@ -90,7 +89,7 @@ impl Lane {
             }
             Carries::Feed(state) => {
                 let state = state.clone();
-                self.change_feed(key, &FeedState::default(), &state);
+                self.apply(key, &state);
             }
         }
         self.begin_heartbeats(key, was_known);
@@ -126,39 +125,24 @@ impl Lane {
             (Carries::Stream { .. }, Carries::Stream { id, start }) if is_placed => {
                 client.feed.move_topic(&Topic::Stream(id).to_string(), Place::Waiting(Box::new(start)));
             }
-            (Carries::Feed(old), Carries::Feed(new)) => self.change_feed(key, &old, &new),
+            (Carries::Feed(_), Carries::Feed(new)) => self.apply(key, &new),
             _ => {}
         }
         self.begin_heartbeats(key, false);
         self.queue(key);
     }
 
-    fn change_feed(&mut self, key: usize, old: &FeedState, new: &FeedState) {
-        self.clients[key].feed.is_background = new.is_background;
-        if old.wish != new.wish {
-            self.wish(key, new);
-        }
-        let feed = &mut self.clients[key].feed;
-        for (name, position) in new.resumes.iter().filter(|(name, at)| old.resumes.get(*name) != Some(at)) {
-            feed.move_topic(name, Place::Waiting(Box::new(Start::After(position.clone()))));
-        }
-        for topic in &mut feed.topics {
-            topic.rate = new.rates.get(&topic.follow.ring.name).copied();
-        }
-    }
-
-    /// Has a feed follow what it wants now, and nothing else.
-    fn wish(&mut self, key: usize, state: &FeedState) {
+    /// Serves a feed as its client asks now.
+    fn apply(&mut self, key: usize, asked: &FeedState) {
         let client = &mut self.clients[key];
-        let filter = state.wish.as_ref().map(|wish| wish.filter.clone());
-        client.feed.set_filter(filter.clone());
-        let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
-        self.shared.leases.set(&name, holder, filter.clone());
-        if let Some(wish) = &state.wish {
-            client.feed.adjust(wish);
-        }
-        for ring in client.feed.keep_only(filter.as_ref()) {
+        let filter = asked.wish.as_ref().map(|wish| wish.filter.clone());
+        let is_same = client.feed.filter() == filter.as_ref();
+        for ring in client.feed.apply(asked) {
             self.followers.leave(key, ring);
+        }
+        if !is_same {
+            let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
+            self.shared.leases.set(&name, holder, filter.clone());
         }
         let Some(filter) = filter else { return };
         for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
@@ -171,11 +155,6 @@ impl Lane {
             return;
         }
         self.follow(key, topic);
-        let client = &mut self.clients[key];
-        let rate = client.feed_state().and_then(|state| state.rates.get(&topic.to_string()).copied());
-        if let Some(topic) = client.feed.topics.last_mut() {
-            topic.rate = rate;
-        }
         self.queue(key);
     }
 
@@ -220,10 +199,10 @@ impl Lane {
         self.chores.has_moved = true;
         let mut client = self.clients.remove(key);
         self.ids.remove(&client.asked.id);
-        for ring in client.feed.keep_only(None) {
+        for ring in client.feed.drop_all() {
             self.followers.leave(key, ring);
         }
-        if client.feed_state().is_some_and(|state| state.wish.is_some()) {
+        if client.feed.filter().is_some() {
             let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
             self.shared.leases.set(&name, holder, None);
         }

@@ -66,7 +66,7 @@ impl Client {
     /// How long it asked its events to wait: for batches to fill, and to be ordered.
     fn patience(&self) -> Duration {
         let batch = self.feed.batch.map_or(Duration::ZERO, |batch| batch.wait);
-        let wish = self.feed_state().and_then(|state| state.wish.as_ref());
+        let wish = self.feed.asked().and_then(|asked| asked.wish.as_ref());
         batch + wish.map_or(Duration::ZERO, |wish| wish.max_lag)
     }
 

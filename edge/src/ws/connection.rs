@@ -124,8 +124,7 @@ impl Carried {
     /// What it takes, if it is a feed that has said so.
     pub(crate) fn filter(&self) -> Option<&FeedFilter> {
         let Self::Feed(feed) = self else { return None };
-        let Scope::Filter { filter, .. } = &feed.scope else { return None };
-        filter.as_ref()
+        feed.filter()
     }
 
     /// Whether it is a feed that takes messages about what it follows.

@@ -8,10 +8,11 @@ mod turn;
 
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Batch, Wish};
+use bond_core::connection::{Batch, FeedState, Wish};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
+use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use smol_str::SmolStr;
@@ -28,8 +29,15 @@ pub(crate) use turn::deliver;
 pub(crate) enum Scope {
     /// One stream.
     Stream(StreamId),
-    /// Everything that a filter takes, wanted under this name.
-    Filter { name: SmolStr, filter: Option<FeedFilter> },
+    /// What a client asked for, wanted under this name.
+    Filter { name: SmolStr, asked: Box<FeedState> },
+}
+
+impl Scope {
+    /// A feed of this name, before its client has said anything.
+    pub(crate) fn unasked(name: SmolStr) -> Self {
+        Self::Filter { name, asked: Box::default() }
+    }
 }
 
 /// The topics of one connection, and how it takes them.
@@ -85,36 +93,76 @@ impl Feed {
         }
     }
 
-    /// Wants what `filter` takes from here on, where it is about a filter.
-    pub(crate) fn set_filter(&mut self, wanted: Option<FeedFilter>) {
-        if let Scope::Filter { filter, .. } = &mut self.scope {
-            *filter = wanted;
+    /// What its client asked for, where it may ask.
+    pub(crate) fn asked(&self) -> Option<&FeedState> {
+        match &self.scope {
+            Scope::Filter { asked, .. } => Some(asked),
+            Scope::Stream(_) => None,
         }
     }
 
+    /// What its client wants, if it has said so.
+    pub(crate) fn filter(&self) -> Option<&FeedFilter> {
+        self.asked()?.wish.as_ref().map(|wish| &wish.filter)
+    }
+
+    /// Serves its client as it asks now. What it follows already and still wants goes on where it is, unless the client says from where;
+    /// what it lacks is for the caller to add. Returns the rings that are followed no more.
+    pub(crate) fn apply(&mut self, new: &FeedState) -> Vec<u64> {
+        let Scope::Filter { asked, .. } = &mut self.scope else { return Vec::new() };
+        let old = std::mem::replace(&mut **asked, new.clone());
+        self.is_background = new.is_background;
+        if let Some(wish) = new.wish.as_ref().filter(|wish| old.wish.as_ref() != Some(wish)) {
+            self.adjust(wish);
+        }
+        let dropped = self.keep_only(new.wish.as_ref().map(|wish| &wish.filter));
+        for topic in &mut self.topics {
+            topic.rate = new.rates.get(&topic.follow.ring.name).copied();
+        }
+        // A topic that does not run yet begins there.
+        for (name, resume) in
+            new.resumes.iter().filter(|(name, resume)| old.resumes.get(*name) != Some(resume))
+        {
+            self.move_topic(name, Place::Waiting(Box::new(Start::After(resume.position.clone()))));
+        }
+        dropped
+    }
+
     /// Takes over how a client wants what it asked for.
-    pub(crate) fn adjust(&mut self, wish: &Wish) {
+    fn adjust(&mut self, wish: &Wish) {
         (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
         self.order = Order::adjusted(self.order.take(), wish.max_lag);
     }
 
+    /// From where it takes a topic that it does not follow yet.
+    pub(crate) fn start(&self, topic: &Topic) -> Start {
+        let resume = self.asked().and_then(|asked| asked.resumes.get(&topic.to_string()));
+        resume.map_or(Start::At(self.since), |resume| Start::After(resume.position.clone()))
+    }
+
     /// Follows one topic more.
     pub(crate) fn add(&mut self, follow: Follow, now: Instant) {
-        let topic =
-            FeedTopic { follow, fresh: true, rate: None, due: now, needs_whole: true, in_buffer: false };
-        self.topics.push(topic);
+        let rate = self.asked().and_then(|asked| asked.rates.get(&follow.ring.name).copied());
+        self.topics.push(FeedTopic {
+            follow,
+            fresh: true,
+            rate,
+            due: now,
+            needs_whole: true,
+            in_buffer: false,
+        });
+    }
+
+    /// Stops following anything.
+    pub(crate) fn drop_all(&mut self) -> Vec<u64> {
+        self.keep_only(None)
     }
 
     /// Stops following what `filter` does not take, all of it where there is none. Returns the rings that are followed no more.
-    pub(crate) fn keep_only(&mut self, filter: Option<&FeedFilter>) -> Vec<u64> {
+    fn keep_only(&mut self, filter: Option<&FeedFilter>) -> Vec<u64> {
         let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
         let dropped = self.topics.extract_if(.., |topic| !is_wanted(&topic.follow.ring.topic));
         dropped.map(|topic| topic.follow.ring.id).collect()
-    }
-
-    /// Its part of a topic, if it follows it.
-    pub(crate) fn topic_mut(&mut self, name: &str) -> Option<&mut FeedTopic> {
-        self.topics.iter_mut().find(|topic| topic.follow.ring.name == name)
     }
 
     /// Takes note of news in a ring.
@@ -126,7 +174,7 @@ impl Feed {
 
     /// Whether its filter takes `topic`, and it does not follow it yet.
     pub(crate) fn lacks(&self, topic: &Topic) -> bool {
-        let Scope::Filter { filter: Some(filter), .. } = &self.scope else { return false };
+        let Some(filter) = self.filter() else { return false };
         filter.matches(topic) && self.topics.iter().all(|known| known.follow.ring.topic != *topic)
     }
 

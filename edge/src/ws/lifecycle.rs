@@ -4,10 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::connection::{Batch, Wish};
-use bond_core::feed::FeedFilter;
+use bond_core::connection::{Batch, FeedState, Wish};
 use bond_core::message::{ServerMessage, to_json};
-use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
@@ -76,37 +74,34 @@ impl Worker {
     }
 
     fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<Batch>) {
-        let scope = Scope::Filter { name: self.shared.name_feed(), filter: None };
+        let scope = Scope::unasked(self.shared.name_feed());
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.carried = Carried::Feed(Box::new(Feed::new(scope, batch)));
         self.shared.feeds.fetch_add(1, Ordering::Relaxed);
         self.heartbeat(id);
-        if let Some(wish) = wish {
-            self.wish(id, Some(wish));
+        if wish.is_some() {
+            self.apply(id, &FeedState { wish, ..FeedState::default() });
         }
     }
 
-    /// Has a feed follow what it wants now, and nothing else. What it followed already goes on where it is.
-    pub(super) fn wish(&mut self, id: usize, wish: Option<Wish>) {
+    /// Serves a feed as its client asks now.
+    pub(super) fn apply(&mut self, id: usize, asked: &FeedState) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Carried::Feed(feed) = &mut connection.carried else { return };
-        let Scope::Filter { name, filter } = &mut feed.scope else { return };
-        *filter = wish.as_ref().map(|wish| wish.filter.clone());
-        self.shared.leases.set(name, connection.holder.as_ref(), filter.clone());
-        if let Some(wish) = &wish {
-            feed.adjust(wish);
-        }
-        self.drop_unwanted(id, wish.as_ref().map(|wish| &wish.filter));
-        let Some(wish) = wish else { return };
-        for topic in self.shared.hub.running(|topic| wish.filter.matches(topic)) {
-            self.follow_more(id, &topic);
-        }
-    }
-
-    fn drop_unwanted(&mut self, id: usize, filter: Option<&FeedFilter>) {
-        let Some(Carried::Feed(feed)) = self.carried(id) else { return };
-        for ring in feed.keep_only(filter) {
+        let filter = asked.wish.as_ref().map(|wish| wish.filter.clone());
+        let is_same = feed.filter() == filter.as_ref();
+        for ring in feed.apply(asked) {
             self.followers.leave(id, ring);
+        }
+        self.ready.push(id);
+        if let Scope::Filter { name, .. } = &feed.scope
+            && !is_same
+        {
+            self.shared.leases.set(name, connection.holder.as_ref(), filter.clone());
+        }
+        let Some(filter) = filter else { return };
+        for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
+            self.follow_more(id, &topic);
         }
     }
 
@@ -115,8 +110,8 @@ impl Worker {
         if !feed.lacks(topic) {
             return;
         }
-        let (since, now) = (feed.since, self.now);
-        let follow = self.follow(id, topic, Start::At(since));
+        let (start, now) = (feed.start(topic), self.now);
+        let follow = self.follow(id, topic, start);
         if let Some(Carried::Feed(feed)) = self.carried(id) {
             feed.add(follow, now);
         }
@@ -257,10 +252,10 @@ impl Worker {
             self.followers.leave(id, ring);
         }
         if let Carried::Feed(feed) = carried
-            && let Scope::Filter { name, filter } = &feed.scope
+            && let Scope::Filter { name, .. } = &feed.scope
         {
             self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
-            if filter.is_some() {
+            if feed.filter().is_some() {
                 self.shared.leases.set(name, holder.as_ref(), None);
             }
         }

@@ -3,16 +3,14 @@
 use std::io::{self, Read};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::connection::{Wish, out_of_place, unknown};
-use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, Subscribe, to_json};
-use bond_core::position::{Position, Start};
+use bond_core::connection::start_of_stream;
+use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, to_json};
+use bond_core::topic::Topic;
 use serde_json::value::RawValue;
 
 use super::budget::Refused;
 use super::connection::{Carried, Connection, Place};
-use super::feed::Feed;
 use super::inbox::{Inbound, Taken, Violation};
-use super::ring::Ring;
 use super::worker::Worker;
 
 /// How often a client's socket is read in one turn.
@@ -164,7 +162,7 @@ impl Worker {
             self.turn_control_on(id);
         }
         let name = message.as_ref().map_or("", ClientMessage::name);
-        match message.and_then(|message| self.obey(id, message, echo)) {
+        match message.and_then(|message| self.obey(id, &message, echo)) {
             Ok(()) => self.answer_ack(id, name, echo),
             Err(error) => self.answer_error(id, &error, echo),
         }
@@ -193,77 +191,39 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, id: usize, message: ClientMessage, echo: Option<&RawValue>) -> Answer {
-        let is_filtered = self.carried(id).is_some_and(|carried| carried.is_filtered());
-        match message {
-            ClientMessage::Refresh { token } => self.refresh(id, &token),
-            ClientMessage::Resume { topic, position } => self.resume(id, &topic, position),
-            other if !is_filtered => Err(out_of_place(&other)),
-            ClientMessage::Subscribe(message) => self.subscribe(id, &message, echo),
-            ClientMessage::Unsubscribe(message) => self.unsubscribe(id, message.topic.as_deref()),
-            ClientMessage::BackgroundMode(enabled) => self.change_feed(id, |feed| {
-                feed.is_background = enabled;
-                Ok(())
-            }),
-            ClientMessage::Frequency { topic, rate } => self.change_feed(id, |feed| match topic {
-                Some(name) => {
-                    feed.topic_mut(&name).map(|topic| topic.rate = Some(rate)).ok_or_else(|| unknown(&name))
-                }
-                None => {
-                    feed.speed = rate.interval();
-                    Ok(())
-                }
-            }),
-            ClientMessage::Ping => Ok(()),
+    fn obey(&mut self, id: usize, message: &ClientMessage, echo: Option<&RawValue>) -> Answer {
+        if let ClientMessage::Refresh { token } = message {
+            return self.refresh(id, token);
+        }
+        match self.carried(id) {
+            Some(carried) if carried.is_filtered() => self.change(id, message, echo),
+            _ => self.resume(id, message),
         }
     }
 
-    fn change_feed(&mut self, id: usize, change: impl FnOnce(&mut Feed) -> Answer) -> Answer {
+    /// Changes a feed as its client says; what it says is decided where all hosts have it from.
+    fn change(&mut self, id: usize, message: &ClientMessage, echo: Option<&RawValue>) -> Answer {
+        let now = self.shared.clock.now();
         let Some(Carried::Feed(feed)) = self.carried(id) else { return Ok(()) };
-        change(feed)
-    }
-
-    /// Serves what is known of the filter, and reports what is not. A message that names too much changes nothing.
-    fn subscribe(&mut self, id: usize, message: &Subscribe, echo: Option<&RawValue>) -> Answer {
-        if message.topic.is_some() {
-            let advice = "subscribe with channels, symbols and exchanges here";
-            return Err(MessageError::new(Code::InvalidMessage, advice));
-        }
-        let (filter, errors) = message.filter()?;
-        for error in &errors {
+        let Some(mut asked) = feed.asked().cloned() else { return Ok(()) };
+        let unknown = asked.take(message, &mut feed.batch, now, false)?;
+        for error in &unknown {
             self.answer_error(id, error, echo);
         }
-        let since = self.shared.clock.now();
-        self.wish(id, filter.map(|filter| Wish::of(filter, message, since)));
-        self.change_feed(id, |feed| {
-            if let (Some(batch), Some(size)) = (&mut feed.batch, message.batch_size) {
-                batch.size = size.clamp(1, batch.size);
-            }
-            Ok(())
-        })
+        self.apply(id, &asked);
+        Ok(())
     }
 
-    fn unsubscribe(&mut self, id: usize, topic: Option<&str>) -> Answer {
-        let Some(name) = topic else {
-            self.wish(id, None);
-            return Ok(());
-        };
-        let advice =
-            format!("not a topic of its own here: {name:.80}; subscribe again with a narrower filter");
-        Err(MessageError::new(Code::InvalidMessage, advice))
-    }
-
-    fn resume(&mut self, id: usize, topic: &str, position: Position) -> Answer {
-        let place = Place::Waiting(Box::new(Start::After(position)));
-        let is_named = |ring: &Ring| ring.name == topic;
-        match self.carried(id) {
-            Some(Carried::Stream { follow, .. }) if is_named(&follow.ring) => follow.place = place,
-            Some(Carried::Feed(feed)) => {
-                if !feed.move_topic(topic, place) {
-                    return Err(unknown(topic));
-                }
-            }
-            _ => return Err(unknown(topic)),
+    /// Has a stream go on from elsewhere, where the message says so.
+    fn resume(&mut self, id: usize, message: &ClientMessage) -> Answer {
+        let Some(carried) = self.carried(id) else { return Ok(()) };
+        let Some(stream) = carried.stream().cloned() else { return Ok(()) };
+        let Some(start) = start_of_stream(&stream, message)? else { return Ok(()) };
+        let place = Place::Waiting(Box::new(start));
+        match carried {
+            Carried::Stream { follow, .. } => follow.place = place,
+            Carried::Feed(feed) => feed.move_topic(&Topic::Stream(stream).to_string(), place),
+            Carried::Nothing => {}
         }
         self.ready.push(id);
         Ok(())

@@ -1,7 +1,7 @@
 //! A client's connection as something that can be kept: who is connected, how it takes events, and from where.
 //!
-//! The dedicated edge holds its connections itself and uses only [`Parameters`], [`Batch`], [`Wish`] and [`Pace`]. Behind API Gateway nobody
-//! holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
+//! What a message does to a connection is decided here for every host. The dedicated edge holds its connections itself: of each feed a
+//! [`FeedState`]. Behind API Gateway nobody holds a socket: a connection is an item in a [`ConnectionStore`], and the relay's cursor.
 
 mod change;
 mod excess;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use smol_str::SmolStr;
 
-pub use self::change::{out_of_place, unknown};
+pub use self::change::{TOPIC_LIMIT, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
@@ -157,7 +157,16 @@ pub struct FeedState {
     /// What it set for single topics, by name.
     pub rates: BTreeMap<String, Rate>,
     /// From where single topics go on, by name.
-    pub resumes: BTreeMap<String, Position>,
+    pub resumes: BTreeMap<String, Resume>,
+}
+
+/// From where one topic goes on, because the client said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The last event that the client has.
+    pub position: Position,
+    /// When it said so: the same position said again is to be gone back to again.
+    pub asked_at: UnixNanos,
 }
 
 /// Who is connected, subscribed to what, from which position.

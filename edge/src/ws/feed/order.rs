@@ -103,16 +103,15 @@ impl Feed {
         deadline.map(|at| now + at.since(clock))
     }
 
-    /// Has a topic go on elsewhere; what waits of it is dropped. `false`: it is not followed.
-    pub(crate) fn move_topic(&mut self, name: &str, place: Place) -> bool {
+    /// Has a topic go on elsewhere, if it is followed; what waits of it is dropped.
+    pub(crate) fn move_topic(&mut self, name: &str, place: Place) {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.follow.ring.name == name) else {
-            return false;
+            return;
         };
         topic.move_to(place);
         if let Some(order) = &mut self.order {
             order.forget(topic.follow.ring.id);
         }
-        true
     }
 
     /// Takes back what was picked and did not go.

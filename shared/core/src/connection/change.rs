@@ -1,5 +1,6 @@
 //! What a client's message makes of its connection.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
@@ -9,10 +10,11 @@ use crate::position::Start;
 use crate::time::UnixNanos;
 use crate::topic::{StreamId, Topic};
 
-use super::{Batch, Carries, Connection, FeedState, Wish};
+use super::{Batch, Carries, Connection, FeedState, Resume, Wish};
 
-/// Most topics that one connection may set a rate or a position for.
-const TOPIC_LIMIT: usize = 100;
+/// The most topics for which one feed may set a rate, and the most for which it may say from where they go on. Behind API Gateway they are
+/// written with the connection, each time it changes.
+pub const TOPIC_LIMIT: usize = 100;
 
 impl Connection {
     /// Turns control messages on where a client has shown, by any message but `ping`, that it reads answers; a feed's client has to
@@ -38,22 +40,13 @@ impl Connection {
         self.hear();
         let is_overtaken = now < self.placed_at;
         let errors = match (message, &mut self.carries) {
-            (ClientMessage::Refresh { .. }, _) => Vec::new(),
-            (ClientMessage::Resume { topic, position }, Carries::Stream { id, start }) => {
-                check_carried(id, topic)?;
-                if !is_overtaken {
-                    *start = Start::After(position.clone());
+            (message, Carries::Stream { id, start }) => {
+                if let Some(new) = start_of_stream(id, message)?.filter(|_| !is_overtaken) {
+                    *start = new;
                 }
                 Vec::new()
             }
-            (other, Carries::Stream { .. }) => return Err(out_of_place(other)),
-            (ClientMessage::Subscribe(message), Carries::Feed(feed)) => {
-                let errors = feed.subscribe(message, now, is_overtaken)?;
-                limit_batch(&mut self.batch, message);
-                errors
-            }
-            (ClientMessage::Unsubscribe(_), Carries::Feed(_)) if is_overtaken => Vec::new(),
-            (message, Carries::Feed(feed)) => feed.take(message).map(|()| Vec::new())?,
+            (message, Carries::Feed(feed)) => feed.take(message, &mut self.batch, now, is_overtaken)?,
         };
         if message.places() {
             self.placed_at = self.placed_at.max(now);
@@ -84,9 +77,19 @@ impl Connection {
     }
 }
 
-/// Refuses a topic other than that of the stream that is carried.
-fn check_carried(id: &StreamId, topic: &str) -> Result<(), MessageError> {
-    if topic == Topic::Stream(id.clone()).to_string() { Ok(()) } else { Err(unknown(topic)) }
+/// From where a connection that carries the stream `id` goes on, if a message says so.
+///
+/// # Errors
+/// [`MessageError`] where the message is about another topic, or about feeds.
+pub fn start_of_stream(id: &StreamId, message: &ClientMessage) -> Result<Option<Start>, MessageError> {
+    match message {
+        ClientMessage::Ping | ClientMessage::Refresh { .. } => Ok(None),
+        ClientMessage::Resume { topic, position } if *topic == Topic::Stream(id.clone()).to_string() => {
+            Ok(Some(Start::After(position.clone())))
+        }
+        ClientMessage::Resume { topic, .. } => Err(unknown(topic)),
+        other => Err(out_of_place(other)),
+    }
 }
 
 fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
@@ -96,7 +99,48 @@ fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
 }
 
 impl FeedState {
-    /// `is_overtaken`: what the client said later was taken before, and stands.
+    /// Takes a message that was made at `now`, and returns what in it is unknown; the rest of it is served. `is_overtaken`: what the client
+    /// said later was taken before, and stands.
+    ///
+    /// # Errors
+    /// [`MessageError`] where the message makes no sense here; nothing has changed then.
+    pub fn take(
+        &mut self,
+        message: &ClientMessage,
+        batch: &mut Option<Batch>,
+        now: UnixNanos,
+        is_overtaken: bool,
+    ) -> Result<Vec<MessageError>, MessageError> {
+        match message {
+            ClientMessage::Subscribe(message) => {
+                let errors = self.subscribe(message, now, is_overtaken)?;
+                limit_batch(batch, message);
+                return Ok(errors);
+            }
+            ClientMessage::Unsubscribe(_) if is_overtaken => {}
+            ClientMessage::Unsubscribe(message) => self.unsubscribe(message.topic.as_deref())?,
+            ClientMessage::BackgroundMode(enabled) => self.is_background = *enabled,
+            ClientMessage::Resume { topic, position } => {
+                self.check(topic, &self.resumes)?;
+                let resume = Resume { position: position.clone(), asked_at: now };
+                self.resumes.insert(topic.clone(), resume);
+            }
+            ClientMessage::Frequency { topic: Some(topic), rate } => {
+                self.check(topic, &self.rates)?;
+                self.rates.insert(topic.clone(), *rate);
+            }
+            ClientMessage::Frequency { topic: None, rate } => {
+                if let Some(wish) = &mut self.wish {
+                    wish.speed = rate.interval();
+                }
+            }
+            ClientMessage::Ping | ClientMessage::Refresh { .. } => {}
+        }
+        Ok(Vec::new())
+    }
+
+    /// The new filter takes the place of the one before. Of topics that it takes as well, the rates stay; positions go, since everything
+    /// begins anew at `now`.
     fn subscribe(
         &mut self,
         message: &Subscribe,
@@ -112,52 +156,37 @@ impl FeedState {
             return Ok(errors);
         }
         self.wish = filter.map(|filter| Wish::of(filter, message, now));
-        self.rates.clear();
+        self.keep_rates();
         self.resumes.clear();
         Ok(errors)
     }
 
-    fn take(&mut self, message: &ClientMessage) -> Result<(), MessageError> {
-        match message {
-            ClientMessage::Unsubscribe(message) => self.unsubscribe(message.topic.as_deref()),
-            ClientMessage::BackgroundMode(enabled) => {
-                self.is_background = *enabled;
-                Ok(())
-            }
-            ClientMessage::Resume { topic, position } => {
-                self.check(topic, self.resumes.len())?;
-                self.resumes.insert(topic.clone(), position.clone());
-                Ok(())
-            }
-            ClientMessage::Frequency { topic: Some(topic), rate } => {
-                self.check(topic, self.rates.len())?;
-                self.rates.insert(topic.clone(), *rate);
-                Ok(())
-            }
-            ClientMessage::Frequency { topic: None, rate } => {
-                if let Some(wish) = &mut self.wish {
-                    wish.speed = rate.interval();
-                }
-                Ok(())
-            }
-            ClientMessage::Ping | ClientMessage::Refresh { .. } | ClientMessage::Subscribe(_) => Ok(()),
-        }
+    fn keep_rates(&mut self) {
+        let wish = self.wish.as_ref();
+        let is_wanted = |topic: &Topic| wish.is_some_and(|wish| wish.filter.matches(topic));
+        self.rates.retain(|name, _| name.parse().is_ok_and(|topic| is_wanted(&topic)));
     }
 
-    /// Whether its filter takes the topic of this name, and there is room to note something about it.
-    fn check(&self, name: &str, noted: usize) -> Result<(), MessageError> {
+    /// Whether its filter takes the topic of this name, running or not, and there is room to note something about it among what is `noted`.
+    fn check<T>(&self, name: &str, noted: &BTreeMap<String, T>) -> Result<(), MessageError> {
         let topic: Topic = name.parse().map_err(|_| unknown(name))?;
         if !self.wish.as_ref().is_some_and(|wish| wish.filter.matches(&topic)) {
             return Err(unknown(name));
         }
-        let advice = format!("{TOPIC_LIMIT} topics at most have a rate or position of their own");
-        (noted < TOPIC_LIMIT).then_some(()).ok_or_else(|| MessageError::new(Code::LimitExceeded, advice))
+        if noted.len() < TOPIC_LIMIT || noted.contains_key(name) {
+            return Ok(());
+        }
+        let advice =
+            format!("of one feed, {TOPIC_LIMIT} topics have a rate of their own, and as many a position");
+        Err(MessageError::new(Code::LimitExceeded, advice))
     }
 
     fn unsubscribe(&mut self, topic: Option<&str>) -> Result<(), MessageError> {
         match topic {
             None => {
                 self.wish = None;
+                self.rates.clear();
+                self.resumes.clear();
                 Ok(())
             }
             Some(name) => {
@@ -171,13 +200,13 @@ impl FeedState {
 }
 
 /// What is said of a message that a connection to one stream does not take.
-pub fn out_of_place(message: &ClientMessage) -> MessageError {
+fn out_of_place(message: &ClientMessage) -> MessageError {
     let advice = format!("{} makes no sense on a connection to one stream; use a feed", message.name());
     MessageError::new(Code::InvalidMessage, advice)
 }
 
 /// What is said of a topic that a connection does not follow.
-pub fn unknown(topic: &str) -> MessageError {
+fn unknown(topic: &str) -> MessageError {
     MessageError::new(Code::NotFound, format!("not followed here: {topic:.80}"))
 }
 
@@ -252,10 +281,47 @@ mod tests {
             say(&mut connection, r#"{"type":"subscribe","channels":["trades","candles"]}"#).expect("taken");
         assert_eq!(unknown.len(), 1);
         let Carries::Feed(state) = &connection.carries else { panic!("a feed") };
-        assert!(state.rates.is_empty() && state.wish.as_ref().is_some_and(|wish| wish.since == NOW));
+        assert!(state.rates.is_empty(), "the new filter takes no tickers");
+        assert!(state.wish.as_ref().is_some_and(|wish| wish.since == NOW));
         assert_eq!(connection.batch.map(|batch| batch.size), Some(5), "a maximum is not raised again");
         say(&mut connection, r#"{"type":"unsubscribe"}"#).expect("taken");
         assert_eq!(connection.filter(), None);
+    }
+
+    #[test]
+    fn a_rate_stays_while_a_new_subscription_takes_its_topic_and_a_position_goes() {
+        let (mut feed, topic) = (feed(), "ticker.okx.BTC-USDT");
+        say(&mut feed, r#"{"type":"subscribe","channels":["ticker"]}"#).expect("taken");
+        say(&mut feed, &format!(r#"{{"type":"frequency","topic":"{topic}","rate":"low"}}"#)).expect("taken");
+        say(&mut feed, &format!(r#"{{"type":"resume","topic":"{topic}","epoch":"e","seq":7}}"#))
+            .expect("taken");
+        say(&mut feed, r#"{"type":"subscribe","channels":["ticker","trades"],"symbols":["BTC/USDT"]}"#)
+            .expect("taken");
+        let Carries::Feed(state) = &feed.carries else { panic!("a feed") };
+        assert_eq!((state.rates.get(topic), state.resumes.len()), (Some(&Rate::Low), 0));
+        say(&mut feed, r#"{"type":"unsubscribe"}"#).expect("taken");
+        let Carries::Feed(state) = &feed.carries else { panic!("a feed") };
+        assert!(state.rates.is_empty());
+    }
+
+    #[test]
+    fn a_hundred_topics_have_a_rate_and_as_many_a_position() {
+        let mut feed = feed();
+        say(&mut feed, r#"{"type":"subscribe"}"#).expect("taken");
+        let rate =
+            |n: usize| format!(r#"{{"type":"frequency","topic":"ticker.okx.A{n}-USDT","rate":"low"}}"#);
+        let resume =
+            |n: usize| format!(r#"{{"type":"resume","topic":"ticker.okx.A{n}-USDT","epoch":"e","seq":1}}"#);
+        for n in 0..TOPIC_LIMIT {
+            say(&mut feed, &rate(n)).expect("taken");
+            say(&mut feed, &resume(n)).expect("taken");
+        }
+        for text in [rate(TOPIC_LIMIT), resume(TOPIC_LIMIT)] {
+            let refused = say(&mut feed, &text);
+            assert_eq!(refused.map_err(|error| error.code), Err(Code::LimitExceeded));
+        }
+        say(&mut feed, &rate(0)).expect("one that has a rate may get another");
+        say(&mut feed, &resume(0)).expect("and may go back again");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Wish};
+use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Resume, Wish};
 use crate::api_key::Holder;
 use crate::event::Channel;
 use crate::feed::FeedFilter;
 use crate::message::Rate;
-use crate::position::{Position, Start};
+use crate::position::Start;
 use crate::time::UnixNanos;
 use crate::topic::{DEFAULT_DEPTH, StreamId};
 
@@ -68,6 +68,8 @@ struct WireFeed {
     rates: BTreeMap<String, Rate>,
     #[serde(default)]
     resumes: BTreeMap<String, String>,
+    #[serde(default)]
+    resumed_ns: BTreeMap<String, i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -181,29 +183,30 @@ impl WireCarries {
 
 impl WireFeed {
     fn of(feed: &FeedState) -> Self {
-        let resumes = feed.resumes.iter().map(|(topic, at)| (topic.clone(), at.to_string()));
+        let resumes = feed.resumes.iter().map(|(topic, at)| (topic.clone(), at.position.to_string()));
+        let resumed = feed.resumes.iter().map(|(topic, at)| (topic.clone(), at.asked_at.as_nanos()));
         Self {
             wish: feed.wish.as_ref().map(WireWish::of),
             background: feed.is_background,
             rates: feed.rates.clone(),
             resumes: resumes.collect(),
+            resumed_ns: resumed.collect(),
         }
     }
 
     fn read(self) -> Result<FeedState, ConnectionError> {
-        let position = |(topic, text): (String, String)| match Start::parse(&text) {
-            Some(Start::After(position)) => Ok((topic, position)),
-            _ => Err(unreadable("position", &text)),
+        let resume = |(topic, text): (String, String)| {
+            let asked_at = UnixNanos::from_nanos(self.resumed_ns.get(&topic).copied().unwrap_or_default());
+            match Start::parse(&text) {
+                Some(Start::After(position)) => Ok((topic, Resume { position, asked_at })),
+                _ => Err(unreadable("position", &text)),
+            }
         };
         Ok(FeedState {
             wish: self.wish.map(WireWish::read).transpose()?,
             is_background: self.background,
             rates: self.rates,
-            resumes: self
-                .resumes
-                .into_iter()
-                .map(position)
-                .collect::<Result<BTreeMap<String, Position>, _>>()?,
+            resumes: self.resumes.into_iter().map(resume).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -289,7 +292,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Epoch;
+    use crate::position::{Epoch, Position};
 
     fn connection(carries: Carries) -> Connection {
         Connection {
@@ -333,7 +336,11 @@ mod tests {
             wish: Some(wish),
             is_background: true,
             rates: [("ticker.okx.BTC-USDT".to_owned(), Rate::Low)].into(),
-            resumes: [("trades.okx.BTC-USDT".to_owned(), position)].into(),
+            resumes: [(
+                "trades.okx.BTC-USDT".to_owned(),
+                Resume { position, asked_at: UnixNanos::from_nanos(6) },
+            )]
+            .into(),
         };
         let feeds = [Carries::Feed(Box::new(feed)), Carries::Feed(Box::default())];
         for carries in streams.into_iter().chain(feeds) {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::api_key::Holder;
 use crate::connection::{
-    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME, Pace,
+    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME, Pace, Resume,
 };
 use crate::message::Rate;
 use crate::position::{Epoch, Position, Start};
@@ -71,12 +71,13 @@ fn asked(name: &str, millis: u64) -> Connection {
 /// A feed whose state takes some kilobytes.
 fn feed(name: &str, topics: u32) -> Connection {
     let position = Position { epoch: Epoch::new("e1").expect("epoch"), seq: 9 };
+    let resume = Resume { position, asked_at: NOW };
     let topics: Vec<String> = (0..topics).map(|n| format!("ticker.okx.COIN{n}-USDT")).collect();
     let state = FeedState {
         wish: None,
         is_background: true,
         rates: topics.iter().map(|topic| (topic.clone(), Rate::Low)).collect(),
-        resumes: topics.iter().map(|topic| (topic.clone(), position.clone())).collect(),
+        resumes: topics.iter().map(|topic| (topic.clone(), resume.clone())).collect(),
     };
     Connection { carries: Carries::Feed(Box::new(state)), ..connection(name) }
 }

@@ -31,6 +31,9 @@ pub(super) async fn run(host: &Host) -> Result<()> {
         a_message_is_answered,
         batches_are_arrays_and_whole,
         a_feed_is_what_was_asked_for,
+        a_rate_outlives_a_new_subscription_that_takes_its_topic,
+        what_is_said_of_a_topic_counts_once_it_runs,
+        a_hundred_topics_have_a_rate,
         tokens_are_checked,
         figures_are_counted,
         a_deleted_stream_ends_for_all,
@@ -260,5 +263,94 @@ async fn a_deleted_stream_ends_for_all(host: &Host) -> Result<()> {
     let again = host.api.stream("ETH trades tick by tick").await?;
     let event = host.read(&again, "").await?.next().await?;
     ensure!(event["epoch"] != epoch, "a stream created again has a new epoch: {event}");
+    Ok(())
+}
+
+/// Says something, and returns the `ack` or `error` that answers it. Meanwhile `seen` gets what else comes.
+async fn ask(socket: &mut Socket, message: &Value, seen: &mut Vec<Value>) -> Result<Value> {
+    socket.send(message).await?;
+    loop {
+        let came = socket.event().await?;
+        if came["correlation_id"] == message["correlation_id"] && came["seq"].is_null() {
+            return Ok(came);
+        }
+        seen.push(came);
+    }
+}
+
+fn rate(topic: &str, id: usize) -> Value {
+    json!({"type": "frequency", "topic": topic, "rate": "low", "correlation_id": id})
+}
+
+/// Reads until `topic` gave three events more, which come a second apart.
+async fn comes_each_second(socket: &mut Socket, topic: &str) -> Result<()> {
+    let mut came = Vec::new();
+    while came.len() < 4 {
+        let event = socket.event().await?;
+        ensure!(event["type"] != "error", "{event}");
+        if event["topic"] == topic && !event["seq"].is_null() {
+            came.push(tokio::time::Instant::now());
+        }
+    }
+    // The first may have gone before the rate was taken, and the network is no metronome.
+    let apart = came[3].duration_since(came[1]);
+    ensure!(apart > Duration::from_millis(1_500), "{topic}: two events in {apart:?} at one a second");
+    Ok(())
+}
+
+async fn a_rate_outlives_a_new_subscription_that_takes_its_topic(host: &Host) -> Result<()> {
+    let (mut socket, mut seen) = (host.feed("&control=true").await?, Vec::new());
+    let slow = "ticker.binance.SOL-USDT";
+    let wish = json!({"channels": ["ticker"], "symbols": ["SOL/USDT"], "exchanges": ["binance"], "correlation_id": 1});
+    ask(&mut socket, &subscribe(wish), &mut seen).await?;
+    let answer = ask(&mut socket, &rate(slow, 2), &mut seen).await?;
+    ensure!(answer["type"] == "ack", "{answer}");
+    let wider = json!({"channels": ["ticker"], "symbols": ["SOL/USDT", "BTC/USDT"], "exchanges": ["binance"], "correlation_id": 3});
+    ask(&mut socket, &subscribe(wider), &mut seen).await?;
+    comes_each_second(&mut socket, slow).await
+}
+
+/// Nobody else here asks for XRP, so that what is said of its topics is said before they run.
+async fn what_is_said_of_a_topic_counts_once_it_runs(host: &Host) -> Result<()> {
+    let (mut socket, mut seen) = (host.feed("&control=true").await?, Vec::new());
+    let wish = json!({"channels": ["ticker", "trades"], "exchanges": ["okx"], "correlation_id": 1});
+    ask(&mut socket, &subscribe(wish), &mut seen).await?;
+    let (slow, moved) = ("ticker.okx.XRP-USDT", "trades.okx.XRP-USDT");
+    let resume =
+        json!({"type": "resume", "topic": moved, "epoch": "0000dead", "seq": 5, "correlation_id": 2});
+    for message in [resume, rate(slow, 3)] {
+        let answer = ask(&mut socket, &message, &mut seen).await?;
+        ensure!(answer["type"] == "ack", "{answer}");
+    }
+    ensure!(
+        seen.iter().all(|event| event["topic"] != slow && event["topic"] != moved),
+        "it ran already: {seen:?}"
+    );
+    let market = json!({"type": "market", "symbols": ["XRP/USDT"], "channels": ["ticker", "trades"], "exchanges": ["okx"]});
+    host.api.created(&json!({"spec": {"sources": [market]}})).await?;
+    loop {
+        let event = socket.event().await?;
+        ensure!(event["topic"] != moved || event["type"] != "trade", "an event before the gap: {event}");
+        if event["type"] == "gap" && event["topic"] == moved {
+            break;
+        }
+    }
+    comes_each_second(&mut socket, slow).await
+}
+
+async fn a_hundred_topics_have_a_rate(host: &Host) -> Result<()> {
+    let (mut socket, mut seen) = (host.feed("&control=true").await?, Vec::new());
+    let wish = json!({"channels": ["ticker"], "exchanges": ["okx"], "correlation_id": 1_000});
+    ask(&mut socket, &subscribe(wish), &mut seen).await?;
+    // Twenty messages a second are taken.
+    let mut pace = tokio::time::interval(Duration::from_millis(60));
+    for number in 0..=100 {
+        pace.tick().await;
+        let answer =
+            ask(&mut socket, &rate(&format!("ticker.okx.A{number}-USDT"), number), &mut seen).await?;
+        seen.clear();
+        let refused = answer["type"] == "error" && answer["code"] == "LIMIT_EXCEEDED";
+        ensure!(if number < 100 { answer["type"] == "ack" } else { refused }, "{number}: {answer}");
+    }
     Ok(())
 }
