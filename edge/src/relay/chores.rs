@@ -200,7 +200,7 @@ impl Lane {
                 }
                 self.chores.has_moved = true;
                 // By now all topics that run have been named.
-                for (_, client) in &mut self.clients {
+                for (_, client) in self.clients.iter_mut() {
                     client.restored = None;
                 }
             }
@@ -223,8 +223,8 @@ impl Lane {
                 Some(false) => self.drop_closed(&id),
                 Some(true) | None => {
                     let key = self.ids.get(&id).copied();
-                    if let Some(key) = key {
-                        self.clients[key].seen = self.now;
+                    if let Some(client) = key.and_then(|key| self.clients.get_mut(key)) {
+                        client.seen = self.now;
                     }
                 }
             }
