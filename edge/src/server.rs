@@ -125,6 +125,7 @@ impl Host {
         let taken = self.shutdown.run_until_cancelled(self.places.take(peer.ip())).await;
         let Some(Some(place)) = taken else { return };
         let host = Arc::clone(self);
+        #[expect(clippy::disallowed_methods, reason = "one client's, whose place is given back by its end")]
         tokio::spawn(async move {
             if let Err(error) = host.serve(socket, peer, &place).await {
                 debug!(%error, "a connection ended early");

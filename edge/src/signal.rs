@@ -52,6 +52,7 @@ fn end_by_itself() {
         std::thread::sleep(LAST_WORDS);
         std::process::exit(1);
     };
+    #[expect(clippy::disallowed_methods, reason = "nothing outlives it")]
     if std::thread::Builder::new().name("last-words".to_owned()).spawn(ends).is_err() {
         std::process::exit(1);
     }

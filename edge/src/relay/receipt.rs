@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::deliver::{Delivery, Invocation, InvokeError, Receipt, Stop};
+use bond_supervise::owned;
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -65,7 +66,13 @@ impl UnderWay {
         }
         let budget = Duration::from_millis(invocation.budget_ms);
         let invoker = Arc::clone(&shared.parts.invoker);
-        Self { sent, outcome: tokio::spawn(async move { invoker.invoke(&invocation).await }), budget }
+        let invoke = async move { invoker.invoke(&invocation).await };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "its lane waits for it; a panic is an invocation without a receipt"
+        )]
+        let outcome = tokio::spawn(owned("invocation", invoke));
+        Self { sent, outcome, budget }
     }
 
     /// Waits for the outcome of what is in flight; never where nothing is. Cancel-safe.

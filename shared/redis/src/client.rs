@@ -115,6 +115,7 @@ impl Drop for Shared {
 }
 
 /// Ends a client's tasks, which would otherwise go on connecting.
+#[expect(clippy::disallowed_methods, reason = "it says one word to a connection that nobody uses any more")]
 pub(crate) fn close<C: ClientLike + 'static>(runtime: &Handle, client: C) {
     runtime.spawn(async move { client.quit().await });
 }
@@ -177,6 +178,7 @@ impl Redis {
     }
 
     /// Has it noted where a connection's driver ends otherwise than by being asked to: nobody would connect again.
+    #[expect(clippy::disallowed_methods, reason = "it does nothing but watch")]
     fn watch(&self, driver: ConnectHandle) {
         let supervisor = self.supervisor.clone();
         self.shared.runtime.spawn(async move {
@@ -286,6 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_driver_that_panics_or_fails_is_a_death_and_one_that_is_asked_to_end_is_not() {
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         let panicked = tokio::spawn(async { panic!("planned") }).await;
         assert_eq!(end(&panicked), Some("panicked"));
         assert_eq!(end(&Ok(Err(Error::new_canceled()))), Some("ended"));
