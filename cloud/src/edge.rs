@@ -50,11 +50,10 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let serving = supervisor.spawn("server", &cancel, serving);
     let banner = format!("bond-cloud edge\n  REST       http://{address}\n  WebSocket  ws://{address}\n");
     ready::announce(args.ready_file.as_deref(), &banner)?;
-    let outcome = signal::stop_or_death(&supervisor).await;
-    tracing::info!("stopping");
+    let stopping = signal::stop_or_death(&supervisor).await;
     cancel.cancel();
     let ended = (telling.await, following.await, serving.await);
-    outcome?;
+    stopping.end().await?;
     ended.0.and(ended.1)?;
     Ok(ended.2?)
 }

@@ -39,7 +39,9 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let clock = Arc::clone(&parts.ports.clock);
     let router = http::router(parts.readiness.clone(), terms.leading.clone(), prometheus);
     let supervisor = parts.ports.supervisor.clone();
-    let serving = supervisor.spawn("server", &cancel, http::serve(listener, router, cancel.clone()));
+    // Open to the end: whoever asks meanwhile is told whether something has died.
+    let door = CancellationToken::new();
+    let serving = supervisor.spawn("server", &door, http::serve(listener, router, door.clone()));
     let tell = vitals::tell(parts, terms.leading.clone(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let figures = Figures {
@@ -51,17 +53,16 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let counting = supervisor.spawn("figures", &cancel, figures.tell(cancel.clone()));
     ready::announce(args.ready_file.as_deref(), &format!("bond-cloud ingest\n  health  http://{address}\n"))?;
     let lease = Arc::new(RedisLease::new(redis, instance));
-    let (stop, watched) = (cancel.clone(), supervisor.clone());
-    let stopping = tokio::spawn(async move {
-        let outcome = signal::stop_or_death(&watched).await;
-        tracing::info!("stopping");
-        stop.cancel();
-        outcome
+    let (watch, stop) = (supervisor.clone(), cancel.clone());
+    let leading = supervisor.spawn("leader", &cancel, async move {
+        leader::lead(lease, &watch, stop, |deadline, over| terms.serve(deadline, over)).await;
     });
-    leader::lead(lease, &supervisor, cancel, |deadline, over| terms.serve(deadline, over)).await;
-    stopping.await??;
-    telling.await?;
-    counting.await?;
+    let stopping = signal::stop_or_death(&supervisor).await;
+    cancel.cancel();
+    let ended = (leading.await, telling.await, counting.await);
+    stopping.end().await?;
+    door.cancel();
+    ended.0.and(ended.1).and(ended.2)?;
     serving.await??;
     drop(served);
     Ok(())

@@ -66,7 +66,8 @@ fn raise_descriptor_limit() {
 }
 
 /// Serves `router` on every listener until `shutdown`, then lets requests under way finish, and waits for `drain`, which lets clients
-/// go. Returns within two seconds of it.
+/// go. Returns within two seconds of it. Where something has died that must run, the listeners stay open after that, until the process
+/// ends: whoever comes meanwhile is told of it by `/ready`, instead of finding nobody.
 pub async fn serve(
     config: ServerConfig,
     listeners: Vec<TcpListener>,
@@ -75,18 +76,23 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     raise_descriptor_limit();
+    let door = CancellationToken::new();
     let accepting: Vec<_> = listeners
         .into_iter()
         .enumerate()
         .map(|(index, listener)| {
             // Places of its own, so that a crowd on one port does not close the other.
             let places = Places::new(config.connections, config.connections_per_address);
-            let host = Host { router: router.clone(), shutdown: shutdown.clone(), places };
+            let host = Host { router: router.clone(), shutdown: door.clone(), places };
             let name = format_smolstr!("listener-{index}");
             config.supervisor.spawn(name, &shutdown, Arc::new(host).accept(listener))
         })
         .collect();
     shutdown.cancelled().await;
+    if config.supervisor.death().is_some() {
+        return drain.await;
+    }
+    door.cancel();
     drain.await;
     for task in accepting {
         // A listener's task ends with the shutdown; its panic was noted.
@@ -119,6 +125,7 @@ impl Host {
         let taken = self.shutdown.run_until_cancelled(self.places.take(peer.ip())).await;
         let Some(Some(place)) = taken else { return };
         let host = Arc::clone(self);
+        #[expect(clippy::disallowed_methods, reason = "one client's, whose place is given back by its end")]
         tokio::spawn(async move {
             if let Err(error) = host.serve(socket, peer, &place).await {
                 debug!(%error, "a connection ended early");

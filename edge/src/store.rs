@@ -113,6 +113,7 @@ impl RedbStore {
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let database = Arc::clone(&self.0);
+        #[expect(clippy::disallowed_methods, reason = "whoever asked waits for it")]
         let done = tokio::task::spawn_blocking(move || work(&database)).await;
         let done = done.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         done.map_err(|error| StoreError::Unavailable(error.to_string()))

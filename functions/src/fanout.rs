@@ -128,6 +128,7 @@ impl Round {
         let mut deliveries = vec![Delivery { taken: 0, stop: Some(Stop::Failed) }; parcels.len()];
         let tasks = parcels.into_iter().enumerate().map(|(place, parcel)| {
             let round = Arc::clone(&self);
+            #[expect(clippy::disallowed_methods, reason = "the round waits for it")]
             tokio::spawn(async move { (place, round.parcel(&parcel).await) }.in_current_span())
         });
         // Out of order: one that takes long must not keep those behind it from beginning.

@@ -48,10 +48,11 @@ pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let serving = supervisor.spawn("server", &stop, serving);
     let banner = format!("bond broker serves\n  WebSocket  ws://{address}/ws/{{id}}\n");
     ready::announce(args.ready_file.as_deref(), &banner)?;
-    let outcome = signal::stop_or_death(&supervisor).await;
+    let stopping = signal::stop_or_death(&supervisor).await;
     stop.cancel();
-    serving.await.map_err(|error| failed(&error))?;
-    outcome.map_err(|death| failed(&death))
+    let served = serving.await;
+    stopping.end().await.map_err(|death| failed(&death))?;
+    served.map_err(|error| failed(&error))
 }
 
 fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failure> {

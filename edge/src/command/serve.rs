@@ -109,11 +109,11 @@ impl Door {
         let serving = server::serve(server, self.listeners, router, drain, cancel.clone());
         let serving = supervisor.spawn("server", cancel, serving);
         ready::announce(self.ready_file.as_deref(), banner)?;
-        let outcome = signal::stop_or_death(&supervisor).await;
-        tracing::info!("stopping");
+        let stopping = signal::stop_or_death(&supervisor).await;
         cancel.cancel();
-        serving.await.map_err(|error| Failure::new(Exit::Failed, error))?;
-        outcome.map_err(|death| Failure::new(Exit::Failed, death))
+        let served = serving.await;
+        stopping.end().await.map_err(|death| Failure::new(Exit::Failed, death))?;
+        served.map_err(|error| Failure::new(Exit::Failed, error))
     }
 }
 

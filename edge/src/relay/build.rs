@@ -90,7 +90,7 @@ impl Lane {
 
     /// Adds what a client gets, if it gets anything.
     fn add(&mut self, key: usize, draft: &mut Draft) -> Option<Sent> {
-        // Who has left since it was put in line is no more in the slab, or another is in its place, whom a look does no harm.
+        // Who has left since it was put in line is not found.
         let client = self.clients.get_mut(key).filter(|client| client.standing == Standing::Queued)?;
         let mut tally = Tally::default();
         let mut moment = Moment { clock: &*self.shared.parts.clock, now: self.now, tally: &mut tally };

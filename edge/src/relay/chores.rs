@@ -8,7 +8,7 @@ use bond_core::cursors::LaneCursors;
 use bond_core::log::LogError;
 use bond_core::store::StoreError;
 use bond_core::time::UnixNanos;
-use bond_supervise::Death;
+use bond_supervise::{Death, owned};
 use smol_str::format_smolstr;
 use tokio::task::JoinError;
 use tracing::{error, warn};
@@ -116,7 +116,7 @@ impl Lane {
         self.chores.is_reconciling = true;
         self.chores.reconcile_at = self.now + RECONCILE_EVERY;
         let (shared, index) = (Arc::clone(&self.shared), self.index);
-        self.running.spawn(async move {
+        self.begin_chore(async move {
             let asked_at = shared.parts.clock.now();
             Chore::Reconciled(asked_at, shared.parts.connections.lane(index, asked_at).await)
         });
@@ -125,7 +125,7 @@ impl Lane {
     fn begin_saving(&mut self) {
         (self.chores.is_saving, self.chores.has_moved) = (true, false);
         let (shared, index, cursors) = (Arc::clone(&self.shared), self.index, self.positions());
-        self.running.spawn(async move {
+        self.begin_chore(async move {
             Chore::Saved(shared.parts.cursors.save(shared.parts.fence, index, &cursors).await)
         });
     }
@@ -134,7 +134,7 @@ impl Lane {
         self.chores.is_removing = true;
         let (shared, ids) = (Arc::clone(&self.shared), std::mem::take(&mut self.chores.removals));
         let closures = std::mem::take(&mut self.chores.closures);
-        self.running.spawn(async move {
+        self.begin_chore(async move {
             for id in closures {
                 shared.parts.probe.close(&id).await;
             }
@@ -162,7 +162,7 @@ impl Lane {
         }
         self.chores.is_probing = true;
         let shared = Arc::clone(&self.shared);
-        self.running.spawn(async move {
+        self.begin_chore(async move {
             let mut probed = Vec::new();
             for id in ids {
                 let is_open = shared.parts.probe.is_open(&id).await;
@@ -170,6 +170,11 @@ impl Lane {
             }
             Chore::Probed(probed)
         });
+    }
+
+    /// Runs beside the lane. Its panic is the lane's.
+    fn begin_chore(&mut self, chore: impl Future<Output = Chore> + Send + 'static) {
+        self.running.spawn(owned("chore", chore));
     }
 
     pub(super) fn on_done(&mut self, done: Result<Chore, JoinError>) {
@@ -186,7 +191,7 @@ impl Lane {
             Err(error) => {
                 error!(lane = self.index, %error, "a chore of the relay has panicked");
                 let name = format_smolstr!("relay-{}", self.index);
-                self.shared.parts.supervisor.note(Death { name, how: "lost a chore that panicked" });
+                self.shared.parts.supervisor.note(Death { name, how: "panicked in a chore" });
             }
         }
     }
@@ -200,7 +205,7 @@ impl Lane {
                 }
                 self.chores.has_moved = true;
                 // By now all topics that run have been named.
-                for (_, client) in &mut self.clients {
+                for (_, client) in self.clients.iter_mut() {
                     client.restored = None;
                 }
             }
@@ -223,8 +228,8 @@ impl Lane {
                 Some(false) => self.drop_closed(&id),
                 Some(true) | None => {
                     let key = self.ids.get(&id).copied();
-                    if let Some(key) = key {
-                        self.clients[key].seen = self.now;
+                    if let Some(client) = key.and_then(|key| self.clients.get_mut(key)) {
+                        client.seen = self.now;
                     }
                 }
             }

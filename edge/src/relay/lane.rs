@@ -11,7 +11,6 @@ use bond_core::control::Command;
 use bond_core::cursors::LaneCursors;
 use bond_core::message::{MessageError, ServerMessage};
 use bond_core::time::UnixNanos;
-use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::ws::feed::Workbench;
 use crate::ws::followers::Followers;
 use crate::ws::lifecycle::TOO_SLOW;
 use crate::ws::mailbox::{Mailbox, Note};
+use crate::ws::roster::Roster;
 
 /// How often heartbeats, expired tokens and chores are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Lane {
     pub(super) index: u16,
     pub(super) shared: Arc<Shared>,
-    pub(super) clients: Slab<Client>,
+    pub(super) clients: Roster<Client>,
     pub(super) ids: HashMap<ConnectionId, usize>,
     pub(super) followers: Followers,
     pub(super) ready: VecDeque<usize>,
@@ -69,7 +69,7 @@ impl Lane {
         let now = now();
         Self {
             index,
-            clients: Slab::new(),
+            clients: Roster::default(),
             ids: HashMap::new(),
             followers: Followers::new(usize::from(index)),
             ready: VecDeque::new(),
@@ -148,15 +148,17 @@ impl Lane {
     fn on_advanced(&mut self, ring: u64) {
         let Some((_, clients)) = self.followers.take(ring) else { return };
         for key in &clients {
-            self.clients[*key].feed.mark(ring);
-            self.queue(*key);
+            if let Some(client) = self.clients.get_mut(*key) {
+                client.feed.mark(ring);
+                self.queue(*key);
+            }
         }
         self.followers.put_back(ring, clients);
     }
 
-    /// Puts a client in line, unless it is. One that is to be left alone for a while comes in line after that.
+    /// Puts a client in line, unless it is, or has gone. One that is to be left alone for a while comes in line after that.
     pub(super) fn queue(&mut self, key: usize) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         match &mut client.standing {
             Standing::Idle => match client.backoff.until().filter(|until| *until > self.now) {
                 Some(until) => self.set_timer(key, until),
@@ -172,7 +174,7 @@ impl Lane {
 
     /// Has a client queued at `at`.
     pub(super) fn set_timer(&mut self, key: usize, at: Instant) {
-        let feed = &mut self.clients[key].feed;
+        let Some(Client { feed, .. }) = self.clients.get_mut(key) else { return };
         if feed.timer.is_none_or(|timer| at < timer) {
             feed.timer = Some(at);
             self.timers.push(Reverse((at, key)));
@@ -198,27 +200,26 @@ impl Lane {
     /// Looks after everyone's deadlines, and begins the chores whose time has come.
     fn tick(&mut self) {
         let clock = self.shared.parts.clock.now();
-        let shared = Arc::clone(&self.shared);
-        let due = |client: &Client| client.is_due(&shared, clock);
-        let keys: Vec<usize> =
-            self.clients.iter().filter(|(_, client)| due(client)).map(|(key, _)| key).collect();
-        if !keys.is_empty() {
-            for key in keys {
-                let client = &mut self.clients[key];
-                if client.heartbeat_at.is_some_and(|at| at <= clock) {
-                    client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.board);
-                }
-                match client.ending(&shared, clock) {
-                    Some(closing) if closing.is_abrupt() => client.give_up(closing),
-                    Some(closing) => client.close(closing),
-                    None => {}
-                }
-                self.queue(key);
-            }
+        for key in self.clients.ids(|client| client.is_due(&self.shared, clock)) {
+            self.see_to(key, clock);
         }
         self.give_up_stalled();
         self.survey();
         self.begin_chores();
+    }
+
+    /// Says the heartbeat of a client whose time has come, and closes whom it is time to close.
+    fn see_to(&mut self, key: usize, clock: UnixNanos) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.heartbeat_at.is_some_and(|at| at <= clock) {
+            client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.board);
+        }
+        match client.ending(&self.shared, clock) {
+            Some(closing) if closing.is_abrupt() => client.give_up(closing),
+            Some(closing) => client.close(closing),
+            None => {}
+        }
+        self.queue(key);
     }
 
     fn give_up_stalled(&mut self) {

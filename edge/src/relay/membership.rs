@@ -1,6 +1,6 @@
 //! Who is connected: from commands as they come, and from the store at the start and every minute.
 
-use bond_core::connection::{Carries, Connection, FeedState};
+use bond_core::connection::{Carries, Connection, ConnectionId, FeedState};
 use bond_core::control::Command;
 use bond_core::topic::{StreamId, Topic};
 use tracing::warn;
@@ -19,8 +19,8 @@ impl Lane {
                 self.hear_of(*connection);
             }
             Command::Disconnected { connection, at } => {
-                let key = self.ids.get(&connection).copied();
-                if let Some(key) = key.filter(|key| self.clients[*key].asked.opened_at <= at) {
+                let opened = self.find(&connection).filter(|(_, client)| client.asked.opened_at <= at);
+                if let Some(key) = opened.map(|(key, _)| key) {
                     self.part(key);
                 }
             }
@@ -28,28 +28,33 @@ impl Lane {
         }
     }
 
+    /// A connection by its name, and the id that it has here.
+    fn find(&self, id: &ConnectionId) -> Option<(usize, &Client)> {
+        let key = self.ids.get(id).copied()?;
+        Some((key, self.clients.get(key)?))
+    }
+
     /// Compares with what the store knows: adds at once, and removes what was missing twice running. Returns whether all are served.
     pub(super) fn reconcile(&mut self, known: Vec<Connection>) -> bool {
-        for client in self.clients.iter_mut().map(|(_, client)| client) {
+        for (_, client) in self.clients.iter_mut() {
             client.missed += 1;
         }
         let mut all = true;
         for connection in known {
             all &= self.hear_of(connection);
         }
-        let gone = |client: &Client| client.missed >= MISSED;
-        let keys: Vec<usize> =
-            self.clients.iter().filter(|(_, client)| gone(client)).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.part(key));
+        for key in self.clients.ids(|client| client.missed >= MISSED) {
+            self.part(key);
+        }
         all
     }
 
     /// Takes note of a connection as it now is. Returns whether it is served.
     fn hear_of(&mut self, connection: Connection) -> bool {
-        let Some(key) = self.ids.get(&connection.id).copied() else {
+        let key = self.ids.get(&connection.id).copied();
+        let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get_mut(key)?))) else {
             return connection.is_over(self.shared.parts.clock.now()) || self.join(connection);
         };
-        let client = &mut self.clients[key];
         client.missed = 0;
         let latest = match &client.update {
             Some(Update::Renew(asked)) => asked.asked_at,
@@ -68,38 +73,45 @@ impl Lane {
     }
 
     fn join(&mut self, connection: Connection) -> bool {
+        let (id, carries) = (connection.id.clone(), connection.carries.clone());
         if !self.shared.open() {
-            warn!(connection = %connection.id, "too many connections: this one is not served");
+            warn!(connection = %id, "too many connections: this one is not served");
             return false;
         }
         self.chores.has_moved = true;
-        let id = connection.id.clone();
         let mut client = Client::new(connection, self.restored.clone(), self.now);
         let was_known = client.restored().is_some();
         if !client.was_told() {
             client.note(&client.asked.notes.clone());
         }
-        let key = self.clients.insert(client);
+        let Ok(key) = self.clients.insert(client, |_, _| Ok(())) else {
+            warn!(connection = %id, "no id is left: this connection is not served");
+            self.shared.closed();
+            return false;
+        };
         self.ids.insert(id, key);
-        match &self.clients[key].asked.carries {
-            Carries::Stream { id, .. } => {
-                let topic = Topic::Stream(id.clone());
-                self.follow(key, &topic);
-                self.clients[key].restored = None;
-            }
-            Carries::Feed(state) => {
-                let state = state.clone();
-                self.apply(key, &state);
-            }
-        }
+        self.begin(key, &carries);
         self.begin_heartbeats(key, was_known);
         self.queue(key);
         true
     }
 
+    /// Has a newcomer follow what it carries.
+    fn begin(&mut self, key: usize, carries: &Carries) {
+        match carries {
+            Carries::Stream { id, .. } => {
+                self.follow(key, &Topic::Stream(id.clone()));
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.restored = None;
+                }
+            }
+            Carries::Feed(state) => self.apply(key, state),
+        }
+    }
+
     /// The first heartbeat comes at once, unless a predecessor has sent it.
     fn begin_heartbeats(&mut self, key: usize, was_known: bool) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         if !client.has_heartbeats() || client.heartbeat_at.is_some() {
             return;
         }
@@ -114,7 +126,7 @@ impl Lane {
     /// Has a connection be as it was asked for since. What it follows already goes on where it is, unless a `resume` moves it.
     pub(super) fn renew(&mut self, key: usize, asked: Connection) {
         self.chores.has_moved = true;
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         let before = std::mem::replace(&mut client.asked, asked);
         client.feed.batch = client.asked.batch;
         let is_placed = before.placed_at != client.asked.placed_at;
@@ -134,7 +146,7 @@ impl Lane {
 
     /// Serves a feed as its client asks now.
     fn apply(&mut self, key: usize, asked: &FeedState) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         let filter = asked.wish.as_ref().map(|wish| wish.filter.clone());
         let is_same = client.feed.filter() == filter.as_ref();
         for ring in client.feed.apply(asked) {
@@ -151,7 +163,7 @@ impl Lane {
     }
 
     fn follow_more(&mut self, key: usize, topic: &Topic) {
-        if !self.clients[key].feed.lacks(topic) {
+        if !self.clients.get(key).is_some_and(|client| client.feed.lacks(topic)) {
             return;
         }
         self.follow(key, topic);
@@ -159,34 +171,32 @@ impl Lane {
     }
 
     fn follow(&mut self, key: usize, topic: &Topic) {
+        let Some(client) = self.clients.get_mut(key) else { return };
         let ring = self.shared.hub.follow(topic);
         self.followers.attend(key, &ring);
-        let client = &mut self.clients[key];
         let start = client.start(topic);
         client.feed.add(Follow::new(ring, start, self.shared.parts.clock.now()), self.now);
     }
 
     /// A topic began to run: whoever wants it gets it from its first event.
     pub(super) fn on_began(&mut self, topic: &Topic) {
-        let lacks = |client: &Client| client.feed.lacks(topic);
-        let keys: Vec<usize> =
-            self.clients.iter().filter(|(_, client)| lacks(client)).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.follow_more(key, topic));
+        for key in self.clients.ids(|client| client.feed.lacks(topic)) {
+            self.follow_more(key, topic);
+        }
     }
 
     pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
-        let carries = |client: &Client| client.stream() == Some(stream);
-        let keys: Vec<usize> =
-            self.clients.iter().filter(|(_, client)| carries(client)).map(|(key, _)| key).collect();
-        for key in keys {
-            self.clients[key].close(Closing::StreamEnded);
-            self.queue(key);
+        for key in self.clients.ids(|client| client.stream() == Some(stream)) {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.close(Closing::StreamEnded);
+                self.queue(key);
+            }
         }
     }
 
     /// Lets a connection go, once nothing is on its way to it.
     fn part(&mut self, key: usize) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         if matches!(client.standing, Standing::UnderWay { .. }) {
             client.update = Some(Update::Leave);
         } else {
@@ -196,8 +206,8 @@ impl Lane {
 
     /// Forgets a connection.
     pub(super) fn leave(&mut self, key: usize) {
+        let Some(mut client) = self.clients.remove(key) else { return };
         self.chores.has_moved = true;
-        let mut client = self.clients.remove(key);
         self.ids.remove(&client.asked.id);
         for ring in client.feed.drop_all() {
             self.followers.leave(key, ring);
@@ -211,22 +221,21 @@ impl Lane {
 
     /// Closes a connection that does not even take the reason.
     pub(super) fn cut(&mut self, key: usize) {
-        self.chores.closures.push(self.clients[key].asked.id.clone());
+        self.chores.closures.extend(self.clients.get(key).map(|client| client.asked.id.clone()));
         self.leave_for_good(key);
     }
 
     /// Forgets a connection that is closed, in the store too.
     pub(super) fn leave_for_good(&mut self, key: usize) {
-        self.chores.removals.push(self.clients[key].asked.id.clone());
+        self.chores.removals.extend(self.clients.get(key).map(|client| client.asked.id.clone()));
         self.leave(key);
     }
 
     /// As [`Lane::leave_for_good`], by name; unless something is on its way to it, which will show by itself that it is gone.
-    pub(super) fn drop_closed(&mut self, id: &bond_core::connection::ConnectionId) {
-        let key = self.ids.get(id).copied();
-        if let Some(key) = key
-            && !matches!(self.clients[key].standing, Standing::UnderWay { .. })
-        {
+    pub(super) fn drop_closed(&mut self, id: &ConnectionId) {
+        let idle = |client: &Client| !matches!(client.standing, Standing::UnderWay { .. });
+        let key = self.find(id).and_then(|(key, client)| idle(client).then_some(key));
+        if let Some(key) = key {
             self.leave_for_good(key);
         }
     }

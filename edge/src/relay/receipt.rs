@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::deliver::{Delivery, Invocation, InvokeError, Receipt, Stop};
+use bond_supervise::owned;
 use metrics::{counter, gauge, histogram};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -22,7 +23,7 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// What one connection got in an invocation.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// Its place in the slab.
+    /// Its id among the lane's.
     pub(super) client: usize,
     /// How many of our messages go first.
     pub(super) said: usize,
@@ -65,7 +66,13 @@ impl UnderWay {
         }
         let budget = Duration::from_millis(invocation.budget_ms);
         let invoker = Arc::clone(&shared.parts.invoker);
-        Self { sent, outcome: tokio::spawn(async move { invoker.invoke(&invocation).await }), budget }
+        let invoke = async move { invoker.invoke(&invocation).await };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "its lane waits for it; a panic is an invocation without a receipt"
+        )]
+        let outcome = tokio::spawn(owned("invocation", invoke));
+        Self { sent, outcome, budget }
     }
 
     /// Waits for the outcome of what is in flight; never where nothing is. Cancel-safe.
@@ -109,8 +116,8 @@ impl Lane {
         let alone = match sent {
             [Sent { client, said: 0, picks, close: false }] if picks.len() == 1 => {
                 let (index, pick) = &picks[0];
-                let topic = &self.clients[*client].feed.topics[*index];
-                Some((topic.follow.ring.id, pick.to.offset, false))
+                let topic = self.clients.get(*client).and_then(|client| client.feed.topics.get(*index));
+                topic.map(|topic| (topic.follow.ring.id, pick.to.offset, false))
             }
             _ => None,
         };
@@ -167,7 +174,7 @@ impl Lane {
 
     fn on_delivery(&mut self, mut sent: Sent, delivery: Delivery) {
         let key = sent.client;
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         let has_news = matches!(client.standing, Standing::UnderWay { news: true });
         client.standing = Standing::Idle;
         let mut tally = Tally::default();
@@ -178,17 +185,13 @@ impl Lane {
         if let Some(stop) = stop {
             counter!("bond_relay_stops_total", "kind" => name(stop)).increment(1);
         }
+        let is_given_up = client.closing.is_some_and(Closing::is_abrupt);
+        let is_young = client.is_young(&self.shared);
         match (stop, client.update.take()) {
             (_, Some(Update::Leave)) => return self.leave(key),
             (None, _) if sent.close => return self.leave_for_good(key),
-            (Some(Stop::Slow | Stop::Failed), _)
-                if self.clients[key].closing.is_some_and(Closing::is_abrupt) =>
-            {
-                return self.cut(key);
-            }
-            (Some(Stop::Gone), _) if !self.clients[key].is_young(&self.shared) => {
-                return self.leave_for_good(key);
-            }
+            (Some(Stop::Slow | Stop::Failed), _) if is_given_up => return self.cut(key),
+            (Some(Stop::Gone), _) if !is_young => return self.leave_for_good(key),
             (_, Some(Update::Renew(asked))) => self.renew(key, *asked),
             (_, None) => {}
         }
@@ -197,7 +200,7 @@ impl Lane {
 
     /// Has a client's next turn come as its last one ended.
     fn go_on(&mut self, key: usize, stop: Option<Stop>, has_news: bool) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else { return };
         match stop {
             Some(Stop::Gone | Stop::Slow | Stop::Failed) => client.backoff.pause(self.now),
             Some(Stop::Quota | Stop::Deadline | Stop::TooLarge) | None => client.backoff.reset(),

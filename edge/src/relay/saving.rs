@@ -24,12 +24,12 @@ impl Lane {
         let under_way = self.under_way_picks();
         let picks = |key: usize| under_way.get(&key).copied().unwrap_or_default();
         let mut foremost = Foremost::new();
-        for (key, client) in &self.clients {
+        for (key, client) in self.clients.iter() {
             client.note_foremost(picks(key), &mut foremost);
         }
         let mut cursors = LaneCursors { heard: self.heard, ..LaneCursors::default() };
         let mut passed: BTreeMap<Topic, (Cursor, Position)> = BTreeMap::new();
-        for (key, client) in &self.clients {
+        for (key, client) in self.clients.iter() {
             if self.is_apart(client) || client.is_behind(picks(key), &foremost) {
                 let positions = client.positions(picks(key));
                 let apart = Apart { placed_at: client.asked.placed_at, positions };

@@ -17,7 +17,7 @@ impl Lane {
         let now = self.shared.parts.clock.now();
         let (mut heads, mut oldest) = (HashMap::new(), HashMap::new());
         let (mut depth, mut lag) = (0, Duration::ZERO);
-        for (key, client) in &self.clients {
+        for (key, client) in self.clients.iter() {
             let picks = under_way.get(&key).copied().unwrap_or_default();
             depth = depth.max(client.waits_for(picks, &mut heads));
             if client.slow_since.is_none() && client.backoff.is_over(self.now) {

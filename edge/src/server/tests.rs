@@ -28,6 +28,7 @@ impl Server {
             .route("/panics", get(panics));
         let shutdown = CancellationToken::new();
         let config = ServerConfig { connections, ..ServerConfig::new(&Supervisor::default()) };
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         tokio::spawn(serve(config, vec![listener], router, async {}, shutdown.clone()));
         Self { address, shutdown }
     }

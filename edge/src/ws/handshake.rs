@@ -181,6 +181,7 @@ fn accept(
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
     let Plan { purpose, errors, grant } = plan;
+    #[expect(clippy::disallowed_methods, reason = "one client's, whose seat is given back by its end")]
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
         let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };

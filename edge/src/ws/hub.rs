@@ -10,6 +10,7 @@ use bond_core::position::Position;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::topic::{StreamId, Topic};
+use bond_supervise::owned;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -218,7 +219,7 @@ struct Filler {
 impl Filler {
     fn look_at_asked(&mut self) {
         for ring in std::mem::take(&mut *self.hub.asked.lock()) {
-            self.looks.spawn(look(Arc::clone(&self.hub.sources.log), ring));
+            self.looks.spawn(owned("look", look(Arc::clone(&self.hub.sources.log), ring)));
         }
     }
 
@@ -292,11 +293,12 @@ impl Filler {
             return;
         }
         let hub = Arc::clone(&self.hub);
-        self.checks.spawn(async move {
+        let check = async move {
             for topic in &topics {
                 hub.check_stream(topic).await;
             }
-        });
+        };
+        self.checks.spawn(owned("check", check));
     }
 
     /// Stops following a topic that nobody follows any more. Returns whether that was so.

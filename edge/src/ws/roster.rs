@@ -1,4 +1,4 @@
-//! The members of one listener by ids that are never given twice, so that an old id finds nobody instead of a stranger.
+//! The members of one worker or lane by ids that are never given twice, so that an old id finds nobody instead of a stranger.
 //!
 //! There is no way to index it: whoever has an id must say what happens where its member is gone.
 
@@ -62,7 +62,15 @@ impl<T> Roster<T> {
 
     /// The ids of those whom `wanted` takes.
     pub(crate) fn ids(&self, wanted: impl Fn(&T) -> bool) -> Vec<usize> {
-        self.entries.iter().filter(|(_, (_, member))| wanted(member)).map(|(_, (id, _))| *id).collect()
+        self.iter().filter(|(_, member)| wanted(member)).map(|(id, _)| id).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.entries.iter().map(|(_, (id, member))| (*id, member))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        self.entries.iter_mut().map(|(_, (id, member))| (*id, member))
     }
 }
 
@@ -84,6 +92,8 @@ mod tests {
         assert!(roster.get(first).is_none() && roster.get_mut(first).is_none());
         assert!(roster.remove(first).is_none());
         assert_eq!(roster.get(second), Some(&"second"));
+        assert_eq!(roster.iter().map(|(id, _)| id).collect::<Vec<_>>(), [second]);
+        assert_eq!(roster.iter_mut().map(|(id, _)| id).collect::<Vec<_>>(), [second]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bond_core::instrument::Symbol;
 use bond_core::source::SourceState;
+use bond_supervise::owned;
 use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -127,7 +128,7 @@ impl ListingsReader {
     /// Begins to read, if it is time and nothing is being read.
     pub(super) fn read_when_due<T: Transport>(&mut self, context: &Arc<Context<T>>, now: Instant) {
         if self.reading.is_empty() && self.due <= now {
-            self.reading.spawn(read(Arc::clone(context)));
+            self.reading.spawn(owned("listings", read(Arc::clone(context))));
         }
     }
 
@@ -198,6 +199,7 @@ async fn read_page<T: Transport>(
         .map_err(|error| ReadError { retry_after: error.retry_after(), reason: error.to_string() })?;
     // A list of some megabytes takes long enough to decode to hold up a busy thread.
     let context = Arc::clone(context);
+    #[expect(clippy::disallowed_methods, reason = "the reader waits for it")]
     let decoding =
         tokio::task::spawn_blocking(move || (context.config.protocol)(Arc::default()).decode_listings(&body));
     let decoded = decoding.await.map_err(|error| ReadError::unreadable(&error))?;

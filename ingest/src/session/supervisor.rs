@@ -7,7 +7,8 @@ use std::time::Duration;
 use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::Clock;
-use smol_str::SmolStr;
+use bond_supervise::owned;
+use smol_str::{SmolStr, format_smolstr};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -267,7 +268,8 @@ impl<T: Transport> Supervisor<T> {
             notes: self.notes.0.clone(),
             cancel: cancel.clone(),
         };
-        let task = self.tasks.spawn(connection.run()).id();
+        let name = format_smolstr!("connection-{}-{}", self.context.venue, self.context.market);
+        let task = self.tasks.spawn(owned(name, connection.run())).id();
         let (state, reason) = (SourceState::Connecting, SmolStr::new_static("connecting"));
         self.slots.push(Slot { id, share, wanted, state, reason, closes: None, cancel, task });
     }

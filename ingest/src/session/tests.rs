@@ -289,6 +289,7 @@ async fn a_full_channel_holds_up_reading_and_loses_nothing() {
     let mut bench = Bench::with(Timing::default(), ContinuityRule::PlusOne, 4, answers);
     bench.want(&[trades(BTC), trades("ETH/USDT")]);
     let peer = bench.accept().await;
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let venue = tokio::spawn(async move {
         for price in 1..=500 {
             let symbol = if price % 50 == 0 { "ETH/USDT" } else { BTC };

@@ -13,6 +13,7 @@ use bond_core::event::Custom;
 use bond_core::source::SourceState;
 use bond_core::spec::FieldMap;
 use bond_core::time::Clock;
+use bond_supervise::owned;
 use futures_util::FutureExt;
 use smol_str::{SmolStr, format_smolstr};
 use tokio::sync::mpsc;
@@ -42,6 +43,12 @@ const NEVER_GAVE: &str = "no value within an hour; create the stream again to tr
 
 /// The longest reason that is told, which may be the other side's own words.
 const MAX_REASON_CHARS: usize = 200;
+
+/// What a source runs in, by its name.
+const TASK: &str = "own-socket";
+
+/// How long a source that panicked beside its connection waits before it begins anew.
+const MENDED_AFTER: Duration = Duration::from_millis(500);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -90,6 +97,7 @@ fn spawn_over<T: Transport>(
 ) -> JoinHandle<()> {
     let name = source_name(config.url.as_str());
     let source = Source { name, config, transport, reports, clock, state: None, has_given: false };
+    #[expect(clippy::disallowed_methods, reason = "it mends itself, and its end is one user's alone")]
     tokio::spawn(async move {
         cancel.run_until_cancelled(source.run()).await;
     })
@@ -133,8 +141,12 @@ struct Source<T> {
 }
 
 impl<T: Transport> Source<T> {
+    /// Ends as [`Source::try_run`] does; what panics in it is begun anew, since it is one user's and must not end the process.
     async fn run(mut self) {
-        drop(self.try_run().await);
+        while AssertUnwindSafe(owned(TASK, self.try_run())).catch_unwind().await.is_err() {
+            tracing::error!(source = %self.name, "custom source panicked, beginning anew after a wait");
+            sleep(MENDED_AFTER).await;
+        }
     }
 
     /// Goes on for ever, unless nobody listens, or the source never gives anything.

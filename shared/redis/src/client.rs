@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::log::LogError;
-use bond_supervise::Supervisor;
+use bond_supervise::{Death, Supervisor};
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
 use fred::interfaces::ClientLike;
-use fred::types::Builder;
 use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, ConnectHandle};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use url::Url;
 
 use crate::script::Script;
@@ -24,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How many messages of a subscription may wait. More make the reader look at everything again.
 const WAITING_MESSAGES: usize = 4096;
+
+/// What drives a connection, by its name.
+const DRIVER: &str = "redis";
 
 static PING: Script = Script::new("return redis.call('PING')");
 
@@ -99,6 +104,8 @@ struct Shared {
     client: WithOptions<Client>,
     strict: WithOptions<Client>,
     runtime: Handle,
+    /// What drives the connection, until somebody watches over it.
+    driver: Mutex<Option<ConnectHandle>>,
 }
 
 impl Drop for Shared {
@@ -108,6 +115,7 @@ impl Drop for Shared {
 }
 
 /// Ends a client's tasks, which would otherwise go on connecting.
+#[expect(clippy::disallowed_methods, reason = "it says one word to a connection that nobody uses any more")]
 pub(crate) fn close<C: ClientLike + 'static>(runtime: &Handle, client: C) {
     runtime.spawn(async move { client.quit().await });
 }
@@ -134,17 +142,21 @@ impl Redis {
     /// [`ConnectError`].
     pub async fn connect(config: &RedisConfig) -> Result<Self, ConnectError> {
         let builder = builder(config)?;
-        let client = init(&builder).await.map_err(|error| unreachable(&builder, &error))?;
+        let (client, driver) = init(&builder).await.map_err(|error| unreachable(&builder, &error))?;
+        let driver = Mutex::new(Some(driver));
         let strict = client.with_options(&options(true));
         let client = client.with_options(&options(false));
-        let shared = Arc::new(Shared { builder, client, strict, runtime: Handle::current() });
+        let shared = Arc::new(Shared { builder, client, strict, runtime: Handle::current(), driver });
         Ok(Self { shared, supervisor: Supervisor::default() })
     }
 
-    /// It, with what reads in tasks of its own watched by `supervisor`.
+    /// It, with what drives its connections and what reads in tasks of its own watched by `supervisor`.
     #[must_use]
     pub fn watched_by(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = supervisor.clone();
+        if let Some(driver) = self.shared.driver.lock().take() {
+            self.watch(driver);
+        }
         self
     }
 
@@ -160,7 +172,20 @@ impl Redis {
 
     /// A connection of its own, for what would hold up commands on the shared one.
     pub(crate) async fn dedicated(&self) -> Result<Client, Error> {
-        init(&self.shared.builder).await
+        let (client, driver) = init(&self.shared.builder).await?;
+        self.watch(driver);
+        Ok(client)
+    }
+
+    /// Has it noted where a connection's driver ends otherwise than by being asked to: nobody would connect again.
+    #[expect(clippy::disallowed_methods, reason = "it does nothing but watch")]
+    fn watch(&self, driver: ConnectHandle) {
+        let supervisor = self.supervisor.clone();
+        self.shared.runtime.spawn(async move {
+            if let Some(how) = end(&driver.await) {
+                supervisor.note(Death { name: DRIVER.into(), how });
+            }
+        });
     }
 
     /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
@@ -187,10 +212,20 @@ impl Redis {
     }
 }
 
-async fn init(builder: &Builder) -> Result<Client, Error> {
+async fn init(builder: &Builder) -> Result<(Client, ConnectHandle), Error> {
     let client = builder.build()?;
-    client.init().await?;
-    Ok(client)
+    let driver = client.init().await?;
+    Ok((client, driver))
+}
+
+/// How a driver has died, if it was not asked to end. It goes on for as long as it is not, whatever becomes of the connection.
+fn end(outcome: &Result<Result<(), Error>, JoinError>) -> Option<&'static str> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some("ended"),
+        // The runtime's end cancels it.
+        Err(error) => error.is_panic().then_some("panicked"),
+    }
 }
 
 /// The schemes of URLs that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
@@ -250,6 +285,15 @@ pub(crate) fn unavailable(error: Error) -> LogError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_driver_that_panics_or_fails_is_a_death_and_one_that_is_asked_to_end_is_not() {
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+        let panicked = tokio::spawn(async { panic!("planned") }).await;
+        assert_eq!(end(&panicked), Some("panicked"));
+        assert_eq!(end(&Ok(Err(Error::new_canceled()))), Some("ended"));
+        assert_eq!(end(&Ok(Ok(()))), None);
+    }
 
     #[test]
     fn no_password_shows() {

@@ -85,7 +85,7 @@ impl RedisCommands {
         let stop = CancellationToken::new();
         let reader = Reader { client: client.clone(), last, sender };
         let runtime = redis.runtime().clone();
-        redis.supervisor().spawn_on(redis.runtime(), "commands", &stop, async move {
+        redis.supervisor().spawn_on(redis.runtime(), "commands-reader", &stop, async move {
             reader.run().await;
             close(&runtime, client);
         });

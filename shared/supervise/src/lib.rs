@@ -2,7 +2,8 @@
 //!
 //! A [`Supervisor`] is one per process, and everybody who starts something that has to run on gets a clone of it. What ends although nobody told it to
 //! is a [`Death`]: the process says so in `/ready` and ends with an error, so that whoever started it starts it anew, and clients resume.
-//! Tasks that are meant to end by themselves (a request, a post) are not watched; what they hold is given back by `Drop`.
+//! Tasks that are meant to end by themselves (a request, a post) are not watched; what they hold is given back by `Drop`. Nor are those
+//! whose owner notices their panic, and begins them anew or panics too: they run in [`owned`]. A bare spawn is refused by clippy, unless its place says whose the task is.
 
 #[cfg(feature = "plant")]
 mod plant;
@@ -55,6 +56,7 @@ impl Supervisor {
     }
 
     /// As [`Supervisor::spawn`], on another runtime.
+    #[expect(clippy::disallowed_methods, reason = "it is watched here")]
     pub fn spawn_on<F>(
         &self,
         runtime: &Handle,
@@ -80,6 +82,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where the system gives no thread.
+    #[expect(clippy::disallowed_methods, reason = "it is watched here")]
     pub fn thread(
         &self,
         name: impl Into<SmolStr>,
@@ -92,7 +95,10 @@ impl Supervisor {
 
     /// Watches over something that holds the returned value for as long as it lives.
     pub fn watch(&self, name: impl Into<SmolStr>, stop: &CancellationToken) -> Watch {
-        Watch { name: name.into(), stop: stop.clone(), supervisor: self.clone() }
+        let name = name.into();
+        #[cfg(feature = "plant")]
+        plant::tell("watched", &name);
+        Watch { name, stop: stop.clone(), supervisor: self.clone() }
     }
 
     /// What died first, if anything did: for `/ready`.
@@ -145,6 +151,22 @@ impl Drop for Watch {
         if how == "panicked" || !self.stop.is_cancelled() {
             self.supervisor.note(Death { name: self.name.clone(), how });
         }
+    }
+}
+
+/// Runs `task`, whose owner takes note of its panic: begins it anew, or panics too. Tests plant that panic by `name`; otherwise this is
+/// `task` itself.
+pub async fn owned<F: Future>(name: impl Into<SmolStr>, task: F) -> F::Output {
+    #[cfg(feature = "plant")]
+    {
+        let name = name.into();
+        plant::tell("owned", &name);
+        plant::around(name, task).await
+    }
+    #[cfg(not(feature = "plant"))]
+    {
+        let _ = name;
+        task.await
     }
 }
 

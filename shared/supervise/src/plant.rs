@@ -1,5 +1,6 @@
 //! Panics planted by tests: whoever is named in the file that `BOND_PLANT_FILE` names panics, once.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,20 +26,30 @@ pub(crate) fn check(name: &str) {
     }
 }
 
+/// Tells tests that there is somebody of this name: a line in the file beside the other one.
+pub(crate) fn tell(how: &str, name: &str) {
+    let Some(path) = file() else { return };
+    let beside = std::fs::File::options().create(true).append(true).open(path.with_extension("names"));
+    // Whoever misses a name fails by that.
+    let _ = beside.and_then(|mut file| file.write_all(format!("{how} {name}\n").as_bytes()));
+}
+
 /// `task`, until it is named.
 pub(crate) async fn around<F: Future>(name: SmolStr, task: F) -> F::Output {
     if file().is_none() {
         return task.await;
     }
+    // Who is done at once is to look as well.
     tokio::select! {
-        output = task => output,
+        biased;
         never = looks(&name) => match never {},
+        output = task => output,
     }
 }
 
 async fn looks(name: &str) -> std::convert::Infallible {
     loop {
-        tokio::time::sleep(LOOK).await;
         check(name);
+        tokio::time::sleep(LOOK).await;
     }
 }

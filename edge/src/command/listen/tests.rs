@@ -49,6 +49,7 @@ impl Scripted {
             asked: Mutex::default(),
         });
         let shared = server.clone();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 tokio::spawn(shared.clone().serve(socket));

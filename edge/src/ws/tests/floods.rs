@@ -21,6 +21,7 @@ async fn host(change: impl FnOnce(&mut crate::ws::Limits)) -> Host {
 /// Sends `frames` until the server has closed, and returns the code it closed with.
 async fn flood(client: Client, frame: impl Fn(u32) -> Message + Send + 'static) -> u16 {
     let (mut sink, mut source) = client.socket.split();
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let sending = tokio::spawn(async move {
         for number in 0_u32.. {
             if sink.send(frame(number)).await.is_err() {

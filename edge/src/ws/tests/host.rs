@@ -204,6 +204,7 @@ impl Host {
             let drain = async move { draining.drain().await };
             server::serve(ServerConfig::new(&supervisor), vec![listener], router, drain, shutdown.clone())
         };
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         let served = tokio::spawn(serving);
         Self { fanout, log, registry, commands, meters, shutdown, served, fence, url }
     }

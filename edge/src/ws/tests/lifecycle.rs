@@ -172,6 +172,7 @@ async fn a_thousand_clients_are_let_go_within_two_seconds_even_the_deaf() {
         assert!(reconnect["after_ms"].as_u64().is_some_and(|ms| ms >= 100));
         client.closed().await.0
     });
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let reading = tokio::spawn(futures_util::future::join_all(reading));
     let began = Instant::now();
     host.shutdown.cancel();

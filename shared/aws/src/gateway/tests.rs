@@ -70,6 +70,7 @@ async fn gateway(acts: impl IntoIterator<Item = Act>) -> (ApiGateway, Script) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}/live", listener.local_addr().expect("address"));
     let app = Router::new().route("/live/@connections/{id}", any(play)).with_state(script.clone());
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     tokio::spawn(axum::serve(listener, app).into_future());
     let aws = Aws::for_tests("http://127.0.0.1:9").await;
     (aws.api_gateway(&url, 100_000).expect("gateway"), script)

@@ -43,6 +43,7 @@ async fn invoke(status: u16, error: &'static str, body: &'static str) -> Result<
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     let app = Router::new().route("/2015-03-31/functions/{function}/invocations", post(answer));
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     tokio::spawn(axum::serve(listener, app).into_future());
     invoker(&url).await.invoke(&invocation()).await
 }

@@ -41,6 +41,7 @@ async fn secrets(text: Option<&str>) -> Secrets {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     let app = Router::new().route("/", post(answer)).with_state(text.map(str::to_owned));
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     tokio::spawn(axum::serve(listener, app).into_future());
     Aws::for_tests(&url).await.secrets()
 }

@@ -125,6 +125,7 @@ async fn the_newest_of_many_at_once_stands(harness: &impl Harness) {
     let mut puts = Vec::new();
     for n in (0..20).map(|n| n * 7 % 20) {
         let store = harness.open().await;
+        #[expect(clippy::disallowed_methods, reason = "the suite waits for it")]
         puts.push(tokio::spawn(async move { (n, store.put(&asked("a", n)).await.expect("put")) }));
     }
     for put in puts {
@@ -143,6 +144,7 @@ async fn of_two_changes_of_one_version_one_stands(harness: &impl Harness) {
     for n in 1..=10 {
         let store = harness.open().await;
         let change = async move { (n, store.replace(&asked("a", n), NOW).await.expect("replace")) };
+        #[expect(clippy::disallowed_methods, reason = "the suite waits for it")]
         replacing.push(tokio::spawn(change));
     }
     let mut stands = Vec::new();

@@ -62,7 +62,7 @@ impl RedisTail {
         let (sender, told) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let reader = Reader::new(redis.clone(), Arc::clone(&wishes), sender);
-        redis.supervisor().spawn_on(redis.runtime(), "tail", &stop, reader.run());
+        redis.supervisor().spawn_on(redis.runtime(), "log-reader", &stop, reader.run());
         Self { _stop: stop.drop_guard(), wishes, told, followed: HashMap::new(), next: 0 }
     }
 

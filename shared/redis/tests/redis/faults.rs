@@ -83,6 +83,7 @@ async fn an_append_that_a_crash_may_have_undone_begins_anew() {
     let first = append(&writer, fence, "a").await.expect("append");
     server.command(&["CLIENT", "PAUSE", "60000", "WRITE"]);
     let held = Arc::clone(&writer);
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let waiting = tokio::spawn(async move { append(&held, fence, "b").await });
     while !server.command(&["CLIENT", "LIST"]).contains("flags=b") {
         tokio::task::yield_now().await;

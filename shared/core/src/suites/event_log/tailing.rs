@@ -153,6 +153,7 @@ async fn every_number_is_seen_once(harness: &impl Harness) {
     let case = Arc::new(Case::new(harness, "CONCURRENT").await);
     let mut reader = Reader::new(&*harness.open().await);
     reader.tail.follow(case.topic.clone(), None);
+    #[expect(clippy::disallowed_methods, reason = "the suite waits for it")]
     let writers: Vec<_> = (0..4).map(|_| tokio::spawn(append_pairs(Arc::clone(&case), APPENDS))).collect();
     let total = 4 * APPENDS * 2;
     reader.until_told("all numbers", |reader| reader.texts(&case.topic).len() >= total).await;
