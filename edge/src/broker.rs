@@ -6,7 +6,10 @@
 mod client;
 mod ring;
 mod route;
+mod socket;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +24,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use ring::Ring;
+use crate::ws::Limits;
+use crate::ws::seats::Seats;
+use ring::{Followed, Ring};
 
 /// What a broker works with.
 pub struct BrokerConfig {
@@ -37,8 +42,8 @@ pub struct BrokerConfig {
     pub total_bytes: usize,
     /// The most streams at once: whoever asks for one more is told to come again.
     pub streams: usize,
-    /// The most clients at once.
-    pub connections: usize,
+    /// Deadlines and limits of clients.
+    pub limits: Limits,
     /// Our time, for tokens; entries have that of Redis.
     pub clock: Arc<dyn Clock>,
 }
@@ -57,12 +62,14 @@ pub(crate) struct Shared {
     supervisor: Supervisor,
     stop: CancellationToken,
     clients: tokio_util::task::TaskTracker,
+    seats: Arc<Seats>,
 }
 
 impl Broker {
     /// Starts reading what will be asked for, until [`Broker::drain`]. Must be called within a runtime.
     pub fn start(config: BrokerConfig, streams: ForeignStreams, supervisor: &Supervisor) -> Self {
         let shared = Arc::new(Shared {
+            seats: Seats::new(&config.limits),
             config,
             streams,
             rings: Mutex::default(),
@@ -82,6 +89,7 @@ impl Broker {
 
     /// Asks all clients to come back later, and returns when they have gone or `patience` has passed.
     pub async fn drain(&self, patience: Duration) {
+        self.0.seats.close();
         self.0.stop.cancel();
         self.0.clients.close();
         // Whoever has not gone by then is dropped.
@@ -91,7 +99,7 @@ impl Broker {
 
 impl Shared {
     /// The ring of stream `id`, with one follower more; filled where it is new. `None` where there are too many streams.
-    fn follow(&self, id: &str) -> Option<Arc<Ring>> {
+    fn follow(&self, id: &str) -> Option<Followed> {
         let mut rings = self.rings.lock();
         if rings.len() >= self.config.streams && !rings.contains_key(id) {
             return None;
@@ -100,7 +108,6 @@ impl Shared {
             self.asked.notify_one();
             Arc::new(Ring::new(self.config.window, self.config.stream_bytes))
         });
-        ring.add_follower();
-        Some(Arc::clone(ring))
+        Some(Followed::new(ring))
     }
 }

@@ -1,46 +1,39 @@
 //! One client of the broker: entries out, in order; whatever it says is not heard.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use bond_core::code::CloseCode;
 use bond_core::position::Start;
 use bond_core::time::UnixNanos;
-use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::upgrade::OnUpgrade;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
 use super::Shared;
-use super::ring::{Extent, Ring};
+use super::ring::{Behind, Extent, Followed, Ring};
+use super::socket::Socket;
 use crate::upgrade::take_socket;
+use crate::ws::seats::Seat;
 
-/// The most bytes of entries that are put into a socket before it is flushed.
+/// The most bytes of entries that wait for a client.
 const TURN_BYTES: usize = 128 * 1024;
-
-/// The largest message that is taken from a client, in bytes; it is not read.
-const MESSAGE_BYTES: usize = 64 * 1024;
-
-/// How long a client may take to receive its close frame.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-
-type Socket = WebSocketStream<TcpStream>;
 
 /// What a connection begins with.
 pub(super) enum Begin {
     /// A stream, and from where.
-    Stream { ring: Arc<Ring>, start: Start },
+    Stream { ring: Followed, start: Start },
     /// Nothing: it is told why not.
     Refused { code: CloseCode, reason: String },
 }
 
 /// Why a connection ends.
-enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
     /// The client went, or its socket broke.
     Gone,
     /// It is told to go.
@@ -56,124 +49,110 @@ const UNREADABLE: End = End::Told(
     "the stream's key in redis cannot be read as a stream: mend it, and connect again",
 );
 const LEAVING: End = End::Told(CloseCode::GoingAway, "the broker is about to end: connect again");
+const NO_REDIS: End = End::Told(CloseCode::TryAgainLater, "redis does not answer: connect again");
 
-/// Serves a connection from its upgrade to its end.
-pub(super) async fn serve(shared: Arc<Shared>, upgraded: OnUpgrade, begin: Begin) {
+/// Serves a connection from its upgrade to its end, in its seat.
+pub(super) async fn serve(shared: Arc<Shared>, upgraded: OnUpgrade, begin: Begin, _seat: Seat) {
     let (socket, leftover) = match take_socket(upgraded).await {
         Ok(taken) => taken,
         Err(error) => return debug!(%error, "a connection could not be upgraded"),
     };
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES)).max_frame_size(Some(MESSAGE_BYTES));
-    let mut socket =
-        WebSocketStream::from_partially_read(socket, leftover.to_vec(), Role::Server, Some(config)).await;
-    match begin {
-        Begin::Refused { code, reason } => close(&mut socket, code, &reason).await,
-        Begin::Stream { ring, start } => {
-            let end = tokio::select! {
-                end = follow(&shared, &ring, start, &mut socket) => end,
-                () = shared.stop.cancelled() => LEAVING,
-            };
-            ring.remove_follower();
-            if let End::Told(code, reason) = end {
-                close(&mut socket, code, reason).await;
-            }
-        }
+    let mut socket = Socket::new(socket, Instant::now());
+    let (ring, start) = match begin {
+        Begin::Stream { ring, start } => (ring, start),
+        Begin::Refused { code, reason } => return socket.close(code, &reason).await,
+    };
+    let mut follower = Follower::new(&shared, &ring, start);
+    let end = tokio::select! {
+        Err(end) = follower.run(&mut socket, &leftover) => end,
+        () = shared.stop.cancelled() => LEAVING,
+    };
+    // Its place among the ring's followers is nothing that it still needs.
+    drop(ring);
+    if let End::Told(code, reason) = end {
+        socket.close(code, reason).await;
     }
 }
 
-async fn close(socket: &mut Socket, code: CloseCode, reason: &str) {
-    // 123 bytes fit a close frame besides its code (RFC 6455, section 5.5).
-    let reason: String = reason.chars().filter(char::is_ascii).take(123).collect();
-    let frame = CloseFrame { code: code.number().into(), reason: reason.into() };
-    let goodbye = async {
-        socket.close(Some(frame)).await?;
-        while socket.next().await.is_some_and(|message| message.is_ok()) {}
-        Ok::<(), Error>(())
-    };
-    // A client that does not take it in time is dropped without.
-    let _ = tokio::time::timeout(CLOSE_PATIENCE, goodbye).await;
+/// A client on its way through a ring.
+struct Follower<'a> {
+    shared: &'a Shared,
+    ring: &'a Ring,
+    start: Start,
+    extent: watch::Receiver<Extent>,
+    /// What comes next; `None` until the ring is filled.
+    place: Option<u64>,
+    /// Runs until the client's deadlines are to be looked at.
+    timer: Pin<Box<Sleep>>,
 }
 
-/// Sends what the ring has and gets, until the client goes or falls behind.
-async fn follow(shared: &Shared, ring: &Ring, start: Start, socket: &mut Socket) -> End {
-    let mut extent = ring.watch();
-    match extent.wait_for(|extent| extent.is_filled || extent.is_unreadable).await.map(|extent| *extent) {
-        Ok(Extent { is_unreadable: true, .. }) => return UNREADABLE,
-        Ok(_) => {}
-        Err(_) => return LEAVING,
+impl<'a> Follower<'a> {
+    fn new(shared: &'a Shared, ring: &'a Ring, start: Start) -> Self {
+        let (extent, timer) = (ring.watch(), Box::pin(sleep(shared.config.limits.silence)));
+        Self { shared, ring, start, extent, place: None, timer }
     }
-    let mut place = match place(shared, ring, start).await {
-        Some(place) => place,
-        None => return End::Told(CloseCode::TryAgainLater, "redis does not answer: connect again"),
-    };
-    let (mut sink, mut stream) = socket.split();
-    loop {
-        if extent.borrow_and_update().is_unreadable {
-            return UNREADABLE;
+
+    /// Sends what the ring has and gets, until the client goes or falls behind.
+    async fn run(&mut self, socket: &mut Socket, leftover: &[u8]) -> Result<Infallible, End> {
+        socket.take(leftover, Instant::now())?;
+        loop {
+            self.fill(socket).await?;
+            self.wait(socket).await?;
         }
-        let Ok((entries, next)) = ring.after(place, TURN_BYTES) else { return BEHIND };
-        let step = if entries.is_empty() {
-            wait(&mut extent, &mut stream).await
-        } else {
-            let mut moving = extent.clone();
-            tokio::select! {
-                sent = send(&mut sink, entries) => sent.map_err(|_| End::Gone),
-                () = passed(&mut moving, place) => Err(BEHIND),
-            }
+    }
+
+    /// Puts in line what comes next, once all before it has gone.
+    async fn fill(&mut self, socket: &mut Socket) -> Result<(), End> {
+        let Extent { is_filled, is_unreadable, start, .. } = *self.extent.borrow_and_update();
+        if is_unreadable {
+            return Err(UNREADABLE);
+        }
+        if !is_filled {
+            return Ok(());
+        }
+        let place = match self.place {
+            Some(place) => place,
+            None => self.begin().await.ok_or(NO_REDIS)?,
         };
-        match step {
-            Ok(()) => place = next,
-            Err(end) => return end,
+        self.place = Some(place);
+        if !socket.is_idle() {
+            // What waits is sent all the same, but nothing could follow it.
+            return if place < start { Err(BEHIND) } else { Ok(()) };
         }
+        let (frames, next) = self.ring.after(place, TURN_BYTES).map_err(|Behind| BEHIND)?;
+        self.place = Some(next);
+        socket.queue(frames);
+        socket.write(Instant::now())
     }
-}
 
-/// The place a client begins at: with what comes next, or within the window.
-async fn place(shared: &Shared, ring: &Ring, start: Start) -> Option<u64> {
-    let now = shared.streams.now_ms().await.ok()?;
-    let at = start.time(UnixNanos::from_millis(i64::try_from(now).ok()?));
-    Some(match at {
-        None => ring.watch().borrow().end,
-        Some(time) => ring.place_at(u64::try_from(time.as_millis()).unwrap_or(0)),
-    })
-}
-
-/// Waits for new entries; what the client says is taken off the socket meanwhile.
-async fn wait(
-    extent: &mut watch::Receiver<Extent>,
-    stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
-) -> Result<(), End> {
-    tokio::select! {
-        changed = extent.changed() => changed.map_err(|_| LEAVING),
-        message = stream.next() => match message {
-            Some(Ok(message)) if !message.is_close() => Ok(()),
-            _ => Err(End::Gone),
-        },
+    /// The place a client begins at: with what comes next, or within the window.
+    async fn begin(&self) -> Option<u64> {
+        let now = self.shared.streams.now_ms().await.ok()?;
+        let at = self.start.time(UnixNanos::from_millis(i64::try_from(now).ok()?));
+        Some(match at {
+            None => self.extent.borrow().end,
+            Some(time) => self.ring.place_at(u64::try_from(time.as_millis()).unwrap_or(0)),
+        })
     }
-}
 
-/// Waits until what a client at `place` needs next is no longer kept.
-async fn passed(extent: &mut watch::Receiver<Extent>, place: u64) {
-    if extent.wait_for(|extent| extent.start > place).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn send(
-    sink: &mut (impl Sink<Message, Error = Error> + Unpin),
-    entries: Vec<Bytes>,
-) -> Result<(), Error> {
-    for entry in entries {
-        sink.feed(message(entry)).await?;
-    }
-    sink.flush().await
-}
-
-/// A text message, or a binary one where the bytes are no text.
-fn message(data: Bytes) -> Message {
-    match Utf8Bytes::try_from(data.clone()) {
-        Ok(text) => Message::Text(text),
-        Err(_) => Message::Binary(data),
+    /// Waits for new entries, the client or a deadline. What the client says is taken off the socket meanwhile.
+    async fn wait(&mut self, socket: &mut Socket) -> Result<(), End> {
+        let limits = &self.shared.config.limits;
+        let due = socket.due(limits).into();
+        if due < self.timer.deadline() {
+            self.timer.as_mut().reset(due);
+        }
+        let has_more = socket.is_idle() && self.place.is_some_and(|place| place < self.extent.borrow().end);
+        tokio::select! {
+            outcome = socket.turn() => outcome,
+            changed = self.extent.changed() => changed.map_err(|_| LEAVING),
+            // Others have their turn.
+            () = yield_now(), if has_more => Ok(()),
+            () = self.timer.as_mut() => {
+                let outcome = socket.look_after(limits, Instant::now());
+                self.timer.as_mut().reset(socket.due(limits).into());
+                outcome
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The latest entries of one stream, and clients' places among them.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,10 +12,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::ws::frame::{self, Opcode};
+
 /// How much longer than the window entries are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What an entry takes besides its data, in bytes.
+/// What an entry takes besides its frame, in bytes.
 const ENTRY_BYTES: usize = 64;
 
 /// What can be said of a ring without its lock.
@@ -45,9 +49,63 @@ pub(super) struct Ring {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// With the time at which each came here. Ids need not be times.
-    entries: VecDeque<(Instant, Entry)>,
+    entries: VecDeque<Kept>,
     bytes: usize,
+}
+
+/// An entry as its clients get it.
+#[derive(Debug)]
+struct Kept {
+    /// When it came here. Ids need not be times.
+    came: Instant,
+    /// The first half of its id.
+    ms: u64,
+    frame: Bytes,
+}
+
+impl Kept {
+    fn new(Entry { id, data }: &Entry, came: Instant) -> Self {
+        Self { came, ms: id.ms, frame: framed(data) }
+    }
+
+    /// What it counts for.
+    fn weight(&self) -> usize {
+        ENTRY_BYTES + self.frame.len()
+    }
+}
+
+/// A text message, or a binary one where the bytes are no text.
+fn framed(data: &[u8]) -> Bytes {
+    let is_text = std::str::from_utf8(data).is_ok();
+    let mut frame = Vec::with_capacity(frame::MOST_HEADER + data.len());
+    frame::header(if is_text { Opcode::Text } else { Opcode::Binary }, data.len(), &mut frame);
+    frame.extend_from_slice(data);
+    frame.into()
+}
+
+/// A ring that one client more follows, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Followed(Arc<Ring>);
+
+impl Followed {
+    pub(super) fn new(ring: &Arc<Ring>) -> Self {
+        ring.followers.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(ring))
+    }
+}
+
+impl Deref for Followed {
+    type Target = Ring;
+
+    fn deref(&self) -> &Ring {
+        &self.0
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Ring {
@@ -72,11 +130,12 @@ impl Ring {
     }
 
     /// Takes new entries, which came at `now`, and drops those that are too old or too many.
-    pub(super) fn push(&self, entries: Vec<Entry>, now: Instant) {
+    pub(super) fn push(&self, entries: &[Entry], now: Instant) {
+        let kept: Vec<Kept> = entries.iter().map(|entry| Kept::new(entry, now)).collect();
         let mut held = self.held.lock();
-        let count = entries.len() as u64;
-        held.bytes += entries.iter().map(weight).sum::<usize>();
-        held.entries.extend(entries.into_iter().map(|entry| (now, entry)));
+        let count = kept.len() as u64;
+        held.bytes += kept.iter().map(Kept::weight).sum::<usize>();
+        held.entries.extend(kept);
         let kept_since = now.checked_sub(self.window + GRACE);
         let dropped = held.trim(kept_since, self.most_bytes);
         self.extent.send_modify(|extent| {
@@ -110,22 +169,22 @@ impl Ring {
     /// The place before the first entry at or after `time`, in Unix milliseconds by the clock of Redis.
     pub(super) fn place_at(&self, time: u64) -> u64 {
         let held = self.held.lock();
-        let before = held.entries.partition_point(|(_, entry)| entry.id.ms < time);
+        let before = held.entries.partition_point(|entry| entry.ms < time);
         self.extent.borrow().start + before as u64
     }
 
-    /// At most `bytes` bytes of entries after `place` (but one in any case), and the place after them.
+    /// The frames of at most `bytes` bytes of entries after `place` (but one in any case), and the place after them.
     pub(super) fn after(&self, place: u64, bytes: usize) -> Result<(Vec<Bytes>, u64), Behind> {
         let held = self.held.lock();
         let index = place.checked_sub(self.extent.borrow().start).ok_or(Behind)?;
         let mut room = bytes;
         let mut taken = Vec::new();
-        for (_, entry) in held.entries.iter().skip(index as usize) {
-            if !taken.is_empty() && entry.data.len() > room {
+        for Kept { frame, .. } in held.entries.iter().skip(index as usize) {
+            if !taken.is_empty() && frame.len() > room {
                 break;
             }
-            room = room.saturating_sub(entry.data.len());
-            taken.push(entry.data.clone());
+            room = room.saturating_sub(frame.len());
+            taken.push(frame.clone());
         }
         let end = place + taken.len() as u64;
         Ok((taken, end))
@@ -134,14 +193,6 @@ impl Ring {
     /// Tells of every change.
     pub(super) fn watch(&self) -> watch::Receiver<Extent> {
         self.extent.subscribe()
-    }
-
-    pub(super) fn add_follower(&self) {
-        self.followers.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn remove_follower(&self) {
-        self.followers.fetch_sub(1, Ordering::AcqRel);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -157,21 +208,16 @@ impl Held {
     /// Drops the oldest: those that came before `since`, and those that are too many. Returns how many.
     fn trim(&mut self, since: Option<Instant>, most_bytes: usize) -> u64 {
         let mut dropped = 0;
-        while let Some((came, entry)) = self.entries.front() {
-            if self.bytes <= most_bytes && since.is_none_or(|since| *came >= since) {
+        while let Some(entry) = self.entries.front() {
+            if self.bytes <= most_bytes && since.is_none_or(|since| entry.came >= since) {
                 break;
             }
-            self.bytes -= weight(entry);
+            self.bytes -= entry.weight();
             self.entries.pop_front();
             dropped += 1;
         }
         dropped
     }
-}
-
-/// What an entry counts for.
-fn weight(entry: &Entry) -> usize {
-    ENTRY_BYTES + entry.data.len()
 }
 
 /// The id before every entry of `ms` milliseconds.
@@ -189,7 +235,7 @@ mod tests {
 
     fn ring(now: Instant) -> Ring {
         let ring = Ring::new(Duration::from_secs(10), 1_000);
-        ring.push(vec![entry(1_000, "a"), entry(2_000, "b"), entry(3_000, "c")], now);
+        ring.push(&[entry(1_000, "a"), entry(2_000, "b"), entry(3_000, "c")], now);
         ring
     }
 
@@ -198,9 +244,9 @@ mod tests {
         let ring = ring(Instant::now());
         for (time, first) in [(0, "a"), (1_000, "a"), (1_001, "b"), (3_000, "c")] {
             let (entries, _) = ring.after(ring.place_at(time), 1).expect("kept");
-            assert_eq!(entries, [first], "{time}");
+            assert_eq!(entries, [framed(first.as_bytes())], "{time}");
         }
-        assert_eq!(ring.after(ring.place_at(3_001), 9), Ok((Vec::new(), 3)));
+        assert_eq!(ring.after(ring.place_at(3_001), 99), Ok((Vec::new(), 3)));
     }
 
     #[test]
@@ -208,9 +254,13 @@ mod tests {
         let now = Instant::now();
         let ring = ring(now);
         let place = ring.place_at(0);
-        ring.push(vec![entry(17_500, "d")], now + Duration::from_secs(16));
-        assert_eq!(ring.after(place, 9), Err(Behind), "what came before the window and its grace is dropped");
-        assert_eq!(ring.after(place + 3, 9).map(|(entries, _)| entries.len()), Ok(1));
+        ring.push(&[entry(17_500, "d")], now + Duration::from_secs(16));
+        assert_eq!(
+            ring.after(place, 99),
+            Err(Behind),
+            "what came before the window and its grace is dropped"
+        );
+        assert_eq!(ring.after(place + 3, 99).map(|(entries, _)| entries.len()), Ok(1));
     }
 
     /// Ids of nanoseconds, or of a counter, say nothing of when an entry came.
@@ -218,16 +268,31 @@ mod tests {
     fn what_has_just_come_is_kept_whatever_its_id() {
         let ring = ring(Instant::now());
         let place = ring.place_at(0);
-        ring.push(vec![entry(1_700_000_000_000_000_000, "d")], Instant::now());
-        assert_eq!(ring.after(place, 9).map(|(entries, _)| entries.len()), Ok(4));
+        ring.push(&[entry(1_700_000_000_000_000_000, "d")], Instant::now());
+        assert_eq!(ring.after(place, 99).map(|(entries, _)| entries.len()), Ok(4));
+    }
+
+    #[test]
+    fn what_is_no_text_goes_out_as_bytes() {
+        assert_eq!(*framed("ü".as_bytes()), [0x81, 2, 0xC3, 0xBC]);
+        assert_eq!(*framed(b"\xC3"), [0x82, 1, 0xC3]);
+    }
+
+    #[test]
+    fn who_follows_is_counted_until_it_is_gone() {
+        let ring = Arc::new(ring(Instant::now()));
+        let followed = [Followed::new(&ring), Followed::new(&ring)];
+        assert!(!ring.is_idle());
+        drop(followed);
+        assert!(ring.is_idle());
     }
 
     #[test]
     fn bytes_are_bounded() {
-        let ring = Ring::new(Duration::from_secs(10), 70);
-        ring.push(vec![entry(1, "aaa"), entry(2, "bbb")], Instant::now());
-        assert_eq!(ring.after(ring.place_at(0), 99), Ok((vec![Bytes::from_static(b"bbb")], 2)));
-        assert_eq!(ring.bytes(), 67);
+        let ring = Ring::new(Duration::from_secs(10), 75);
+        ring.push(&[entry(1, "aaa"), entry(2, "bbb")], Instant::now());
+        assert_eq!(ring.after(ring.place_at(0), 99), Ok((vec![framed(b"bbb")], 2)));
+        assert_eq!(ring.bytes(), 69);
         ring.shrink_to(0);
         assert_eq!((ring.bytes(), ring.after(1, 99)), (0, Err(Behind)));
     }
@@ -237,8 +302,8 @@ mod tests {
         let ring = ring(Instant::now());
         let place = ring.place_at(9_999);
         ring.break_off();
-        assert_eq!(ring.after(place, 9), Err(Behind));
-        ring.push(vec![entry(4_000, "d")], Instant::now());
-        assert_eq!(ring.after(ring.place_at(0), 9).map(|(entries, _)| entries.len()), Ok(1));
+        assert_eq!(ring.after(place, 99), Err(Behind));
+        ring.push(&[entry(4_000, "d")], Instant::now());
+        assert_eq!(ring.after(ring.place_at(0), 99).map(|(entries, _)| entries.len()), Ok(1));
     }
 }

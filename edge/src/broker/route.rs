@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::client::{self, Begin};
+use crate::server::Peer;
 use crate::upgrade::Upgrade;
 
 /// The longest stream id, in bytes.
@@ -68,12 +69,15 @@ async fn stream(
     let Some(upgraded) = request.extensions_mut().remove::<OnUpgrade>() else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "this connection cannot be upgraded\n").into_response();
     };
-    if shared.clients.len() >= shared.config.connections || shared.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again\n").into_response();
-    }
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
+    // By address alone: a stream's clients are those whom its producer gave tokens, however many.
+    let seat = match shared.seats.take(peer, None) {
+        Ok(seat) => seat,
+        Err(none) => return none.into_response(),
+    };
     let begin = admit(&shared, &id, &Parameters::new(pairs));
     let tracked = Arc::clone(&shared);
-    shared.clients.spawn(client::serve(tracked, upgraded, begin));
+    shared.clients.spawn(client::serve(tracked, upgraded, begin, seat));
     upgrade.switching()
 }
 

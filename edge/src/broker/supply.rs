@@ -96,14 +96,14 @@ impl Supply {
         for News { stream, what } in news {
             let Some(ring) = self.shared.rings.lock().get(&stream).map(Arc::clone) else { continue };
             match what {
-                What::Entries(entries) => ring.push(entries, now),
+                What::Entries(entries) => ring.push(&entries, now),
                 What::Broken(entries) => {
                     info!(
                         stream,
                         "entries were trimmed or lost before they could be read: its clients are closed"
                     );
                     ring.break_off();
-                    ring.push(entries, now);
+                    ring.push(&entries, now);
                 }
                 What::Unreadable(error) => self.give_up(&stream, &error),
             }
@@ -143,7 +143,7 @@ async fn until(at: Option<Instant>) {
 async fn fill(shared: &Shared, id: &str, ring: &Ring) -> Result<Mark, ForeignError> {
     let window = u64::try_from(shared.config.window.as_millis()).unwrap_or(u64::MAX);
     let oldest = shared.streams.now_ms().await?.saturating_sub(window);
-    shared.streams.read_after(id, before(oldest), |entries| ring.push(entries, Instant::now())).await
+    shared.streams.read_after(id, before(oldest), |entries| ring.push(&entries, Instant::now())).await
 }
 
 impl Shared {

@@ -16,6 +16,7 @@ use crate::broker::{Broker, BrokerConfig};
 use crate::cli::BrokerArgs;
 use crate::config::Settings;
 use crate::server::{self, ServerConfig};
+use crate::ws::Limits;
 use crate::{ready, signal, signing};
 
 /// The most clients at once.
@@ -73,7 +74,12 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
         stream_bytes: settings.ring_bytes / 4,
         total_bytes: settings.ring_bytes,
         streams: STREAMS,
-        connections: CONNECTIONS,
+        limits: Limits {
+            connections: CONNECTIONS,
+            connections_per_address: settings.connections_per_address,
+            connections_per_key: settings.connections_per_key,
+            ..Limits::default()
+        },
         clock: Arc::new(SystemClock),
     })
 }

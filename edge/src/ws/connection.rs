@@ -338,7 +338,31 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seats::Seats;
+    use super::super::shared::Limits;
     use super::*;
+
+    /// A connection whose other side takes nothing.
+    fn unread() -> (Connection, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let socket = listener.accept().expect("accept").0;
+        let seat = Seats::new(&Limits::default()).take(None, None).expect("a seat");
+        (Connection::new(TcpStream::from_std(socket), seat, Instant::now()), client)
+    }
+
+    #[test]
+    fn answers_wait_as_far_as_they_are_kept_and_the_one_too_many_is_noted() {
+        let (mut connection, _client) = unread();
+        let answer = vec![b'x'; 60_000];
+        for _ in 0..4 {
+            connection.say(&answer);
+        }
+        assert!(!connection.is_overfull);
+        connection.say(&answer);
+        assert!(connection.is_overfull);
+        assert_eq!(connection.outbox.len(), 4 * (answer.len() + 4));
+    }
 
     #[test]
     fn an_outbox_is_shortened_from_the_front_while_it_is_taken() {

@@ -2,10 +2,11 @@
 
 use bond_core::code::CloseCode;
 
-/// The opcodes the edge writes.
+/// The opcodes that are written; `bond broker` alone writes binary frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opcode {
     Text = 0x1,
+    Binary = 0x2,
     Close = 0x8,
     Ping = 0x9,
     Pong = 0xA,
@@ -13,6 +14,9 @@ pub(crate) enum Opcode {
 
 /// The most bytes that a control frame may carry.
 const CONTROL_LIMIT: usize = 125;
+
+/// The most bytes of a header.
+pub(crate) const MOST_HEADER: usize = 10;
 
 /// Appends the header of a final frame that carries `length` bytes.
 pub(crate) fn header(opcode: Opcode, length: usize, out: &mut Vec<u8>) {

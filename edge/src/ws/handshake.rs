@@ -23,7 +23,6 @@ use tokio::time::timeout;
 
 use super::connection::{Follow, Newcomer, Purpose};
 use super::mailbox::Note;
-use super::seats::NoSeat;
 use super::shared::Shared;
 use crate::server::Peer;
 use crate::upgrade::{Upgrade, has_token, take_socket};
@@ -176,7 +175,7 @@ fn accept(
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
     let seat = match shared.seats.take(peer, plan.counted_key()) {
         Ok(seat) => seat,
-        Err(none) => return refused_seat(none),
+        Err(none) => return none.into_response(),
     };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
@@ -188,14 +187,6 @@ fn accept(
         shared.adopt(Note::Adopt(Box::new(newcomer)));
     });
     upgrade.switching()
-}
-
-fn refused_seat(none: NoSeat) -> Response {
-    let status = match none {
-        NoSeat::Full => StatusCode::SERVICE_UNAVAILABLE,
-        NoSeat::OwnersFull(_) => StatusCode::TOO_MANY_REQUESTS,
-    };
-    (status, format!("{none}\n")).into_response()
 }
 
 /// The socket, out of the runtime's hands.

@@ -19,10 +19,10 @@ use super::worker::Worker;
 const RECONNECT_SPREAD_MS: u64 = 5_000;
 
 /// After how many pings without any answer a client is taken for gone.
-const MISSED_PONGS: u32 = 2;
+pub(crate) const MISSED_PONGS: u32 = 2;
 
 /// What a client is told that begins a message and does not end it.
-const UNFINISHED: &str = "a message was begun and not ended in time: send it at once";
+pub(crate) const UNFINISHED: &str = "a message was begun and not ended in time: send it at once";
 
 /// What a client is told that is disconnected because it takes nothing.
 pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filter or a coarser interval";

@@ -4,7 +4,7 @@
 //! a cursor into a ring, and a pass over the clients writes to each the run of frames after its cursor in one call. Under load the
 //! runs get longer by themselves; there is no queue for a client, and no task.
 
-mod budget;
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod feed;
 pub(crate) mod followers;
@@ -14,7 +14,7 @@ pub mod fuzz;
 mod handshake;
 mod history;
 pub(crate) mod hub;
-mod inbox;
+pub(crate) mod inbox;
 pub(crate) mod leases;
 pub(crate) mod lifecycle;
 pub(crate) mod mailbox;
@@ -23,7 +23,7 @@ pub(crate) mod pool;
 mod protocol;
 pub(crate) mod ring;
 pub(crate) mod roster;
-mod seats;
+pub(crate) mod seats;
 mod shared;
 mod tape;
 mod worker;
@@ -50,6 +50,8 @@ use smol_str::{SmolStr, format_smolstr};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use handshake::root_by_query;
+pub(crate) use lifecycle::{MISSED_PONGS, UNFINISHED};
+pub(crate) use protocol::UNHEARD;
 pub use shared::Limits;
 
 use hub::{Hub, Sources};
@@ -223,4 +225,4 @@ fn spawn(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

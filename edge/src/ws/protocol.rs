@@ -26,7 +26,7 @@ const TOO_FAST: &str = "20 messages a second are taken";
 const OVERFULL: &str = "too many answers wait: take them before you ask for more";
 
 /// A client with this many bytes of answers that it does not take is not listened to.
-const UNHEARD: usize = 16 * 1024;
+pub(crate) const UNHEARD: usize = 16 * 1024;
 
 /// What a message came to.
 type Answer = Result<(), MessageError>;

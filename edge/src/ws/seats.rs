@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 use smol_str::SmolStr;
@@ -54,6 +56,16 @@ pub(crate) enum NoSeat {
     /// The address or key has as many connections as it may.
     #[error("too many connections of this {0}; close some, or ask for more")]
     OwnersFull(&'static str),
+}
+
+impl IntoResponse for NoSeat {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OwnersFull(_) => StatusCode::TOO_MANY_REQUESTS,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
 }
 
 impl Seats {

@@ -19,7 +19,7 @@ async fn host(change: impl FnOnce(&mut crate::ws::Limits)) -> Host {
 }
 
 /// Sends `frames` until the server has closed, and returns the code it closed with.
-async fn flood(client: Client, frame: impl Fn(u32) -> Message + Send + 'static) -> u16 {
+pub(crate) async fn flood(client: Client, frame: impl Fn(u32) -> Message + Send + 'static) -> u16 {
     let (mut sink, mut source) = client.socket.split();
     #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let sending = tokio::spawn(async move {
@@ -41,7 +41,7 @@ async fn flood(client: Client, frame: impl Fn(u32) -> Message + Send + 'static) 
     closed
 }
 
-fn fragment(number: u32) -> Message {
+pub(crate) fn fragment(number: u32) -> Message {
     let opcode = if number == 0 { Data::Text } else { Data::Continue };
     Message::Frame(Frame::message(Vec::new(), OpCode::Data(opcode), false))
 }

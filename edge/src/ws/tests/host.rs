@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const STREAM: &str = "0123456789abcdef";
 
 #[derive(Debug)]
-pub(super) struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the tests' wall clock")]
@@ -276,7 +276,7 @@ impl Host {
 }
 
 /// Lets other tasks run until `is_so`.
-pub(super) async fn until(is_so: impl Fn() -> bool) {
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -294,13 +294,13 @@ pub(super) fn record(kind: EventKind, ts: UnixNanos, body: String) -> Record {
 }
 
 /// A WebSocket client.
-pub(super) struct Client {
-    pub(super) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(super) subprotocol: Option<String>,
 }
 
 impl Client {
-    pub(super) async fn connect(url: &str, subprotocol: Option<&'static str>) -> Self {
+    pub(crate) async fn connect(url: &str, subprotocol: Option<&'static str>) -> Self {
         let mut request = url.into_client_request().expect("url");
         if let Some(name) = subprotocol {
             request.headers_mut().insert("sec-websocket-protocol", name.parse().expect("header"));
@@ -312,17 +312,17 @@ impl Client {
         Self { socket, subprotocol }
     }
 
-    pub(super) async fn say(&mut self, json: &str) {
+    pub(crate) async fn say(&mut self, json: &str) {
         self.socket.send(Message::text(json)).await.expect("send");
     }
 
-    pub(super) async fn frame(&mut self) -> Message {
+    pub(crate) async fn frame(&mut self) -> Message {
         let frame = timeout(PATIENCE, self.socket.next()).await.expect("a frame in time");
         frame.expect("not the end").expect("a good frame")
     }
 
     /// The next message.
-    pub(super) async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         match self.frame().await {
             Message::Text(text) => serde_json::from_str(&text).expect("json"),
             other => panic!("{other:?}"),
@@ -330,7 +330,7 @@ impl Client {
     }
 
     /// The next message of this type, whatever comes before it.
-    pub(super) async fn next_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
             if message["type"] == kind {
@@ -340,7 +340,7 @@ impl Client {
     }
 
     /// The numbers of the next `count` messages, which must be events.
-    pub(super) async fn seqs(&mut self, count: usize) -> Vec<u64> {
+    pub(crate) async fn seqs(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
         while seqs.len() < count {
             let message = self.next().await;
@@ -350,7 +350,7 @@ impl Client {
     }
 
     /// Reads on until the close, and returns its code and reason.
-    pub(super) async fn closed(&mut self) -> (u16, String) {
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             if let Message::Close(frame) = self.frame().await {
                 let CloseFrame { code, reason } = frame.expect("a code");
@@ -360,7 +360,7 @@ impl Client {
     }
 
     /// Shows that everything the server had for this client has come: it answers a ping with nothing before it.
-    pub(super) async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         self.socket.send(Message::Ping(Bytes::from_static(b"?"))).await.expect("send");
         matches!(self.frame().await, Message::Pong(_))
     }

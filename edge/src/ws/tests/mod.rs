@@ -3,7 +3,7 @@
 mod control;
 mod delivery;
 mod feeds;
-mod floods;
-mod host;
+pub(crate) mod floods;
+pub(crate) mod host;
 mod lifecycle;
 mod remote;

@@ -1,0 +1,241 @@
+//! A client's socket: what waits for it, what it may send, and how long it may be silent. By the rules of `ws`, which are not written twice.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::time::{Duration, Instant};
+
+use bond_core::code::CloseCode;
+use bond_core::time::UnixNanos;
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::End;
+use crate::ws::budget::{Budget, Refused};
+use crate::ws::frame;
+use crate::ws::inbox::{Inbound, Inbox, Taken, Violation};
+use crate::ws::{Limits, MISSED_PONGS, UNFINISHED, UNHEARD};
+
+/// The most bytes that one reading takes.
+const READ_BYTES: usize = 8 * 1024;
+
+/// The most frames that one write takes.
+const WRITE_SLICES: usize = 64;
+
+/// How long a client may take to receive its close frame.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much of what a client still sends is read once it was told to go: an unread rest would reset the connection, and the close be lost
+/// with it.
+const REST_BYTES: u64 = 256 * 1024;
+
+const TOO_FAST: End =
+    End::Told(CloseCode::PolicyViolation, "RATE_LIMIT_EXCEEDED: 200 frames and 256 KiB a second are taken");
+const SILENT: End = End::Told(CloseCode::Idle, "no pong came: connect again with a from");
+const BEGUN: End = End::Told(CloseCode::PolicyViolation, UNFINISHED);
+const TOO_SLOW: End = End::Told(
+    CloseCode::SlowConsumer,
+    "nothing was taken for too long: read faster, and connect again with a from",
+);
+
+/// The socket of one client.
+pub(super) struct Socket {
+    socket: TcpStream,
+    /// Frames that the client has not taken, in order; the first may have gone in part.
+    waiting: VecDeque<Bytes>,
+    /// Whether it has.
+    is_begun: bool,
+    /// How many bytes of answers are among them.
+    answers: usize,
+    inbox: Inbox,
+    budget: Budget,
+    opened_at: Instant,
+    /// When a sign of life last came.
+    heard_at: Instant,
+    /// The pings since then.
+    pings: u32,
+    /// Since when it takes no bytes.
+    blocked_since: Option<Instant>,
+}
+
+impl Socket {
+    pub(super) fn new(socket: TcpStream, now: Instant) -> Self {
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+            is_begun: false,
+            answers: 0,
+            inbox: Inbox::default(),
+            budget: Budget::default(),
+            opened_at: now,
+            heard_at: now,
+            pings: 0,
+            blocked_since: None,
+        }
+    }
+
+    /// Puts frames in line.
+    pub(super) fn queue(&mut self, frames: Vec<Bytes>) {
+        self.waiting.extend(frames);
+    }
+
+    /// Whether all that was put in line has gone.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Waits until something can be read or written, and does so.
+    pub(super) async fn turn(&mut self) -> Result<(), End> {
+        // Who leaves its answers is not listened to.
+        let is_heard = self.answers <= UNHEARD;
+        tokio::select! {
+            readable = self.socket.readable(), if is_heard => readable.map_err(|_| End::Gone)?,
+            writable = self.socket.writable(), if !self.waiting.is_empty() => writable.map_err(|_| End::Gone)?,
+        }
+        let now = Instant::now();
+        self.write(now)?;
+        if is_heard { self.read(now) } else { Ok(()) }
+    }
+
+    /// Writes what is in line, as far as the client takes it.
+    pub(super) fn write(&mut self, now: Instant) -> Result<(), End> {
+        while !self.waiting.is_empty() {
+            match self.write_once() {
+                Ok(written) => self.note(written, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked_since.get_or_insert(now);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(End::Gone),
+            }
+        }
+        self.answers = 0;
+        Ok(())
+    }
+
+    fn write_once(&self) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        for (slice, frame) in slices.iter_mut().zip(&self.waiting) {
+            *slice = IoSlice::new(frame);
+        }
+        self.socket.try_write_vectored(&slices[..self.waiting.len().min(WRITE_SLICES)])
+    }
+
+    /// Strikes off what was written.
+    fn note(&mut self, mut written: usize, now: Instant) {
+        if self.blocked_since.take().is_some() {
+            // There is room again, as the other side has taken something.
+            self.hear(now);
+        }
+        while let Some(frame) = self.waiting.front_mut() {
+            if written < frame.len() {
+                self.is_begun |= written > 0;
+                return frame.advance(written);
+            }
+            written -= frame.len();
+            self.is_begun = false;
+            self.waiting.pop_front();
+        }
+    }
+
+    fn read(&mut self, now: Instant) -> Result<(), End> {
+        let mut bytes = [0; READ_BYTES];
+        match self.socket.try_read(&mut bytes) {
+            Ok(0) => Err(End::Gone),
+            Ok(count) => self.take(&bytes[..count], now),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(_) => Err(End::Gone),
+        }
+    }
+
+    /// Takes in what the client sent.
+    pub(super) fn take(&mut self, bytes: &[u8], now: Instant) -> Result<(), End> {
+        self.hear(now);
+        self.inbox.feed(bytes, now);
+        let end = |Violation { code, reason }| End::Told(code, reason);
+        while let Some(taken) = self.inbox.next(now).map_err(end)? {
+            self.on_frame(taken, now)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, now: Instant) {
+        (self.heard_at, self.pings) = (now, 0);
+    }
+
+    /// Whatever a client says is not heard, but counted.
+    fn on_frame(&mut self, Taken { bytes, inbound }: Taken, now: Instant) -> Result<(), End> {
+        let moment = UnixNanos::EPOCH.plus(now.duration_since(self.opened_at));
+        let is_admitted = self.budget.admit_frame(bytes, moment);
+        match inbound {
+            Some(Inbound::Close) => Err(End::Told(CloseCode::Normal, "")),
+            _ if !is_admitted => self.refuse(),
+            Some(Inbound::Ping(payload)) => {
+                self.answer(|out| frame::pong(&payload, out));
+                Ok(())
+            }
+            Some(Inbound::Text(_) | Inbound::Pong) | None => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self) -> Result<(), End> {
+        match self.budget.refuse() {
+            Refused::Dismissed => Err(TOO_FAST),
+            Refused::Told | Refused::Untold => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut answer = Vec::new();
+        write(&mut answer);
+        self.answers += answer.len();
+        self.waiting.push_back(answer.into());
+    }
+
+    /// When the client's deadlines are to be looked at next.
+    pub(super) fn due(&self, limits: &Limits) -> Instant {
+        let stalled = self.blocked_since.map(|since| since + limits.stall);
+        let unfinished = self.inbox.begun().map(|begun| begun + limits.unfinished);
+        let silent = self.heard_at + limits.silence * (self.pings + 1);
+        [stalled, unfinished].into_iter().flatten().fold(silent, Instant::min)
+    }
+
+    /// Sends away who has let a deadline pass, and pings who is silent.
+    pub(super) fn look_after(&mut self, limits: &Limits, now: Instant) -> Result<(), End> {
+        let is_past = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
+        if is_past(self.blocked_since, limits.stall) {
+            return Err(TOO_SLOW);
+        }
+        if is_past(self.inbox.begun(), limits.unfinished) {
+            return Err(BEGUN);
+        }
+        if is_past(Some(self.heard_at), limits.silence * (self.pings + 1)) {
+            if self.pings >= MISSED_PONGS {
+                return Err(SILENT);
+            }
+            self.pings += 1;
+            self.answer(frame::ping);
+        }
+        self.write(now)
+    }
+
+    /// Sends a close behind the frame that is under way, and waits a little until the client has it.
+    pub(super) async fn close(mut self, code: CloseCode, reason: &str) {
+        let begun = self.waiting.pop_front().filter(|_| self.is_begun).unwrap_or_default();
+        let mut last = begun.to_vec();
+        frame::close(code, reason, &mut last);
+        let socket = &mut self.socket;
+        let goodbye = async {
+            socket.write_all(&last).await?;
+            socket.shutdown().await?;
+            tokio::io::copy(&mut socket.take(REST_BYTES), &mut tokio::io::sink()).await
+        };
+        if timeout(CLOSE_PATIENCE, goodbye).await.is_err() {
+            // Has the kernel forget what the client did not take, instead of keeping it for minutes. Fails where it is gone already.
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
