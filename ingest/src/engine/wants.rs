@@ -379,8 +379,6 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
 
 #[cfg(test)]
 mod tests {
-    use bond_core::spec::StreamSpec;
-
     use super::*;
 
     fn scope() -> Scope {
@@ -416,7 +414,7 @@ mod tests {
         let json = format!(
             r#"{{"sources":[{{"type":"market","symbols":["{symbol}"],"channels":["trades"],"exchanges":["binance"]}}]}}"#
         );
-        let (spec, _) = StreamSpec::from_slice(json.as_bytes()).expect("spec");
+        let (spec, _) = bond_language::read_spec_bytes(json.as_bytes()).expect("spec");
         Arc::new(StreamPlan::new(spec, &scope().markets))
     }
 
