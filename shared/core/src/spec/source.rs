@@ -40,7 +40,7 @@ pub struct MarketSource {
     pub channels: BTreeSet<Channel>,
     /// The kind of market.
     pub market_type: MarketType,
-    /// Levels a side, one of [`crate::topic::DEPTHS`]; with the channel orderbook and only then.
+    /// Levels a side, as [`crate::topic::published_depth`] gives them; with the channel orderbook and only then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u16>,
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bond_core::instrument::{DEFAULT_QUOTE, MarketType, Symbol, Venue};
 use bond_core::spec::{Interval, MAX_TTL_SEC};
-use bond_core::topic::{DEPTHS, published_depth};
+use bond_core::topic::{MAX_DEPTH, published_depth};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -77,18 +77,19 @@ fn depth(sentence: &mut Sentence<'_>) -> Result<Option<u16>, LanguageError> {
 }
 
 fn published(sentence: &mut Sentence<'_>, levels: Option<u64>, span: Span) -> Result<u16, LanguageError> {
-    let widest = DEPTHS[DEPTHS.len() - 1];
     let Some(levels) = levels else {
-        sentence.warnings.push(format!("the widest order book has {widest} levels a side"));
-        return Ok(widest);
+        sentence.warnings.push(format!("the widest order book has {MAX_DEPTH} levels a side"));
+        return Ok(MAX_DEPTH);
     };
-    if levels == 0 || levels > u64::from(widest) {
-        let message = format!("an order book has 1 to {widest} levels a side, not {levels}");
+    if levels == 0 || levels > u64::from(MAX_DEPTH) {
+        let message = format!("an order book has 1 to {MAX_DEPTH} levels a side, not {levels}");
         return Err(error(LanguageCode::DepthOutOfRange, message).at(span));
     }
     let depth = published_depth(levels);
     if u64::from(depth) != levels {
-        sentence.warnings.push(format!("order books have {DEPTHS:?} levels a side: {levels} became {depth}"));
+        sentence.warnings.push(format!(
+            "order books of more than 50 levels a side come in steps of 50: {levels} became {depth}"
+        ));
     }
     Ok(depth)
 }

@@ -8,7 +8,7 @@ use bond_core::spec::{
     FieldMap, LiquidationsSource, MAX_SOURCES, MarketSource, Provider, SocialSource, Source, WebSocketSource,
     parse_url,
 };
-use bond_core::topic::{DEFAULT_DEPTH, DEPTHS, published_depth};
+use bond_core::topic::{DEFAULT_DEPTH, MAX_DEPTH, published_depth};
 use serde_json::Value;
 
 use super::object::{Object, kind, shorten};
@@ -278,13 +278,13 @@ fn depth(object: &mut Object<'_>, channels: Option<&BTreeSet<Channel>>, report: 
         report.problem(path, "depth needs the channel orderbook");
         return None;
     }
-    let widest = DEPTHS.into_iter().max().unwrap_or(DEFAULT_DEPTH);
-    let levels = value.as_u64().filter(|levels| (1..=u64::from(widest)).contains(levels));
-    let levels = levels.ok_or_else(|| format!("depth is a whole number of levels, 1 to {widest}"));
+    let levels = value.as_u64().filter(|levels| (1..=u64::from(MAX_DEPTH)).contains(levels));
+    let levels = levels.ok_or_else(|| format!("depth is a whole number of levels, 1 to {MAX_DEPTH}"));
     let levels = report.ok(&path, levels)?;
     let depth = published_depth(levels);
     if u64::from(depth) != levels {
-        report.warn(path, format!("books are published to {DEPTHS:?} levels: {levels} became {depth}"));
+        report
+            .warn(path, format!("books of more than 50 levels come in steps of 50: {levels} became {depth}"));
     }
     Some(depth)
 }

@@ -228,11 +228,13 @@ fn a_refusal_is_never_longer_than_twenty_problems() {
 }
 
 #[test]
-fn a_book_is_published_to_a_few_depths() {
+fn a_book_has_the_depth_that_was_asked_for_up_to_fifty_levels() {
     let book = |depth: Value| json!({"sources": [{"type": "market", "symbols": ["BTC"], "channels": ["orderbook"], "depth": depth}]});
-    let (spec, warnings) = read(book(json!(30)));
-    assert_eq!(serde_json::to_value(&spec).expect("JSON")["sources"][0]["depth"], 50);
-    assert_eq!(warnings.len(), 1);
+    for (asked, given, warned) in [(10, 10, 0), (33, 33, 0), (51, 100, 1), (100, 100, 0), (399, 400, 1)] {
+        let (spec, warnings) = read(book(json!(asked)));
+        assert_eq!(serde_json::to_value(&spec).expect("JSON")["sources"][0]["depth"], given);
+        assert_eq!(warnings.len(), warned, "{asked}");
+    }
     assert_eq!(normal(book(Value::Null))["sources"][0]["depth"], 20);
     for wrong in [json!(0), json!(401), json!(-1), json!(2.5), json!("20")] {
         assert!(problems(book(wrong))[0].starts_with("sources[0].depth"));
