@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::io;
 
 use bond_core::instrument::{MarketType, Venue};
-use bond_core::language::{self, Defaults};
 use bond_core::message::{ClientMessage, Request};
 use bond_core::spec::StreamSpec;
 use bond_core::time::{ManualClock, UnixNanos};
 use bond_ingest::normalize::normalize;
+use bond_language::{Defaults, compile, read_spec_bytes};
 
 /// A target: its name, which is that of its folder in `corpus`, and what it does with some bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -48,19 +48,22 @@ fn messages(data: &[u8]) {
     }
 }
 
-/// A stream's spec. What is taken is taken again as it is given back, with the same id.
+/// A stream's spec. What is taken is taken again as it is given back, with the same id, and so does the engine read it.
 fn specs(data: &[u8]) {
-    let Ok((spec, _)) = StreamSpec::from_slice(data) else { return };
-    let (again, _) = StreamSpec::from_slice(spec.canonical().as_bytes()).expect("a canonical spec is one");
+    let Ok((spec, _)) = read_spec_bytes(data) else { return };
+    let (again, _) = read_spec_bytes(spec.canonical().as_bytes()).expect("a canonical spec is one");
     assert_eq!(again.id(), spec.id());
+    let stored: StreamSpec =
+        serde_json::from_str(&spec.canonical()).expect("the engine reads a canonical spec");
+    assert_eq!(stored.id(), spec.id());
 }
 
 /// A sentence. What it compiles to is a spec that is taken.
 fn sentences(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let defaults = Defaults { venues: BTreeSet::from([Venue::Binance, Venue::Okx, Venue::Bybit]) };
-    if let Ok(compiled) = language::compile(text, &defaults) {
-        StreamSpec::from_slice(compiled.spec.canonical().as_bytes()).expect("a compiled spec is one");
+    if let Ok(compiled) = compile(text, &defaults) {
+        read_spec_bytes(compiled.spec.canonical().as_bytes()).expect("a compiled spec is one");
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) async fn registry() -> Arc<dyn StreamStore> {
     let desired = DesiredStream {
         id: stream(),
         canonical: "{}".to_owned(),
-        spec: r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"]}]}"#.to_owned(),
+        spec: r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"],"channels":["ticker","trades"],"market_type":"spot"}],"symbols":["BTC/USDT"],"interval_sec":5,"transforms":[],"ttl_sec":null}"#.to_owned(),
         created_at: CONNECTED,
     };
     let claim = Claim { owner: "ann".to_owned(), expires_at: None, labels: Labels::default() };

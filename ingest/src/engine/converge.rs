@@ -29,8 +29,8 @@ impl Engine {
     }
 
     fn begin_stream(&mut self, stream: &DesiredStream, legacy: &Legacy) {
-        let spec = match StreamSpec::from_slice(stream.spec.as_bytes()) {
-            Ok((spec, _)) => spec,
+        let spec: StreamSpec = match serde_json::from_str(&stream.spec) {
+            Ok(spec) => spec,
             Err(error) => return tracing::error!(stream = %stream.id, %error, "stored spec cannot be read"),
         };
         let plan = Arc::new(StreamPlan::new(spec, &self.scope.markets));

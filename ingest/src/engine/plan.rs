@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn plan(json: &str, markets: &[(Venue, MarketType)]) -> StreamPlan {
-        let (spec, _) = StreamSpec::from_slice(json.as_bytes()).expect("spec");
+        let (spec, _) = bond_language::read_spec_bytes(json.as_bytes()).expect("spec");
         StreamPlan::new(spec, &markets.iter().copied().collect())
     }
 

@@ -398,8 +398,6 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
 
 #[cfg(test)]
 mod tests {
-    use bond_core::spec::StreamSpec;
-
     use super::super::owners::MOST_TOPICS_OF_OWNER;
     use super::*;
 
@@ -436,7 +434,7 @@ mod tests {
         let json = format!(
             r#"{{"sources":[{{"type":"market","symbols":["{symbol}"],"channels":["trades"],"exchanges":["binance"]}}]}}"#
         );
-        let (spec, _) = StreamSpec::from_slice(json.as_bytes()).expect("spec");
+        let (spec, _) = bond_language::read_spec_bytes(json.as_bytes()).expect("spec");
         Arc::new(StreamPlan::new(spec, &scope().markets))
     }
 

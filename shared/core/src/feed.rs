@@ -15,7 +15,7 @@ pub struct FeedFilter {
     pub symbols: BTreeSet<Symbol>,
     /// The venues.
     pub venues: BTreeSet<Venue>,
-    /// Levels a side of order books, one of the published depths.
+    /// Levels a side of order books, as [`crate::topic::published_depth`] gives them.
     pub depth: u16,
     /// Whether the venues' own frames are wanted too.
     pub raw: bool,
@@ -108,6 +108,7 @@ mod tests {
             ("funding.okx.BTC-USDT-PERP", true),
             ("orderbook.okx.BTC-USDT.20", true),
             ("orderbook.okx.BTC-USDT.50", false),
+            ("orderbook.okx.BTC-USDT.10", false),
             ("liquidations.okx.BTC-USDT-PERP", false),
             ("raw.okx.BTC-USDT", false),
         ] {

@@ -9,8 +9,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 mod asset;
 
-pub use asset::MAX_ASSET_BYTES;
-pub(crate) use asset::is_name_char;
+pub use asset::{MAX_ASSET_BYTES, is_name_char};
 
 /// A trading venue that Bond knows by name. The order is that of the names, which settles ties in time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -105,6 +104,9 @@ impl fmt::Display for MarketType {
 /// Quote currencies tried, longest first, when a symbol has no separator (`BTCUSDT`).
 pub const QUOTES: [&str; 14] =
     ["FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDE", "USD", "EUR", "GBP", "JPY", "TRY", "BRL", "BTC", "ETH"];
+
+/// The quote of an asset that is named alone.
+pub const DEFAULT_QUOTE: &str = "USDT";
 
 /// Bytes in a symbol at most, in the longest of its spellings: `BASE/QUOTE:QUOTE`.
 pub const MAX_SYMBOL_BYTES: usize = 3 * MAX_ASSET_BYTES + 2;

@@ -3,7 +3,6 @@
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
 pub mod api_key;
-pub mod assets;
 pub mod code;
 pub mod connection;
 pub mod control;
@@ -17,7 +16,6 @@ pub mod event_clock;
 pub mod feed;
 pub mod instrument;
 pub mod key_source;
-pub mod language;
 pub mod lease;
 pub mod log;
 pub mod memory;
@@ -29,7 +27,6 @@ pub mod settings;
 pub mod share;
 pub mod source;
 pub mod spec;
-mod spelling;
 pub mod store;
 #[cfg(any(test, feature = "suites"))]
 pub mod suites;

@@ -8,15 +8,20 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::event::Channel;
 use crate::instrument::{Instrument, MarketType, Symbol, Venue};
 
-/// The depths, levels a side, at which order books are published.
-pub const DEPTHS: [u16; 6] = [1, 5, 20, 50, 200, 400];
+/// The most levels a side with which order books are published.
+pub const MAX_DEPTH: u16 = 400;
+
+/// Up to this depth books are published at each, beyond it at its multiples: so one instrument has 57 views at most, whatever depths
+/// clients think of.
+const FINE_DEPTH: u16 = 50;
 
 /// The depth where none is named.
 pub const DEFAULT_DEPTH: u16 = 20;
 
-/// The published depth that holds `wanted` levels: rounded up, 400 at most.
+/// The published depth for `wanted` levels: just that up to 50, beyond it the next multiple of 50, and [`MAX_DEPTH`] at most.
 pub fn published_depth(wanted: u64) -> u16 {
-    DEPTHS.into_iter().find(|depth| u64::from(*depth) >= wanted).unwrap_or(400)
+    let depth = u16::try_from(wanted).unwrap_or(MAX_DEPTH).clamp(1, MAX_DEPTH);
+    if depth <= FINE_DEPTH { depth } else { depth.next_multiple_of(FINE_DEPTH) }
 }
 
 /// The id of a stream: 16 hexadecimal characters, lower case.
@@ -65,7 +70,7 @@ pub struct MarketTopic {
     pub channel: Channel,
     /// Of which instrument.
     pub instrument: Instrument,
-    /// Levels a side, one of [`DEPTHS`]; for order books alone.
+    /// Levels a side, as [`published_depth`] gives them; for order books alone.
     pub depth: Option<u16>,
 }
 
@@ -139,7 +144,7 @@ fn parse_market(channel: Channel, rest: &str) -> Option<Topic> {
         Some((head, depth)) if head.contains('.') => (head, depth.parse().ok()?),
         _ => (rest, DEFAULT_DEPTH),
     };
-    DEPTHS.contains(&depth).then_some(())?;
+    (published_depth(u64::from(depth)) == depth).then_some(())?;
     Some(Topic::market(channel, parse_instrument(instrument)?, Some(depth)))
 }
 
@@ -166,6 +171,8 @@ mod tests {
             "trades.binance.BTC-USDT",
             "ticker.okx.ETH-USDT-PERP",
             "orderbook.bybit.BTC-USDT.20",
+            "orderbook.bybit.BTC-USDT.10",
+            "orderbook.bybit.BTC-USDT.150",
             "raw.binance.BTC-USDT",
             "trades.binance.币安人生-USDT",
             "orderbook.binance.这是测试币-456.20",
@@ -176,15 +183,31 @@ mod tests {
             "orderbook.okx.BTC-USDT".parse::<Topic>().map(|t| t.to_string()),
             Ok("orderbook.okx.BTC-USDT.20".into())
         );
-        for name in
-            ["", "streams.xyz", "trades.mtgox.BTC-USDT", "orderbook.okx.BTC-USDT.7", "candles.okx.BTC-USDT"]
-        {
+        for name in [
+            "",
+            "streams.xyz",
+            "trades.mtgox.BTC-USDT",
+            "orderbook.okx.BTC-USDT.0",
+            "orderbook.okx.BTC-USDT.51",
+            "orderbook.okx.BTC-USDT.450",
+            "candles.okx.BTC-USDT",
+        ] {
             assert!(name.parse::<Topic>().is_err(), "{name}");
         }
     }
 
     #[test]
-    fn depths_are_rounded_up() {
-        assert_eq!([1, 2, 20, 21, 1000].map(published_depth), [1, 5, 20, 50, 400]);
+    fn what_is_asked_for_up_to_fifty_levels_is_published_as_it_is() {
+        assert!((1..=50).all(|wanted| u64::from(published_depth(wanted)) == wanted));
+        assert_eq!(
+            [0, 51, 100, 101, 400, 1000, u64::MAX].map(published_depth),
+            [1, 100, 100, 150, 400, 400, 400]
+        );
+    }
+
+    #[test]
+    fn an_instrument_has_no_more_views_than_are_said() {
+        let depths: std::collections::BTreeSet<u16> = (0..1000).map(published_depth).collect();
+        assert_eq!((depths.len(), depths.last()), (57, Some(&MAX_DEPTH)));
     }
 }

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::extract::State;
 use bond_core::code::Code;
 use bond_core::instrument::Venue;
-use bond_core::language::{self, Compilation, Defaults, Explanation, LanguageError};
-use bond_core::spec::{SpecError, StreamSpec};
+use bond_core::spec::StreamSpec;
+use bond_language::{Compilation, Defaults, Explanation, LanguageError, SpecError, guard_urls};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -86,7 +86,7 @@ pub(super) fn understand(body: &Map<String, Value>, settings: &RestSettings) -> 
         (Some(_), None) => return Err(invalid(format!("natural_language must be a string, {example}"))),
         (None, None) => return Err(invalid(format!("give natural_language, {example}, or spec"))),
     };
-    compiled.spec.guard_urls(settings.allow_private_sources).map_err(spec_problem)?;
+    guard_urls(&compiled.spec, settings.allow_private_sources).map_err(spec_problem)?;
     Ok(compiled)
 }
 
@@ -96,11 +96,11 @@ pub(super) fn understand(body: &Map<String, Value>, settings: &RestSettings) -> 
 /// [`Problem`] that says what was not understood.
 pub fn compile_sentence(sentence: &str, venues: &BTreeSet<Venue>) -> Result<Compiled, Problem> {
     let defaults = Defaults { venues: venues.clone() };
-    language::compile(sentence, &defaults).map(Compiled::from).map_err(language_problem)
+    bond_language::compile(sentence, &defaults).map(Compiled::from).map_err(language_problem)
 }
 
 fn read_spec(spec: &Value) -> Result<Compiled, Problem> {
-    let (spec, warnings) = StreamSpec::from_json(spec).map_err(spec_problem)?;
+    let (spec, warnings) = bond_language::read_spec(spec).map_err(spec_problem)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();
     Ok(Compiled { stream_id: spec.id().to_string(), spec, explanation: Vec::new(), warnings })
 }

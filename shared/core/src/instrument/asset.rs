@@ -22,7 +22,7 @@ pub(super) fn name(text: &str) -> Option<SmolStr> {
 
 /// Whether a name may hold the character: a letter, digit or mark of any script that can be seen. So blanks, signs, control characters,
 /// and those that change the direction of what follows are in no name.
-pub(crate) fn is_name_char(c: char) -> bool {
+pub fn is_name_char(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
     }

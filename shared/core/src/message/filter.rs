@@ -134,6 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn a_book_has_the_depth_that_was_asked_for() {
+        let depth = |text| subscribe(text).filter().expect("within bounds").0.expect("filter").depth;
+        assert_eq!(depth(r#"{"type":"subscribe","channels":["orderbook"],"depth":10}"#), 10);
+        assert_eq!(depth(r#"{"type":"subscribe","channels":["orderbook"],"depth":1000}"#), 400);
+        assert_eq!(depth(r#"{"type":"subscribe","channels":["orderbook"]}"#), 20);
+    }
+
+    #[test]
     fn a_price_is_a_ticker_and_a_star_is_everything() {
         let (filter, errors) =
             subscribe(r#"{"type":"subscribe","channels":"price","symbols":"*","exchanges":["*"]}"#)

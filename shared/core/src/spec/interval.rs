@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The shortest window, in ms.
 const MIN_MS: u32 = 100;
@@ -58,7 +59,10 @@ impl Interval {
     }
 
     /// An interval of a JSON number of seconds.
-    pub(super) fn from_json_seconds(number: &serde_json::Number) -> Result<Self, IntervalError> {
+    ///
+    /// # Errors
+    /// [`IntervalError`].
+    pub fn from_json_seconds(number: &serde_json::Number) -> Result<Self, IntervalError> {
         let text = number.to_string();
         let seconds = Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text));
         let ms = seconds.ok().and_then(|seconds| seconds.checked_mul(Decimal::ONE_THOUSAND));
@@ -89,6 +93,12 @@ impl Serialize for Interval {
         } else {
             serializer.serialize_f64(f64::from(self.ms) / 1000.0)
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_json_seconds(&serde_json::Number::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

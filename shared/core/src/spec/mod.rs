@@ -1,34 +1,26 @@
 //! What a stream is to carry: the spec, its normal form, and the id taken over it.
 //!
-//! [`StreamSpec::from_json`] reads what a client sends, strictly, and reports everything that is wrong at once. What it returns is
-//! normal: defaults filled, symbols in one spelling, order-free lists sorted and without repeats. Written as JSON it is read
-//! back as the same spec, with the same id.
+//! What is here is normal: defaults filled, symbols in one spelling, order-free lists sorted and without repeats. Written as JSON it is
+//! read back as the same spec, with the same id; that is how a registry keeps it and how the engine reads it. What a client may write
+//! instead, and the sentences that mean a spec, are the crate bond-language's business.
 
 use std::collections::BTreeSet;
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::instrument::Symbol;
 use crate::store::Labels;
 use crate::topic::StreamId;
 
 mod interval;
-mod object;
-mod parse;
-mod parse_source;
-mod parse_transform;
-mod report;
 mod source;
-#[cfg(test)]
-mod tests;
 mod transform;
 mod url_guard;
 
 pub use interval::{Interval, IntervalError};
-pub use report::{Problem, SpecError, Warning};
 pub use source::{
     FieldMap, LiquidationsSource, MarketSource, Provider, SocialSource, Source, WebSocketSource,
 };
@@ -44,16 +36,28 @@ pub const MAX_SYMBOLS: usize = 100;
 /// The longest life of a stream that a spec may ask for: a year.
 pub const MAX_TTL_SEC: u32 = 31_536_000;
 
+/// A spec with nothing in it, or with too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// No source, or too many.
+    #[error("a stream has 1 to {MAX_SOURCES} sources")]
+    Sources,
+    /// So many symbols.
+    #[error("{0} symbols; a stream has {MAX_SYMBOLS} at most: split it")]
+    Symbols(usize),
+}
+
 /// The version of the spec's form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Version {
     #[default]
     V1,
 }
 
-/// A normalised stream spec. It can be made by reading or compiling one only, so that it is always normal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A normalised stream spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct StreamSpec {
     version: Version,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,41 +85,20 @@ struct Identity<'a> {
 }
 
 impl StreamSpec {
-    /// Reads a spec as a client may write it, in today's form or that of the system before. The warnings say what was ignored.
-    ///
-    /// URLs are read but not guarded: see [`StreamSpec::guard_urls`].
-    ///
-    /// # Errors
-    /// [`SpecError`] with every problem and its path.
-    pub fn from_json(value: &Value) -> Result<(Self, Vec<Warning>), SpecError> {
-        parse::spec(value)
-    }
-
-    /// Reads a spec from JSON text.
-    ///
-    /// # Errors
-    /// [`SpecError`] as [`StreamSpec::from_json`], or where the text is not JSON.
-    pub fn from_slice(json: &[u8]) -> Result<(Self, Vec<Warning>), SpecError> {
-        let value = serde_json::from_slice(json);
-        let value: Value = value.map_err(|error| SpecError::of("", format!("not JSON: {error}")))?;
-        Self::from_json(&value)
-    }
-
     /// A normalised spec of these sources.
     ///
     /// # Errors
-    /// [`SpecError`] where there are no sources, too many, or too many symbols.
-    pub(crate) fn new(mut sources: Vec<Source>, interval: Option<Interval>) -> Result<Self, SpecError> {
+    /// [`SizeError`] where there are no sources, too many, or too many symbols.
+    pub fn new(mut sources: Vec<Source>, interval: Option<Interval>) -> Result<Self, SizeError> {
         if sources.is_empty() || sources.len() > MAX_SOURCES {
-            return Err(SpecError::of("sources", format!("a stream has 1 to {MAX_SOURCES} sources")));
+            return Err(SizeError::Sources);
         }
         sources.sort_by_cached_key(|source| (source.rank(), canonical_json(source)));
         sources.dedup();
         let symbols = source::symbols_of(&sources);
         let most = sources.iter().map(Source::symbol_count).chain([symbols.len()]).max().unwrap_or(0);
         if most > MAX_SYMBOLS {
-            let message = format!("{most} symbols; a stream has {MAX_SYMBOLS} at most: split it");
-            return Err(SpecError::of("symbols", message));
+            return Err(SizeError::Symbols(most));
         }
         Ok(Self {
             version: Version::V1,
@@ -129,9 +112,15 @@ impl StreamSpec {
         })
     }
 
+    /// The same spec with these transforms, which must fit the aggregates.
+    #[must_use]
+    pub fn with_transforms(self, transforms: Vec<Transform>) -> Self {
+        Self { transforms, ..self }
+    }
+
     /// The same spec with another time to live, in seconds; `None` is for ever.
     #[must_use]
-    pub(crate) fn with_ttl(self, ttl_sec: Option<u32>) -> Self {
+    pub fn with_ttl(self, ttl_sec: Option<u32>) -> Self {
         Self { ttl_sec, ..self }
     }
 
@@ -198,21 +187,6 @@ impl StreamSpec {
     pub fn id(&self) -> StreamId {
         StreamId::from_bytes(Blake2b::<U8>::digest(self.canonical()).into())
     }
-
-    /// Refuses a spec with a URL whose text names a host that is not on the public internet, unless `allow_private`.
-    ///
-    /// # Errors
-    /// [`SpecError`] with the path of every such URL.
-    pub fn guard_urls(&self, allow_private: bool) -> Result<(), SpecError> {
-        let mut problems = Vec::new();
-        for (i, source) in self.sources.iter().enumerate() {
-            let Source::WebSocket(websocket) = source else { continue };
-            if let Err(error) = guard_url(&websocket.url, allow_private) {
-                problems.push(Problem { path: format!("sources[{i}].url"), message: error.to_string() });
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(SpecError { problems }) }
-    }
 }
 
 /// RFC 8785 text. What is written here has string keys and finite numbers, the only things that could fail.
@@ -220,10 +194,70 @@ fn canonical_json(value: &impl Serialize) -> String {
     serde_json_canonicalizer::to_string(value).expect("string keys and finite numbers")
 }
 
-impl<'de> Deserialize<'de> for StreamSpec {
-    /// Reads as [`StreamSpec::from_json`] does, without its warnings.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Self::from_json(&value).map(|(spec, _)| spec).map_err(serde::de::Error::custom)
+/// A spec in its normal form, as JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: Version,
+    name: Option<String>,
+    description: Option<String>,
+    sources: Vec<Source>,
+    /// Those of the sources, and taken from there.
+    #[serde(rename = "symbols")]
+    _symbols: IgnoredAny,
+    interval_sec: Option<Interval>,
+    transforms: Vec<Transform>,
+    ttl_sec: Option<u32>,
+}
+
+impl TryFrom<Written> for StreamSpec {
+    type Error = SizeError;
+
+    fn try_from(written: Written) -> Result<Self, SizeError> {
+        let Written { version, name, description, sources, interval_sec, transforms, ttl_sec, .. } = written;
+        let spec = Self::new(sources, interval_sec)?.with_transforms(transforms);
+        Ok(Self { version, name, description, ttl_sec, ..spec })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NORMAL: &str = r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["binance","okx"],"channels":["orderbook","ticker"],"market_type":"spot","depth":20},{"type":"social","provider":"x","symbols":["BTC","NEWCOIN"]},{"type":"liquidations","symbols":["BTC/USDT"]},{"type":"websocket","url":"wss://example.com/feed","map":{"value":"/p","ts":"/T"}}],"symbols":["BTC/USDT","NEWCOIN/USDT"],"interval_sec":0.5,"transforms":[{"op":"resample","window":"60s","on":"vwap","agg":["last","mean"]},{"op":"count","window":"60s","as":"n"},{"op":"project","fields":["n","vwap_mean"],"named":{"price":"vwap_mean"}}],"ttl_sec":60}"#;
+
+    #[test]
+    fn the_normal_form_is_read_back_as_it_is_written() {
+        let spec: StreamSpec = serde_json::from_str(NORMAL).expect("normal");
+        assert_eq!(serde_json::to_string(&spec).expect("JSON"), NORMAL);
+        let canonical: StreamSpec = serde_json::from_str(&spec.canonical()).expect("without ttl_sec");
+        assert_eq!(canonical.id(), spec.id());
+    }
+
+    #[test]
+    fn what_is_not_normal_is_not_taken_for_something_else() {
+        for (part, other) in [
+            (r#""version":"v1""#, r#""version":"v2""#),
+            (r#""type":"social""#, r#""type":"twitter""#),
+            (r#""channels":["#, r#""chanels":["#),
+            (r#""ticker""#, r#""tickers""#),
+            (r#""BTC/USDT"],"exchanges""#, r#""BTC"],"exchanges""#),
+            (r#""interval_sec":0.5"#, r#""interval_sec":0.01"#),
+            (r#""window":"60s","on""#, r#""window":"soon","on""#),
+            (r#""mean""#, r#""median""#),
+            (r#""ttl_sec":60"#, r#""limit":60"#),
+        ] {
+            let changed = NORMAL.replacen(part, other, 1);
+            assert_ne!(changed, NORMAL, "{part}");
+            assert!(serde_json::from_str::<StreamSpec>(&changed).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_spec_has_sources_and_not_too_many_symbols() {
+        assert_eq!(StreamSpec::new(Vec::new(), None), Err(SizeError::Sources));
+        let symbols = (0..=MAX_SYMBOLS).map(|n| format!("A{n}").into()).collect();
+        let many = Source::Social(SocialSource { provider: Provider::X, symbols });
+        assert_eq!(StreamSpec::new(vec![many], None), Err(SizeError::Symbols(MAX_SYMBOLS + 1)));
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
-use crate::assets::DEFAULT_QUOTE;
 use crate::event::Channel;
-use crate::instrument::{MarketType, Symbol, Venue};
+use crate::instrument::{DEFAULT_QUOTE, MarketType, Symbol, Venue};
 
 /// One source of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Source {
     /// Market data of exchanges.
@@ -25,26 +26,28 @@ pub enum Source {
 }
 
 /// Market data of one kind of market.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MarketSource {
     /// The symbols, all of `market_type`.
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "texts", deserialize_with = "read_texts")]
     pub symbols: BTreeSet<Symbol>,
     /// The venues that were named. Empty: none was, and the configured ones serve it when it runs.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub exchanges: BTreeSet<Venue>,
     /// Any of trades, ticker, orderbook and funding; never empty.
-    #[serde(serialize_with = "channel_names")]
+    #[serde(serialize_with = "channel_names", deserialize_with = "read_channels")]
     pub channels: BTreeSet<Channel>,
     /// The kind of market.
     pub market_type: MarketType,
-    /// Levels a side, one of [`crate::topic::DEPTHS`]; with the channel orderbook and only then.
+    /// Levels a side, as [`crate::topic::published_depth`] gives them; with the channel orderbook and only then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u16>,
 }
 
 /// Posts that mention assets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SocialSource {
     /// Where they are posted.
     pub provider: Provider,
@@ -53,7 +56,7 @@ pub struct SocialSource {
 }
 
 /// A social network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// X, once Twitter.
@@ -61,18 +64,20 @@ pub enum Provider {
 }
 
 /// Liquidations of the perpetuals of these pairs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LiquidationsSource {
     /// The pairs, written as on the spot market; their perpetuals are meant.
-    #[serde(serialize_with = "texts")]
+    #[serde(serialize_with = "texts", deserialize_with = "read_texts")]
     pub symbols: BTreeSet<Symbol>,
     /// As in [`MarketSource::exchanges`].
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub exchanges: BTreeSet<Venue>,
 }
 
 /// A WebSocket of the user's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WebSocketSource {
     /// Its URL, `ws` or `wss`, as the WHATWG URL standard writes it.
     pub url: String,
@@ -82,7 +87,8 @@ pub struct WebSocketSource {
 }
 
 /// JSON pointers (RFC 6901) into a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FieldMap {
     /// The figure.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,4 +161,20 @@ pub(super) fn texts<S: Serializer, T: Display>(set: &BTreeSet<T>, serializer: S)
 fn channel_names<S: Serializer>(channels: &BTreeSet<Channel>, serializer: S) -> Result<S::Ok, S::Error> {
     let names: BTreeSet<&str> = channels.iter().map(|channel| channel.name()).collect();
     serializer.collect_seq(names)
+}
+
+/// Reads what [`texts`] writes.
+pub(super) fn read_texts<'de, D, T>(deserializer: D) -> Result<BTreeSet<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display> + Ord,
+{
+    let texts = Vec::<SmolStr>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+fn read_channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Channel>, D::Error> {
+    let unknown = |name: &SmolStr| D::Error::custom(format!("unknown channel: {name}"));
+    let names = Vec::<SmolStr>::deserialize(deserializer)?;
+    names.iter().map(|name| Channel::from_name(name).ok_or_else(|| unknown(name))).collect()
 }

@@ -1,18 +1,20 @@
 //! What is done, in order, with the aggregates of a stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use super::interval::Interval;
-use super::source::texts;
+use super::source::{read_texts, texts};
 
 /// One step over the aggregates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Transform {
     /// Reduces one figure over a longer window: gives `{on}_{agg}` for each of `agg`.
     Resample {
@@ -21,7 +23,7 @@ pub enum Transform {
         /// The figure.
         on: SmolStr,
         /// How it is reduced; never empty.
-        #[serde(serialize_with = "texts")]
+        #[serde(serialize_with = "texts", deserialize_with = "read_texts")]
         agg: BTreeSet<Agg>,
     },
     /// Counts events over a longer window.
@@ -32,10 +34,13 @@ pub enum Transform {
         #[serde(rename = "as")]
         name: SmolStr,
     },
-    /// Keeps these fields, and what tells events apart: `window_start`, `window_end` and `symbol`.
+    /// Keeps these fields and gives figures new names, and keeps what tells events apart: `window_start`, `window_end` and `symbol`.
     Project {
-        /// The fields; never empty.
+        /// The fields.
         fields: BTreeSet<SmolStr>,
+        /// New names, and the figure that each stands for.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        named: BTreeMap<SmolStr, SmolStr>,
     },
 }
 
@@ -94,6 +99,19 @@ impl fmt::Display for Agg {
     }
 }
 
+/// A name that is no aggregation's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown aggregation: {0}; known are count, last, max, mean, min, sum")]
+pub struct UnknownAgg(String);
+
+impl FromStr for Agg {
+    type Err = UnknownAgg;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAgg> {
+        Self::from_name(name).ok_or_else(|| UnknownAgg(name.chars().take(40).collect()))
+    }
+}
+
 /// The window of a transform: as long as an [`Interval`] may be, written `60s` or `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window(Interval);
@@ -121,7 +139,7 @@ impl Window {
     }
 
     /// Whether it is made of whole intervals of `ms` milliseconds.
-    pub(super) const fn is_multiple_of_ms(self, ms: u32) -> bool {
+    pub const fn is_multiple_of_ms(self, ms: u32) -> bool {
         self.0.as_millis().is_multiple_of(ms)
     }
 
@@ -144,72 +162,9 @@ impl Serialize for Window {
     }
 }
 
-/// Fields of an aggregate that are numbers.
-const FIGURES: [&str; 12] = [
-    "price_avg",
-    "price_open",
-    "price_high",
-    "price_low",
-    "price_close",
-    "bid_avg",
-    "ask_avg",
-    "volume_sum",
-    "vwap",
-    "tweets",
-    "custom_count",
-    "late",
-];
-
-/// Figures that the channel funding adds.
-const FUNDING_FIGURES: [&str; 3] = ["funding_rate", "mark", "index"];
-
-/// The other fields of an aggregate.
-const MARKS: [&str; 7] =
-    ["ts", "window_start", "window_end", "symbol", "complete", "raw_data", "by_exchange"];
-
-/// The fields that an event has before a transform.
-#[derive(Clone, Debug)]
-pub(super) struct Fields {
-    figures: BTreeSet<SmolStr>,
-    marks: BTreeSet<SmolStr>,
-}
-
-impl Fields {
-    /// Those of an aggregate.
-    pub(super) fn of_aggregate(has_funding: bool) -> Self {
-        let funding = FUNDING_FIGURES.iter().filter(|_| has_funding);
-        Self {
-            figures: FIGURES.iter().chain(funding).map(|name| SmolStr::new_static(name)).collect(),
-            marks: MARKS.map(SmolStr::new_static).into(),
-        }
-    }
-
-    pub(super) fn has_figure(&self, name: &str) -> bool {
-        self.figures.contains(name)
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.figures.contains(name) || self.marks.contains(name)
-    }
-
-    /// The names of the figures, for messages.
-    pub(super) fn figure_names(&self) -> String {
-        self.figures.iter().map(SmolStr::as_str).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The fields after `transform`.
-    pub(super) fn apply(&mut self, transform: &Transform) {
-        match transform {
-            Transform::Resample { on, agg, .. } => {
-                self.figures.extend(agg.iter().map(|agg| SmolStr::from(format!("{on}_{agg}"))));
-            }
-            Transform::Count { name, .. } => {
-                self.figures.insert(name.clone());
-            }
-            Transform::Project { fields } => {
-                self.figures.retain(|name| fields.contains(name));
-                self.marks.retain(|name| fields.contains(name));
-            }
-        }
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = SmolStr::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("not a window: {text}")))
     }
 }

@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     fn config(sources: &serde_json::Value, interval: &serde_json::Value) -> Option<Config> {
-        let spec = json!({"sources": sources, "interval_sec": interval});
-        let (spec, _) = StreamSpec::from_json(&spec).expect("spec");
+        let spec = json!({"version": "v1", "sources": sources, "symbols": [], "interval_sec": interval, "transforms": []});
+        let spec: StreamSpec = serde_json::from_value(spec).expect("spec");
         Config::for_spec(&spec, Duration::ZERO, Duration::from_secs(60))
     }
 
@@ -55,10 +55,10 @@ mod tests {
     fn each_symbol_has_the_channels_of_its_sources() {
         let config = config(
             &json!([
-                {"type": "market", "symbols": ["BTC/USDT"], "channels": ["trades"]},
+                {"type": "market", "symbols": ["BTC/USDT"], "channels": ["trades"], "market_type": "spot"},
                 {"type": "market", "symbols": ["BTC/USDT:USDT"], "market_type": "perpetual", "channels": ["ticker", "funding"]},
                 {"type": "liquidations", "symbols": ["BTC/USDT"]},
-                {"type": "social", "symbols": ["ETH"]},
+                {"type": "social", "provider": "x", "symbols": ["ETH"]},
             ]),
             &json!(0.5),
         )
@@ -92,6 +92,6 @@ mod tests {
 
     #[test]
     fn a_stream_without_an_interval_has_no_windows() {
-        assert!(config(&json!([{"type": "market", "symbols": ["BTC"]}]), &json!(null)).is_none());
+        assert!(config(&json!([{"type": "liquidations", "symbols": ["BTC/USDT"]}]), &json!(null)).is_none());
     }
 }

@@ -34,6 +34,7 @@ pub(super) async fn run(host: &Host) -> Result<()> {
         a_rate_outlives_a_new_subscription_that_takes_its_topic,
         what_is_said_of_a_topic_counts_once_it_runs,
         a_hundred_topics_have_a_rate,
+        a_book_has_no_more_levels_than_were_asked_for,
         tokens_are_checked,
         figures_are_counted,
         a_deleted_stream_ends_for_all,
@@ -201,6 +202,27 @@ async fn a_feed_is_what_was_asked_for(host: &Host) -> Result<()> {
         }
     }
     silence(&mut socket).await
+}
+
+/// Ten levels are in no list of depths: they are a topic of their own, beside the usual one.
+async fn a_book_has_no_more_levels_than_were_asked_for(host: &Host) -> Result<()> {
+    let mut socket = host.feed("&control=true").await?;
+    let wish = json!({"channels": ["orderbook"], "symbols": ["ETH/USDT"], "exchanges": ["okx"], "depth": 10});
+    socket.send(&subscribe(wish)).await?;
+    let mut books = 0;
+    while books < 5 {
+        let event = socket.event().await?;
+        if event["type"] != "orderbook" {
+            continue;
+        }
+        books += 1;
+        ensure!(event["topic"] == "orderbook.okx.ETH-USDT.10" && event["depth"] == 10, "{event}");
+        for side in ["bids", "asks"] {
+            let levels = event[side].as_array().context("levels")?.len();
+            ensure!(levels == 10, "the simulated book is deeper, but {levels} {side} came: {event}");
+        }
+    }
+    Ok(())
 }
 
 /// What is under way may still come; then nothing does.

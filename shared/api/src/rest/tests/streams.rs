@@ -194,7 +194,7 @@ async fn a_list_comes_in_pages() {
         let stream = bond_core::store::DesiredStream {
             id,
             canonical: n.to_string(),
-            spec: r#"{"sources": [{"type": "market", "symbols": ["BTC/USDT"]}]}"#.into(),
+            spec: r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"],"channels":["ticker","trades"],"market_type":"spot"}],"symbols":["BTC/USDT"],"interval_sec":5,"transforms":[],"ttl_sec":null}"#.into(),
             created_at: NOW,
         };
         let claim =

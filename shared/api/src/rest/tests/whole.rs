@@ -1,7 +1,7 @@
 //! Health, metrics and the description of the interface.
 
 use bond_core::source::{SourceState, SourceStatus};
-use bond_core::spec::StreamSpec;
+use bond_language::read_spec;
 
 use super::*;
 
@@ -104,7 +104,7 @@ async fn the_description_covers_every_route() {
     }
     for name in ["Created", "Listed"] {
         let spec = &schemas[name]["example"]["spec"];
-        let read = StreamSpec::from_json(spec).map(|(spec, _)| serde_json::to_value(&spec).expect("json"));
+        let read = read_spec(spec).map(|(spec, _)| serde_json::to_value(&spec).expect("json"));
         assert_eq!(read.as_ref(), Ok(spec), "the spec in {name}'s example is a normal one");
     }
     assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
