@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Which crates of this workspace each may use, tests apart.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("bond-core", &[]),
     ("bond-sim", &[]),
     ("bond-gateway", &[]),
@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         &["bond-api", "bond-aws", "bond-core", "bond-edge", "bond-ingest", "bond-redis", "bond-supervise"],
     ),
     ("bond-e2e", &[]),
+    ("bond-examples", &[]),
     ("bond-fuzz", &["bond-core", "bond-edge", "bond-ingest"]),
 ];
 
