@@ -1,4 +1,4 @@
-"""Clients of systems A and E, written from their documents alone, against a real `bond up` with simulated venues."""
+"""Clients against a real `bond up` with simulated venues; those of the original Bond and of 3kk0 are written from their documents alone."""
 
 from __future__ import annotations
 
