@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,32 @@ def test_what_a_server_sends_is_as_described(document: Json, rest: httpx.Client,
         rest.delete(f"/v1/streams/{created['stream_id']}")
     for event in events:
         assert not complaints(document, kinds[event["type"]], event), event
+
+
+def test_the_glossary_names_types_that_exist() -> None:
+    sources = [path for path in ROOT.glob("*/**/src/**/*.rs") if "target" not in path.parts]
+    declared = set(re.findall(r"(?m)^\s*pub(?:\([a-z]+\))? (?:struct|enum|trait) (\w+)", "\n".join(path.read_text("utf-8") for path in sources)))
+    rows = [line.split("|")[1:4] for line in (ROOT / "docs/glossary.md").read_text("utf-8").splitlines() if line.startswith("| ")][1:]
+    words = [word.strip() for word, _, _ in rows]
+    assert words == sorted(words), "in the order of the alphabet"
+    unknown = [kind for _, _, cell in rows if (kind := cell.strip().strip("`")) and kind not in declared]
+    assert not unknown, unknown
+
+
+def anchors(text: str) -> set[str]:
+    """The names that headings have in links."""
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "examples/README.md", ROOT / "sdk/python/README.md"]
+    for document in documents:
+        text = re.sub(r"(?s)```.*?```", "", document.read_text("utf-8"))
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if ":" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document.name}: {link}"
+            assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{document.name}: {link}"
