@@ -33,9 +33,9 @@ fn assert_server(name: &str, text: Vec<u8>) {
 }
 
 #[track_caller]
-fn assert_client(name: &str, message: ClientMessage) -> Request {
+fn assert_client(name: &str, message: &ClientMessage) -> Request {
     let request = Request::parse(golden(CLIENT)[name].get());
-    assert_eq!(request.message.as_ref(), Ok(&message), "{name}");
+    assert_eq!(request.message.as_ref(), Ok(message), "{name}");
     request
 }
 
@@ -56,7 +56,7 @@ fn what_clients_say_is_understood() {
         depth: Some(20),
         ..Subscribe::default()
     };
-    let request = assert_client("subscribe", ClientMessage::Subscribe(Box::new(subscribe)));
+    let request = assert_client("subscribe", &ClientMessage::Subscribe(Box::new(subscribe)));
     assert_eq!(request.correlation_id.as_deref().map(RawValue::get), Some("\"first\""));
     let all = Subscribe {
         channels: names(&["ticker", "orderbook"]),
@@ -72,17 +72,17 @@ fn what_clients_say_is_understood() {
     };
     let (filter, unknown) = all.filter().expect("a filter");
     assert!(filter.is_some_and(|filter| filter.venues.is_empty()) && unknown.is_empty());
-    assert_client("subscribe_all_fields", ClientMessage::Subscribe(Box::new(all)));
-    assert_client("unsubscribe", ClientMessage::Unsubscribe(Unsubscribe::default()));
+    assert_client("subscribe_all_fields", &ClientMessage::Subscribe(Box::new(all)));
+    assert_client("unsubscribe", &ClientMessage::Unsubscribe(Unsubscribe::default()));
     let position = Position { epoch: epoch("18f5a1x0"), seq: 42 };
-    assert_client("resume", ClientMessage::Resume { topic: "trades.okx.BTC-USDT".into(), position });
-    assert_client("ping", ClientMessage::Ping);
+    assert_client("resume", &ClientMessage::Resume { topic: "trades.okx.BTC-USDT".into(), position });
+    assert_client("ping", &ClientMessage::Ping);
     let topic = Some("ticker.okx.BTC-USDT".to_owned());
-    assert_client("frequency", ClientMessage::Frequency { topic, rate: Rate::Low });
-    assert_client("frequency_all", ClientMessage::Frequency { topic: None, rate: Rate::Normal });
-    assert_client("background_mode", ClientMessage::BackgroundMode(true));
+    assert_client("frequency", &ClientMessage::Frequency { topic, rate: Rate::Low });
+    assert_client("frequency_all", &ClientMessage::Frequency { topic: None, rate: Rate::Normal });
+    assert_client("background_mode", &ClientMessage::BackgroundMode(true));
     let token = "v1.a3.1732190400.q7Xf0b1mYc2kq6wYlVQm2m0q3o5m8Yb1uGZ0c9Qx7fE".to_owned();
-    assert_client("refresh", ClientMessage::Refresh { token });
+    assert_client("refresh", &ClientMessage::Refresh { token });
 }
 
 #[test]
