@@ -65,7 +65,7 @@ describe('REST', () => {
   it('sends every path to the function', () => {
     const routes = resources(realtime, 'AWS::ApiGatewayV2::Route').filter(([id]) => id.startsWith('Rest'));
     const keys = routes.map(([, route]) => route.Properties.RouteKey).sort();
-    expect(keys).toEqual(['$default', 'GET /', 'GET /health', 'GET /metrics', 'GET /openapi.json', 'GET /ready']);
+    expect(keys).toEqual(['$default', 'GET /', 'GET /asyncapi.json', 'GET /health', 'GET /metrics', 'GET /openapi.json', 'GET /ready']);
     expect(new Set(routes.map(([, route]) => JSON.stringify(route.Properties.Target))).size).toBe(1);
     expect(stage.StageName).toBe('$default');
   });

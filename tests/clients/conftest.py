@@ -1,4 +1,4 @@
-"""Clients of systems A and E, written from their documents alone, against a real `bond up` with simulated venues."""
+"""Clients against a real `bond up` with simulated venues; those of the original Bond and of 3kk0 are written from their documents alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Server:
     ws: str
 
 
-def start(data_dir: Path, **settings: str) -> tuple[subprocess.Popen[bytes], Server]:
-    """Starts `bond up` on free ports and waits until it says that it serves."""
+def start(data_dir: Path, ws_port: int = 0, **settings: str) -> tuple[subprocess.Popen[bytes], Server]:
+    """Starts `bond up` on free ports, unless one is named, and waits until it says that it serves."""
     binary = os.environ.get("BOND_BINARY", str(ROOT / "target/debug/bond"))
     ready = data_dir / "ready"
     log = (data_dir / "bond.log").open("wb")
-    command = [binary, "up", "--rest-port", "0", "--ws-port", "0"]
+    command = [binary, "up", "--rest-port", "0", "--ws-port", str(ws_port)]
     command += ["--data-dir", str(data_dir), "--ready-file", str(ready)]
     process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | settings)
     deadline = time.monotonic() + 60

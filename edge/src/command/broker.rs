@@ -1,4 +1,4 @@
-//! `bond broker`: system B's fan-out on an existing Redis.
+//! `bond broker`: what Bond Broker did, the fan-out of Redis Streams that others write, on an existing Redis.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
     let missing = || Failure::new(Exit::Failed, signing::secret_missing("the streams are other producers'"));
     let secret = settings.secret.as_ref().ok_or_else(missing)?;
     signing::warn_of_clear_text(settings, args.bind);
-    // Clients of system B have tokens of its form.
+    // Clients of Bond Broker have tokens of its form.
     let takes_legacy = settings.legacy_tokens.unwrap_or(true);
     if takes_legacy {
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! Venues: one file each that says what to send and what a frame means, without socket or clock.
+//! Venues: one folder each that says what to send and what a frame means, without socket or clock.
 
 mod binance;
 mod bybit;

@@ -167,7 +167,7 @@ const PASSES: [Code; 6] = [
 ];
 
 /// Whether a client that was closed with this number and reason should connect again: unless it was told not to.
-/// A reason of ours begins with its [`Code`]. The table is in `docs/faults.md`.
+/// A reason of ours begins with its [`Code`]. The table is in `docs/protocol.md`.
 pub fn comes_back(number: u16, reason: &str) -> bool {
     let code = reason.split(':').next().unwrap_or_default();
     match number {

@@ -9,7 +9,7 @@ use crate::topic::{DEFAULT_DEPTH, MarketTopic, Topic};
 /// A filter over market topics. An empty set means everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedFilter {
-    /// The channels; liquidations are not part of "everything" unless named, as product E's clients do not know them.
+    /// The channels; liquidations are not part of "everything" unless named, as clients of 3kk0 do not know them.
     pub channels: BTreeSet<Channel>,
     /// The symbols. Channels of perpetuals take a spot symbol for its perpetual.
     pub symbols: BTreeSet<Symbol>,

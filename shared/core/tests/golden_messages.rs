@@ -182,7 +182,7 @@ fn tweet() {
 #[test]
 fn custom() {
     let custom = Custom {
-        source: "wss://example.com/feed".into(),
+        source: "example.com#1f3a90c2".into(),
         symbol: None,
         value: r#"{"p":1.50}"#.to_owned(),
         ts_event: RECEIVED,

@@ -19,7 +19,7 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// A token of system B's form, made as its clients make it.
+/// A token of Bond Broker's form, made as its clients make it.
 fn legacy_token(stream: &str, expiry: u64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key of any length");
     mac.update(format!("{stream}.{expiry}").as_bytes());

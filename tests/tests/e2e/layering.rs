@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Which crates of this workspace each may use, tests apart.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("bond-core", &[]),
     ("bond-language", &["bond-core"]),
     ("bond-sim", &[]),
@@ -24,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         &["bond-api", "bond-aws", "bond-core", "bond-edge", "bond-ingest", "bond-redis", "bond-supervise"],
     ),
     ("bond-e2e", &[]),
+    ("bond-examples", &[]),
     ("bond-fuzz", &["bond-core", "bond-edge", "bond-ingest", "bond-language"]),
 ];
 

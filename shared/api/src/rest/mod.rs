@@ -1,5 +1,6 @@
 //! The REST interface: streams, tokens, metrics and health. One router, usable on any port.
 
+mod asyncapi;
 mod body;
 mod compile;
 mod create;
@@ -134,6 +135,7 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/ready", get(health::ready))
         .route("/metrics", get(metrics::all))
         .route("/openapi.json", get(openapi::serve))
+        .route("/asyncapi.json", get(asyncapi::serve))
         .route("/v1/compile", post(compile::compile))
         .route("/v1/streams", get(streams::list).post(create::create))
         .route("/v1/streams/{id}", get(streams::get).delete(streams::delete))

@@ -28,7 +28,7 @@ async fn on_a_keyed_server_metrics_need_a_key_unless_they_are_opened() {
     let ann = server.key("ann");
     assert_eq!(server.get("/metrics").await.problem(), (401, "AUTH_REQUIRED"));
     assert_eq!(server.call_as(&ann, "GET", "/metrics", &Value::Null).await.status, 200);
-    for path in ["/", "/health", "/ready", "/openapi.json"] {
+    for path in ["/", "/health", "/ready", "/openapi.json", "/asyncapi.json"] {
         assert_eq!(server.get(path).await.status, 200, "{path} says nothing of anybody");
     }
     let opened = Server::with(true, |settings| settings.open_metrics = true);

@@ -56,6 +56,16 @@ async fn metrics_are_json_unless_text_is_asked_for() {
 }
 
 #[tokio::test]
+async fn the_messages_of_websockets_are_described() {
+    let server = Server::new();
+    let answer = server.get("/asyncapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.json["asyncapi"], "3.0.0");
+    assert_eq!(answer.json["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
 async fn the_description_covers_every_route() {
     let server = Server::new();
     let document = server.get("/openapi.json").await.json;

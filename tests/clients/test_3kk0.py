@@ -1,4 +1,4 @@
-"""System E: one socket for all exchanges, with filters, and the raw stream."""
+"""3kk0: one socket for all exchanges, with filters, and the raw stream."""
 
 from __future__ import annotations
 

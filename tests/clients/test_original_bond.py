@@ -1,4 +1,4 @@
-"""System A: streams from a sentence or a spec, over REST and one WebSocket per stream."""
+"""The original Bond: streams from a sentence or a spec, over REST and one WebSocket per stream."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_bad_token_is_closed_with_1008(rest: httpx.Client, server: Server) -> 
 
 
 class Listener(threading.Thread):
-    """Reads `price_avg` from every frame for two minutes, as clients of system A do."""
+    """Reads `price_avg` from every frame for two minutes, as clients of the original Bond do."""
 
     def __init__(self, url: str, seconds: float) -> None:
         super().__init__(daemon=True)
