@@ -124,7 +124,7 @@ fn project_calls_figures_as_it_is_told_to_from_there_on() {
         fields: ["vwap".into()].into(),
         named: [("price".into(), "price_avg".into())].into(),
     };
-    let rows = run(&[project.clone()], aggregates());
+    let rows = run(std::slice::from_ref(&project), aggregates());
     let names: Vec<_> = rows[0].as_object().expect("object").keys().cloned().collect();
     assert_eq!(names, ["price", "symbol", "vwap", "window_end", "window_start"]);
     assert_eq!(rows[1]["price"], rows[1]["vwap"], "one trade each");
