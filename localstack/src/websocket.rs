@@ -3,6 +3,7 @@
 mod connect;
 mod connection;
 mod event;
+mod pace;
 mod proxy;
 mod registry;
 mod route;

@@ -41,12 +41,15 @@ impl Drop for Host {
 }
 
 /// A Redis server, which ends with this value.
-struct Server(Child, TempDir);
+struct Server {
+    child: Child,
+    _dir: TempDir,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
         // Fails where it has ended already.
-        let _ = self.0.kill().and_then(|()| self.0.wait());
+        let _ = self.child.kill().and_then(|()| self.child.wait());
     }
 }
 
@@ -60,7 +63,8 @@ async fn redis() -> (Server, Redis) {
         .arg(dir.path())
         .stdout(Stdio::null())
         .spawn();
-    let server = Server(child.expect("redis-server, which scripts/tools/redis installs"), dir);
+    let child = child.expect("redis-server, which scripts/tools/redis installs");
+    let server = Server { child, _dir: dir };
     let config = RedisConfig { url: format!("redis://127.0.0.1:{port}"), password: None };
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

@@ -17,10 +17,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::event::{self, Occasion};
+use super::pace::Paced;
 use super::{Closing, Connection, FRAME_BYTES, MESSAGE_BYTES, route};
 use crate::gateway::Gateway;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Paced<TokioIo<Upgraded>>>;
 
 /// How long a close frame may take, and the client to answer it.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -45,7 +46,8 @@ pub(crate) async fn run(
 ) {
     let config =
         WebSocketConfig::default().max_frame_size(Some(FRAME_BYTES)).max_message_size(Some(MESSAGE_BYTES));
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let upgraded = Paced::new(TokioIo::new(upgraded));
+    let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let end = serve(&gateway, &connection, socket, messages).await;
     ended(&gateway, &connection, end).await;
 }
