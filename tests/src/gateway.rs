@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
 use crate::emulator::Emulator;
-use crate::process::{Process, binary, fresh_dir, url_in};
+use crate::process::{Bond, Process, binary, fresh_dir, url_in};
 use crate::redis::Redis;
 use crate::roles;
 
@@ -43,11 +43,14 @@ pub struct Options {
     pub post_ms: u64,
     /// Further environment variables of functions and ingest.
     pub settings: Vec<(String, String)>,
+    /// Whether tests can have the processes' tasks panic.
+    pub is_planted: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rate: 200, post_ms: 0, settings: vec![("BOND_MAX_STREAMS".into(), "50".into())] }
+        let settings = vec![("BOND_MAX_STREAMS".into(), "50".into())];
+        Self { rate: 200, post_ms: 0, settings, is_planted: false }
     }
 }
 
@@ -66,11 +69,13 @@ pub struct Cloud {
     emulator: Emulator,
     settings: Vec<(String, String)>,
     rate: u32,
+    is_planted: bool,
 }
 
 /// A running `bond-cloud edge`.
 pub struct Edge {
-    _process: Process,
+    /// Its process.
+    pub process: Process,
     /// The WebSocket base URL.
     pub ws: String,
 }
@@ -100,8 +105,9 @@ impl Cloud {
         let gateway = Gateway::start(port, &config(&settings, &options)).await?;
         let api = Api::open(gateway.url.clone())?.with_key(key);
         let ws = format!("ws://127.0.0.1:{port}/{STAGE}");
-        let rate = options.rate;
-        let mut cloud = Self { api, ws, gateway, redis, ingest: Vec::new(), emulator, settings, rate };
+        let Options { rate, is_planted, .. } = options;
+        let ingest = Vec::new();
+        let mut cloud = Self { api, ws, gateway, redis, ingest, emulator, settings, rate, is_planted };
         cloud.add_ingest().await?;
         cloud.leads().await?;
         Ok(cloud)
@@ -139,7 +145,7 @@ impl Cloud {
     /// Where it does not start.
     pub async fn edge(&self) -> Result<Edge> {
         let (process, banner) = self.process(&["edge"]).await?;
-        Ok(Edge { _process: process, ws: url_in(&banner, "ws://")? })
+        Ok(Edge { process, ws: url_in(&banner, "ws://")? })
     }
 
     async fn process(&self, words: &[&str]) -> Result<(Process, String)> {
@@ -147,9 +153,13 @@ impl Cloud {
         settings.push(("REDIS_URL".into(), roles::url(&self.redis.url(), words[0])));
         settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
         settings.push(("BOND_PORT".into(), "0".into()));
+        let dir = fresh_dir(words[0])?;
+        if self.is_planted {
+            settings.push(("BOND_PLANT_FILE".into(), Bond::planted_in(&dir)));
+        }
         let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let words = [words, &["--bind", "127.0.0.1"]].concat();
-        Process::start_binary(&beside("bond-cloud"), fresh_dir(words[0])?, &words, &settings).await
+        Process::start_binary(&beside("bond-cloud"), dir, &words, &settings).await
     }
 
     /// The items of connections in the table.

@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod gateway;
 pub mod host;
 pub mod numbers;
+pub mod plant;
 pub mod process;
 pub mod redis;
 mod roles;

@@ -11,19 +11,19 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
+use crate::plant::{NAMES, PLANT, doors_in};
 
 pub use crate::api::ws_url;
 
 /// How long a process may take to serve.
-const START: Duration = Duration::from_secs(30);
-
-/// The file in a process' directory that says whose panic is planned.
-const PLANT: &str = "plant";
+pub(crate) const START: Duration = Duration::from_secs(30);
 
 /// A running process of ours, which ends with this value.
 pub struct Process {
-    child: Child,
-    dir: PathBuf,
+    pub(crate) child: Child,
+    pub(crate) dir: PathBuf,
+    /// Where it answers HTTP.
+    pub(crate) doors: Vec<String>,
 }
 
 /// A running `bond broker`.
@@ -169,12 +169,9 @@ impl Bond {
         self.process.terminate().await
     }
 
-    /// As [`Process::panic_in`].
-    ///
-    /// # Errors
-    /// As [`Process::panic_in`].
-    pub async fn panic_in(&mut self, name: &str) -> Result<(Duration, Option<i32>)> {
-        self.process.panic_in(name).await
+    /// The process itself.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// What it is told so that tests can have its tasks panic: to be among the settings that it starts with.
@@ -221,20 +218,24 @@ impl Process {
     ) -> Result<(Self, String)> {
         let ready = dir.join("ready");
         let _ = std::fs::remove_file(&ready);
+        let _ = std::fs::remove_file(dir.join(NAMES));
         let log = std::fs::File::options().create(true).append(true).open(dir.join("bond.log"))?;
         let child = Command::new(binary)
             .args(arguments)
             .arg("--ready-file")
             .arg(&ready)
             .envs(settings.iter().copied())
+            // Looking for symbols takes longer than the end of a process may.
+            .env("RUST_BACKTRACE", "0")
             .stdout(log.try_clone()?)
             .stderr(log)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started; build it first", binary.display()))?;
-        let mut process = Self { child, dir };
+        let mut process = Self { child, dir, doors: Vec::new() };
         let banner = process.await_ready(&ready).await?;
+        process.doors = doors_in(&banner);
         Ok((process, banner))
     }
 
@@ -286,28 +287,6 @@ impl Process {
         self.signal("TERM").await?;
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         Ok((begun.elapsed(), status.success()))
-    }
-
-    /// Has the task or thread of this name panic in a process that was started with `BOND_PLANT_FILE` in its directory, and waits for the
-    /// process' end. Returns how long after the panic that was, and the exit code.
-    ///
-    /// # Errors
-    /// Where nobody of that name is there, or the process does not end.
-    pub async fn panic_in(&mut self, name: &str) -> Result<(Duration, Option<i32>)> {
-        let file = self.dir.join(PLANT);
-        // Written whole at once, since it is looked at all the time.
-        std::fs::write(self.dir.join("planting"), name)?;
-        std::fs::rename(self.dir.join("planting"), &file)?;
-        let deadline = Instant::now() + START;
-        while file.exists() {
-            if Instant::now() > deadline {
-                bail!("nobody is called {name}");
-            }
-            sleep(Duration::from_millis(1)).await;
-        }
-        let panicked = Instant::now();
-        let status = tokio::time::timeout(START, self.child.wait()).await.context("goes on")??;
-        Ok((panicked.elapsed(), status.code()))
     }
 }
 

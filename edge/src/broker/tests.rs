@@ -115,6 +115,7 @@ impl Host {
         let router = broker.router().layer(Extension(Peer(IpAddr::from(peer))));
         let stop = CancellationToken::new();
         let server_config = ServerConfig::new(&supervisor);
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         tokio::spawn(server::serve(server_config, vec![listener], router, async {}, stop.clone()));
         Self { broker, address, stop, _redis: server }
     }
