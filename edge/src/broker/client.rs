@@ -116,7 +116,7 @@ impl<'a> Follower<'a> {
         };
         self.place = Some(place);
         if !socket.is_idle() {
-            // What waits is sent all the same, but nothing could follow it.
+            // What waits could still go, but nothing could follow it.
             return if place < start { Err(BEHIND) } else { Ok(()) };
         }
         let (frames, next) = self.ring.after(place, TURN_BYTES).map_err(|Behind| BEHIND)?;

@@ -77,7 +77,6 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
         limits: Limits {
             connections: CONNECTIONS,
             connections_per_address: settings.connections_per_address,
-            connections_per_key: settings.connections_per_key,
             ..Limits::default()
         },
         clock: Arc::new(SystemClock),

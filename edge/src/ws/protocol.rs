@@ -22,6 +22,9 @@ const TURN_FRAMES: usize = 64;
 /// What a client is told that says more than it may.
 const TOO_FAST: &str = "20 messages a second are taken";
 
+/// What a client is told whose messages are more frames or bytes than it may send.
+const TOO_MUCH: &str = "200 frames and 256 KiB a second are taken";
+
 /// What a client is told that asks for more answers than are kept.
 const OVERFULL: &str = "too many answers wait: take them before you ask for more";
 
@@ -112,8 +115,7 @@ impl Worker {
             Some(Inbound::Close) if is_closing => self.remove(id),
             _ if is_closing => {}
             Some(Inbound::Close) => self.hang_up(id),
-            // A text that is over this budget is over that of messages as well.
-            Some(Inbound::Text(text)) => self.on_text(id, &text),
+            Some(Inbound::Text(text)) => self.on_text(id, &text, admitted),
             _ if !admitted => drop(self.refuse(id)),
             Some(Inbound::Ping(payload)) => connection.pong(&payload),
             Some(Inbound::Pong) | None => {}
@@ -140,10 +142,11 @@ impl Worker {
         refused == Some(Refused::Told)
     }
 
-    fn on_text(&mut self, id: usize, text: &str) {
+    /// Takes a text whose frame was within the budget, or was not.
+    fn on_text(&mut self, id: usize, text: &str, is_admitted_frame: bool) {
         let moment = self.moment();
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let is_admitted = connection.budget.admit_message(moment);
+        let is_admitted = is_admitted_frame && connection.budget.admit_message(moment);
         // What nobody is told of is not even looked at.
         if !is_admitted && !self.refuse(id) {
             return;
@@ -151,7 +154,8 @@ impl Worker {
         let request = Request::parse(text);
         let echo = request.correlation_id.as_deref();
         if !is_admitted {
-            let error = MessageError::new(Code::RateLimitExceeded, TOO_FAST);
+            let reason = if is_admitted_frame { TOO_FAST } else { TOO_MUCH };
+            let error = MessageError::new(Code::RateLimitExceeded, reason);
             return self.answer_error(id, &error, echo);
         }
         let message = match request.message {

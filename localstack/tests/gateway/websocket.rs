@@ -1,9 +1,9 @@
 //! The WebSocket API's rules.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::SinkExt;
 use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -330,4 +330,18 @@ async fn many_clients_connect_at_once() {
             .await;
     let sockets = join_all((0..100).map(|_| gateway.connect())).await;
     assert_eq!((sockets.len(), gateway.connections().await.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn frames_that_reach_no_route_are_taken_at_a_pace() {
+    let gateway = Gateway::start(json!({})).await;
+    let (mut socket, begun) = (gateway.connect().await, Instant::now());
+    for _ in 0..700 {
+        socket.feed(Message::Ping(Vec::new().into())).await.unwrap();
+    }
+    socket.send(Message::Ping(b"last".to_vec().into())).await.unwrap();
+    let is_last = |message: Message| message == Message::Pong(b"last".to_vec().into());
+    while !tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().is_ok_and(is_last) {}
+    // A burst of 400 and then 200 a second.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
 }

@@ -88,6 +88,23 @@ async fn who_says_too_much_is_told_a_few_times_and_then_sent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_held_to_their_bytes_as_well() {
+    let host = host(|_| {}).await;
+    let mut client = host.stream("&control=true").await;
+    let long = "x".repeat(60_000);
+    for _ in 0..40 {
+        client.say(&long).await;
+    }
+    loop {
+        let error = client.next_of("error").await;
+        if error["code"] == "RATE_LIMIT_EXCEEDED" {
+            assert!(error["message"].as_str().is_some_and(|text| text.contains("256 KiB")), "{error}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_begun_and_not_ended_is_waited_for_so_long() {
     let host = host(|limits| limits.unfinished = Duration::from_millis(300)).await;
     let mut begun = host.stream("").await;
