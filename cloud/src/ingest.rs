@@ -60,8 +60,9 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let stopping = signal::stop_or_death(&supervisor).await;
     cancel.cancel();
     let ended = (leading.await, telling.await, counting.await);
-    stopping.end().await?;
+    let stopped = stopping.end().await;
     door.cancel();
+    stopped?;
     ended.0.and(ended.1).and(ended.2)?;
     serving.await??;
     drop(served);

@@ -155,7 +155,7 @@ impl Redis {
     pub fn watched_by(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = supervisor.clone();
         if let Some(driver) = self.shared.driver.lock().take() {
-            self.watch(driver);
+            watch(&self.shared.runtime, supervisor, driver);
         }
         self
     }
@@ -173,19 +173,8 @@ impl Redis {
     /// A connection of its own, for what would hold up commands on the shared one.
     pub(crate) async fn dedicated(&self) -> Result<Client, Error> {
         let (client, driver) = init(&self.shared.builder).await?;
-        self.watch(driver);
+        watch(&self.shared.runtime, &self.supervisor, driver);
         Ok(client)
-    }
-
-    /// Has it noted where a connection's driver ends otherwise than by being asked to: nobody would connect again.
-    #[expect(clippy::disallowed_methods, reason = "it does nothing but watch")]
-    fn watch(&self, driver: ConnectHandle) {
-        let supervisor = self.supervisor.clone();
-        self.shared.runtime.spawn(async move {
-            if let Some(how) = end(&driver.await) {
-                supervisor.note(Death { name: DRIVER.into(), how });
-            }
-        });
     }
 
     /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
@@ -216,6 +205,17 @@ async fn init(builder: &Builder) -> Result<(Client, ConnectHandle), Error> {
     let client = builder.build()?;
     let driver = client.init().await?;
     Ok((client, driver))
+}
+
+/// Has it noted where a connection's driver ends otherwise than by being asked to: nobody would connect again.
+#[expect(clippy::disallowed_methods, reason = "it does nothing but watch")]
+fn watch(runtime: &Handle, supervisor: &Supervisor, driver: ConnectHandle) {
+    let supervisor = supervisor.clone();
+    runtime.spawn(async move {
+        if let Some(how) = end(&driver.await) {
+            supervisor.note(Death { name: DRIVER.into(), how });
+        }
+    });
 }
 
 /// How a driver has died, if it was not asked to end. It goes on for as long as it is not, whatever becomes of the connection.
@@ -287,10 +287,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "it is watched, which is tested")]
     async fn a_driver_that_panics_or_fails_is_a_death_and_one_that_is_asked_to_end_is_not() {
-        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
-        let panicked = tokio::spawn(async { panic!("planned") }).await;
-        assert_eq!(end(&panicked), Some("panicked"));
+        let supervisor = Supervisor::default();
+        watch(&Handle::current(), &supervisor, tokio::spawn(async { panic!("planned") }));
+        assert_eq!(supervisor.died().await, Death { name: DRIVER.into(), how: "panicked" });
         assert_eq!(end(&Ok(Err(Error::new_canceled()))), Some("ended"));
         assert_eq!(end(&Ok(Ok(()))), None);
     }
