@@ -17,6 +17,9 @@ use super::site::{Site, unix_ms};
 /// How long the victim is measured before an attack and after it.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long it is measured at least while one lasts: some are over before an event was due.
+const LEAST: Duration = Duration::from_millis(500);
+
 /// How long a probe may take before it counts as unanswered.
 const UNANSWERED: Duration = Duration::from_secs(20);
 
@@ -142,7 +145,8 @@ pub(super) async fn withstands(
     let _ = timeout(QUIET, phase.probe_for_ever()).await;
     let before = phase.end().await?;
     let mut phase = Phase::begin(site, &victim).await?;
-    let said = phase.probe_while(attack).await?;
+    let lasting = async { tokio::join!(attack, sleep(LEAST)).0 };
+    let said = phase.probe_while(lasting).await?;
     let during = phase.end().await?;
     let (memory, descriptors) = settle(site, &before, &bound).await?;
     let mut phase = Phase::begin(site, &victim).await?;
