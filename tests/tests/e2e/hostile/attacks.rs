@@ -17,7 +17,10 @@ use super::site::Site;
 const FLOODERS: usize = 16;
 
 /// How soon whoever floods must be sent away.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one floods who is held back instead: enough to see that others are served.
+const HELD_BACK: Duration = Duration::from_millis(2_500);
 
 /// Handshakes that will be refused, each reset within a millisecond: the server writes to sockets that are gone.
 pub(super) async fn resets(site: &Site) -> Result<String> {
@@ -194,18 +197,30 @@ pub(super) async fn short_texts(site: &Site) -> Result<String> {
     flood(site, raw::frame(TEXT, true, b"x")).await
 }
 
+/// Messages of nearly the largest size.
+pub(super) async fn long_texts(site: &Site) -> Result<String> {
+    flood(site, raw::frame(TEXT, true, &vec![b'x'; 60_000])).await
+}
+
+/// Messages that a platform answers by itself.
+pub(super) async fn said_pings(site: &Site) -> Result<String> {
+    flood(site, raw::frame(TEXT, true, br#"{"type":"ping"}"#)).await
+}
+
 async fn flood(site: &Site, frame: Vec<u8>) -> Result<String> {
+    let patience = if site.is_behind_platform { HELD_BACK } else { PATIENCE };
     let mut flooders = JoinSet::new();
     for _ in 0..FLOODERS {
         let mut socket = raw::open(site.ws, &site.feed, site.mallory.key.as_deref()).await?;
         if frame[0] & 0x0f == CONTINUATION {
             socket.write_all(&raw::frame(TEXT, false, b"x")).await?;
         }
-        let burst = frame.repeat(1_000);
-        flooders.spawn(timeout(PATIENCE, flood_until_closed(socket, burst)));
+        let burst = frame.repeat((1 << 20) / frame.len().max(1_000));
+        flooders.spawn(timeout(patience, flood_until_closed(socket, burst)));
     }
     let closed = flooders.join_all().await.into_iter().filter(Result::is_ok).count();
-    ensure!(closed == FLOODERS, "{closed} of {FLOODERS} flooders were sent away within {PATIENCE:?}");
+    let is_enough = closed == FLOODERS || site.is_behind_platform;
+    ensure!(is_enough, "{closed} of {FLOODERS} flooders were sent away within {PATIENCE:?}");
     Ok(format!("{closed} flooders were sent away"))
 }
 
@@ -249,16 +264,17 @@ pub(super) async fn refused_requests(site: &Site) -> Result<String> {
     Ok(format!("{sent} requests were refused"))
 }
 
-/// Connections that are opened and kept, by one who holds one key.
-pub(super) async fn hoard(site: &Site) -> Result<String> {
+/// Connections that are opened and kept, by one who holds one key where the host has keys.
+pub(super) async fn hoard(site: &Site, most: usize) -> Result<String> {
     let mut held = Vec::new();
     let mut refused = 0;
-    for _ in 0..1_000 {
+    for _ in 0..most {
         match raw::open(site.ws, &site.feed, site.mallory.key.as_deref()).await {
             Ok(socket) => held.push(socket),
             Err(_) => refused += 1,
         }
     }
-    ensure!(refused > 0, "{} connections of one key, none refused", held.len());
-    Ok(format!("{} connections of one key, {refused} refused", held.len()))
+    let has_share = site.mallory.key.is_some() && !site.is_behind_platform;
+    ensure!(refused > 0 || !has_share, "{} connections of one key, none refused", held.len());
+    Ok(format!("{} connections of one client, {refused} refused", held.len()))
 }

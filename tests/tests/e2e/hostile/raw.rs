@@ -53,7 +53,20 @@ pub(super) async fn connect_with(address: SocketAddr, receive_bytes: u32) -> Res
 
 /// Opens a WebSocket, and returns when the server has switched.
 pub(super) async fn open(address: SocketAddr, path: &str, key: Option<&str>) -> Result<TcpStream> {
-    let mut socket = TcpStream::connect(address).await?;
+    switch(TcpStream::connect(address).await?, path, key).await
+}
+
+/// As [`open`], on a connection as of [`connect_with`].
+pub(super) async fn open_with(
+    address: SocketAddr,
+    path: &str,
+    key: Option<&str>,
+    receive_bytes: u32,
+) -> Result<TcpStream> {
+    switch(connect_with(address, receive_bytes).await?, path, key).await
+}
+
+async fn switch(mut socket: TcpStream, path: &str, key: Option<&str>) -> Result<TcpStream> {
     socket.write_all(handshake(path, key).as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,12 +1,21 @@
 //! Where an attack goes, and how the others fare there.
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use bond_e2e::api::Api;
 use bond_e2e::socket::Socket;
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::harness::first;
+
+/// How long a client waits for its first event before it connects again.
+const SERVED: Duration = Duration::from_secs(3);
+
+/// How long one that was refused waits.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A host under attack.
 pub(super) struct Site {
@@ -26,6 +35,9 @@ pub(super) struct Site {
     pub(super) refusing: String,
     /// The processes whose memory and descriptors count.
     pub(super) pids: Vec<u32>,
+    /// Whether a platform stands before it, whose limits are for all clients together: who is refused tries again, and who floods is
+    /// refused and not closed.
+    pub(super) is_behind_platform: bool,
 }
 
 impl Site {
@@ -53,11 +65,33 @@ impl Site {
 
     /// Whether a new client gets in and is served.
     pub(super) async fn newcomer(&self) -> Result<()> {
-        self.victim().await?.text().await.map(drop)
+        if !self.is_behind_platform {
+            return self.victim().await?.text().await.map(drop);
+        }
+        self.tried_again(async || {
+            let mut socket = self.victim().await?;
+            timeout(SERVED, first(&mut socket)).await?
+        })
+        .await
     }
 
     /// Whether `/health` answers.
     pub(super) async fn health(&self) -> Result<()> {
+        if self.is_behind_platform {
+            self.tried_again(async || self.ask().await).await
+        } else {
+            self.ask().await
+        }
+    }
+
+    async fn tried_again(&self, attempt: impl AsyncFn() -> Result<()>) -> Result<()> {
+        while attempt().await.is_err() {
+            sleep(RETRY).await;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self) -> Result<()> {
         // A connection of its own: one that is kept alive would have its place already.
         let (status, _) = Api::open(self.alice.rest.clone())?.get("/health").await?;
         ensure!(status == 200, "{status}");
