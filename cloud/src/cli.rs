@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bond_edge::cli::Venues;
+use bond_edge::cli::{VenueArgs, Venues};
 use clap::{Args, Parser, Subcommand};
 
 /// Bond's processes on AWS. Settings come from the environment; docs/deploy.md names them.
@@ -31,12 +31,9 @@ pub(crate) struct IngestArgs {
     /// Where venues' data come from.
     #[arg(long, value_enum, default_value = "live")]
     pub(crate) venues: Venues,
-    /// Another base URL for a venue, as for `bond up`.
-    #[arg(long = "venue-url", value_name = "NAME=URL")]
-    pub(crate) venue_urls: Vec<String>,
-    /// Events per second of each simulated venue.
-    #[arg(long, default_value_t = 50.0)]
-    pub(crate) sim_rate: f64,
+    /// Other venues than those, and how they are simulated.
+    #[command(flatten)]
+    pub(crate) at: VenueArgs,
     /// The address of health checks and metrics.
     #[arg(long, default_value = "0.0.0.0")]
     pub(crate) bind: IpAddr,

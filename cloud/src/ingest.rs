@@ -1,12 +1,10 @@
 //! `bond-cloud ingest`: stands by for the lease, and ingests and relays while it holds it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use bond_edge::cli::{ServeArgs, UpArgs};
-use bond_edge::command::Failure;
+use bond_edge::failure::Failure;
 use bond_edge::host::leading::Ingest;
 use bond_edge::host::vitals;
 use bond_edge::{logging, ready, signal, venues};
@@ -30,7 +28,7 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let listener = TcpListener::bind(SocketAddr::new(args.bind, settings.common.port)).await?;
     let address = listener.local_addr()?;
-    let served = venues::serve(&venue_args(args)).await.map_err(told)?;
+    let served = venues::serve(args.venues, &args.at).await.map_err(told)?;
     let Adapters { aws, redis, parts, instance } = Adapters::connect(&settings.common).await?;
     let seed = getrandom::u32()?.into();
     let ingest = Ingest::new(&settings.common.settings, served.markets.clone(), parts.ports.clone(), seed);
@@ -71,22 +69,4 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
 
 fn told(failure: Failure) -> anyhow::Error {
     anyhow!(failure.message)
-}
-
-/// What venues are asked for in the words of `bond up`, which serves nothing here.
-fn venue_args(args: &IngestArgs) -> UpArgs {
-    UpArgs {
-        venues: args.venues,
-        venue_urls: args.venue_urls.clone(),
-        redis: None,
-        serve: ServeArgs {
-            bind: args.bind,
-            rest_port: 0,
-            ws_port: 0,
-            data_dir: PathBuf::new(),
-            ready_file: None,
-        },
-        sim_rate: args.sim_rate,
-        sim_seed: 1,
-    }
 }

@@ -70,10 +70,9 @@ pub struct UpArgs {
     /// Where venues' data come from.
     #[arg(long, value_enum, default_value = "sim")]
     pub venues: Venues,
-    /// Use another base URL for a venue's WebSocket and REST: `binance=http://127.0.0.1:9001`, or
-    /// `binance:perpetual=…` for one market. With any, only the markets named are served.
-    #[arg(long = "venue-url", value_name = "NAME=URL")]
-    pub venue_urls: Vec<String>,
+    /// Other venues than those, and how they are simulated.
+    #[command(flatten)]
+    pub at: VenueArgs,
     /// Keep log, registry and lease in this Redis, so that several processes serve as one: `redis://`, `rediss://` for TLS,
     /// `redis-cluster://`. One process ingests, others stand by to take over and serve meanwhile. All need the same API keys, which each
     /// reads in its own data directory, and the same BOND_SECRET; without keys they find one in Redis.
@@ -82,6 +81,15 @@ pub struct UpArgs {
     /// Where and how to serve.
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+/// Where venues are found, and how they are simulated.
+#[derive(Args, Debug)]
+pub struct VenueArgs {
+    /// Use another base URL for a venue's WebSocket and REST: `binance=http://127.0.0.1:9001`, or
+    /// `binance:perpetual=…` for one market. With any, only the markets named are served.
+    #[arg(long = "venue-url", value_name = "NAME=URL")]
+    pub venue_urls: Vec<String>,
     /// Events per second of each simulated venue.
     #[arg(long, default_value_t = 50.0)]
     pub sim_rate: f64,

@@ -5,6 +5,8 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod cost;
+mod delivery;
+pub mod failure;
 pub mod host;
 pub mod logging;
 mod network;

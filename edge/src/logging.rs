@@ -10,8 +10,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use self::plain::Plain;
-use crate::command::{Exit, Failure};
 use crate::config::Settings;
+use crate::failure::{Exit, Failure};
 
 /// Logs to standard error from here on.
 ///

@@ -7,8 +7,8 @@ use bond_ingest::engine::Market;
 use bond_sim::Simulator;
 use url::Url;
 
-use crate::cli::{UpArgs, Venues};
-use crate::command::{Exit, Failure};
+use crate::cli::{VenueArgs, Venues};
+use crate::failure::{Exit, Failure};
 
 /// The markets, and the simulators that have to live as long as they are served.
 pub struct Served {
@@ -35,7 +35,7 @@ const LIVE: [(Venue, MarketType, &str, &str); 6] = [
 ///
 /// # Errors
 /// Where a venue or URL is not understood, or a simulator cannot start.
-pub async fn serve(args: &UpArgs) -> Result<Served, Failure> {
+pub async fn serve(venues: Venues, args: &VenueArgs) -> Result<Served, Failure> {
     if !args.venue_urls.is_empty() {
         let mut markets: Vec<Market> =
             args.venue_urls.iter().map(|url| named(url)).collect::<Result<_, _>>()?;
@@ -44,7 +44,7 @@ pub async fn serve(args: &UpArgs) -> Result<Served, Failure> {
         }
         return Ok(Served { markets, simulators: Vec::new() });
     }
-    match args.venues {
+    match venues {
         Venues::Live => {
             let markets = LIVE.iter().map(|(venue, kind, ws, rest)| market(*venue, *kind, ws, rest, false));
             Ok(Served { markets: markets.collect::<Result<_, _>>()?, simulators: Vec::new() })
@@ -53,7 +53,7 @@ pub async fn serve(args: &UpArgs) -> Result<Served, Failure> {
     }
 }
 
-async fn simulated(args: &UpArgs) -> Result<Served, Failure> {
+async fn simulated(args: &VenueArgs) -> Result<Served, Failure> {
     let mut served = Served { markets: Vec::new(), simulators: Vec::new() };
     for (venue, kind, ..) in LIVE {
         let simulator = match venue {

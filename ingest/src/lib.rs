@@ -5,6 +5,7 @@ pub mod book;
 pub mod clock;
 pub mod engine;
 pub mod leader;
+pub mod net;
 pub mod normalize;
 pub mod report;
 pub mod rest;

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::ws::frame::{self, Opcode};
+use crate::delivery::frame::{self, Opcode};
 
 /// How much longer than the window entries are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(5);

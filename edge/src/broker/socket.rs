@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client::End;
+use crate::delivery::frame;
 use crate::ws::budget::{Budget, Refused};
-use crate::ws::frame;
 use crate::ws::inbox::{Inbound, Inbox, Taken, Violation};
 use crate::ws::{Limits, MISSED_PONGS, UNFINISHED, UNHEARD};
 

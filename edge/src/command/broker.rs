@@ -11,10 +11,10 @@ use bond_supervise::Supervisor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Outcome};
 use crate::broker::{Broker, BrokerConfig};
 use crate::cli::BrokerArgs;
 use crate::config::Settings;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::server::{self, ServerConfig};
 use crate::ws::Limits;
 use crate::{ready, signal, signing};

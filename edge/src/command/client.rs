@@ -7,8 +7,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use super::printable::escaped;
-use super::{Exit, Failure};
 use crate::cli::ServerArgs;
+use crate::failure::{Exit, Failure};
 
 /// Where the server is, and as whom to speak.
 pub struct Client {

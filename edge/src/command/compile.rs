@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bond_core::instrument::Venue;
 
-use super::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use bond_api::rest::compile_sentence;
 
 /// Prints the JSON that `POST /v1/compile` answers.

@@ -3,10 +3,10 @@
 use bond_core::instrument::Venue;
 use tokio_util::sync::CancellationToken;
 
-use super::Outcome;
 use super::serve::{self, Door, Rules};
 use crate::cli::EdgeArgs;
 use crate::config::Settings;
+use crate::failure::Outcome;
 use crate::host::HostConfig;
 
 /// Serves until a signal asks to stop.

@@ -4,8 +4,8 @@ use bond_core::api_key::{KeyEntry, Role};
 use bond_core::time::Clock;
 use bond_ingest::clock::SystemClock;
 
-use super::{Exit, Failure, Outcome};
 use crate::cli::{KeyAction, KeyArgs};
+use crate::failure::{Exit, Failure, Outcome};
 use bond_api::keys::{self, KeyRandom, KeysError};
 
 /// Makes, lists or revokes keys.

@@ -12,8 +12,8 @@ use self::readable::{readable, text};
 use self::session::Session;
 use super::client::{Client, Refusal, retry_after};
 use super::printable::{escaped, escaped_json};
-use super::{Exit, Failure, Outcome};
 use crate::cli::ListenArgs;
+use crate::failure::{Exit, Failure, Outcome};
 
 mod backoff;
 mod readable;

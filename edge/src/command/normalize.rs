@@ -6,8 +6,8 @@ use bond_core::instrument::{MarketType, Venue};
 use bond_ingest::clock::SystemClock;
 use bond_ingest::normalize::{Counts, NormalizeError, normalize};
 
-use super::{Exit, Failure, Outcome};
 use crate::cli::{Market, NormalizeArgs};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Reads standard input to its end. Counts go to standard error.
 ///

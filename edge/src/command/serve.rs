@@ -13,9 +13,9 @@ use bond_ingest::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Outcome};
 use crate::cli::ServeArgs;
 use crate::config::{Secret, Settings};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::host::redis::Shared;
 use crate::host::{self, HostConfig, Parts};
 use crate::server::{self, ServerConfig};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bond_sim::{Config, Fault, Feed, Venue};
 
-use super::{Exit, Failure, Outcome};
 use crate::cli::{Market, SimArgs};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::{ready, signal};
 
 /// Runs until it is told to stop.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Outcome;
 use super::client::Client;
 use super::printable::escaped_json;
 use crate::cli::ServerArgs;
+use crate::failure::Outcome;
 
 /// Prints the caller's streams, one JSON object a line.
 ///

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bond_core::token::KeySet;
 
-use super::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// The length of a secret, in bytes of randomness.
 const SECRET_BYTES: usize = 32;

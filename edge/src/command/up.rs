@@ -17,9 +17,9 @@ use smol_str::format_smolstr;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::{self, Door, Rules, random};
-use super::{Exit, Failure, Outcome};
 use crate::cli::{UpArgs, Venues};
 use crate::config::Settings;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::host::leading::Ingest;
 use crate::host::redis::Shared;
 use crate::host::{HostConfig, Parts};
@@ -39,7 +39,7 @@ pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
         None => None,
     };
     let door = Door::open(&args.serve, settings, rules, shared.as_ref()).await?;
-    let served = venues::serve(args).await?;
+    let served = venues::serve(args.venues, &args.at).await?;
     let outcome = match &shared {
         None => alone(args, settings, door, &served).await,
         Some(shared) => among_others(args, settings, shared, door, &served).await,
@@ -111,8 +111,8 @@ fn venues_of(served: &Served) -> BTreeSet<Venue> {
 }
 
 fn banner(args: &UpArgs, door: &Door) -> String {
-    let venues = match (args.venue_urls.is_empty(), args.venues) {
-        (false, _) => format!("venues: {}", args.venue_urls.join(", ")),
+    let venues = match (args.at.venue_urls.is_empty(), args.venues) {
+        (false, _) => format!("venues: {}", args.at.venue_urls.join(", ")),
         (true, Venues::Sim) => "venues: SIMULATED (binance, okx, bybit); all prices are made up".to_owned(),
         (true, Venues::Live) => "venues: live (binance, okx, bybit)".to_owned(),
     };

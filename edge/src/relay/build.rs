@@ -12,9 +12,9 @@ use super::lane::Lane;
 use super::receipt::{Sent, UnderWay};
 use super::search::Limit;
 use super::shared::now;
-use crate::ws::feed::{Picked, Workbench};
-use crate::ws::frame;
-use crate::ws::pass::{Moment, Tally, announce};
+use crate::delivery::feed::{Picked, Workbench};
+use crate::delivery::follow::{Moment, Tally, announce};
+use crate::delivery::frame;
 
 /// What is left of the lease after the last post.
 const MARGIN: Duration = Duration::from_secs(1);

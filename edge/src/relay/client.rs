@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
 use super::backoff::Backoff;
-use crate::ws::feed::{Feed, Scope};
-use crate::ws::frame;
+use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::frame;
 
 /// A client with this many bytes of messages from us that it has not taken is told nothing more than what it missed.
 const UNTAKEN: usize = 8 * 1024;

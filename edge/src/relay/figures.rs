@@ -7,7 +7,7 @@ use bond_core::time::UnixNanos;
 use parking_lot::Mutex;
 
 use super::shared::Shared;
-use crate::ws::feed::Picked;
+use crate::delivery::feed::Picked;
 
 /// Latencies are counted in steps of an eighth of a doubling, from a microsecond on: to within 9 %, up to about a day.
 const STEPS: usize = 8 * 37;

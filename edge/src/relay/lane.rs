@@ -21,11 +21,11 @@ use super::client::{Client, Closing, Standing};
 use super::receipt::UnderWay;
 use super::search::Search;
 use super::shared::{Shared, now};
-use crate::ws::feed::Workbench;
-use crate::ws::followers::Followers;
-use crate::ws::lifecycle::TOO_SLOW;
-use crate::ws::mailbox::{Mailbox, Note};
-use crate::ws::roster::Roster;
+use crate::delivery::TOO_SLOW;
+use crate::delivery::feed::Workbench;
+use crate::delivery::followers::Followers;
+use crate::delivery::mailbox::{Mailbox, News};
+use crate::delivery::roster::Roster;
 
 /// How often heartbeats, expired tokens and chores are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -130,15 +130,13 @@ impl Lane {
     }
 
     fn on_news(&mut self) {
-        let (mut notes, mut advanced) = (Vec::new(), Vec::new());
-        self.mailbox.take(&mut notes, &mut advanced);
+        let (mut news, mut advanced) = (Vec::new(), Vec::new());
+        self.mailbox.take(&mut news, &mut advanced);
         self.now = now();
-        for note in notes {
-            match note {
-                Note::Began(topic) => self.on_began(&topic),
-                Note::StreamEnded(id) => self.on_stream_ended(&id),
-                // Said to sockets alone.
-                Note::Adopt(_) | Note::Drain | Note::Stop => {}
+        for news in news {
+            match news {
+                News::Began(topic) => self.on_began(&topic),
+                News::StreamEnded(id) => self.on_stream_ended(&id),
             }
         }
         advanced.into_iter().for_each(|ring| self.on_advanced(ring));

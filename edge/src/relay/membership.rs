@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
-use crate::ws::connection::{Follow, Place};
+use crate::delivery::follow::{Follow, Place};
 
 /// How often in a row the store must not know a connection for it to be gone: it may have come between a look and its answer.
 const MISSED: u8 = 2;

@@ -44,10 +44,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ws::hub::{self, Hub, Sources};
-use crate::ws::leases;
-use crate::ws::mailbox::{Mailbox, Waker};
-use crate::ws::ring::Retention;
+use crate::delivery::cursor::Retention;
+use crate::delivery::hub::{self, Hub, Sources};
+use crate::delivery::leases;
+use crate::delivery::mailbox::{Mailbox, Waker};
 pub use figures::RelayFigures;
 use lane::Lane;
 use shared::Shared;

@@ -13,8 +13,8 @@ use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
 use super::search::{Limit, Load};
 use super::shared::Shared;
-use crate::ws::feed::Picked;
-use crate::ws::pass::{Moment, Tally};
+use crate::delivery::feed::Picked;
+use crate::delivery::follow::{Moment, Tally};
 
 /// So young a connection may be told to be gone although it is not: `$connect` may not have returned (API Gateway answers 410 until
 /// then).

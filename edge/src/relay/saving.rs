@@ -8,9 +8,9 @@ use bond_core::topic::Topic;
 
 use super::client::Client;
 use super::lane::Lane;
-use crate::ws::connection::Place;
-use crate::ws::feed::Picked;
-use crate::ws::ring::Cursor;
+use crate::delivery::cursor::Cursor;
+use crate::delivery::feed::Picked;
+use crate::delivery::follow::Place;
 
 /// Who is so many events or more behind the foremost is saved apart, so that the others need not repeat as many.
 const BEHIND: u64 = 256;

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use super::backoff::Backoff;
 use super::figures::Gathered;
 use super::{RelayConfig, RelayParts, RelayStats};
-use crate::ws::hub::Hub;
-use crate::ws::leases::Leases;
-use crate::ws::pass::Tally;
+use crate::delivery::follow::Tally;
+use crate::delivery::hub::Hub;
+use crate::delivery::leases::Leases;
 
 /// The shared state.
 pub(super) struct Shared {

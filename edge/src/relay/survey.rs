@@ -7,8 +7,8 @@ use bond_core::time::UnixNanos;
 
 use super::client::Client;
 use super::lane::Lane;
-use crate::ws::feed::Picked;
-use crate::ws::ring::Cursor;
+use crate::delivery::cursor::Cursor;
+use crate::delivery::feed::Picked;
 
 impl Lane {
     /// Takes note of the most events that one connection waits for, and of the age of the oldest that is not taken.

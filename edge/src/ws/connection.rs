@@ -18,11 +18,12 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::budget::Budget;
-use super::feed::{Feed, Scope};
-use super::frame;
 use super::inbox::Inbox;
-use super::ring::{Cursor, Ring};
 use super::seats::Seat;
+use crate::delivery::cursor::Cursor;
+use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::frame;
+use crate::delivery::ring::Ring;
 
 /// The most slices that one write takes.
 const WRITE_SLICES: usize = 64;
@@ -61,38 +62,6 @@ pub(crate) enum Purpose {
     Feed { wish: Option<Wish> },
     /// Nothing: it is told why not.
     Refused { code: CloseCode, reason: String },
-}
-
-/// A ring that a connection follows, and how far it is.
-#[derive(Debug)]
-pub(crate) struct Follow {
-    pub(crate) ring: Arc<Ring>,
-    pub(crate) place: Place,
-}
-
-#[derive(Debug)]
-pub(crate) enum Place {
-    /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
-    Waiting(Box<Start>),
-    At(Cursor),
-}
-
-impl Follow {
-    /// Follows `ring`, which counts this follower already, from where `start` says at `now`. A gap is announced with the connection's
-    /// first turn.
-    pub(crate) fn new(ring: Arc<Ring>, start: Start, now: UnixNanos) -> Self {
-        let place = match ring.place(start, now) {
-            Ok(cursor) => Place::At(cursor),
-            Err(start) => Place::Waiting(Box::new(start)),
-        };
-        Self { ring, place }
-    }
-}
-
-impl Drop for Follow {
-    fn drop(&mut self) {
-        self.ring.remove_follower();
-    }
 }
 
 /// What a connection carries.

@@ -21,9 +21,9 @@ use hyper::upgrade::OnUpgrade;
 use smol_str::SmolStr;
 use tokio::time::timeout;
 
-use super::connection::{Follow, Newcomer, Purpose};
-use super::mailbox::Note;
+use super::connection::{Newcomer, Purpose};
 use super::shared::Shared;
+use crate::delivery::follow::Follow;
 use crate::server::Peer;
 use crate::upgrade::{Upgrade, has_token, take_socket};
 
@@ -184,7 +184,7 @@ fn accept(
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
         let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
-        shared.adopt(Note::Adopt(Box::new(newcomer)));
+        shared.adopt(newcomer);
     });
     upgrade.switching()
 }

@@ -10,10 +10,12 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
 
-use super::connection::{Carried, Connection, Follow, Newcomer, Purpose};
-use super::feed::{Feed, Scope};
+use super::connection::{Carried, Connection, Newcomer, Purpose};
 use super::shared::Limits;
 use super::worker::Worker;
+use crate::delivery::TOO_SLOW;
+use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::follow::Follow;
 
 /// The span over which clients are asked to come back after a shutdown.
 const RECONNECT_SPREAD_MS: u64 = 5_000;
@@ -23,9 +25,6 @@ pub(crate) const MISSED_PONGS: u32 = 2;
 
 /// What a client is told that begins a message and does not end it.
 pub(crate) const UNFINISHED: &str = "a message was begun and not ended in time: send it at once";
-
-/// What a client is told that is disconnected because it takes nothing.
-pub(crate) const TOO_SLOW: &str = "too slow: connect again with a narrower filter or a coarser interval";
 
 /// What a client is told whose key was taken back.
 pub(crate) const REVOKED: &str =

@@ -6,26 +6,17 @@
 
 pub(crate) mod budget;
 pub(crate) mod connection;
-pub(crate) mod feed;
-pub(crate) mod followers;
-pub(crate) mod frame;
+mod feed_turn;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod handshake;
-mod history;
-pub(crate) mod hub;
 pub(crate) mod inbox;
-pub(crate) mod leases;
 pub(crate) mod lifecycle;
-pub(crate) mod mailbox;
-pub(crate) mod pass;
-pub(crate) mod pool;
+mod pass;
+mod post;
 mod protocol;
-pub(crate) mod ring;
-pub(crate) mod roster;
 pub(crate) mod seats;
 mod shared;
-mod tape;
 mod worker;
 
 use std::io;
@@ -54,9 +45,10 @@ pub(crate) use lifecycle::{MISSED_PONGS, UNFINISHED};
 pub(crate) use protocol::UNHEARD;
 pub use shared::Limits;
 
-use hub::{Hub, Sources};
-use mailbox::{Mailbox, Note, Waker};
-use ring::Retention;
+use crate::delivery::cursor::Retention;
+use crate::delivery::hub::{Hub, Sources};
+use crate::delivery::mailbox::{Mailbox, Waker};
+use post::{Post, WorkerMessage};
 use shared::Shared;
 use worker::{WAKE, Worker};
 
@@ -144,12 +136,13 @@ impl Fanout {
     /// Where the system gives no poller or thread.
     pub fn start(config: FanoutConfig, parts: FanoutParts) -> io::Result<Self> {
         let polls = poll_each(config.workers)?;
-        let mailboxes = polls.iter().map(mailbox).collect::<io::Result<Vec<_>>>()?;
+        let posts = polls.iter().map(post).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = posts.iter().map(|post| Arc::clone(&post.mailbox)).collect();
         let FanoutParts { log, store, control, clock, supervisor, .. } = parts.clone();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
         let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
-        let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
-        let shared = Arc::new(Shared::new(hub, mailboxes, config, parts));
+        let hub = Arc::new(Hub::new(sources, mailboxes));
+        let shared = Arc::new(Shared::new(hub, posts, config, parts));
         let stop = CancellationToken::new();
         supervisor.spawn("tail", &stop, hub::fill(Arc::clone(&shared.hub), stop.clone()));
         let keep = leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone());
@@ -183,7 +176,7 @@ impl Fanout {
     pub async fn drain(&self) {
         let shared = &self.0.shared;
         shared.seats.close();
-        shared.hub.broadcast(|| Note::Drain);
+        shared.tell(|| WorkerMessage::Drain);
         // Whoever has not gone by then is dropped.
         let _ = tokio::time::timeout(DRAIN, shared.seats.emptied()).await;
         self.stop();
@@ -191,7 +184,7 @@ impl Fanout {
 
     fn stop(&self) {
         self.0.stop.cancel();
-        self.0.shared.hub.broadcast(|| Note::Stop);
+        self.0.shared.tell(|| WorkerMessage::Stop);
         for thread in self.0.threads.lock().drain(..) {
             // A worker that has panicked was noted, and has nothing left to end.
             let _ = thread.join();
@@ -203,8 +196,8 @@ fn poll_each(workers: usize) -> io::Result<Vec<Poll>> {
     (0..workers.clamp(1, MOST_WORKERS)).map(|_| Poll::new()).collect()
 }
 
-fn mailbox(poll: &Poll) -> io::Result<Arc<Mailbox>> {
-    Ok(Arc::new(Mailbox::new(Waker::Thread(mio::Waker::new(poll.registry(), WAKE)?))))
+fn post(poll: &Poll) -> io::Result<Arc<Post>> {
+    Ok(Arc::new(Post::new(Mailbox::new(Waker::Thread(mio::Waker::new(poll.registry(), WAKE)?)))))
 }
 
 fn spawn(
@@ -213,9 +206,10 @@ fn spawn(
     supervisor: &Supervisor,
     stop: &CancellationToken,
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let workers = polls.into_iter().enumerate().map(|(index, poll)| {
-        Worker::new(index, Arc::clone(shared), Arc::clone(&shared.mailboxes[index]), poll)
-    });
+    let workers = polls
+        .into_iter()
+        .enumerate()
+        .map(|(index, poll)| Worker::new(index, Arc::clone(shared), Arc::clone(&shared.posts[index]), poll));
     workers
         .map(|worker| {
             let name = format_smolstr!("fanout-{}", worker.index());

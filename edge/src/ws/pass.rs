@@ -10,8 +10,10 @@ use bond_core::position::Epoch;
 use bond_core::time::{Clock, UnixNanos};
 use bytes::Bytes;
 
-use super::connection::{Carried, Connection, Follow, Place};
-use super::ring::{Behind, Cursor, Frames, Ring};
+use super::connection::{Carried, Connection};
+use crate::delivery::cursor::{Behind, Cursor, Frames};
+use crate::delivery::follow::{Follow, Moment, Place, Tally, announce, settle};
+use crate::delivery::ring::Ring;
 
 /// The most bytes that one connection gets in one turn, so that one that catches up does not hold up the others.
 const TURN_BYTES: u64 = 128 * 1024;
@@ -28,31 +30,6 @@ pub(crate) enum Turn {
     More,
     /// The socket is broken.
     Broken,
-}
-
-/// What was delivered, and what was missed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) delivered: u64,
-    pub(crate) dropped: u64,
-    /// When the newest delivered event was appended to its log.
-    pub(crate) newest: UnixNanos,
-}
-
-impl Tally {
-    fn add(&mut self, events: u64, newest: UnixNanos) {
-        if events > 0 {
-            self.delivered += events;
-            self.newest = newest;
-        }
-    }
-}
-
-/// What a turn goes by, and what it adds to.
-pub(crate) struct Moment<'a> {
-    pub(crate) clock: &'a dyn Clock,
-    pub(crate) now: Instant,
-    pub(crate) tally: &'a mut Tally,
 }
 
 /// The run that the last connection got: the next one most likely stands at the same place.
@@ -103,30 +80,6 @@ pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment:
         Ok(frames) => write(connection, &ring, cursor, frames, moment),
         Err(Behind) => skip(connection, &ring, cursor, moment.tally),
     }
-}
-
-/// The cursor of a follower, once its ring can tell where it begins; what it missed is put into `out`.
-pub(crate) fn settle(
-    follow: &mut Follow,
-    control: bool,
-    clock: &dyn Clock,
-    out: &mut Vec<u8>,
-) -> Option<Cursor> {
-    if let Place::Waiting(start) = &follow.place {
-        let joined = follow.ring.join(start, clock.now())?;
-        if control && let Some((epoch, gap)) = joined.gap {
-            announce(&follow.ring, &epoch, gap, out);
-        }
-        follow.place = Place::At(joined.cursor);
-    }
-    match follow.place {
-        Place::At(cursor) => Some(cursor),
-        Place::Waiting(_) => None,
-    }
-}
-
-pub(crate) fn announce(ring: &Ring, epoch: &Epoch, gap: Gap, out: &mut Vec<u8>) {
-    super::frame::text(&to_json(&ServerMessage::gap(&ring.name, epoch, gap)), out);
 }
 
 fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> Turn {

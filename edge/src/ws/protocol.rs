@@ -9,9 +9,10 @@ use bond_core::topic::Topic;
 use serde_json::value::RawValue;
 
 use super::budget::Refused;
-use super::connection::{Carried, Connection, Place};
+use super::connection::{Carried, Connection};
 use super::inbox::{Inbound, Taken, Violation};
 use super::worker::Worker;
+use crate::delivery::follow::Place;
 
 /// How often a client's socket is read in one turn.
 const TURN_READS: usize = 4;

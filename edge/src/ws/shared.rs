@@ -12,12 +12,13 @@ use bond_core::topic::StreamId;
 use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::hub::Hub;
-use super::leases::Leases;
-use super::mailbox::{Mailbox, Note};
-use super::pass::Tally;
+use super::connection::Newcomer;
+use super::post::{Post, WorkerMessage};
 use super::seats::Seats;
 use super::{FanoutConfig, FanoutParts};
+use crate::delivery::follow::Tally;
+use crate::delivery::hub::Hub;
+use crate::delivery::leases::Leases;
 
 /// Deadlines and limits of connections.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ impl Default for Limits {
 /// The shared state.
 pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) posts: Vec<Arc<Post>>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) board: SourceBoard,
     pub(crate) meters: Meters,
@@ -91,7 +92,7 @@ impl Default for Totals {
 impl Shared {
     pub(crate) fn new(
         hub: Arc<Hub>,
-        mailboxes: Vec<Arc<Mailbox>>,
+        posts: Vec<Arc<Post>>,
         config: FanoutConfig,
         parts: FanoutParts,
     ) -> Self {
@@ -99,7 +100,7 @@ impl Shared {
         let FanoutConfig { limits, instance, .. } = config;
         Self {
             hub,
-            mailboxes,
+            posts,
             admission,
             board,
             meters,
@@ -126,9 +127,14 @@ impl Shared {
     }
 
     /// Hands a connection to one worker after the other.
-    pub(crate) fn adopt(&self, note: Note) {
+    pub(crate) fn adopt(&self, newcomer: Newcomer) {
         let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
-        self.mailboxes[turn % self.mailboxes.len()].send(note);
+        self.posts[turn % self.posts.len()].send(WorkerMessage::Adopt(Box::new(newcomer)));
+    }
+
+    /// Tells every worker.
+    pub(crate) fn tell(&self, message: impl Fn() -> WorkerMessage) {
+        self.posts.iter().for_each(|post| post.send(message()));
     }
 
     /// Counts what a turn came to.

@@ -13,13 +13,15 @@ use bond_supervise::Watch;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::connection::{Carried, Connection, Follow};
-use super::feed::{self, Workbench};
-use super::followers::Followers;
-use super::mailbox::{Mailbox, Note};
-use super::pass::{self, Moment, RunCache, Tally, Turn};
-use super::roster::Roster;
+use super::connection::{Carried, Connection};
+use super::pass::{self, RunCache, Turn};
+use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
+use crate::delivery::feed::{self, Workbench};
+use crate::delivery::follow::{Follow, Moment, Tally};
+use crate::delivery::followers::Followers;
+use crate::delivery::mailbox::News;
+use crate::delivery::roster::Roster;
 
 /// The token of the mailbox's waker. Connections have the roster's ids, which stay below.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -37,7 +39,7 @@ const CLOCK_USES: usize = 64;
 pub(crate) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
-    pub(super) mailbox: Arc<Mailbox>,
+    post: Arc<Post>,
     pub(super) poll: Poll,
     pub(super) connections: Roster<Connection>,
     pub(super) now: Instant,
@@ -56,12 +58,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, mailbox: Arc<Mailbox>, poll: Poll) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, post: Arc<Post>, poll: Poll) -> Self {
         let now = Instant::now();
         Self {
             index,
             shared,
-            mailbox,
+            post,
             poll,
             connections: Roster::default(),
             now,
@@ -85,7 +87,7 @@ impl Worker {
     /// Works until told to stop.
     pub(crate) fn run(mut self, watch: &Watch) {
         let mut events = Events::with_capacity(EVENTS);
-        let (mut notes, mut advanced) = (Vec::new(), Vec::new());
+        let (mut news, mut advanced) = (Vec::new(), Vec::new());
         while !self.stopped {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -97,9 +99,11 @@ impl Worker {
             }
             watch.check();
             self.now = Instant::now();
-            self.mailbox.take(&mut notes, &mut advanced);
+            self.post.mailbox.take(&mut news, &mut advanced);
             events.iter().for_each(|event| self.on_socket(event));
-            notes.drain(..).for_each(|note| self.on_note(note));
+            // A connection that was handed over before a stream ended is there to be told of it.
+            self.post.take().into_iter().for_each(|message| self.on_message(message));
+            news.drain(..).for_each(|news| self.on_news(&news));
             advanced.drain(..).for_each(|ring| self.pass(ring));
             self.give_turns();
             self.on_time();
@@ -128,13 +132,18 @@ impl Worker {
         }
     }
 
-    fn on_note(&mut self, note: Note) {
-        match note {
-            Note::Adopt(newcomer) => self.adopt(*newcomer),
-            Note::Began(topic) => self.on_began(&topic),
-            Note::StreamEnded(id) => self.on_stream_ended(&id),
-            Note::Drain => self.drain(),
-            Note::Stop => self.stopped = true,
+    fn on_message(&mut self, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Adopt(newcomer) => self.adopt(*newcomer),
+            WorkerMessage::Drain => self.drain(),
+            WorkerMessage::Stop => self.stopped = true,
+        }
+    }
+
+    fn on_news(&mut self, news: &News) {
+        match news {
+            News::Began(topic) => self.on_began(topic),
+            News::StreamEnded(id) => self.on_stream_ended(id),
         }
     }
 

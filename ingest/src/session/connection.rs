@@ -16,9 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::books::BookOrder;
-use super::config::MarketConfig;
-use super::gate::Gate;
+use super::context::{Connection, Stopped, join};
 use super::link::{Link, LinkPolicy, Lost};
 use super::liveness::Liveness;
 use super::statuses::Statuses;
@@ -31,60 +29,6 @@ use crate::venue::{Listings, Protocol, Route, Subscription};
 
 /// The longest wait before a planned new connection, so that not everybody comes back at once.
 const PLANNED_WAIT: Duration = Duration::from_secs(1);
-
-/// What the tasks of a market share.
-pub(super) struct Context<T> {
-    pub(super) config: MarketConfig,
-    pub(super) venue: Venue,
-    pub(super) market: MarketType,
-    pub(super) transport: T,
-    pub(super) reports: mpsc::Sender<Report>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) statuses: Arc<Statuses>,
-    /// Attempts to connect, all connections together.
-    pub(super) connecting: Gate,
-    /// REST requests.
-    pub(super) rest: Gate,
-    /// What is asked of order books; each connection takes what concerns it.
-    pub(super) orders: broadcast::Sender<BookOrder>,
-}
-
-impl<T: Transport> Context<T> {
-    /// The answer to a REST request, made when the venue's pace allows. A venue that asks us to stay away is obeyed by all that
-    /// follow.
-    pub(super) async fn get(&self, url: Url) -> Result<Bytes, RestError> {
-        let mut pass = self.rest.pass().await;
-        let answer = self.transport.get(url, self.config.timing.rest_timeout).await;
-        if let Some(pause) = answer.as_ref().err().and_then(RestError::retry_after) {
-            pass.hold(pause);
-        }
-        answer
-    }
-}
-
-/// What a connection has to say about itself.
-#[derive(Debug)]
-pub(super) struct Note {
-    pub(super) connection: u64,
-    pub(super) state: SourceState,
-    pub(super) reason: SmolStr,
-}
-
-/// The market wants no more of this connection, or nobody listens to its reports.
-#[derive(Debug)]
-pub(super) struct Stopped;
-
-/// One connection of a market.
-pub(super) struct Connection<T> {
-    pub(super) id: u64,
-    pub(super) route: Route,
-    pub(super) context: Arc<Context<T>>,
-    pub(super) wanted: watch::Receiver<BTreeSet<Subscription>>,
-    pub(super) listings: watch::Receiver<Arc<Listings>>,
-    pub(super) raw: watch::Receiver<bool>,
-    pub(super) notes: mpsc::Sender<Note>,
-    pub(super) cancel: CancellationToken,
-}
 
 impl<T: Transport> Connection<T> {
     /// Keeps the connection up until it is cancelled.
@@ -153,26 +97,6 @@ impl<T: Transport> Connection<T> {
         self.note(state, reason).await
     }
 
-    /// Tells the market the state of this connection.
-    pub(super) async fn note(&self, state: SourceState, reason: &str) -> Result<(), Stopped> {
-        let note = Note { connection: self.id, state, reason: reason.into() };
-        let sent = self.cancel.run_until_cancelled(self.notes.send(note)).await;
-        sent.ok_or(Stopped)?.map_err(|_| Stopped)
-    }
-
-    /// Reports, however long it takes; tells how long we were held up.
-    pub(super) async fn report(&self, report: Report) -> Result<Duration, Stopped> {
-        let report = match self.context.reports.try_send(report) {
-            Ok(()) => return Ok(Duration::ZERO),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
-            Err(mpsc::error::TrySendError::Full(report)) => report,
-        };
-        let since = Instant::now();
-        let sent = self.cancel.run_until_cancelled(self.context.reports.send(report)).await;
-        sent.ok_or(Stopped)?.map_err(|_| Stopped)?;
-        Ok(since.elapsed())
-    }
-
     /// Waits before the next attempt; what becomes wanted meanwhile learns why nothing comes.
     async fn wait(&mut self, until: Instant, state: SourceState, reason: &str) -> Result<(), Stopped> {
         loop {
@@ -205,26 +129,5 @@ fn wait_after(lost: &Lost, backoff: &mut Backoff) -> Duration {
     match lost.is_planned() && backoff.failures() == 0 {
         true => PLANNED_WAIT.mul_f64(unit),
         false => backoff.fail(unit),
-    }
-}
-
-/// `path`, with its query, below `base`.
-pub(super) fn join(base: &Url, path: &str) -> Url {
-    let text = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
-    Url::parse(&text).unwrap_or_else(|_| base.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_put_below_the_base() {
-        let at = |base: &str, path: &str| join(&Url::parse(base).unwrap(), path).to_string();
-        assert_eq!(at("wss://a.example:9443", "/ws"), "wss://a.example:9443/ws");
-        assert_eq!(
-            at("http://127.0.0.1:9/binance/", "/api/v3/depth?limit=1"),
-            "http://127.0.0.1:9/binance/api/v3/depth?limit=1"
-        );
     }
 }

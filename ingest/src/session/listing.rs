@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::config::Timing;
-use super::connection::{Context, join};
+use super::context::{Context, join};
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::venue::{Listings, ListingsPage};

@@ -9,6 +9,7 @@
 mod books;
 mod config;
 mod connection;
+mod context;
 mod conversation;
 mod gate;
 pub(crate) mod link;

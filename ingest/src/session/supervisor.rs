@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::books::BookOrder;
 use super::config::MarketConfig;
-use super::connection::{Connection, Context, Note};
+use super::context::{Connection, Context, Note};
 use super::gate::Gate;
 use super::listing::{ListingsReader, Read};
 use super::plan::{Share, assign};

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::books::BookOrder;
-use super::connection::{Connection, Stopped, join};
+use super::context::{Connection, Stopped, join};
 use super::conversation::Conversation;
 use super::link::{Link, Lost};
 use super::liveness::Liveness;

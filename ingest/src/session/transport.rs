@@ -11,8 +11,8 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
+use crate::net::guard::{ConnectError, Guard, GuardError};
 use crate::rest::{RestClient, RestError};
-use crate::source::guard::{Guard, GuardError};
 
 /// The longest message taken from a venue. A book of 400 levels a side is some 40 KB.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
@@ -41,6 +41,15 @@ pub enum SocketError {
     /// Anything below: TCP, TLS, the WebSocket handshake.
     #[error("{0}")]
     Transport(String),
+}
+
+impl From<ConnectError> for SocketError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Forbidden(error) => Self::Forbidden(error),
+            ConnectError::Unreachable(why) => Self::Transport(why),
+        }
+    }
 }
 
 /// The ways to reach a venue.

@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::guard::Guard;
 use super::mapping::map;
 use crate::backoff::{Backoff, BackoffPolicy};
+use crate::net::guard::Guard;
 use crate::report::{Report, SocketId};
 use crate::session::link::{Link, LinkPolicy, Lost};
 use crate::session::{Heard, Network, Transport};

@@ -31,9 +31,9 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::mailbox::Note;
 use crate::server::{self, ServerConfig};
 use crate::ws::connection::{Newcomer, Purpose};
-use crate::ws::mailbox::Note;
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.

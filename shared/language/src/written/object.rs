@@ -92,7 +92,8 @@ impl<'a> Object<'a> {
             match value.as_str() {
                 Some(text) => texts.push((name.as_str(), text)),
                 None => {
-                    report.problem(self.at(&shorten(name)), format!("expected a string, not {}", kind(value)));
+                    report
+                        .problem(self.at(&shorten(name)), format!("expected a string, not {}", kind(value)));
                 }
             }
         }

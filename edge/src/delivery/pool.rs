@@ -64,7 +64,7 @@ mod tests {
     use bond_core::time::UnixNanos;
 
     use super::*;
-    use crate::ws::ring::Retention;
+    use crate::delivery::cursor::Retention;
 
     const NOW: UnixNanos = UnixNanos::from_secs(1_000);
 

@@ -2,9 +2,9 @@
 //!
 //! Such a connection picks items one by one, in the order of their arrival, into a buffer that all of them share.
 
+mod choose;
 mod order;
 mod render;
-mod turn;
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use smol_str::SmolStr;
 
-use super::connection::{Follow, Place};
-use super::ring::{Cursor, Pick};
+use super::cursor::{Cursor, Pick};
+use super::follow::{Follow, Place};
 use order::Order;
 
+pub(crate) use choose::Chosen;
 pub(crate) use render::Workbench;
-pub(crate) use turn::deliver;
 
 /// What a feed is about.
 #[derive(Debug)]

@@ -9,8 +9,6 @@ use bond_core::spec::{is_public, is_usual_port};
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
-use crate::session::SocketError;
-
 /// Why an address is not connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
@@ -31,6 +29,17 @@ pub enum GuardError {
     NotPublic(String),
 }
 
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// No address may be connected to.
+    #[error(transparent)]
+    Forbidden(#[from] GuardError),
+    /// No address that may be connected to answers.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
@@ -44,8 +53,8 @@ impl Guard {
     /// Connects to the first allowed address of the URL's host that answers.
     ///
     /// # Errors
-    /// [`SocketError::Forbidden`] where no address is allowed, [`SocketError::Transport`] where none answers.
-    pub async fn connect(self, url: &Url) -> Result<TcpStream, SocketError> {
+    /// [`ConnectError`].
+    pub async fn connect(self, url: &Url) -> Result<TcpStream, ConnectError> {
         let mut failure = String::new();
         for address in self.allowed(url).await? {
             match TcpStream::connect(address).await {
@@ -53,7 +62,7 @@ impl Guard {
                 Err(error) => failure = error.to_string(),
             }
         }
-        Err(SocketError::Transport(failure))
+        Err(ConnectError::Unreachable(failure))
     }
 
     async fn allowed(self, url: &Url) -> Result<Vec<SocketAddr>, GuardError> {
@@ -170,7 +179,7 @@ mod tests {
             let url = Url::parse(&format!("ws://{host}:9000/")).unwrap();
             let refused = Guard::PublicOnly.connect(&url).await;
             assert!(
-                matches!(refused, Err(SocketError::Forbidden(GuardError::NotPublic(_)))),
+                matches!(refused, Err(ConnectError::Forbidden(GuardError::NotPublic(_)))),
                 "{host}: {refused:?}"
             );
         }
@@ -181,7 +190,7 @@ mod tests {
         for port in [1, 22, 25, 53, 110, 389, 445, 1023, 1433, 2375, 3306, 5432, 6379, 9200, 11211, 27017] {
             let url = Url::parse(&format!("ws://8.8.8.8:{port}/")).unwrap();
             let refused = Guard::PublicOnly.connect(&url).await;
-            assert_eq!(refused.err(), Some(SocketError::Forbidden(GuardError::Port(port))));
+            assert_eq!(refused.err(), Some(ConnectError::Forbidden(GuardError::Port(port))));
         }
         for port in [80, 443, 1024, 8080, 8443, 9443, 65535] {
             assert!(is_usual_port(port), "{port}");
@@ -192,7 +201,7 @@ mod tests {
     async fn other_schemes_are_refused() {
         let url = Url::parse("http://8.8.8.8/").unwrap();
         let refused = Guard::PublicOnly.connect(&url).await;
-        assert!(matches!(refused, Err(SocketError::Forbidden(GuardError::Scheme(_)))));
+        assert!(matches!(refused, Err(ConnectError::Forbidden(GuardError::Scheme(_)))));
     }
 
     #[tokio::test]

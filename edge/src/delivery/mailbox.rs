@@ -6,21 +6,13 @@ use bond_core::topic::{StreamId, Topic};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::connection::Newcomer;
-
-/// A message to a listener. At most one [`Note::Adopt`] per connection; the others are as rare as topics and shutdowns.
-#[derive(Debug)]
-pub(crate) enum Note {
-    /// A connection to take over.
-    Adopt(Box<Newcomer>),
+/// What the hub tells every listener; as rare as topics.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
     /// A topic began to run: feeds that want it follow it from its first event.
     Began(Topic),
     /// A stream was deleted or has expired.
     StreamEnded(StreamId),
-    /// Say goodbye to everyone.
-    Drain,
-    /// Drop what is left and end.
-    Stop,
 }
 
 /// How a listener is woken.
@@ -38,19 +30,19 @@ pub(crate) struct Mailbox {
     waker: Waker,
     /// Whether the listener has been woken and has not looked yet.
     awake: AtomicBool,
-    notes: Mutex<Vec<Note>>,
+    news: Mutex<Vec<News>>,
     /// The ids of the rings with news. A ring is in it once at most.
     advanced: Mutex<Vec<u64>>,
 }
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { waker, awake: AtomicBool::new(false), notes: Mutex::default(), advanced: Mutex::default() }
+        Self { waker, awake: AtomicBool::new(false), news: Mutex::default(), advanced: Mutex::default() }
     }
 
-    /// Leaves a note and wakes the listener.
-    pub(crate) fn send(&self, note: Note) {
-        self.notes.lock().push(note);
+    /// Tells the listener, and wakes it.
+    pub(crate) fn send(&self, news: News) {
+        self.news.lock().push(news);
         self.wake();
     }
 
@@ -80,9 +72,9 @@ impl Mailbox {
     }
 
     /// Takes everything. What comes from here on wakes the listener again.
-    pub(crate) fn take(&self, notes: &mut Vec<Note>, advanced: &mut Vec<u64>) {
+    pub(crate) fn take(&self, news: &mut Vec<News>, advanced: &mut Vec<u64>) {
         self.awake.store(false, Ordering::Release);
-        std::mem::swap(&mut *self.notes.lock(), notes);
+        std::mem::swap(&mut *self.news.lock(), news);
         std::mem::swap(&mut *self.advanced.lock(), advanced);
     }
 }

@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::mailbox::{Mailbox, Note};
+use super::cursor::Retention;
+use super::mailbox::{Mailbox, News};
 use super::pool::Pool;
-use super::ring::{Retention, Ring};
+use super::ring::Ring;
 
 /// How often old items are dropped, idle rings let go, and streams without history looked up in the registry.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
@@ -105,7 +106,7 @@ impl Hub {
         if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
             ring.end();
         }
-        self.broadcast(|| Note::StreamEnded(id.clone()));
+        self.broadcast(&News::StreamEnded(id.clone()));
     }
 
     /// Closes the connections of a stream that the registry does not know any more.
@@ -117,9 +118,9 @@ impl Hub {
         }
     }
 
-    pub(crate) fn broadcast(&self, note: impl Fn() -> Note) {
+    fn broadcast(&self, news: &News) {
         for mailbox in &self.mailboxes {
-            mailbox.send(note());
+            mailbox.send(news.clone());
         }
     }
 
@@ -269,7 +270,7 @@ impl Filler {
         for topic in news.began {
             self.hub.running.write().insert(topic.clone());
             if !matches!(topic, Topic::Stream(_)) {
-                self.hub.broadcast(|| Note::Began(topic.clone()));
+                self.hub.broadcast(&News::Began(topic.clone()));
             }
         }
     }

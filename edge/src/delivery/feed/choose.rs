@@ -1,13 +1,12 @@
-//! A feed's turn: look at what is new, and send what is due of it.
+//! What a feed gets next: look at what is new, and take what is due of it.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Feed, FeedTopic, Picked, Workbench};
-use crate::ws::connection::{Carried, Connection, Place};
-use crate::ws::pass::{Moment, Turn, announce, settle};
-use crate::ws::ring::{Cursor, Pick, Ring};
+use crate::delivery::cursor::{Cursor, Pick};
+use crate::delivery::follow::{Moment, Place, announce, settle};
+use crate::delivery::ring::Ring;
 
 /// The most items of one topic that are looked at in one turn.
 const TURN_ITEMS: usize = 256;
@@ -29,43 +28,7 @@ impl Chosen {
     }
 }
 
-/// Gives a feed its turn. `Some` time: it wants another turn then, if not before.
-pub(crate) fn deliver(
-    connection: &mut Connection,
-    bench: &mut Workbench,
-    moment: &mut Moment<'_>,
-) -> (Turn, Option<Instant>) {
-    match connection.flush(moment.now) {
-        Ok(true) => {}
-        Ok(false) => return (Turn::Done, None),
-        Err(_) => return (Turn::Broken, None),
-    }
-    // Taken out, so that the socket and the feed can be worked on at once.
-    let Carried::Feed(mut feed) = mem::replace(&mut connection.carried, Carried::Nothing) else {
-        return (Turn::Done, None);
-    };
-    let outcome = feed.turn(connection, bench, moment);
-    connection.carried = Carried::Feed(feed);
-    outcome
-}
-
 impl Feed {
-    fn turn(
-        &mut self,
-        connection: &mut Connection,
-        bench: &mut Workbench,
-        moment: &mut Moment<'_>,
-    ) -> (Turn, Option<Instant>) {
-        let chosen = self.choose(connection.control, connection.outbox.end(), bench, moment);
-        if !connection.outbox.is_empty() {
-            return (Turn::More, chosen.timer);
-        }
-        if chosen.is_held {
-            return (Turn::Done, chosen.timer);
-        }
-        (self.send(connection, bench, chosen.more, moment), chosen.timer)
-    }
-
     /// Looks for what is next, which then is in the bench's picks. Gaps go to `out`, as frames; where there are any there are no picks,
     /// since the gaps come first.
     pub(crate) fn choose(
@@ -140,27 +103,6 @@ impl Feed {
         let batch = self.batch.filter(|batch| !batch.wait.is_zero() && count > 0 && count < batch.size)?;
         let until = *self.waiting_since.get_or_insert(now) + batch.wait;
         (now < until).then_some(until)
-    }
-
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        bench: &mut Workbench,
-        more: bool,
-        moment: &mut Moment<'_>,
-    ) -> Turn {
-        self.render(bench);
-        let outcome =
-            if bench.buffer.is_empty() { Ok(0) } else { connection.write(&bench.buffer, moment.now) };
-        let Ok(written) = outcome else { return Turn::Broken };
-        let reached = bench.frame_end(written);
-        connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
-        let passed = bench.ends.iter().take_while(|end| **end <= reached).count();
-        self.pass(&bench.picks[..passed], moment);
-        bench.picks.drain(..passed);
-        let more = more || !bench.picks.is_empty() || self.has_due();
-        self.put_back(&mut bench.picks);
-        if more && !connection.blocked { Turn::More } else { Turn::Done }
     }
 
     /// Whether items that were ordered wait for nothing but their turn.

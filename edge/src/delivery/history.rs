@@ -16,9 +16,9 @@ use bond_core::topic::Topic;
 use bond_core::wire;
 use bytes::Bytes;
 
+use super::cursor::{Behind, Cursor, Frames, Pick, Retention};
 use super::frame;
-use super::ring::{Behind, Cursor, Frames, Pick, Retention};
-use super::tape::Tape;
+use super::frame_buffer::Tape;
 
 /// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(2);

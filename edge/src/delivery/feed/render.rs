@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Batch, Feed, Picked};
-use crate::ws::frame;
-use crate::ws::ring::Pick;
+use crate::delivery::cursor::Pick;
+use crate::delivery::frame;
 
 /// The most bytes that one connection gets in one turn; a single frame may be longer.
 const TURN_BYTES: usize = 128 * 1024;

@@ -8,8 +8,8 @@ use bond_core::order::Reorder;
 use bond_core::time::UnixNanos;
 
 use super::{Feed, Picked};
-use crate::ws::connection::Place;
-use crate::ws::ring::{Cursor, Pick};
+use crate::delivery::cursor::{Cursor, Pick};
+use crate::delivery::follow::Place;
 
 /// The most items that one connection holds.
 const CAPACITY: usize = 4_096;

@@ -5,7 +5,7 @@ use bond_core::position::{Position, Start};
 use bond_core::time::UnixNanos;
 
 use super::{Conflation, History, Phase, Place};
-use crate::ws::ring::{Cursor, Joined, Skip};
+use crate::delivery::cursor::{Cursor, Joined, Skip};
 
 impl History {
     pub(crate) fn join(&self, start: &Start, now: UnixNanos) -> Option<Joined> {

@@ -4,7 +4,7 @@ use bond_core::log::Record;
 use bond_core::position::Start;
 
 use super::*;
-use crate::ws::ring::Skip;
+use crate::delivery::cursor::Skip;
 
 const ROOMY: Retention = Retention { window: Duration::from_secs(60), bytes: 1 << 20 };
 

@@ -1,0 +1,94 @@
+//! A client's way through one ring: where it begins, where it is, and what it was given.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bond_core::log::Gap;
+use bond_core::message::{ServerMessage, to_json};
+use bond_core::position::{Epoch, Start};
+use bond_core::time::{Clock, UnixNanos};
+
+use super::cursor::Cursor;
+use super::frame;
+use super::ring::Ring;
+
+/// A ring that a connection follows, and how far it is.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
+    Waiting(Box<Start>),
+    At(Cursor),
+}
+
+impl Follow {
+    /// Follows `ring`, which counts this follower already, from where `start` says at `now`. A gap is announced with the connection's
+    /// first turn.
+    pub(crate) fn new(ring: Arc<Ring>, start: Start, now: UnixNanos) -> Self {
+        let place = match ring.place(start, now) {
+            Ok(cursor) => Place::At(cursor),
+            Err(start) => Place::Waiting(Box::new(start)),
+        };
+        Self { ring, place }
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.ring.remove_follower();
+    }
+}
+
+/// What was delivered, and what was missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    /// When the newest delivered event was appended to its log.
+    pub(crate) newest: UnixNanos,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, events: u64, newest: UnixNanos) {
+        if events > 0 {
+            self.delivered += events;
+            self.newest = newest;
+        }
+    }
+}
+
+/// What a turn goes by, and what it adds to.
+pub(crate) struct Moment<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) now: Instant,
+    pub(crate) tally: &'a mut Tally,
+}
+
+/// The cursor of a follower, once its ring can tell where it begins; what it missed is put into `out`.
+pub(crate) fn settle(
+    follow: &mut Follow,
+    control: bool,
+    clock: &dyn Clock,
+    out: &mut Vec<u8>,
+) -> Option<Cursor> {
+    if let Place::Waiting(start) = &follow.place {
+        let joined = follow.ring.join(start, clock.now())?;
+        if control && let Some((epoch, gap)) = joined.gap {
+            announce(&follow.ring, &epoch, gap, out);
+        }
+        follow.place = Place::At(joined.cursor);
+    }
+    match follow.place {
+        Place::At(cursor) => Some(cursor),
+        Place::Waiting(_) => None,
+    }
+}
+
+pub(crate) fn announce(ring: &Ring, epoch: &Epoch, gap: Gap, out: &mut Vec<u8>) {
+    crate::delivery::frame::text(&to_json(&ServerMessage::gap(&ring.name, epoch, gap)), out);
+}

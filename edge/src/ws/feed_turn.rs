@@ -1,0 +1,65 @@
+//! A feed's turn at its socket: send what is due.
+
+use std::mem;
+use std::time::Instant;
+
+use super::connection::{Carried, Connection};
+use super::pass::Turn;
+use crate::delivery::feed::{Feed, Workbench};
+use crate::delivery::follow::Moment;
+
+/// Gives a feed its turn. `Some` time: it wants another turn then, if not before.
+pub(crate) fn deliver(
+    connection: &mut Connection,
+    bench: &mut Workbench,
+    moment: &mut Moment<'_>,
+) -> (Turn, Option<Instant>) {
+    match connection.flush(moment.now) {
+        Ok(true) => {}
+        Ok(false) => return (Turn::Done, None),
+        Err(_) => return (Turn::Broken, None),
+    }
+    // Taken out, so that the socket and the feed can be worked on at once.
+    let Carried::Feed(mut feed) = mem::replace(&mut connection.carried, Carried::Nothing) else {
+        return (Turn::Done, None);
+    };
+    let outcome = turn(&mut feed, connection, bench, moment);
+    connection.carried = Carried::Feed(feed);
+    outcome
+}
+
+fn turn(
+    feed: &mut Feed,
+    connection: &mut Connection,
+    bench: &mut Workbench,
+    moment: &mut Moment<'_>,
+) -> (Turn, Option<Instant>) {
+    let chosen = feed.choose(connection.control, connection.outbox.end(), bench, moment);
+    if !connection.outbox.is_empty() {
+        return (Turn::More, chosen.timer);
+    }
+    if chosen.is_held {
+        return (Turn::Done, chosen.timer);
+    }
+    (send(feed, connection, bench, chosen.more, moment), chosen.timer)
+}
+
+fn send(
+    feed: &mut Feed,
+    connection: &mut Connection,
+    bench: &mut Workbench,
+    more: bool,
+    moment: &mut Moment<'_>,
+) -> Turn {
+    feed.render(bench);
+    let outcome = if bench.buffer.is_empty() { Ok(0) } else { connection.write(&bench.buffer, moment.now) };
+    let Ok(written) = outcome else { return Turn::Broken };
+    let reached = bench.frame_end(written);
+    connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
+    let passed = bench.ends.iter().take_while(|end| **end <= reached).count();
+    feed.pass(&bench.picks[..passed], moment);
+    bench.picks.drain(..passed);
+    let more = more || !bench.picks.is_empty() || feed.has_due();
+    feed.put_back(&mut bench.picks);
+    if more && !connection.blocked { Turn::More } else { Turn::Done }
+}

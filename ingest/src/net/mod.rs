@@ -1,0 +1,3 @@
+//! Which addresses may be connected to.
+
+pub mod guard;
