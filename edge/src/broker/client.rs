@@ -15,8 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
 use super::Shared;
-use super::cursor::Behind;
-use super::ring::{Extent, Followed, Ring};
+use super::ring::{Behind, Extent, Followed, Ring};
 use super::socket::Socket;
 use crate::upgrade::take_socket;
 use crate::ws::seats::Seat;

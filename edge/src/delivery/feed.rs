@@ -21,7 +21,6 @@ use super::cursor::{Cursor, Pick};
 use super::follow::{Follow, Place};
 use order::Order;
 
-pub(crate) use choose::Chosen;
 pub(crate) use render::Workbench;
 
 /// What a feed is about.

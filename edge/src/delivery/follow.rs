@@ -90,5 +90,5 @@ pub(crate) fn settle(
 }
 
 pub(crate) fn announce(ring: &Ring, epoch: &Epoch, gap: Gap, out: &mut Vec<u8>) {
-    crate::delivery::frame::text(&to_json(&ServerMessage::gap(&ring.name, epoch, gap)), out);
+    frame::text(&to_json(&ServerMessage::gap(&ring.name, epoch, gap)), out);
 }

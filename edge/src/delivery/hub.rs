@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::cursor::Retention;
-use super::mailbox::{Mailbox, News};
+use super::mailbox::{Mailbox, Notice};
 use super::pool::Pool;
 use super::ring::Ring;
 
@@ -106,7 +106,7 @@ impl Hub {
         if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
             ring.end();
         }
-        self.broadcast(&News::StreamEnded(id.clone()));
+        self.broadcast(&Notice::StreamEnded(id.clone()));
     }
 
     /// Closes the connections of a stream that the registry does not know any more.
@@ -118,9 +118,9 @@ impl Hub {
         }
     }
 
-    fn broadcast(&self, news: &News) {
+    fn broadcast(&self, notice: &Notice) {
         for mailbox in &self.mailboxes {
-            mailbox.send(news.clone());
+            mailbox.send(notice.clone());
         }
     }
 
@@ -270,7 +270,7 @@ impl Filler {
         for topic in news.began {
             self.hub.running.write().insert(topic.clone());
             if !matches!(topic, Topic::Stream(_)) {
-                self.hub.broadcast(&News::Began(topic.clone()));
+                self.hub.broadcast(&Notice::Began(topic.clone()));
             }
         }
     }

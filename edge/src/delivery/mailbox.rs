@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// What the hub tells every listener; as rare as topics.
 #[derive(Clone, Debug)]
-pub(crate) enum News {
+pub(crate) enum Notice {
     /// A topic began to run: feeds that want it follow it from its first event.
     Began(Topic),
     /// A stream was deleted or has expired.
@@ -30,7 +30,7 @@ pub(crate) struct Mailbox {
     waker: Waker,
     /// Whether the listener has been woken and has not looked yet.
     awake: AtomicBool,
-    news: Mutex<Vec<News>>,
+    news: Mutex<Vec<Notice>>,
     /// The ids of the rings with news. A ring is in it once at most.
     advanced: Mutex<Vec<u64>>,
 }
@@ -41,7 +41,7 @@ impl Mailbox {
     }
 
     /// Tells the listener, and wakes it.
-    pub(crate) fn send(&self, news: News) {
+    pub(crate) fn send(&self, news: Notice) {
         self.news.lock().push(news);
         self.wake();
     }
@@ -72,7 +72,7 @@ impl Mailbox {
     }
 
     /// Takes everything. What comes from here on wakes the listener again.
-    pub(crate) fn take(&self, news: &mut Vec<News>, advanced: &mut Vec<u64>) {
+    pub(crate) fn take(&self, news: &mut Vec<Notice>, advanced: &mut Vec<u64>) {
         self.awake.store(false, Ordering::Release);
         std::mem::swap(&mut *self.news.lock(), news);
         std::mem::swap(&mut *self.advanced.lock(), advanced);

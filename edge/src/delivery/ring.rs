@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bond_core::log::{EventKind, Gap, Run};
-use bond_core::position::{Epoch, Position, Start};
+use bond_core::log::Run;
+use bond_core::position::{Position, Start};
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
-use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -216,7 +214,11 @@ impl Drop for Ring {
 
 #[cfg(test)]
 mod tests {
-    use bond_core::log::{Entry, Item, Record};
+    use std::time::Duration;
+
+    use bond_core::log::{Entry, EventKind, Item, Record};
+    use bond_core::position::Epoch;
+    use bytes::Bytes;
 
     use super::*;
 

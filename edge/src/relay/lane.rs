@@ -24,7 +24,7 @@ use super::shared::{Shared, now};
 use crate::delivery::TOO_SLOW;
 use crate::delivery::feed::Workbench;
 use crate::delivery::followers::Followers;
-use crate::delivery::mailbox::{Mailbox, News};
+use crate::delivery::mailbox::{Mailbox, Notice};
 use crate::delivery::roster::Roster;
 
 /// How often heartbeats, expired tokens and chores are looked after.
@@ -135,8 +135,8 @@ impl Lane {
         self.now = now();
         for news in news {
             match news {
-                News::Began(topic) => self.on_began(&topic),
-                News::StreamEnded(id) => self.on_stream_ended(&id),
+                Notice::Began(topic) => self.on_began(&topic),
+                Notice::StreamEnded(id) => self.on_stream_ended(&id),
             }
         }
         advanced.into_iter().for_each(|ring| self.on_advanced(ring));

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice, Write};
 use std::mem;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_api::admission::Grant;
@@ -11,7 +10,6 @@ use bond_core::code::CloseCode;
 use bond_core::connection::{Batch, Wish};
 use bond_core::feed::FeedFilter;
 use bond_core::message::MessageError;
-use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use bytes::Bytes;
@@ -20,10 +18,9 @@ use mio::net::TcpStream;
 use super::budget::Budget;
 use super::inbox::Inbox;
 use super::seats::Seat;
-use crate::delivery::cursor::Cursor;
 use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::follow::Follow;
 use crate::delivery::frame;
-use crate::delivery::ring::Ring;
 
 /// The most slices that one write takes.
 const WRITE_SLICES: usize = 64;

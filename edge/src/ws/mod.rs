@@ -46,7 +46,8 @@ pub(crate) use protocol::UNHEARD;
 pub use shared::Limits;
 
 use crate::delivery::cursor::Retention;
-use crate::delivery::hub::{Hub, Sources};
+use crate::delivery::hub::{self, Hub, Sources};
+use crate::delivery::leases;
 use crate::delivery::mailbox::{Mailbox, Waker};
 use post::{Post, WorkerMessage};
 use shared::Shared;

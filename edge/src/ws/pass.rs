@@ -2,17 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
-use bond_core::log::Gap;
-use bond_core::message::{ServerMessage, to_json};
-use bond_core::position::Epoch;
-use bond_core::time::{Clock, UnixNanos};
 use bytes::Bytes;
 
 use super::connection::{Carried, Connection};
 use crate::delivery::cursor::{Behind, Cursor, Frames};
-use crate::delivery::follow::{Follow, Moment, Place, Tally, announce, settle};
+use crate::delivery::follow::{Moment, Place, Tally, announce, settle};
 use crate::delivery::ring::Ring;
 
 /// The most bytes that one connection gets in one turn, so that one that catches up does not hold up the others.

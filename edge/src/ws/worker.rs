@@ -14,13 +14,14 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Carried, Connection};
+use super::feed_turn;
 use super::pass::{self, RunCache, Turn};
 use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
-use crate::delivery::feed::{self, Workbench};
+use crate::delivery::feed::Workbench;
 use crate::delivery::follow::{Follow, Moment, Tally};
 use crate::delivery::followers::Followers;
-use crate::delivery::mailbox::News;
+use crate::delivery::mailbox::Notice;
 use crate::delivery::roster::Roster;
 
 /// The token of the mailbox's waker. Connections have the roster's ids, which stay below.
@@ -140,10 +141,10 @@ impl Worker {
         }
     }
 
-    fn on_news(&mut self, news: &News) {
+    fn on_news(&mut self, news: &Notice) {
         match news {
-            News::Began(topic) => self.on_began(topic),
-            News::StreamEnded(id) => self.on_stream_ended(id),
+            Notice::Began(topic) => self.on_began(topic),
+            Notice::StreamEnded(id) => self.on_stream_ended(id),
         }
     }
 
@@ -203,7 +204,7 @@ impl Worker {
             Carried::Stream { .. } => (pass::deliver(connection, &mut self.cache, &mut moment), None),
             Carried::Feed(feed) => {
                 feed.queued = false;
-                feed::deliver(connection, &mut self.bench, &mut moment)
+                feed_turn::deliver(connection, &mut self.bench, &mut moment)
             }
             Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
         };

@@ -1,31 +1,21 @@
 //! One connection of a market: connecting, and connecting again.
 
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_core::instrument::{MarketType, Venue};
 use bond_core::source::SourceState;
-use bond_core::time::Clock;
-use bytes::Bytes;
 use futures_util::FutureExt;
-use smol_str::SmolStr;
-use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::context::{Connection, Stopped, join};
 use super::link::{Link, LinkPolicy, Lost};
 use super::liveness::Liveness;
-use super::statuses::Statuses;
 use super::talk::Talk;
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::report::Report;
-use crate::rest::RestError;
-use crate::venue::{Listings, Protocol, Route, Subscription};
+use crate::venue::Protocol;
 
 /// The longest wait before a planned new connection, so that not everybody comes back at once.
 const PLANNED_WAIT: Duration = Duration::from_secs(1);

@@ -18,14 +18,14 @@ pub(crate) struct Workbench {
     /// What the feed gets next.
     pub(crate) picks: Vec<Picked>,
     pub(super) looked: Vec<Pick>,
-    pub(super) buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
     /// Where the frames of the first picks end in the buffer.
-    pub(super) ends: Vec<usize>,
+    pub(crate) ends: Vec<usize>,
 }
 
 impl Workbench {
     /// The end of the frame in which a write of `written` bytes ended.
-    pub(super) fn frame_end(&self, written: usize) -> usize {
+    pub(crate) fn frame_end(&self, written: usize) -> usize {
         let mut ends = self.ends.iter().copied();
         if written == 0 { 0 } else { ends.find(|end| *end >= written).unwrap_or(written) }
     }
@@ -33,7 +33,7 @@ impl Workbench {
 
 impl Feed {
     /// Puts the picked items' frames into the buffer, as far as the turn goes.
-    pub(super) fn render(&mut self, bench: &mut Workbench) {
+    pub(crate) fn render(&mut self, bench: &mut Workbench) {
         bench.buffer.clear();
         bench.ends.clear();
         match self.batch {

@@ -31,7 +31,6 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::mailbox::Note;
 use crate::server::{self, ServerConfig};
 use crate::ws::connection::{Newcomer, Purpose};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
@@ -245,7 +244,7 @@ impl Host {
         let seat = shared.seats.take(None, None).expect("a seat");
         let (leftover, batch, grant) = (Bytes::new(), None, Grant::default());
         let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
-        shared.adopt(Note::Adopt(Box::new(newcomer)));
+        shared.adopt(newcomer);
     }
 
     /// Appends `count` events to the stream.
