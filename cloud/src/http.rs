@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What is told.
 #[derive(Clone)]
-struct Told {
+struct Response {
     readiness: Readiness,
     leading: Leading,
     prometheus: PrometheusHandle,
@@ -27,10 +27,10 @@ pub(crate) fn router(readiness: Readiness, leading: Leading, prometheus: Prometh
         .route("/health", get(|| async { r#"{"status": "ok"}"# }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Told { readiness, leading, prometheus })
+        .with_state(Response { readiness, leading, prometheus })
 }
 
-async fn ready(State(told): State<Told>) -> StatusCode {
+async fn ready(State(told): State<Response>) -> StatusCode {
     if told.readiness.get() && told.readiness.death().is_none() {
         StatusCode::OK
     } else {
@@ -38,7 +38,7 @@ async fn ready(State(told): State<Told>) -> StatusCode {
     }
 }
 
-async fn metrics(State(told): State<Told>) -> String {
+async fn metrics(State(told): State<Response>) -> String {
     metrics::gauge!("bond_leading").set(u8::from(told.leading.get()));
     told.prometheus.render()
 }

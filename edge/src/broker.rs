@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use bond_core::time::Clock;
 use bond_core::token::TokenKeys;
-use bond_redis::foreign::ForeignStreams;
+use bond_redis::external::ForeignStreams;
 use bond_supervise::Supervisor;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ws::Limits;
 use crate::ws::seats::Seats;
-use ring::{Followed, Ring};
+use ring::{Followed, BrokerRing};
 
 /// What a broker works with.
 pub struct BrokerConfig {
@@ -50,13 +50,13 @@ pub struct BrokerConfig {
 
 /// A running broker. A clone is another handle on the same one.
 #[derive(Clone)]
-pub struct Broker(Arc<Shared>);
+pub struct Broker(Arc<BrokerShared>);
 
 /// What its connections share.
-pub(crate) struct Shared {
+pub(crate) struct BrokerShared {
     config: BrokerConfig,
     streams: ForeignStreams,
-    rings: Mutex<HashMap<String, Arc<Ring>>>,
+    rings: Mutex<HashMap<String, Arc<BrokerRing>>>,
     /// There is a stream to be read that was not before.
     asked: Notify,
     supervisor: Supervisor,
@@ -68,7 +68,7 @@ pub(crate) struct Shared {
 impl Broker {
     /// Starts reading what will be asked for, until [`Broker::drain`]. Must be called within a runtime.
     pub fn start(config: BrokerConfig, streams: ForeignStreams, supervisor: &Supervisor) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(BrokerShared {
             seats: Seats::new(&config.limits),
             config,
             streams,
@@ -97,7 +97,7 @@ impl Broker {
     }
 }
 
-impl Shared {
+impl BrokerShared {
     /// The ring of stream `id`, with one follower more; filled where it is new. `None` where there are too many streams.
     fn follow(&self, id: &str) -> Option<Followed> {
         let mut rings = self.rings.lock();
@@ -106,7 +106,7 @@ impl Shared {
         }
         let ring = rings.entry(id.to_owned()).or_insert_with(|| {
             self.asked.notify_one();
-            Arc::new(Ring::new(self.config.window, self.config.stream_bytes))
+            Arc::new(BrokerRing::new(self.config.window, self.config.stream_bytes))
         });
         Some(Followed::new(ring))
     }

@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 
 use crate::config::Settings;
 use client::Requests;
-pub(crate) use client::{Client, Peer};
-use places::{Place, Places};
+pub(crate) use client::{HttpConnection, Peer};
+use places::{Slot, Places};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ impl Host {
         });
     }
 
-    async fn serve(&self, socket: TcpStream, peer: SocketAddr, place: &Place) -> io::Result<()> {
+    async fn serve(&self, socket: TcpStream, peer: SocketAddr, place: &Slot) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let requests = Requests::new(self.router.clone(), Peer(peer.ip()), place.occupant());
         let mut connection = std::pin::pin!(
@@ -141,7 +141,7 @@ impl Host {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(Client::new(socket)), requests)
+                .serve_connection(TokioIo::new(HttpConnection::new(socket)), requests)
                 .with_upgrades()
         );
         tokio::select! {

@@ -15,7 +15,7 @@ const FILE: &str = "secret";
 
 /// Where a process stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct SecretPlace {
     /// The address it listens on.
     pub bind: IpAddr,
     /// Whether API keys are required.
@@ -40,7 +40,7 @@ pub enum Origin {
 /// # Errors
 /// [`SettingsError`] with all that is missing. Only in open mode, on loopback and without keys, may the secret be left out: a client
 /// that must show a key must not get by with a token that some other process or an earlier mode signed.
-pub fn decide(settings: &Settings, place: Place) -> Result<Origin, SettingsError> {
+pub fn decide(settings: &Settings, place: SecretPlace) -> Result<Origin, SettingsError> {
     let problems = missing(settings, place);
     if !problems.is_empty() {
         return Err(SettingsError(problems));
@@ -52,7 +52,7 @@ pub fn decide(settings: &Settings, place: Place) -> Result<Origin, SettingsError
     })
 }
 
-fn missing(settings: &Settings, place: Place) -> Vec<String> {
+fn missing(settings: &Settings, place: SecretPlace) -> Vec<String> {
     let (bind, on_loopback) = (place.bind, place.bind.is_loopback());
     let mut problems = Vec::new();
     if settings.secret.is_none() && (place.has_keys || !on_loopback) {
@@ -178,7 +178,7 @@ mod tests {
             let bind: IpAddr = bind.parse().expect("an address");
             for bits in 0..16_u8 {
                 let [has_secret, has_keys, has_redis, has_host] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-                let decided = decide(&settings(has_secret, has_host), Place { bind, has_keys, has_redis });
+                let decided = decide(&settings(has_secret, has_host), SecretPlace { bind, has_keys, has_redis });
                 let expected = match (bind.is_loopback(), has_secret, has_keys, has_redis, has_host) {
                     (true, true, ..) | (false, true, true, _, true) => set(),
                     (true, false, false, false, _) => Ok(Origin::Directory),

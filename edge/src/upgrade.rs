@@ -17,7 +17,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::server::Client;
+use crate::server::HttpConnection;
 
 /// The subprotocol that turns control messages and batches on.
 const SUBPROTOCOL: &str = "bond.v1";
@@ -97,7 +97,7 @@ pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
 pub(crate) async fn take_socket(upgrade: OnUpgrade) -> io::Result<(TcpStream, bytes::Bytes)> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let Parts { io, read_buf, .. } = upgraded
-        .downcast::<TokioIo<Client>>()
+        .downcast::<TokioIo<HttpConnection>>()
         .map_err(|_| io::Error::other("the connection is not plain TCP"))?;
     let socket = io.into_inner().into_inner();
     let options = SockRef::from(&socket);

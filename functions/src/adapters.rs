@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use axum::Router;
-use bond_api::gate::{Checks, Gate};
+use bond_api::authorizer::{Checks, ConnectionAuthorizer};
 use bond_api::paces::Paces;
 use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_aws::{Aws, KeySecrets};
@@ -14,7 +14,7 @@ use bond_core::time::Clock;
 use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals, Secret};
 use lambda_runtime::Error;
 
-use crate::api::{self, Surroundings};
+use crate::api::{self, ApiContext};
 use crate::clock::SystemClock;
 use crate::config::{
     ApiSettings, Common, ConnectSettings, DisconnectSettings, FanoutSettings, KeySettings, MessageSettings,
@@ -26,7 +26,7 @@ use crate::emf::Emf;
 use crate::fanout::Fanout;
 use crate::logging;
 use crate::message::Messages;
-use crate::vault::Vault;
+use crate::secrets::Vault;
 
 /// The REST interface.
 ///
@@ -43,7 +43,7 @@ pub async fn api() -> Result<Router, Error> {
     let state = RestState {
         store: Arc::new(aws.streams(&settings.streams_table)),
         control: Arc::new(RedisControl::new(redis.clone())),
-        backing: Arc::new(Behind(redis.clone())),
+        backing: Arc::new(RedisBacking(redis.clone())),
         vitals: Arc::new(RedisVitals::new(redis, "api")),
         traffic: Traffic::default(),
         ended: OnceLock::new(),
@@ -57,7 +57,7 @@ pub async fn api() -> Result<Router, Error> {
         probed: Probed::default(),
         settings: rest_settings(&settings),
     };
-    let surroundings = Surroundings { vault, clock, emf: emf(&settings.common, "api") };
+    let surroundings = ApiContext { vault, clock, emf: emf(&settings.common, "api") };
     Ok(api::router(Arc::new(state), Arc::new(surroundings)))
 }
 
@@ -78,7 +78,7 @@ pub async fn connect() -> Result<Connect, Error> {
         clock: Arc::new(SystemClock),
     };
     Ok(Connect {
-        admission: Arc::new(Gate { checks, store: Arc::new(aws.streams(&settings.streams_table)) }),
+        admission: Arc::new(ConnectionAuthorizer { checks, store: Arc::new(aws.streams(&settings.streams_table)) }),
         vault,
         connections: Arc::new(aws.connections(&settings.connections_table)),
         control: Arc::new(RedisControl::new(redis?)),
@@ -168,10 +168,10 @@ fn vault(aws: &Aws, settings: &KeySettings) -> Vault {
 }
 
 /// Redis, and the ingest process that writes to it.
-struct Behind(Redis);
+struct RedisBacking(Redis);
 
 #[async_trait]
-impl Backing for Behind {
+impl Backing for RedisBacking {
     async fn log_answers(&self) -> bool {
         self.0.ping().await.is_ok()
     }

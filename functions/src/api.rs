@@ -16,10 +16,10 @@ use bond_core::time::Clock;
 use lambda_http::request::RequestContext;
 
 use crate::emf::{Emf, Metric};
-use crate::vault::Vault;
+use crate::secrets::Vault;
 
 /// What surrounds the router on every request.
-pub struct Surroundings {
+pub struct ApiContext {
     /// The keys, read again where they are old.
     pub vault: Vault,
     /// Wall time.
@@ -29,7 +29,7 @@ pub struct Surroundings {
 }
 
 /// The REST interface as `lambda_http` calls it.
-pub fn router(state: Arc<RestState>, surroundings: Arc<Surroundings>) -> Router {
+pub fn router(state: Arc<RestState>, surroundings: Arc<ApiContext>) -> Router {
     // Outside of the routes: a path is matched once its stage is cut off.
     let routes = rest::router(state, Router::new());
     Router::new()
@@ -39,7 +39,7 @@ pub fn router(state: Arc<RestState>, surroundings: Arc<Surroundings>) -> Router 
 }
 
 /// Keeps keys fresh, counts, and times.
-async fn surround(State(around): State<Arc<Surroundings>>, request: Request, next: Next) -> Response {
+async fn surround(State(around): State<Arc<ApiContext>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let response = match around.vault.keyring().await {
         Ok(_) => next.run(request).await,

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
-use crate::vault::Vault;
+use crate::secrets::Vault;
 
 /// The subprotocol that turns control messages and batches on.
 const SUBPROTOCOL: &str = "bond.v1";

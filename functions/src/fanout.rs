@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Parcel, Receipt, Stop, Tally};
+use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Parcel, Receipt, Stop, DeliveryCounts};
 use bond_core::time::{Clock, UnixNanos};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -89,7 +89,7 @@ impl Fanout {
         UnixNanos::from_millis(deadline_ms).plus(CLOCK_SKEW).since(self.clock.now())
     }
 
-    fn tell(&self, receipt: &Receipt, tally: Tally, took: Duration) {
+    fn tell(&self, receipt: &Receipt, tally: DeliveryCounts, took: Duration) {
         let deliveries = &receipt.deliveries;
         let stopped = |stop: Stop| deliveries.iter().filter(|delivery| delivery.stop == Some(stop)).count();
         let taken: usize = deliveries.iter().map(|delivery| delivery.taken).sum();

@@ -14,4 +14,4 @@ pub mod event;
 pub mod fanout;
 pub mod logging;
 pub mod message;
-pub mod vault;
+pub mod secrets;

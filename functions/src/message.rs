@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bond_api::gate::Checks;
+use bond_api::authorizer::Checks;
 use bond_core::code::Code;
 use bond_core::connection::{Connection, ConnectionStore, Turn};
 use bond_core::control::{Command, Control};
@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::connect::text;
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent};
-use crate::vault::Vault;
+use crate::secrets::Vault;
 
 /// How often a change is tried again that another message of the same connection came before.
 const ATTEMPTS: usize = 5;

@@ -27,7 +27,7 @@ const REORDER: Duration = Duration::from_millis(5);
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum PostRefusal {
     Unsigned(sigv4::Refusal),
     Gone,
     TooLarge,
@@ -37,7 +37,7 @@ enum Refusal {
     Slow,
 }
 
-impl From<PushError> for Refusal {
+impl From<PushError> for PostRefusal {
     fn from(error: PushError) -> Self {
         match error {
             PushError::Gone => Self::Gone,
@@ -46,7 +46,7 @@ impl From<PushError> for Refusal {
     }
 }
 
-impl Refusal {
+impl PostRefusal {
     fn wording(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unsigned(refusal) => (sigv4::Refusal::STATUS, refusal.wording().0, refusal.wording().1),
@@ -73,7 +73,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for PostRefusal {
     fn into_response(self) -> Response {
         let (status, name, message) = self.wording();
         let headers = [("x-amzn-errortype", name), ("x-amzn-requestid", &id::request_id())];
@@ -103,16 +103,16 @@ pub(crate) async fn post(
     }
 }
 
-async fn try_post(gateway: &Arc<Gateway>, id: &str, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
+async fn try_post(gateway: &Arc<Gateway>, id: &str, headers: &HeaderMap, body: Body) -> Result<(), PostRefusal> {
     authorize(gateway, headers)?;
     let message = message(body).await?;
     if gateway.faults.strikes(|plan| plan.quota_429) {
-        return Err(Refusal::Quota);
+        return Err(PostRefusal::Quota);
     }
     tokio::time::sleep(gateway.post_time()).await;
-    let connection = gateway.connections.open(id).ok_or(Refusal::Gone)?;
+    let connection = gateway.connections.open(id).ok_or(PostRefusal::Gone)?;
     if gateway.faults.strikes(|plan| plan.slow_429) {
-        return Err(Refusal::Slow);
+        return Err(PostRefusal::Slow);
     }
     if gateway.faults.setting(|plan| plan.reorder) {
         push_reordered(gateway, connection, message).await?;
@@ -122,12 +122,12 @@ async fn try_post(gateway: &Arc<Gateway>, id: &str, headers: &HeaderMap, body: B
     Ok(())
 }
 
-async fn message(body: Body) -> Result<Bytes, Refusal> {
+async fn message(body: Body) -> Result<Bytes, PostRefusal> {
     let message = body::read(body, MESSAGE_BYTES).await.map_err(|error| match error {
-        BodyError::TooLarge => Refusal::TooLarge,
-        BodyError::Broken => Refusal::NotText,
+        BodyError::TooLarge => PostRefusal::TooLarge,
+        BodyError::Broken => PostRefusal::NotText,
     })?;
-    std::str::from_utf8(&message).map_err(|_| Refusal::NotText)?;
+    std::str::from_utf8(&message).map_err(|_| PostRefusal::NotText)?;
     Ok(message)
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Response {
     let found =
-        authorize(&gateway, &headers).and_then(|()| gateway.connections.open(&id).ok_or(Refusal::Gone));
+        authorize(&gateway, &headers).and_then(|()| gateway.connections.open(&id).ok_or(PostRefusal::Gone));
     found.map_or_else(IntoResponse::into_response, |connection| {
         axum::Json(description(&connection)).into_response()
     })
@@ -183,7 +183,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Response {
     let found =
-        authorize(&gateway, &headers).and_then(|()| gateway.connections.open(&id).ok_or(Refusal::Gone));
+        authorize(&gateway, &headers).and_then(|()| gateway.connections.open(&id).ok_or(PostRefusal::Gone));
     found.map_or_else(IntoResponse::into_response, |connection| {
         connection.close(Closing::DELETED);
         StatusCode::NO_CONTENT.into_response()
@@ -191,10 +191,10 @@ pub(crate) async fn delete(
 }
 
 /// Requests count against the quota whatever they ask for.
-fn authorize(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Refusal> {
-    sigv4::access_key(headers, "execute-api").map_err(Refusal::Unsigned)?;
+fn authorize(gateway: &Gateway, headers: &HeaderMap) -> Result<(), PostRefusal> {
+    sigv4::access_key(headers, "execute-api").map_err(PostRefusal::Unsigned)?;
     let quota = gateway.quota.as_ref();
-    if quota.is_some_and(|bucket| !bucket.lock().take(Instant::now())) { Err(Refusal::Quota) } else { Ok(()) }
+    if quota.is_some_and(|bucket| !bucket.lock().take(Instant::now())) { Err(PostRefusal::Quota) } else { Ok(()) }
 }
 
 fn description(connection: &Connection) -> serde_json::Value {

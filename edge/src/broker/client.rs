@@ -14,8 +14,8 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
-use super::Shared;
-use super::ring::{Behind, Extent, Followed, Ring};
+use super::BrokerShared;
+use super::ring::{FellBehind, Extent, Followed, BrokerRing};
 use super::socket::Socket;
 use crate::upgrade::take_socket;
 use crate::ws::seats::Seat;
@@ -52,7 +52,7 @@ const LEAVING: End = End::Told(CloseCode::GoingAway, "the broker is about to end
 const NO_REDIS: End = End::Told(CloseCode::TryAgainLater, "redis does not answer: connect again");
 
 /// Serves a connection from its upgrade to its end, in its seat.
-pub(super) async fn serve(shared: Arc<Shared>, upgraded: OnUpgrade, begin: Begin, _seat: Seat) {
+pub(super) async fn serve(shared: Arc<BrokerShared>, upgraded: OnUpgrade, begin: Begin, _seat: Seat) {
     let (socket, leftover) = match take_socket(upgraded).await {
         Ok(taken) => taken,
         Err(error) => return debug!(%error, "a connection could not be upgraded"),
@@ -76,8 +76,8 @@ pub(super) async fn serve(shared: Arc<Shared>, upgraded: OnUpgrade, begin: Begin
 
 /// A client on its way through a ring.
 struct Follower<'a> {
-    shared: &'a Shared,
-    ring: &'a Ring,
+    shared: &'a BrokerShared,
+    ring: &'a BrokerRing,
     start: Start,
     extent: watch::Receiver<Extent>,
     /// What comes next; `None` until the ring is filled.
@@ -87,7 +87,7 @@ struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    fn new(shared: &'a Shared, ring: &'a Ring, start: Start) -> Self {
+    fn new(shared: &'a BrokerShared, ring: &'a BrokerRing, start: Start) -> Self {
         let (extent, timer) = (ring.watch(), Box::pin(sleep(shared.config.limits.silence)));
         Self { shared, ring, start, extent, place: None, timer }
     }
@@ -119,7 +119,7 @@ impl<'a> Follower<'a> {
             // What waits could still go, but nothing could follow it.
             return if place < start { Err(BEHIND) } else { Ok(()) };
         }
-        let (frames, next) = self.ring.after(place, TURN_BYTES).map_err(|Behind| BEHIND)?;
+        let (frames, next) = self.ring.after(place, TURN_BYTES).map_err(|FellBehind| BEHIND)?;
         self.place = Some(next);
         socket.queue(frames);
         socket.write(Instant::now())

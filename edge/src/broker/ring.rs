@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bond_redis::foreign::{Entry, EntryId};
+use bond_redis::external::{Entry, EntryId};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -35,11 +35,11 @@ pub(super) struct Extent {
 
 /// A client's next entries are not kept, or were lost before they came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Behind;
+pub(super) struct FellBehind;
 
 /// The entries of one stream, filled by one task. Places count entries since the ring began.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct BrokerRing {
     window: Duration,
     most_bytes: usize,
     held: Mutex<Held>,
@@ -85,19 +85,19 @@ fn framed(data: &[u8]) -> Bytes {
 
 /// A ring that one client more follows, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Followed(Arc<Ring>);
+pub(super) struct Followed(Arc<BrokerRing>);
 
 impl Followed {
-    pub(super) fn new(ring: &Arc<Ring>) -> Self {
+    pub(super) fn new(ring: &Arc<BrokerRing>) -> Self {
         ring.followers.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(ring))
     }
 }
 
 impl Deref for Followed {
-    type Target = Ring;
+    type Target = BrokerRing;
 
-    fn deref(&self) -> &Ring {
+    fn deref(&self) -> &BrokerRing {
         &self.0
     }
 }
@@ -108,7 +108,7 @@ impl Drop for Followed {
     }
 }
 
-impl Ring {
+impl BrokerRing {
     pub(super) fn new(window: Duration, most_bytes: usize) -> Self {
         Self {
             window,
@@ -174,9 +174,9 @@ impl Ring {
     }
 
     /// The frames of at most `bytes` bytes of entries after `place` (but one in any case), and the place after them.
-    pub(super) fn after(&self, place: u64, bytes: usize) -> Result<(Vec<Bytes>, u64), Behind> {
+    pub(super) fn after(&self, place: u64, bytes: usize) -> Result<(Vec<Bytes>, u64), FellBehind> {
         let held = self.held.lock();
-        let index = place.checked_sub(self.extent.borrow().start).ok_or(Behind)?;
+        let index = place.checked_sub(self.extent.borrow().start).ok_or(FellBehind)?;
         let mut room = bytes;
         let mut taken = Vec::new();
         for Kept { frame, .. } in held.entries.iter().skip(index as usize) {
@@ -233,8 +233,8 @@ mod tests {
         Entry { id: EntryId { ms, seq: 0 }, data: Bytes::from_static(data.as_bytes()) }
     }
 
-    fn ring(now: Instant) -> Ring {
-        let ring = Ring::new(Duration::from_secs(10), 1_000);
+    fn ring(now: Instant) -> BrokerRing {
+        let ring = BrokerRing::new(Duration::from_secs(10), 1_000);
         ring.push(&[entry(1_000, "a"), entry(2_000, "b"), entry(3_000, "c")], now);
         ring
     }
@@ -257,7 +257,7 @@ mod tests {
         ring.push(&[entry(17_500, "d")], now + Duration::from_secs(16));
         assert_eq!(
             ring.after(place, 99),
-            Err(Behind),
+            Err(FellBehind),
             "what came before the window and its grace is dropped"
         );
         assert_eq!(ring.after(place + 3, 99).map(|(entries, _)| entries.len()), Ok(1));
@@ -289,12 +289,12 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded() {
-        let ring = Ring::new(Duration::from_secs(10), 75);
+        let ring = BrokerRing::new(Duration::from_secs(10), 75);
         ring.push(&[entry(1, "aaa"), entry(2, "bbb")], Instant::now());
         assert_eq!(ring.after(ring.place_at(0), 99), Ok((vec![framed(b"bbb")], 2)));
         assert_eq!(ring.bytes(), 69);
         ring.shrink_to(0);
-        assert_eq!((ring.bytes(), ring.after(1, 99)), (0, Err(Behind)));
+        assert_eq!((ring.bytes(), ring.after(1, 99)), (0, Err(FellBehind)));
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         let ring = ring(Instant::now());
         let place = ring.place_at(9_999);
         ring.break_off();
-        assert_eq!(ring.after(place, 99), Err(Behind));
+        assert_eq!(ring.after(place, 99), Err(FellBehind));
         ring.push(&[entry(4_000, "d")], Instant::now());
         assert_eq!(ring.after(ring.place_at(0), 99).map(|(entries, _)| entries.len()), Ok(1));
     }

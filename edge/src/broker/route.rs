@@ -17,7 +17,7 @@ use bond_core::position::Start;
 use hyper::upgrade::OnUpgrade;
 use serde_json::json;
 
-use super::Shared;
+use super::BrokerShared;
 use super::client::{self, Begin};
 use crate::server::Peer;
 use crate::upgrade::Upgrade;
@@ -25,7 +25,7 @@ use crate::upgrade::Upgrade;
 /// The longest stream id, in bytes.
 const ID_BYTES: usize = 256;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+pub(super) fn router(shared: Arc<BrokerShared>) -> Router {
     Router::new()
         .route("/", get(async || Json(json!({"status": "ok", "service": "bond-broker"}))))
         .route("/health", get(health))
@@ -36,7 +36,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 
 /// On loopback refuses what a web page or a proxy could send, as the other edges do without keys.
 async fn refuse_strangers(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<BrokerShared>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -46,7 +46,7 @@ async fn refuse_strangers(
     Ok(next.run(request).await)
 }
 
-async fn health(State(shared): State<Arc<Shared>>) -> Response {
+async fn health(State(shared): State<Arc<BrokerShared>>) -> Response {
     let detail = match (shared.supervisor.death(), shared.streams.now_ms().await) {
         (None, Ok(_)) => return Json(json!({"status": "ok"})).into_response(),
         (Some(death), _) => death.to_string(),
@@ -57,7 +57,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn stream(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<BrokerShared>>,
     Path(id): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
     mut request: Request,
@@ -82,7 +82,7 @@ async fn stream(
 }
 
 /// What a connection begins with: a place in its stream, or a reason to close it.
-fn admit(shared: &Shared, id: &str, parameters: &Parameters) -> Begin {
+fn admit(shared: &BrokerShared, id: &str, parameters: &Parameters) -> Begin {
     let refused = |code: Code, reason: &dyn Display| Begin::Refused {
         code: code.close_code(),
         reason: format!("{code}: {reason}"),

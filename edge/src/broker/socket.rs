@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::client::End;
 use crate::delivery::frame;
 use crate::ws::budget::{Budget, Refused};
-use crate::ws::inbox::{Inbound, Inbox, Taken, Violation};
+use crate::ws::inbox::{Inbound, FrameDecoder, ReceivedFrame, Violation};
 use crate::ws::{Limits, MISSED_PONGS, UNFINISHED, UNHEARD};
 
 /// The most bytes that one reading takes.
@@ -49,7 +49,7 @@ pub(super) struct Socket {
     is_begun: bool,
     /// How many bytes of answers are among them.
     answers: usize,
-    inbox: Inbox,
+    inbox: FrameDecoder,
     budget: Budget,
     opened_at: Instant,
     /// When a sign of life last came.
@@ -67,7 +67,7 @@ impl Socket {
             waiting: VecDeque::new(),
             is_begun: false,
             answers: 0,
-            inbox: Inbox::default(),
+            inbox: FrameDecoder::default(),
             budget: Budget::default(),
             opened_at: now,
             heard_at: now,
@@ -167,7 +167,7 @@ impl Socket {
     }
 
     /// Whatever a client says is not heard, but counted.
-    fn on_frame(&mut self, Taken { bytes, inbound }: Taken, now: Instant) -> Result<(), End> {
+    fn on_frame(&mut self, ReceivedFrame { bytes, inbound }: ReceivedFrame, now: Instant) -> Result<(), End> {
         let moment = UnixNanos::EPOCH.plus(now.duration_since(self.opened_at));
         let is_admitted = self.budget.admit_frame(bytes, moment);
         match inbound {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::share;
-use bond_redis::foreign::{ForeignError, ForeignReader, Mark, News, What};
+use bond_redis::external::{ForeignError, ForeignReader, Mark, News, What};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Shared;
-use super::ring::{Ring, before};
+use super::BrokerShared;
+use super::ring::{BrokerRing, before};
 
 /// How long to wait before Redis is asked again after a failure.
 const RETRY: Duration = Duration::from_millis(250);
@@ -29,15 +29,15 @@ const TROUBLES: usize = 1_000;
 const AT_ONCE: usize = 16;
 
 /// Runs until the broker ends.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<BrokerShared>) {
     let reader = shared.streams.reader();
-    Supply { shared, reader, told: Told::default(), retry_at: None }.run().await;
+    Supply { shared, reader, told: Announced::default(), retry_at: None }.run().await;
 }
 
 struct Supply {
-    shared: Arc<Shared>,
+    shared: Arc<BrokerShared>,
     reader: ForeignReader,
-    told: Told,
+    told: Announced,
     /// When streams that could not be filled are tried again.
     retry_at: Option<Instant>,
 }
@@ -140,14 +140,14 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn fill(shared: &Shared, id: &str, ring: &Ring) -> Result<Mark, ForeignError> {
+async fn fill(shared: &BrokerShared, id: &str, ring: &BrokerRing) -> Result<Mark, ForeignError> {
     let window = u64::try_from(shared.config.window.as_millis()).unwrap_or(u64::MAX);
     let oldest = shared.streams.now_ms().await?.saturating_sub(window);
     shared.streams.read_after(id, before(oldest), |entries| ring.push(&entries, Instant::now())).await
 }
 
-impl Shared {
-    fn unfilled(&self) -> Vec<(String, Arc<Ring>)> {
+impl BrokerShared {
+    fn unfilled(&self) -> Vec<(String, Arc<BrokerRing>)> {
         let rings = self.rings.lock();
         let unfilled = rings.iter().filter(|(_, ring)| !ring.is_filled());
         unfilled.map(|(id, ring)| (id.clone(), Arc::clone(ring))).collect()
@@ -155,7 +155,7 @@ impl Shared {
 
     /// Brings the sum of all rings within its bound: the fullest give way.
     fn make_room(&self) {
-        let rings: Vec<Arc<Ring>> = self.rings.lock().values().map(Arc::clone).collect();
+        let rings: Vec<Arc<BrokerRing>> = self.rings.lock().values().map(Arc::clone).collect();
         let sizes: Vec<usize> = rings.iter().map(|ring| ring.bytes()).collect();
         if let Some(level) = share::level(&sizes, self.config.total_bytes) {
             rings.iter().for_each(|ring| ring.shrink_to(level));
@@ -165,9 +165,9 @@ impl Shared {
 
 /// What was logged lately.
 #[derive(Default)]
-struct Told(HashMap<String, Instant>);
+struct Announced(HashMap<String, Instant>);
 
-impl Told {
+impl Announced {
     /// Logs trouble with stream `id`, or with all of them (empty), unless that was done lately.
     fn warn(&mut self, id: &str, error: &ForeignError, what: &str) {
         if self.is_due(id, Instant::now()) {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn trouble_is_logged_once_in_a_while_for_each_stream() {
-        let (mut told, now) = (Told::default(), Instant::now());
+        let (mut told, now) = (Announced::default(), Instant::now());
         assert!(told.is_due("a", now) && told.is_due("b", now));
         assert!(!told.is_due("a", now + TELL_EVERY / 2));
         assert!(told.is_due("a", now + TELL_EVERY));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Extension;
 use bond_core::token::TokenKey;
 use bond_core::topic::StreamId;
-use bond_redis::foreign::{Entry, EntryId};
+use bond_redis::external::{Entry, EntryId};
 use bond_redis::{Redis, RedisConfig};
 use bytes::Bytes;
 use futures_util::SinkExt;

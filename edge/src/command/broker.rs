@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_ingest::clock::SystemClock;
-use bond_redis::foreign::ForeignStreams;
+use bond_redis::external::ForeignStreams;
 use bond_redis::{Redis, RedisConfig};
 use bond_supervise::Supervisor;
 use tokio::net::TcpListener;

@@ -11,13 +11,13 @@ use crate::cli::ServerArgs;
 use crate::failure::{Exit, Failure};
 
 /// Where the server is, and as whom to speak.
-pub struct Client {
+pub struct RestClient {
     base: String,
     api_key: Option<String>,
     http: reqwest::Client,
 }
 
-impl Client {
+impl RestClient {
     /// A client of the server that `args` name.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use bond_core::instrument::Venue;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{self, Door, Rules};
+use super::serve::{self, Listeners, Rules};
 use crate::cli::EdgeArgs;
 use crate::config::Settings;
 use crate::failure::Outcome;
@@ -16,7 +16,7 @@ use crate::host::HostConfig;
 pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
     let rules = Rules::of(&args.serve, settings, true)?;
     let shared = serve::join(&args.redis, settings).await?;
-    let door = Door::open(&args.serve, settings, rules, Some(&shared)).await?;
+    let door = Listeners::open(&args.serve, settings, rules, Some(&shared)).await?;
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
     let cancel = CancellationToken::new();

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, http};
 use self::backoff::Backoff;
 use self::readable::{readable, text};
 use self::session::Session;
-use super::client::{Client, Refusal, retry_after};
+use super::client::{RestClient, Refusal, retry_after};
 use super::printable::{escaped, escaped_json};
 use crate::cli::ListenArgs;
 use crate::failure::{Exit, Failure, Outcome};
@@ -32,10 +32,10 @@ const FIRST_ATTEMPTS: u32 = 5;
 pub async fn run(args: &ListenArgs) -> Outcome {
     let color = !args.json && std::io::stdout().is_terminal();
     let mut listener = Listener::new(args, color, std::io::stdout());
-    follow(&Client::new(&args.server)?, args, &mut listener).await
+    follow(&RestClient::new(&args.server)?, args, &mut listener).await
 }
 
-async fn follow<W: Write>(client: &Client, args: &ListenArgs, listener: &mut Listener<W>) -> Outcome {
+async fn follow<W: Write>(client: &RestClient, args: &ListenArgs, listener: &mut Listener<W>) -> Outcome {
     let created = listener.create(client, &args.text).await?;
     listener.introduce(&created);
     let path = format!("/v1/streams/{}/token", text(&created, "stream_id"));
@@ -132,7 +132,7 @@ impl<W: Write> Listener<W> {
     }
 
     /// The stream of this sentence. A server that cannot be reached is told of at once, one that is busy is asked a few times.
-    async fn create(&mut self, client: &Client, sentence: &str) -> Result<Value, Failure> {
+    async fn create(&mut self, client: &RestClient, sentence: &str) -> Result<Value, Failure> {
         let mut attempt = 1;
         loop {
             match client.ask("/v1/streams", &json!({ "natural_language": sentence })).await {

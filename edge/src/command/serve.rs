@@ -16,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::ServeArgs;
 use crate::config::{Secret, Settings};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::host::redis::Shared;
+use crate::host::redis::RedisHost;
 use crate::host::{self, HostConfig, Parts};
 use crate::server::{self, ServerConfig};
-use crate::signing::{self, Origin, Place};
+use crate::signing::{self, Origin, SecretPlace};
 use crate::{private, ready, signal};
 
 /// How often the file of API keys is looked at.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);
 
 /// Where clients come in, and what they have to show.
-pub(super) struct Door {
+pub(super) struct Listeners {
     listeners: Vec<TcpListener>,
     addresses: [SocketAddr; 2],
     access: Arc<Access>,
@@ -46,7 +46,7 @@ impl Rules {
         private::data_dir(&args.data_dir)
             .map_err(|error| failed(format!("cannot use {}: {error}", args.data_dir.display())))?;
         let keys = Keys::open(&args.data_dir, KEYS_RECHECK).map_err(failed)?;
-        let place = Place { bind: args.bind, has_keys: keys.are_required(), has_redis };
+        let place = SecretPlace { bind: args.bind, has_keys: keys.are_required(), has_redis };
         let origin = signing::decide(settings, place).map_err(failed)?;
         signing::warn_of_clear_text(settings, args.bind);
         let access = Access::new(keys, args.bind.is_loopback()).with_keys_in_urls(settings.keys_in_urls);
@@ -54,13 +54,13 @@ impl Rules {
     }
 }
 
-impl Door {
+impl Listeners {
     /// `shared`: the processes on one Redis that this one has joined, if it has.
     pub(super) async fn open(
         args: &ServeArgs,
         settings: &Settings,
         rules: Rules,
-        shared: Option<&Shared>,
+        shared: Option<&RedisHost>,
     ) -> Result<Self, Failure> {
         let Rules { access, origin } = rules;
         let secret = secret(origin, args, shared).await?;
@@ -118,8 +118,8 @@ impl Door {
 }
 
 /// Joins the processes on the Redis at `url`.
-pub(super) async fn join(url: &str, settings: &Settings) -> Result<Shared, Failure> {
-    let joined = Shared::join(url, settings, Arc::new(SystemClock), random()?).await;
+pub(super) async fn join(url: &str, settings: &Settings) -> Result<RedisHost, Failure> {
+    let joined = RedisHost::join(url, settings, Arc::new(SystemClock), random()?).await;
     joined.map_err(|error| Failure::new(Exit::Failed, error))
 }
 
@@ -127,7 +127,7 @@ pub(super) fn random() -> Result<u32, Failure> {
     getrandom::u32().map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-async fn secret(origin: Origin, args: &ServeArgs, shared: Option<&Shared>) -> Result<Secret, Failure> {
+async fn secret(origin: Origin, args: &ServeArgs, shared: Option<&RedisHost>) -> Result<Secret, Failure> {
     let random = || {
         let mut random = [0; SECRET_BYTES];
         getrandom::fill(&mut random).map_err(failed)?;

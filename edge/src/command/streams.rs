@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::RestClient;
 use super::printable::escaped_json;
 use crate::cli::ServerArgs;
 use crate::failure::Outcome;
@@ -12,7 +12,7 @@ use crate::failure::Outcome;
 /// # Errors
 /// Where the server cannot be reached or refuses.
 pub async fn list(args: &ServerArgs) -> Outcome {
-    let streams = Client::new(args)?.get("/v1/streams").await?;
+    let streams = RestClient::new(args)?.get("/v1/streams").await?;
     streams
         .as_array()
         .into_iter()
@@ -27,7 +27,7 @@ pub async fn list(args: &ServerArgs) -> Outcome {
 /// Where the server cannot be reached, refuses, or has no such stream.
 pub async fn token(stream_id: &str, args: &ServerArgs) -> Outcome {
     let path = format!("/v1/streams/{stream_id}/token");
-    let answer: Value = Client::new(args)?.post(&path, &json!({})).await?;
+    let answer: Value = RestClient::new(args)?.post(&path, &json!({})).await?;
     println!("{}", escaped_json(&answer.to_string()));
     Ok(())
 }

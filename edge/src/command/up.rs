@@ -16,12 +16,12 @@ use bond_supervise::Supervisor;
 use smol_str::format_smolstr;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{self, Door, Rules, random};
+use super::serve::{self, Listeners, Rules, random};
 use crate::cli::{UpArgs, Venues};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::host::leading::Ingest;
-use crate::host::redis::Shared;
+use crate::host::redis::RedisHost;
 use crate::host::{HostConfig, Parts};
 use crate::store::RedbStore;
 use crate::venues::{self, Served};
@@ -38,7 +38,7 @@ pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
         Some(url) => Some(serve::join(url, settings).await?),
         None => None,
     };
-    let door = Door::open(&args.serve, settings, rules, shared.as_ref()).await?;
+    let door = Listeners::open(&args.serve, settings, rules, shared.as_ref()).await?;
     let served = venues::serve(args.venues, &args.at).await?;
     let outcome = match &shared {
         None => alone(args, settings, door, &served).await,
@@ -48,7 +48,7 @@ pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
     outcome
 }
 
-async fn alone(args: &UpArgs, settings: &Settings, door: Door, served: &Served) -> Outcome {
+async fn alone(args: &UpArgs, settings: &Settings, door: Listeners, served: &Served) -> Outcome {
     let ports = ports(args, settings)?;
     let cancel = CancellationToken::new();
     let ingest = Ingest::new(settings, served.markets.clone(), ports.clone(), random()?.into());
@@ -89,8 +89,8 @@ fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
 async fn among_others(
     args: &UpArgs,
     settings: &Settings,
-    shared: &Shared,
-    door: Door,
+    shared: &RedisHost,
+    door: Listeners,
     served: &Served,
 ) -> Outcome {
     let ports = shared.parts.ports.clone();
@@ -98,7 +98,7 @@ async fn among_others(
     let cancel = CancellationToken::new();
     let config = HostConfig::new(settings, shared.instance.clone(), venues_of(served), door.ws_port());
     let banner = banner(args, &door);
-    let Shared { parts, .. } = shared;
+    let RedisHost { parts, .. } = shared;
     let beside = [shared.ingest(ingest, &cancel), shared.tell(&cancel)];
     let outcome = door.serve(config, parts.clone(), &banner, &cancel).await;
     // What has panicked was noted.
@@ -110,7 +110,7 @@ fn venues_of(served: &Served) -> BTreeSet<Venue> {
     served.markets.iter().map(|market| market.venue).collect()
 }
 
-fn banner(args: &UpArgs, door: &Door) -> String {
+fn banner(args: &UpArgs, door: &Listeners) -> String {
     let venues = match (args.at.venue_urls.is_empty(), args.venues) {
         (false, _) => format!("venues: {}", args.at.venue_urls.join(", ")),
         (true, Venues::Sim) => "venues: SIMULATED (binance, okx, bybit); all prices are made up".to_owned(),

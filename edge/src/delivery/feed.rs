@@ -8,7 +8,7 @@ mod render;
 
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Batch, FeedState, Wish};
+use bond_core::connection::{Batch, FeedState, FeedRequest};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
@@ -128,7 +128,7 @@ impl Feed {
     }
 
     /// Takes over how a client wants what it asked for.
-    fn adjust(&mut self, wish: &Wish) {
+    fn adjust(&mut self, wish: &FeedRequest) {
         (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
         self.order = Order::adjusted(self.order.take(), wish.max_lag);
     }

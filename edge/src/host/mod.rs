@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware;
 use bond_api::auth::Access;
-use bond_api::gate::Gate;
+use bond_api::authorizer::ConnectionAuthorizer;
 use bond_api::paces::Paces;
 use bond_api::rest::{self, LocalBacking, Probed, Readiness, RestSettings, RestState, Traffic, UrlForm};
 use bond_api::tokens::Tokens;
@@ -105,7 +105,7 @@ pub fn start(
         ..FanoutConfig::new(config.instance)
     };
     let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
-    let admission = Arc::new(Gate::of(&state));
+    let admission = Arc::new(ConnectionAuthorizer::of(&state));
     let meters_of_ended = meters.clone();
     let fanout_parts = FanoutParts { log, store, control, admission, board, meters, clock, supervisor };
     let fanout = Fanout::start(fanout_config, fanout_parts)?;

@@ -25,7 +25,7 @@ use super::vitals;
 use crate::config::Settings;
 
 /// A process among others on one Redis.
-pub struct Shared {
+pub struct RedisHost {
     /// What clients are served from.
     pub parts: Parts,
     /// The process's name.
@@ -34,7 +34,7 @@ pub struct Shared {
     leading: Leading,
 }
 
-impl Shared {
+impl RedisHost {
     /// Joins the processes on the Redis at `url`. `nonce` names this process: draw it at random.
     ///
     /// # Errors

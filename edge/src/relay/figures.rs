@@ -6,7 +6,7 @@ use std::time::Duration;
 use bond_core::time::UnixNanos;
 use parking_lot::Mutex;
 
-use super::shared::Shared;
+use super::shared::RelayShared;
 use crate::delivery::feed::Picked;
 
 /// Latencies are counted in steps of an eighth of a doubling, from a microsecond on: to within 9 %, up to about a day.
@@ -79,7 +79,7 @@ impl Gathered {
     }
 }
 
-impl Shared {
+impl RelayShared {
     /// Takes note of items that a client has taken.
     pub(super) fn note_taken(&self, picks: &[Picked]) {
         let events = picks.iter().filter(|(_, pick)| pick.kind.is_some()).map(|(_, pick)| pick.at);

@@ -20,7 +20,7 @@ use super::chores::{Chore, Chores};
 use super::client::{Client, Closing, Standing};
 use super::receipt::UnderWay;
 use super::search::Search;
-use super::shared::{Shared, now};
+use super::shared::{RelayShared, now};
 use crate::delivery::TOO_SLOW;
 use crate::delivery::feed::Workbench;
 use crate::delivery::followers::Followers;
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// One lane.
 pub(super) struct Lane {
     pub(super) index: u16,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<RelayShared>,
     pub(super) clients: Roster<Client>,
     pub(super) ids: HashMap<ConnectionId, usize>,
     pub(super) followers: Followers,
@@ -62,7 +62,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         index: u16,
-        shared: Arc<Shared>,
+        shared: Arc<RelayShared>,
         mailbox: Arc<Mailbox>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
@@ -233,12 +233,12 @@ impl Lane {
 }
 
 impl Client {
-    fn is_due(&self, shared: &Shared, clock: UnixNanos) -> bool {
+    fn is_due(&self, shared: &RelayShared, clock: UnixNanos) -> bool {
         self.heartbeat_at.is_some_and(|at| at <= clock) || self.ending(shared, clock).is_some()
     }
 
     /// Why it is to be closed now, unless that is under way.
-    fn ending(&self, shared: &Shared, clock: UnixNanos) -> Option<Closing> {
+    fn ending(&self, shared: &RelayShared, clock: UnixNanos) -> Option<Closing> {
         let Self { asked, closing, .. } = self;
         let revoked = &shared.parts.revoked;
         if closing.is_some_and(Closing::is_abrupt) {

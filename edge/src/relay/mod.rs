@@ -50,7 +50,7 @@ use crate::delivery::leases;
 use crate::delivery::mailbox::{Mailbox, Waker};
 pub use figures::RelayFigures;
 use lane::Lane;
-use shared::Shared;
+use shared::RelayShared;
 
 /// How many commands wait for a lane. More are lost, and found again by the next reconciliation.
 const COMMANDS: usize = 1_024;
@@ -146,10 +146,10 @@ pub struct RelayStats {
 
 /// A running relay. A clone is another handle on the same one.
 #[derive(Clone)]
-pub struct Relay(Arc<Inner>);
+pub struct Relay(Arc<RelayInner>);
 
-struct Inner {
-    shared: Arc<Shared>,
+struct RelayInner {
+    shared: Arc<RelayShared>,
     commands: Vec<mpsc::Sender<Command>>,
     stop: CancellationToken,
     lanes: Mutex<Vec<JoinHandle<()>>>,
@@ -166,13 +166,13 @@ impl Relay {
         let RelayParts { log, streams: store, control, clock, supervisor, .. } = parts.clone();
         let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
         let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
-        let shared = Arc::new(Shared::new(hub, config, parts));
+        let shared = Arc::new(RelayShared::new(hub, config, parts));
         let (stop, rest) = (CancellationToken::new(), CancellationToken::new());
         supervisor.spawn("relay-tail", &rest, hub::fill(Arc::clone(&shared.hub), rest.clone()));
         let keep = leases::keep(Arc::clone(&shared.leases), control, clock, rest.clone());
         supervisor.spawn("relay-feeds", &rest, keep);
         let (commands, lanes) = start_lanes(&shared, mailboxes, &stop);
-        Self(Arc::new(Inner { shared, commands, stop, lanes: Mutex::new(lanes), rest }))
+        Self(Arc::new(RelayInner { shared, commands, stop, lanes: Mutex::new(lanes), rest }))
     }
 
     /// Takes what an edge says of a connection; other commands are none of its business. Never waits: what a lane has no room for is
@@ -223,7 +223,7 @@ impl Relay {
 }
 
 fn start_lanes(
-    shared: &Arc<Shared>,
+    shared: &Arc<RelayShared>,
     mailboxes: Vec<Arc<Mailbox>>,
     stop: &CancellationToken,
 ) -> (Vec<mpsc::Sender<Command>>, Vec<JoinHandle<()>>) {

@@ -11,8 +11,8 @@ use tracing::{error, warn};
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
-use super::search::{Limit, Load};
-use super::shared::Shared;
+use super::search::{Limit, TrialLoad};
+use super::shared::RelayShared;
 use crate::delivery::feed::Picked;
 use crate::delivery::follow::{Moment, Tally};
 
@@ -56,7 +56,7 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    pub(super) fn begin(shared: &Shared, invocation: Invocation, sent: Vec<Sent>) -> Self {
+    pub(super) fn begin(shared: &RelayShared, invocation: Invocation, sent: Vec<Sent>) -> Self {
         counter!("bond_relay_invocations_total").increment(1);
         counter!("bond_relay_parcels_total").increment(invocation.parcels.len() as u64);
         gauge!("bond_relay_lanes_busy").increment(1);
@@ -112,7 +112,7 @@ impl Lane {
         }
     }
 
-    fn load(&self, sent: &[Sent]) -> Load {
+    fn load(&self, sent: &[Sent]) -> TrialLoad {
         let alone = match sent {
             [Sent { client, said: 0, picks, close: false }] if picks.len() == 1 => {
                 let (index, pick) = &picks[0];
@@ -121,10 +121,10 @@ impl Lane {
             }
             _ => None,
         };
-        Load { connections: sent.len(), items: sent.iter().map(Sent::len).sum(), alone }
+        TrialLoad { connections: sent.len(), items: sent.iter().map(Sent::len).sum(), alone }
     }
 
-    fn search_after(&mut self, error: &InvokeError, load: Load) {
+    fn search_after(&mut self, error: &InvokeError, load: TrialLoad) {
         if let InvokeError::Failed { .. } = error
             && self.search.failed(load).is_some()
         {
@@ -238,7 +238,7 @@ impl Client {
         stop
     }
 
-    fn is_young(&self, shared: &Shared) -> bool {
+    fn is_young(&self, shared: &RelayShared) -> bool {
         shared.parts.clock.now().since(self.asked.opened_at) < YOUNG
     }
 }

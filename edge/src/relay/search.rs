@@ -44,7 +44,7 @@ impl Limit {
 
 /// What an invocation had in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct TrialLoad {
     pub(super) connections: usize,
     pub(super) items: usize,
     /// The event, where it is one alone and nothing else.
@@ -87,7 +87,7 @@ impl Search {
     }
 
     /// An invocation went well.
-    pub(super) fn went_well(&mut self, load: Load) {
+    pub(super) fn went_well(&mut self, load: TrialLoad) {
         self.failures = 0;
         let passed = match self.limit {
             Limit::Full => return,
@@ -105,7 +105,7 @@ impl Search {
     }
 
     /// An invocation failed. Returns the event that is at fault, if that is known by now.
-    pub(super) fn failed(&mut self, load: Load) -> Option<Source> {
+    pub(super) fn failed(&mut self, load: TrialLoad) -> Option<Source> {
         self.failures += 1;
         match (self.limit, load.alone) {
             // It does not work at all, whatever it is given.
@@ -132,7 +132,7 @@ impl Search {
         None
     }
 
-    fn narrow(&mut self, load: Load) {
+    fn narrow(&mut self, load: TrialLoad) {
         let part = |of: usize| (of / PART).max(1);
         (self.left, self.limit) = match load.connections {
             0 | 1 => (load.items, Limit::Items(part(load.items))),
@@ -170,7 +170,7 @@ mod tests {
             let carries =
                 first + count == connections && count > 0 && (item..item + items as u64).contains(&POISON);
             let alone = (count == 1 && items == 1).then_some((1, item, false));
-            let load = Load { connections: count, items: count * items, alone };
+            let load = TrialLoad { connections: count, items: count * items, alone };
             match search.limit() {
                 _ if carries => {
                     failures += 1;
@@ -203,10 +203,10 @@ mod tests {
             let (connections, items) = search.limit().most();
             let (connections, items) = (connections.min(1), items.min(9));
             let alone = (connections * items == 1).then_some((1, 1, false));
-            assert_eq!(search.failed(Load { connections, items: connections * items, alone }), None);
+            assert_eq!(search.failed(TrialLoad { connections, items: connections * items, alone }), None);
         }
         for _ in 0..3 {
-            search.went_well(Load { connections: 1, items: 1, alone: Some((1, 1, false)) });
+            search.went_well(TrialLoad { connections: 1, items: 1, alone: Some((1, 1, false)) });
         }
         assert_eq!((search.limit(), search.convicts().count()), (Limit::Full, 0));
     }

@@ -17,7 +17,7 @@ use crate::delivery::hub::Hub;
 use crate::delivery::leases::Leases;
 
 /// The shared state.
-pub(super) struct Shared {
+pub(super) struct RelayShared {
     pub(super) hub: Arc<Hub>,
     pub(super) leases: Arc<Leases>,
     pub(super) config: RelayConfig,
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     delivered: AtomicU64,
 }
 
-impl Shared {
+impl RelayShared {
     pub(super) fn new(hub: Arc<Hub>, config: RelayConfig, parts: RelayParts) -> Self {
         Self {
             hub,

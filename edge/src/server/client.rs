@@ -34,13 +34,13 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A socket whose writes fail once the client has taken nothing for [`WRITE_TIMEOUT`].
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct HttpConnection {
     socket: TcpStream,
     /// Runs while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Client {
+impl HttpConnection {
     pub(super) const fn new(socket: TcpStream) -> Self {
         Self { socket, deadline: None }
     }
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-impl AsyncRead for Client {
+impl AsyncRead for HttpConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -72,7 +72,7 @@ impl AsyncRead for Client {
     }
 }
 
-impl AsyncWrite for Client {
+impl AsyncWrite for HttpConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

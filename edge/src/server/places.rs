@@ -31,12 +31,12 @@ pub(super) struct Places {
     most: usize,
     most_per_address: usize,
     began: Instant,
-    taken: Mutex<Taken>,
+    taken: Mutex<HeldSlot>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct HeldSlot {
     count: u64,
     occupants: HashMap<u64, Arc<Occupant>>,
     by_network: HashMap<Network, usize>,
@@ -54,7 +54,7 @@ pub(super) struct Occupant {
 
 /// A place, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     places: Arc<Places>,
     id: u64,
     occupant: Arc<Occupant>,
@@ -67,7 +67,7 @@ impl Places {
     }
 
     /// Takes a place, as soon as somebody can give way where all are taken. `None` where its address has all of its own in use.
-    pub(super) async fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(super) async fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let network = Network::of(peer);
         if network.is_some_and(|network| !self.make_room_in(network)) {
             return None;
@@ -94,18 +94,18 @@ impl Places {
         stalest.is_some_and(|id| taken.evict(id))
     }
 
-    fn try_take(self: &Arc<Self>, network: Option<Network>) -> Option<Place> {
+    fn try_take(self: &Arc<Self>, network: Option<Network>) -> Option<Slot> {
         let mut taken = self.taken.lock();
         if taken.occupants.len() >= self.most {
             let stalest = taken.stalest(millis(self.began.elapsed()), |_| true)?;
             taken.evict(stalest);
         }
         let occupant = Arc::new(Occupant::new(network, self.began));
-        Some(Place { places: Arc::clone(self), id: taken.insert(&occupant), occupant })
+        Some(Slot { places: Arc::clone(self), id: taken.insert(&occupant), occupant })
     }
 }
 
-impl Taken {
+impl HeldSlot {
     fn insert(&mut self, occupant: &Arc<Occupant>) -> u64 {
         self.count += 1;
         self.occupants.insert(self.count, Arc::clone(occupant));
@@ -153,23 +153,23 @@ impl Occupant {
     }
 
     /// Says that a request is being served, until the returned value is dropped.
-    pub(super) fn served(occupant: &Arc<Self>) -> Served {
+    pub(super) fn served(occupant: &Arc<Self>) -> ServedRequest {
         occupant.is_stale_in(SERVED_WITHIN);
-        Served(Arc::clone(occupant))
+        ServedRequest(Arc::clone(occupant))
     }
 }
 
 /// A request that is being served.
 #[derive(Debug)]
-pub(super) struct Served(Arc<Occupant>);
+pub(super) struct ServedRequest(Arc<Occupant>);
 
-impl Drop for Served {
+impl Drop for ServedRequest {
     fn drop(&mut self) {
         self.0.is_stale_in(PATIENCE);
     }
 }
 
-impl Place {
+impl Slot {
     pub(super) fn occupant(&self) -> Arc<Occupant> {
         Arc::clone(&self.occupant)
     }
@@ -180,7 +180,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         if self.places.taken.lock().remove(self.id).is_some() {
             self.places.freed.notify_one();

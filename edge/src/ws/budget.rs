@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bond_core::connection::{ANSWERED, Pace, TOLERATED};
+use bond_core::connection::{ANSWERED, RateState, TOLERATED};
 use bond_core::time::UnixNanos;
 
 /// What a frame costs: 200 a second are taken.
@@ -17,8 +17,8 @@ const SAVED: Duration = Duration::from_secs(2);
 /// The budget of one connection. Times are of a clock of the worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Budget {
-    frames: Pace,
-    messages: Pace,
+    frames: RateState,
+    messages: RateState,
     /// How many frames or messages were refused in this bout, which is over once the client may send in a burst again.
     refused: u32,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bond_api::admission::Grant;
 use bond_core::api_key::Holder;
 use bond_core::code::CloseCode;
-use bond_core::connection::{Batch, Wish};
+use bond_core::connection::{Batch, FeedRequest};
 use bond_core::feed::FeedFilter;
 use bond_core::message::MessageError;
 use bond_core::time::UnixNanos;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::budget::Budget;
-use super::inbox::Inbox;
+use super::inbox::FrameDecoder;
 use super::seats::Seat;
 use crate::delivery::feed::{Feed, Scope};
 use crate::delivery::follow::Follow;
@@ -36,7 +36,7 @@ const SENT_BYTES: usize = 16 * 1024;
 
 /// A socket that was just upgraded.
 #[derive(Debug)]
-pub(crate) struct Newcomer {
+pub(crate) struct UpgradedSocket {
     pub(crate) socket: std::net::TcpStream,
     /// What the client sent behind its request.
     pub(crate) leftover: Bytes,
@@ -56,7 +56,7 @@ pub(crate) enum Purpose {
     /// The events of one stream.
     Stream { id: StreamId, follow: Follow },
     /// A feed, with what it wants where that is known already.
-    Feed { wish: Option<Wish> },
+    Feed { wish: Option<FeedRequest> },
     /// Nothing: it is told why not.
     Refused { code: CloseCode, reason: String },
 }
@@ -113,8 +113,8 @@ impl Carried {
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
     pub(crate) carried: Carried,
-    pub(crate) outbox: Outbox,
-    pub(crate) inbox: Inbox,
+    pub(crate) outbox: WriteBuffer,
+    pub(crate) inbox: FrameDecoder,
     pub(crate) control: bool,
     /// The socket took no more; it will say when it does.
     pub(crate) blocked: bool,
@@ -145,8 +145,8 @@ impl Connection {
         Self {
             socket,
             carried: Carried::Nothing,
-            outbox: Outbox::default(),
-            inbox: Inbox::default(),
+            outbox: WriteBuffer::default(),
+            inbox: FrameDecoder::default(),
             control: false,
             blocked: false,
             unread: false,
@@ -267,12 +267,12 @@ fn attempt(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 
 /// Bytes that wait for the socket: answers, and the rest of a frame that went in part. No memory while empty.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct WriteBuffer {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Outbox {
+impl WriteBuffer {
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn an_outbox_is_shortened_from_the_front_while_it_is_taken() {
-        let mut outbox = Outbox::default();
+        let mut outbox = WriteBuffer::default();
         outbox.end().extend_from_slice(&vec![b'x'; 3 * SENT_BYTES]);
         outbox.end().push(b'y');
         outbox.advance(SENT_BYTES);

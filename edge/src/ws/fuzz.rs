@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::inbox::Inbox;
+use super::inbox::FrameDecoder;
 
 /// What comes of a client's bytes that are read in these pieces: its messages, and why it is closed, if it is.
 pub fn understood(pieces: &[&[u8]]) -> (Vec<String>, Option<u16>) {
-    let (mut inbox, mut messages, now) = (Inbox::default(), Vec::new(), Instant::now());
+    let (mut inbox, mut messages, now) = (FrameDecoder::default(), Vec::new(), Instant::now());
     for piece in pieces {
         inbox.feed(piece, now);
         loop {

@@ -21,7 +21,7 @@ use hyper::upgrade::OnUpgrade;
 use smol_str::SmolStr;
 use tokio::time::timeout;
 
-use super::connection::{Newcomer, Purpose};
+use super::connection::{UpgradedSocket, Purpose};
 use super::shared::Shared;
 use crate::delivery::follow::Follow;
 use crate::server::Peer;
@@ -183,7 +183,7 @@ fn accept(
     #[expect(clippy::disallowed_methods, reason = "one client's, whose seat is given back by its end")]
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
+        let newcomer = UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat };
         shared.adopt(newcomer);
     });
     upgrade.switching()

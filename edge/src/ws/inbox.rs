@@ -42,7 +42,7 @@ const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a
 
 /// The part of a client's bytes that was not looked at yet, or is no whole message. Costs a pointer while there is none.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox(Option<Box<Partial>>);
+pub(crate) struct FrameDecoder(Option<Box<Partial>>);
 
 #[derive(Debug)]
 struct Partial {
@@ -57,14 +57,14 @@ struct Partial {
 
 /// A frame that was taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct ReceivedFrame {
     /// How many bytes it was.
     pub(crate) bytes: usize,
     /// What it is; `None` for a fragment of a message.
     pub(crate) inbound: Option<Inbound>,
 }
 
-impl Inbox {
+impl FrameDecoder {
     /// Takes in what was read at `now`.
     pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant) {
         let empty = || Box::new(Partial { bytes: Vec::new(), used: 0, message: None, begun: now });
@@ -72,7 +72,7 @@ impl Inbox {
     }
 
     /// The next whole frame, if there is one. After a violation nothing is left of what came.
-    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Taken>, Violation> {
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<ReceivedFrame>, Violation> {
         let Some(mut partial) = self.0.take() else { return Ok(None) };
         let taken = partial.next(now)?;
         if taken.is_none() {
@@ -93,7 +93,7 @@ impl Inbox {
 
 impl Partial {
     /// Takes a whole frame off the front.
-    fn next(&mut self, now: Instant) -> Result<Option<Taken>, Violation> {
+    fn next(&mut self, now: Instant) -> Result<Option<ReceivedFrame>, Violation> {
         let mut cursor = Cursor::new(&self.bytes[self.used..]);
         let header = FrameHeader::parse(&mut cursor).map_err(|_| broken("malformed frame"))?;
         let Some((header, length)) = header else { return Ok(None) };
@@ -107,7 +107,7 @@ impl Partial {
         };
         unmask(payload, mask);
         let inbound = self.frame(&header, payload)?;
-        let taken = Taken { bytes: end - self.used, inbound };
+        let taken = ReceivedFrame { bytes: end - self.used, inbound };
         (self.bytes, self.used) = (bytes, end);
         if self.message.is_none() {
             self.begun = now;
@@ -202,7 +202,7 @@ mod tests {
         bytes
     }
 
-    fn take(inbox: &mut Inbox, bytes: &[u8]) -> Result<Vec<Inbound>, Violation> {
+    fn take(inbox: &mut FrameDecoder, bytes: &[u8]) -> Result<Vec<Inbound>, Violation> {
         let (mut into, now) = (Vec::new(), Instant::now());
         inbox.feed(bytes, now);
         while let Some(taken) = inbox.next(now)? {
@@ -219,7 +219,7 @@ mod tests {
             vec![Inbound::Ping(b"!".to_vec()), Inbound::Text("hello".into()), Inbound::Text("x".into())];
         let bytes = sent.concat();
         for size in 1..bytes.len() {
-            let mut inbox = Inbox::default();
+            let mut inbox = FrameDecoder::default();
             let got: Vec<Inbound> =
                 bytes.chunks(size).flat_map(|chunk| take(&mut inbox, chunk).expect("valid")).collect();
             assert_eq!(got, expected, "{size}");
@@ -243,7 +243,7 @@ mod tests {
             (frame(8, true, &close(1000, &[0xFF])), CloseCode::InvalidText),
         ];
         for (bytes, code) in cases {
-            assert_eq!(take(&mut Inbox::default(), &bytes).map_err(|v| v.code), Err(code));
+            assert_eq!(take(&mut FrameDecoder::default(), &bytes).map_err(|v| v.code), Err(code));
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn close_codes_that_are_never_sent_break_the_protocol_and_the_others_are_taken() {
-        let came = |payload: &[u8]| take(&mut Inbox::default(), &frame(8, true, payload));
+        let came = |payload: &[u8]| take(&mut FrameDecoder::default(), &frame(8, true, payload));
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
             assert_eq!(came(&close(code, b"")).map_err(|v| v.code), Err(CloseCode::ProtocolError), "{code}");
         }
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_message_is_on_its_way_from_its_first_byte_whatever_comes_between() {
-        let (mut inbox, began) = (Inbox::default(), Instant::now());
+        let (mut inbox, began) = (FrameDecoder::default(), Instant::now());
         let later = began + std::time::Duration::from_secs(5);
         inbox.feed(&frame(1, false, b"he"), began);
         assert_eq!(inbox.next(began).expect("valid").expect("a frame").inbound, None);
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_endless_message_is_refused_before_it_is_held() {
-        let mut inbox = Inbox::default();
+        let mut inbox = FrameDecoder::default();
         take(&mut inbox, &frame(1, false, &vec![b'x'; MESSAGE_LIMIT])).expect("at the limit");
         let more = take(&mut inbox, &frame(0, false, b"x"));
         assert_eq!(more.map_err(|v| v.code), Err(CloseCode::TooLarge));

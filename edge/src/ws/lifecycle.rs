@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::connection::{Batch, FeedState, Wish};
+use bond_core::connection::{Batch, FeedState, FeedRequest};
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
 
-use super::connection::{Carried, Connection, Newcomer, Purpose};
+use super::connection::{Carried, Connection, UpgradedSocket, Purpose};
 use super::shared::Limits;
 use super::worker::Worker;
 use crate::delivery::TOO_SLOW;
@@ -32,8 +32,8 @@ pub(crate) const REVOKED: &str =
 
 impl Worker {
     /// Takes over a socket that was just upgraded.
-    pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat } = newcomer;
+    pub(super) fn adopt(&mut self, newcomer: UpgradedSocket) {
+        let UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat } = newcomer;
         let socket = mio::net::TcpStream::from_std(socket);
         let mut connection = Connection::new(socket, seat, self.now);
         (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);
@@ -72,7 +72,7 @@ impl Worker {
         };
     }
 
-    fn begin_feed(&mut self, id: usize, wish: Option<Wish>, batch: Option<Batch>) {
+    fn begin_feed(&mut self, id: usize, wish: Option<FeedRequest>, batch: Option<Batch>) {
         let scope = Scope::unasked(self.shared.name_feed());
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.carried = Carried::Feed(Box::new(Feed::new(scope, batch)));

@@ -122,9 +122,9 @@ pub struct FanoutStats {
 
 /// A running fan-out. A clone is another handle on the same one.
 #[derive(Clone)]
-pub struct Fanout(Arc<Inner>);
+pub struct Fanout(Arc<FanoutInner>);
 
-struct Inner {
+struct FanoutInner {
     shared: Arc<Shared>,
     stop: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -149,7 +149,7 @@ impl Fanout {
         let keep = leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone());
         supervisor.spawn("feeds", &stop, keep);
         let threads = Mutex::new(spawn(polls, &shared, &supervisor, &stop)?);
-        Ok(Self(Arc::new(Inner { shared, stop, threads })))
+        Ok(Self(Arc::new(FanoutInner { shared, stop, threads })))
     }
 
     /// The WebSocket paths: `/ws/{stream_id}`, `/stream`, `/raw`, and `/ws` with all in its query (`?stream=` or `?mode=feed`). They work under [`crate::server::serve`] alone, which leaves

@@ -18,7 +18,7 @@ const RUN_USES: u32 = 64;
 
 /// How a turn of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum FastPath {
     /// It has everything there is, or the socket is full.
     Done,
     /// It has had its share, and there is more.
@@ -57,18 +57,18 @@ impl RunCache {
 }
 
 /// Gives a connection to one stream its turn.
-pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment: &mut Moment<'_>) -> Turn {
+pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment: &mut Moment<'_>) -> FastPath {
     match connection.flush(moment.now) {
         Ok(true) => {}
-        Ok(false) => return Turn::Done,
-        Err(_) => return Turn::Broken,
+        Ok(false) => return FastPath::Done,
+        Err(_) => return FastPath::Broken,
     }
-    let Carried::Stream { follow, .. } = &mut connection.carried else { return Turn::Done };
+    let Carried::Stream { follow, .. } = &mut connection.carried else { return FastPath::Done };
     let Some(cursor) = settle(follow, connection.control, moment.clock, connection.outbox.end()) else {
-        return Turn::Done;
+        return FastPath::Done;
     };
     if !connection.outbox.is_empty() {
-        return Turn::More;
+        return FastPath::More;
     }
     let ring = Arc::clone(&follow.ring);
     match cache.get(&ring, cursor, connection.control) {
@@ -77,7 +77,7 @@ pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment:
     }
 }
 
-fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> Turn {
+fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> FastPath {
     let skip = ring.skip(cursor);
     tally.dropped += skip.dropped;
     if connection.control
@@ -86,7 +86,7 @@ fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Ta
         announce(ring, &epoch, gap, connection.outbox.end());
     }
     set_cursor(connection, skip.cursor);
-    Turn::More
+    FastPath::More
 }
 
 fn write(
@@ -95,14 +95,14 @@ fn write(
     cursor: Cursor,
     frames: &Frames,
     moment: &mut Moment<'_>,
-) -> Turn {
+) -> FastPath {
     let outcome =
         if frames.slices.is_empty() { Ok(0) } else { connection.write_slices(&frames.slices, moment.now) };
-    let Ok(written) = outcome else { return Turn::Broken };
+    let Ok(written) = outcome else { return FastPath::Broken };
     if written == frames.len() {
         moment.tally.add(frames.events, frames.newest);
         set_cursor(connection, frames.to);
-        return if frames.more { Turn::More } else { Turn::Done };
+        return if frames.more { FastPath::More } else { FastPath::Done };
     }
     if written > 0 {
         let reached = reach(ring, frames, written as u64);
@@ -111,7 +111,7 @@ fn write(
         moment.tally.add(events_between(cursor, reached).min(frames.events), frames.newest);
         set_cursor(connection, reached);
     }
-    Turn::Done
+    FastPath::Done
 }
 
 /// How many events lie between two places of one epoch.

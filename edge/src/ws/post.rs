@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::connection::Newcomer;
+use super::connection::UpgradedSocket;
 use crate::delivery::mailbox::Mailbox;
 
 /// A message to a worker. At most one [`WorkerMessage::Adopt`] per connection; the others are as rare as shutdowns.
 #[derive(Debug)]
 pub(crate) enum WorkerMessage {
     /// A connection to take over.
-    Adopt(Box<Newcomer>),
+    Adopt(Box<UpgradedSocket>),
     /// Say goodbye to everyone.
     Drain,
     /// Drop what is left and end.

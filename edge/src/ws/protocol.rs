@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::budget::Refused;
 use super::connection::{Carried, Connection};
-use super::inbox::{Inbound, Taken, Violation};
+use super::inbox::{Inbound, ReceivedFrame, Violation};
 use super::worker::Worker;
 use crate::delivery::follow::Place;
 
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    fn on_frame(&mut self, id: usize, taken: Taken) {
+    fn on_frame(&mut self, id: usize, taken: ReceivedFrame) {
         let moment = self.moment();
         let Some(connection) = self.connections.get_mut(id) else { return };
         let is_closing = connection.closing.is_some();

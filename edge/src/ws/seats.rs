@@ -28,14 +28,14 @@ pub(crate) struct Seats {
     most: usize,
     most_per_address: usize,
     most_per_key: usize,
-    taken: Mutex<Taken>,
+    taken: Mutex<SeatCounts>,
     emptied: Notify,
     is_closed: AtomicBool,
     open: Gauge,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct SeatCounts {
     count: usize,
     by_owner: HashMap<Owner, usize>,
 }

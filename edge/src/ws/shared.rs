@@ -12,7 +12,7 @@ use bond_core::topic::StreamId;
 use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::connection::Newcomer;
+use super::connection::UpgradedSocket;
 use super::post::{Post, WorkerMessage};
 use super::seats::Seats;
 use super::{FanoutConfig, FanoutParts};
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Hands a connection to one worker after the other.
-    pub(crate) fn adopt(&self, newcomer: Newcomer) {
+    pub(crate) fn adopt(&self, newcomer: UpgradedSocket) {
         let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
         self.posts[turn % self.posts.len()].send(WorkerMessage::Adopt(Box::new(newcomer)));
     }

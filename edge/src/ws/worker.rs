@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Carried, Connection};
 use super::feed_turn;
-use super::pass::{self, RunCache, Turn};
+use super::pass::{self, RunCache, FastPath};
 use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
 use crate::delivery::feed::Workbench;
@@ -171,7 +171,7 @@ impl Worker {
                     return;
                 }
                 let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally };
-                if pass::deliver(connection, &mut self.cache, &mut moment) != Turn::Done {
+                if pass::deliver(connection, &mut self.cache, &mut moment) != FastPath::Done {
                     self.ready.push(id);
                 }
             }
@@ -206,13 +206,13 @@ impl Worker {
                 feed.queued = false;
                 feed_turn::deliver(connection, &mut self.bench, &mut moment)
             }
-            Carried::Nothing => (connection.flush(self.now).map_or(Turn::Broken, |_| Turn::Done), None),
+            Carried::Nothing => (connection.flush(self.now).map_or(FastPath::Broken, |_| FastPath::Done), None),
         };
         self.shared.count(connection.carried.stream(), &tally);
         match turn {
-            Turn::Done => {}
-            Turn::More => self.queue(id),
-            Turn::Broken => return self.remove(id),
+            FastPath::Done => {}
+            FastPath::More => self.queue(id),
+            FastPath::Broken => return self.remove(id),
         }
         if let Some(at) = timer {
             self.set_timer(id, at);

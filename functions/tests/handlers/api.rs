@@ -15,8 +15,8 @@ use bond_core::source::SourceBoard;
 use bond_core::token::{TokenKey, TokenKeys};
 use bond_core::topic::StreamId;
 use bond_core::vitals::LocalVitals;
-use bond_functions::api::{Surroundings, router};
-use bond_functions::vault::Vault;
+use bond_functions::api::{ApiContext, router};
+use bond_functions::secrets::Vault;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -63,7 +63,7 @@ impl Host {
             settings: settings(),
         };
         let (emf, metrics) = emf("api");
-        let surroundings = Surroundings { vault, clock: clock(), emf };
+        let surroundings = ApiContext { vault, clock: clock(), emf };
         Self { router: router(Arc::new(state), Arc::new(surroundings)), source, metrics }
     }
 

@@ -8,7 +8,7 @@ use bond_core::control::Command;
 use bond_core::position::Start;
 use bond_functions::connect::Connect;
 use bond_functions::event::Answer;
-use bond_functions::vault::Vault;
+use bond_functions::secrets::Vault;
 use serde_json::Value;
 
 use super::support::*;

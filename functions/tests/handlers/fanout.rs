@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, Tally};
+use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, DeliveryCounts};
 use bond_core::time::Clock;
 use bond_functions::fanout::Fanout;
 use bytes::Bytes;
@@ -61,8 +61,8 @@ impl Deliverer for Clients {
         None
     }
 
-    fn tally(&self) -> Tally {
-        Tally { posts: 3, waited: Duration::from_millis(7) }
+    fn tally(&self) -> DeliveryCounts {
+        DeliveryCounts { posts: 3, waited: Duration::from_millis(7) }
     }
 }
 

@@ -7,7 +7,7 @@ use bond_core::control::Command;
 use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_functions::message::Messages;
-use bond_functions::vault::Vault;
+use bond_functions::secrets::Vault;
 use serde_json::{Value, json};
 
 use super::support::*;

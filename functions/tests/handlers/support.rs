@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bond_api::gate::{Checks, Gate};
+use bond_api::authorizer::{Checks, ConnectionAuthorizer};
 use bond_core::api_key::{ApiKey, KeyFile};
 use bond_core::connection::{Connection, ConnectionId, ConnectionStore};
 use bond_core::control::{Command, Control, ControlError};
@@ -16,7 +16,7 @@ use bond_core::topic::StreamId;
 use bond_edge::store::RedbStore;
 use bond_functions::emf::Emf;
 use bond_functions::event::WebSocketEvent;
-use bond_functions::vault::Vault;
+use bond_functions::secrets::Vault;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -99,11 +99,11 @@ pub(crate) async fn registry() -> Arc<dyn StreamStore> {
     Arc::new(store)
 }
 
-pub(crate) async fn gate(vault: &Vault) -> Arc<Gate> {
+pub(crate) async fn gate(vault: &Vault) -> Arc<ConnectionAuthorizer> {
     let keyring = vault.keyring().await.expect("keys");
     let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
     let checks = Checks { access, tokens, clock: clock() };
-    Arc::new(Gate { checks, store: registry().await })
+    Arc::new(ConnectionAuthorizer { checks, store: registry().await })
 }
 
 /// Secrets that can be changed, and broken by taking them away.

@@ -18,9 +18,9 @@ use super::streams::StreamRun;
 
 /// What each topic was last told of each source.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashMap<Topic, BTreeMap<SmolStr, SourceState>>);
+pub(super) struct AnnouncedSources(HashMap<Topic, BTreeMap<SmolStr, SourceState>>);
 
-impl Told {
+impl AnnouncedSources {
     /// Tells `topic` how `source` fares, if that is news to it. The state in which every source begins is none.
     pub(super) fn tell(&mut self, topic: &Topic, source: &SmolStr, health: &Health, outbox: &mut Outbox) {
         let known = match self.0.get_mut(topic) {

@@ -9,13 +9,13 @@ use bond_core::store::DesiredStream;
 use bond_core::topic::{StreamId, Topic};
 
 use super::health::Health;
-use super::instruments::Taker;
+use super::instruments::InstrumentState;
 use super::plan::StreamPlan;
 use super::run::{Engine, STREAMS_AT_ONCE};
 use super::streams::{StreamKey, StreamRun};
-use super::subscriptions::Standing;
-use super::takeover::Legacy;
-use super::wants::Change;
+use super::subscriptions::Request;
+use super::takeover::StreamTakeover;
+use super::desired::Change;
 use crate::source::websocket::source_name;
 use crate::venue::Subscription;
 
@@ -28,7 +28,7 @@ impl Engine {
         }
     }
 
-    fn begin_stream(&mut self, stream: &DesiredStream, legacy: &Legacy) {
+    fn begin_stream(&mut self, stream: &DesiredStream, legacy: &StreamTakeover) {
         let spec: StreamSpec = match serde_json::from_str(&stream.spec) {
             Ok(spec) => spec,
             Err(error) => return tracing::error!(stream = %stream.id, %error, "stored spec cannot be read"),
@@ -39,7 +39,7 @@ impl Engine {
         let passes = run.passes();
         let key = self.streams.add(run);
         for need in &plan.market {
-            let taker = Taker { stream: key, passes, depth: need.depth };
+            let taker = InstrumentState { stream: key, passes, depth: need.depth };
             self.instruments.of(&need.instrument).want_taker(need.channel, taker);
         }
         self.settle_instruments(&plan);
@@ -159,7 +159,7 @@ impl Engine {
                 None => self.sources.drop(&subscription),
                 Some(_) => self.sources.want(&subscription),
             }
-            if standing == Some(Standing::Beyond) {
+            if standing == Some(Request::Beyond) {
                 self.sources.subscription(&subscription, Health::beyond(self.now()));
                 self.concern(&subscription);
                 continue;

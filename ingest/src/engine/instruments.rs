@@ -26,7 +26,7 @@ const REMEMBERED: usize = 4096;
 
 /// A stream that takes one channel of an instrument.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taker {
+pub(super) struct InstrumentState {
     /// Which of the running streams.
     pub(super) stream: StreamKey,
     /// Whether the stream passes events on as they are.
@@ -40,7 +40,7 @@ pub(super) struct Taker {
 pub(super) struct InstrumentState {
     topics: HashMap<(Channel, Option<u16>), Topic>,
     raw: Option<Topic>,
-    takers: HashMap<Channel, Vec<Taker>>,
+    takers: HashMap<Channel, Vec<InstrumentState>>,
     seen: Seen,
     losses: Option<Losses>,
     ticker: Ticker,
@@ -52,7 +52,7 @@ pub(super) struct InstrumentState {
 
 /// An event as streams get it: with the venue's whole ticker or funding, and encoded for those that pass it on.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Accepted {
     /// The event as it came.
     pub(super) event: MarketEvent,
     /// Its record, one for each depth where it is an order book.
@@ -93,7 +93,7 @@ impl InstrumentState {
     }
 
     /// Gives `channel` to a stream from here on.
-    pub(super) fn want_taker(&mut self, channel: Channel, taker: Taker) {
+    pub(super) fn want_taker(&mut self, channel: Channel, taker: InstrumentState) {
         self.takers.entry(channel).or_default().push(taker);
     }
 
@@ -143,7 +143,7 @@ impl InstrumentState {
     }
 
     /// Who takes `channel`.
-    pub(super) fn takers(&self, channel: Channel) -> &[Taker] {
+    pub(super) fn takers(&self, channel: Channel) -> &[InstrumentState] {
         self.takers.get(&channel).map_or(&[], Vec::as_slice)
     }
 
@@ -163,7 +163,7 @@ impl InstrumentState {
     }
 
     /// Takes an event in and publishes it. `None` for what was seen before.
-    pub(super) fn take(&mut self, event: MarketEvent, outbox: &mut Outbox) -> Option<Taken> {
+    pub(super) fn take(&mut self, event: MarketEvent, outbox: &mut Outbox) -> Option<Accepted> {
         let channel = event.data.channel();
         let mut top = (None, None);
         let records = match &event.data {
@@ -195,7 +195,7 @@ impl InstrumentState {
             }
         };
         self.publish(channel, &records, outbox);
-        Some(Taken { event, records, top })
+        Some(Accepted { event, records, top })
     }
 
     /// A number of the trades' was taken by a print that is none.
@@ -287,13 +287,13 @@ fn merge_funding(into: &mut Funding, update: &Funding) {
 
 /// All instruments by name.
 #[derive(Debug, Default)]
-pub(super) struct Instruments {
+pub(super) struct InstrumentStates {
     states: HashMap<Arc<Instrument>, InstrumentState>,
     /// Those of which trades may be missing.
     losing: HashSet<Arc<Instrument>>,
 }
 
-impl Instruments {
+impl InstrumentStates {
     /// The state of `instrument`, made when it is first asked for.
     pub(super) fn of(&mut self, instrument: &Arc<Instrument>) -> &mut InstrumentState {
         let venue = instrument.venue;
@@ -348,8 +348,8 @@ mod tests {
 
     use super::*;
 
-    fn taker() -> Taker {
-        Taker { stream: StreamKey::default(), passes: false, depth: None }
+    fn taker() -> InstrumentState {
+        InstrumentState { stream: StreamKey::default(), passes: false, depth: None }
     }
 
     fn trade(instrument: &Arc<Instrument>, number: u64) -> MarketEvent {
@@ -366,9 +366,9 @@ mod tests {
     }
 
     /// Takes trades 1 and 9, with a change of what is wanted in between.
-    fn lost(between: impl Fn(&mut Instruments, &Arc<Instrument>)) -> Vec<Range> {
+    fn lost(between: impl Fn(&mut InstrumentStates, &Arc<Instrument>)) -> Vec<Range> {
         let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
-        let mut instruments = Instruments::default();
+        let mut instruments = InstrumentStates::default();
         let mut outbox = Outbox::default();
         instruments.of(&instrument).want_taker(Channel::Ticker, taker());
         for number in [1, 9] {
@@ -380,7 +380,7 @@ mod tests {
         instruments.lost(UnixNanos::from_secs(9)).into_iter().map(|(_, range)| range).collect()
     }
 
-    fn want_trades(instruments: &mut Instruments, instrument: &Arc<Instrument>, on: bool) {
+    fn want_trades(instruments: &mut InstrumentStates, instrument: &Arc<Instrument>, on: bool) {
         let topic =
             MarketTopic { channel: Channel::Trades, instrument: Instrument::clone(instrument), depth: None };
         let state = instruments.of(instrument);
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_number_of_a_print_that_is_no_trade_is_not_lost() {
-        let pass_over = |instruments: &mut Instruments, instrument: &Arc<Instrument>| {
+        let pass_over = |instruments: &mut InstrumentStates, instrument: &Arc<Instrument>| {
             for number in 2..=5 {
                 instruments.of(instrument).pass_over(number, UnixNanos::from_secs(1));
             }
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn trades_are_not_lost_while_nobody_takes_them() {
         assert_eq!(lost(|_, _| {}), [Range { from: 2, to: 8 }]);
-        let pause = |instruments: &mut Instruments, instrument: &Arc<Instrument>| {
+        let pause = |instruments: &mut InstrumentStates, instrument: &Arc<Instrument>| {
             want_trades(instruments, instrument, false);
         };
         assert_eq!(lost(pause), []);

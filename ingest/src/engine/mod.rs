@@ -21,7 +21,7 @@ mod subscriptions;
 mod takeover;
 #[cfg(test)]
 mod tests;
-mod wants;
+mod desired;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

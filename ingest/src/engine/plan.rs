@@ -49,11 +49,11 @@ impl MarketNeed {
 }
 
 /// The markets that this process serves.
-pub(super) type Markets = BTreeSet<(Venue, MarketType)>;
+pub(super) type ServedMarkets = BTreeSet<(Venue, MarketType)>;
 
 impl StreamPlan {
     /// What `spec` needs of `markets`. Sources without named venues take every market there is.
-    pub(super) fn new(spec: StreamSpec, markets: &Markets) -> Self {
+    pub(super) fn new(spec: StreamSpec, markets: &ServedMarkets) -> Self {
         let mut plan = Self {
             id: spec.id(),
             market: BTreeSet::new(),
@@ -73,7 +73,7 @@ impl StreamPlan {
         plan
     }
 
-    fn add_market(&mut self, source: &MarketSource, markets: &Markets) {
+    fn add_market(&mut self, source: &MarketSource, markets: &ServedMarkets) {
         for symbol in &source.symbols {
             for channel in &source.channels {
                 let market =
@@ -84,7 +84,7 @@ impl StreamPlan {
         }
     }
 
-    fn add_liquidations(&mut self, source: &LiquidationsSource, markets: &Markets) {
+    fn add_liquidations(&mut self, source: &LiquidationsSource, markets: &ServedMarkets) {
         for symbol in &source.symbols {
             let symbol = symbol.on(MarketType::Perpetual);
             self.add(&source.exchanges, &symbol, Channel::Liquidations, None, markets);
@@ -97,7 +97,7 @@ impl StreamPlan {
         traded: &Symbol,
         channel: Channel,
         depth: Option<u16>,
-        markets: &Markets,
+        markets: &ServedMarkets,
     ) {
         let counted = self.counted_for(traded);
         let served = markets.iter().filter(|(_, market)| *market == traded.market()).map(|(venue, _)| *venue);

@@ -15,15 +15,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::appender::Appender;
-use super::board::{Showing, ShownToStreams, Told};
+use super::board::{Showing, ShownToStreams, AnnouncedSources};
 use super::health::Sources;
-use super::instruments::Instruments;
+use super::instruments::InstrumentStates;
 use super::markets::{MarketKey, Markets};
 use super::outbox::Outbox;
 use super::sockets::Sockets;
 use super::streams::{StreamKey, Streams};
-use super::takeover::{self, Inheritance, Legacies, Legacy};
-use super::wants::{Scope, Wants};
+use super::takeover::{self, TakeoverState, Legacies, StreamTakeover};
+use super::desired::{Scope, Desired};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
 use crate::session::Network;
@@ -63,17 +63,17 @@ pub(super) struct Engine {
     pub(super) scope: Scope,
     pub(super) patience: (Duration, Duration),
     pub(super) simulated: BTreeSet<Venue>,
-    pub(super) wants: Wants,
+    pub(super) wants: Desired,
     pub(super) sources: Sources,
-    pub(super) told: Told,
+    pub(super) told: AnnouncedSources,
     pub(super) showing: Showing,
     pub(super) markets: Markets,
     pub(super) social: SocialHandle,
     pub(super) sockets: Sockets,
-    pub(super) instruments: Instruments,
+    pub(super) instruments: InstrumentStates,
     pub(super) streams: Streams,
     /// Streams that are wanted and begin with the next turns.
-    pub(super) beginning: VecDeque<(DesiredStream, Legacy)>,
+    pub(super) beginning: VecDeque<(DesiredStream, StreamTakeover)>,
     /// When a command has asked for the registry to be read.
     read_at: Option<Instant>,
     was_read: Option<Instant>,
@@ -118,17 +118,17 @@ impl Engine {
             cancel,
             parts: parts.drop_guard(),
             reports,
-            wants: Wants::new(scope.clone(), config.max_subscriptions),
+            wants: Desired::new(scope.clone(), config.max_subscriptions),
             scope,
             patience: (config.max_lag, config.ring),
             simulated,
             sources: Sources::default(),
-            told: Told::default(),
+            told: AnnouncedSources::default(),
             showing: Showing::default(),
             markets,
             social,
             sockets,
-            instruments: Instruments::default(),
+            instruments: InstrumentStates::default(),
             streams: Streams::default(),
             beginning: VecDeque::new(),
             read_at: None,
@@ -263,7 +263,7 @@ impl Engine {
             return Some(Legacies::new());
         }
         match takeover::read(&*self.ports.log, wanted).await {
-            Ok(Inheritance { streams, orphans, feeds }) => {
+            Ok(TakeoverState { streams, orphans, feeds }) => {
                 self.has_taken_over = true;
                 orphans.iter().for_each(|topic| self.outbox.end(topic));
                 let now = self.now();

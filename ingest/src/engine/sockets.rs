@@ -21,7 +21,7 @@ use crate::source::websocket::{self, CustomConfig};
 
 /// The running sources.
 pub(super) struct Sockets {
-    running: BTreeMap<WebSocketSource, Running>,
+    running: BTreeMap<WebSocketSource, RunningSocket>,
     sources: HashMap<SocketId, WebSocketSource>,
     most: usize,
     next_id: u64,
@@ -33,7 +33,7 @@ pub(super) struct Sockets {
     backoff: BackoffPolicy,
 }
 
-struct Running {
+struct RunningSocket {
     id: SocketId,
     takers: BTreeSet<StreamKey>,
     /// What it reported last, and under which name.
@@ -112,7 +112,7 @@ impl Sockets {
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
         self.sources.insert(id, source.clone());
         self.running
-            .insert(source.clone(), Running { id, takers: BTreeSet::new(), told: None, cancel, task });
+            .insert(source.clone(), RunningSocket { id, takers: BTreeSet::new(), told: None, cancel, task });
     }
 
     /// Takes note of a report.

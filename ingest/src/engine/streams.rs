@@ -16,10 +16,10 @@ use bond_core::window::{Config, Outcome, Subject, Windows};
 use bond_core::wire;
 use smol_str::SmolStr;
 
-use super::instruments::{Taken, Taker};
+use super::instruments::{Accepted, InstrumentState};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
-use super::takeover::Legacy;
+use super::takeover::StreamTakeover;
 
 /// Names a running stream within its engine. None is given twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,7 +146,7 @@ impl StreamRun {
         meter: Arc<StreamMeter>,
         (max_lag, ring): (Duration, Duration),
         now: UnixNanos,
-        legacy: &Legacy,
+        legacy: &StreamTakeover,
     ) -> Self {
         let mode = match Config::for_spec(&plan.spec, max_lag, ring) {
             None => Mode::PassOn,
@@ -176,7 +176,7 @@ impl StreamRun {
     }
 
     /// Takes an event of a venue.
-    pub(super) fn market(&mut self, taken: &Taken, taker: &Taker, now: UnixNanos, outbox: &mut Outbox) {
+    pub(super) fn market(&mut self, taken: &Accepted, taker: &InstrumentState, now: UnixNanos, outbox: &mut Outbox) {
         self.meter.add_in(1);
         match &mut self.mode {
             Mode::PassOn => {

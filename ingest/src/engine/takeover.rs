@@ -11,18 +11,18 @@ use bond_core::log::{EventLog, Item, LogError, Run};
 use bond_core::position::Position;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
-use bond_core::window::Carried;
+use bond_core::window::WindowTakeover;
 
 /// The most events that are read to find each symbol's last window. A window's events are appended together, one for each symbol.
 const LAST_EVENTS: u64 = 256;
 
 /// Where an earlier writer left off with each symbol of a stream, by the name that aggregates carry.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Legacy(BTreeMap<String, Carried>);
+pub(super) struct StreamTakeover(BTreeMap<String, WindowTakeover>);
 
-impl Legacy {
+impl StreamTakeover {
     /// What it left of a symbol, or of `*`.
-    pub(super) fn of(&self, symbol: Option<&Symbol>) -> Option<Carried> {
+    pub(super) fn of(&self, symbol: Option<&Symbol>) -> Option<WindowTakeover> {
         let name = symbol.map_or_else(|| "*".to_owned(), ToString::to_string);
         self.0.get(&name).copied()
     }
@@ -34,11 +34,11 @@ impl Legacy {
 }
 
 /// Where an earlier writer left off with each stream.
-pub(super) type Legacies = BTreeMap<StreamId, Legacy>;
+pub(super) type Legacies = BTreeMap<StreamId, StreamTakeover>;
 
 /// All that an earlier writer left.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Inheritance {
+pub(super) struct TakeoverState {
     /// The streams that are still wanted.
     pub(super) streams: Legacies,
     /// Streams that were deleted, or deleted and created again, while nobody wrote.
@@ -51,8 +51,8 @@ pub(super) struct Inheritance {
 pub(super) async fn read(
     log: &dyn EventLog,
     wanted: &BTreeMap<StreamId, UnixNanos>,
-) -> Result<Inheritance, LogError> {
-    let mut inheritance = Inheritance::default();
+) -> Result<TakeoverState, LogError> {
+    let mut inheritance = TakeoverState::default();
     for topic in log.topics().await? {
         let Topic::Stream(id) = &topic else {
             inheritance.feeds.push(topic);
@@ -83,12 +83,12 @@ fn predates(run: &Run, created_at: UnixNanos) -> bool {
     last.is_some_and(|at| at < created_at)
 }
 
-fn legacy(run: &Run) -> Legacy {
+fn legacy(run: &Run) -> StreamTakeover {
     let carried = run.items.iter().filter_map(|item| match item {
-        Item::Event(entry) => Carried::from_record(&entry.record),
+        Item::Event(entry) => WindowTakeover::from_record(&entry.record),
         Item::Status(_) => None,
     });
-    Legacy(carried.collect())
+    StreamTakeover(carried.collect())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const EARNED: Duration = Duration::from_secs(60);
 
 /// Something asked of an order book by whoever keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BookOrder {
+pub enum BookResync {
     /// It was found wrong: it is `suspect` until it has been rebuilt on a new snapshot.
     Rebuild {
         /// Which book.
@@ -122,11 +122,11 @@ impl Books {
     }
 
     /// Takes an order. `unit` is the jitter of a wait that may follow, from 0 to 1.
-    pub(super) fn order(&mut self, order: BookOrder, now: Instant, unit: f64) -> (Subscription, Outcome) {
+    pub(super) fn order(&mut self, order: BookResync, now: Instant, unit: f64) -> (Subscription, Outcome) {
         let over_rest = self.is_over_rest();
         let (subscription, reason) = match order {
-            BookOrder::Rebuild { subscription, reason } => (subscription, Some(reason)),
-            BookOrder::Reseed { subscription } => (subscription, None),
+            BookResync::Rebuild { subscription, reason } => (subscription, Some(reason)),
+            BookResync::Reseed { subscription } => (subscription, None),
         };
         let outcome = match (self.books.get_mut(&subscription), reason) {
             (Some(sync), Some(reason)) => sync.rebuild(reason, now, unit),

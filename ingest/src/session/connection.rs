@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::context::{Connection, Stopped, join};
 use super::link::{Link, LinkPolicy, Lost};
 use super::liveness::Liveness;
-use super::talk::Talk;
+use super::session_loop::SessionLoop;
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::report::Report;
@@ -50,7 +50,7 @@ impl<T: Transport> Connection<T> {
         let connecting = cancel.run_until_cancelled(self.connect()).await.ok_or(Stopped)?;
         match connecting {
             Ok(socket) => {
-                Talk::new(self, Link::new(socket, policy, Instant::now()), protocol, listings, liveness)
+                SessionLoop::new(self, Link::new(socket, policy, Instant::now()), protocol, listings, liveness)
                     .run(backoff)
                     .await
             }

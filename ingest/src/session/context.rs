@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::books::BookOrder;
+use super::books::BookResync;
 use super::config::MarketConfig;
-use super::gate::Gate;
+use super::rate_limiter::RateLimiter;
 use super::statuses::Statuses;
 use super::transport::Transport;
 use crate::report::Report;
@@ -33,11 +33,11 @@ pub(super) struct Context<T> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) statuses: Arc<Statuses>,
     /// Attempts to connect, all connections together.
-    pub(super) connecting: Gate,
+    pub(super) connecting: RateLimiter,
     /// REST requests.
-    pub(super) rest: Gate,
+    pub(super) rest: RateLimiter,
     /// What is asked of order books; each connection takes what concerns it.
-    pub(super) orders: broadcast::Sender<BookOrder>,
+    pub(super) orders: broadcast::Sender<BookResync>,
 }
 
 impl<T: Transport> Context<T> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::transport::{Heard, Socket, SocketError};
+use super::transport::{Received, Socket, SocketError};
 use crate::venue::{Keepalive, Subscription};
 
 /// How long the other side may take to accept a message of ours.
@@ -88,7 +88,7 @@ impl<S: Socket> Link<S> {
     }
 
     /// Waits for the next message. Cancel-safe.
-    pub(crate) async fn hear(&mut self) -> Result<Heard, Lost> {
+    pub(crate) async fn hear(&mut self) -> Result<Received, Lost> {
         let heard = self.socket.hear().await?;
         self.heard = Instant::now();
         self.pinged = false;

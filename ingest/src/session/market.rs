@@ -10,9 +10,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::books::BookOrder;
+use super::books::BookResync;
 use super::config::MarketConfig;
-use super::supervisor::{Supervisor, Wishes};
+use super::supervisor::{Supervisor, DesiredSubscriptions};
 use super::transport::Transport;
 use crate::report::Report;
 use crate::venue::Subscription;
@@ -25,7 +25,7 @@ const ORDERS: usize = 256;
 pub struct MarketHandle {
     wanted: watch::Sender<BTreeSet<Subscription>>,
     raw: watch::Sender<bool>,
-    orders: broadcast::Sender<BookOrder>,
+    orders: broadcast::Sender<BookResync>,
     task: JoinHandle<()>,
 }
 
@@ -56,7 +56,7 @@ impl MarketHandle {
     }
 
     /// Asks something of an order book. Ignored where the book is not subscribed to.
-    pub fn order(&self, order: BookOrder) {
+    pub fn order(&self, order: BookResync) {
         // Without a connection there is nobody to take it, and nothing to be done.
         drop(self.orders.send(order));
     }
@@ -85,7 +85,7 @@ pub fn spawn<T: Transport>(
     let (wanted, wanted_rx) = watch::channel(BTreeSet::new());
     let (raw, raw_rx) = watch::channel(false);
     let orders = broadcast::Sender::new(ORDERS);
-    let wishes = Wishes { wanted: wanted_rx, raw: raw_rx, orders: orders.clone() };
+    let wishes = DesiredSubscriptions { wanted: wanted_rx, raw: raw_rx, orders: orders.clone() };
     let supervisor = Supervisor::new(config, transport, reports, clock, cancel.clone(), wishes);
     let name = format_smolstr!("market-{}-{}", supervisor.venue(), supervisor.market());
     MarketHandle { wanted, raw, orders, task: supervision.spawn(name, cancel, supervisor.run()) }

@@ -10,8 +10,8 @@ mod books;
 mod config;
 mod connection;
 mod context;
-mod conversation;
-mod gate;
+mod protocol_state;
+mod rate_limiter;
 pub(crate) mod link;
 mod listing;
 mod liveness;
@@ -20,15 +20,15 @@ mod outages;
 mod plan;
 mod statuses;
 mod supervisor;
-mod talk;
+mod session_loop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-pub use books::BookOrder;
+pub use books::BookResync;
 pub use config::{MarketConfig, ProtocolFactory, Timing};
 pub use market::MarketHandle;
 pub use outages::OutageLog;
-pub use transport::{Heard, MAX_MESSAGE_BYTES, Network, Socket, SocketError, Transport};
+pub use transport::{Received, MAX_MESSAGE_BYTES, Network, Socket, SocketError, Transport};

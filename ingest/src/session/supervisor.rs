@@ -14,10 +14,10 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::books::BookOrder;
+use super::books::BookResync;
 use super::config::MarketConfig;
 use super::context::{Connection, Context, Note};
-use super::gate::Gate;
+use super::rate_limiter::RateLimiter;
 use super::listing::{ListingsReader, Read};
 use super::plan::{Share, assign};
 use super::statuses::Statuses;
@@ -38,10 +38,10 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 const NOT_LISTED: &str = "not listed by the venue";
 
 /// What the handle's holder wants.
-pub(super) struct Wishes {
+pub(super) struct DesiredSubscriptions {
     pub(super) wanted: watch::Receiver<BTreeSet<Subscription>>,
     pub(super) raw: watch::Receiver<bool>,
-    pub(super) orders: broadcast::Sender<BookOrder>,
+    pub(super) orders: broadcast::Sender<BookResync>,
 }
 
 /// Keeps the connections of a market.
@@ -82,7 +82,7 @@ impl<T: Transport> Supervisor<T> {
         reports: mpsc::Sender<Report>,
         clock: Arc<dyn Clock>,
         cancel: CancellationToken,
-        Wishes { wanted, raw, orders }: Wishes,
+        DesiredSubscriptions { wanted, raw, orders }: DesiredSubscriptions,
     ) -> Self {
         let protocol = (config.protocol)(Arc::default());
         let timing = config.timing;
@@ -97,8 +97,8 @@ impl<T: Transport> Supervisor<T> {
                 reports,
                 statuses: Arc::new(Statuses::new(Arc::clone(&clock))),
                 clock,
-                connecting: Gate::new(protocol.limits().connect_interval, 1),
-                rest: Gate::new(timing.rest_interval, timing.rest_burst),
+                connecting: RateLimiter::new(protocol.limits().connect_interval, 1),
+                rest: RateLimiter::new(timing.rest_interval, timing.rest_burst),
                 config,
             }),
             protocol,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Timing;
-use super::conversation::Conversation;
+use super::protocol_state::ProtocolState;
 use super::liveness::Liveness;
 use super::statuses::Statuses;
 use super::testing::Words;
@@ -431,7 +431,7 @@ async fn a_state_that_was_forgotten_meanwhile_is_told_again() {
     let statuses = Arc::new(Statuses::new(Arc::new(ManualClock::default())));
     let mut liveness = Liveness::new(BUDGET, BUDGET);
     let words = Box::new(Words::listing(&["BTC/USDT"]));
-    let mut conversation = Conversation::new(words, Arc::clone(&statuses), &mut liveness, Timing::default());
+    let mut conversation = ProtocolState::new(words, Arc::clone(&statuses), &mut liveness, Timing::default());
     conversation.want(&wanted, now);
     conversation.frame(&"trade BTC/USDT 1".into(), UnixNanos::EPOCH, now);
     conversation.take_effects();

@@ -19,7 +19,7 @@ pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a socket hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// A text message.
     Text(Utf8Bytes),
     /// A sign of life without content: a ping, which is answered by the socket itself, or a pong.
@@ -67,7 +67,7 @@ pub trait Transport: Clone + Send + Sync + 'static {
 /// An open WebSocket connection.
 pub trait Socket: Send + 'static {
     /// Waits for the next message. Cancel-safe: nothing is lost when the future is dropped.
-    fn hear(&mut self) -> impl Future<Output = Result<Heard, SocketError>> + Send;
+    fn hear(&mut self) -> impl Future<Output = Result<Received, SocketError>> + Send;
 
     /// Sends a text.
     fn say(&mut self, text: String) -> impl Future<Output = Result<(), SocketError>> + Send;
@@ -122,10 +122,10 @@ impl Transport for Network {
 }
 
 impl Socket for WebSocketStream<MaybeTlsStream<TcpStream>> {
-    async fn hear(&mut self) -> Result<Heard, SocketError> {
+    async fn hear(&mut self) -> Result<Received, SocketError> {
         match self.next().await {
-            Some(Ok(Message::Text(text))) => Ok(Heard::Text(text)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Heard::Control),
+            Some(Ok(Message::Text(text))) => Ok(Received::Text(text)),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Received::Control),
             Some(Ok(Message::Binary(_))) => Err(SocketError::Unacceptable("binary".to_owned())),
             Some(Ok(Message::Close(Some(frame)))) => {
                 Err(SocketError::Closed(format!("{} {}", u16::from(frame.code), frame.reason)))

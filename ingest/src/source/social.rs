@@ -125,7 +125,7 @@ pub fn spawn(
     supervisor: &Supervisor,
 ) -> SocialHandle {
     let (assets, wanted) = watch::channel(BTreeSet::new());
-    let network = Network { seed, reports, clock, scripts: BTreeMap::new() };
+    let network = SocialNetwork { seed, reports, clock, scripts: BTreeMap::new() };
     let stop = cancel.clone();
     let task = supervisor.spawn(SOURCE, &stop, async move {
         cancel.run_until_cancelled(network.run(wanted)).await;
@@ -133,7 +133,7 @@ pub fn spawn(
     SocialHandle { assets, task }
 }
 
-struct Network {
+struct SocialNetwork {
     seed: u64,
     reports: mpsc::Sender<Report>,
     clock: Arc<dyn Clock>,
@@ -141,7 +141,7 @@ struct Network {
     scripts: BTreeMap<SmolStr, (Instant, Script)>,
 }
 
-impl Network {
+impl SocialNetwork {
     /// Returns where nobody listens or wants any more.
     async fn run(mut self, mut wanted: watch::Receiver<BTreeSet<SmolStr>>) {
         loop {

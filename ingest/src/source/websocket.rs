@@ -27,7 +27,7 @@ use crate::backoff::{Backoff, BackoffPolicy};
 use crate::net::guard::Guard;
 use crate::report::{Report, SocketId};
 use crate::session::link::{Link, LinkPolicy, Lost};
-use crate::session::{Heard, Network, Transport};
+use crate::session::{Received, Network, Transport};
 
 /// The longest message taken.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
@@ -205,13 +205,13 @@ impl<T: Transport> Source<T> {
             let deadline = link.next_deadline();
             tokio::select! {
                 heard = link.hear() => match heard {
-                    Ok(Heard::Text(text)) => {
+                    Ok(Received::Text(text)) => {
                         let heard = Instant::now();
                         self.take(&text, backoff).await?;
                         rate.take(Instant::now()).await;
                         link.excuse(heard.elapsed());
                     }
-                    Ok(Heard::Control) => {}
+                    Ok(Received::Control) => {}
                     Err(lost) => return Ok(lost),
                 },
                 () = sleep_until(deadline) => {}

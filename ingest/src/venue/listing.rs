@@ -120,14 +120,14 @@ pub(super) type Spelling = fn(&str, MarketType) -> Option<Listing>;
 const MAX_SPELLED: usize = 10_000;
 
 /// The names that the frames of one connection use.
-pub(super) struct Names {
+pub(super) struct SymbolMap {
     listings: Arc<Listings>,
     market: MarketType,
     spelling: Spelling,
     spelled: HashMap<SmolStr, Arc<Listing>>,
 }
 
-impl Names {
+impl SymbolMap {
     pub(super) fn new(listings: Arc<Listings>, market: MarketType, spelling: Spelling) -> Self {
         Self { listings, market, spelling, spelled: HashMap::new() }
     }

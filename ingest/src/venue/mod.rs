@@ -2,7 +2,7 @@
 
 mod binance;
 mod bybit;
-mod ledger;
+mod subscription_tracker;
 mod listing;
 mod okx;
 mod sink;

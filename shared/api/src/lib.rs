@@ -2,7 +2,7 @@
 
 pub mod admission;
 pub mod auth;
-pub mod gate;
+pub mod authorizer;
 pub mod keys;
 pub mod local;
 pub mod paces;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bond_core::connection::{Limit, Pace};
+use bond_core::connection::{Limit, RateState};
 use bond_core::time::UnixNanos;
 use parking_lot::Mutex;
 
@@ -17,7 +17,7 @@ const MAX_OWNERS: usize = 4096;
 #[derive(Debug)]
 pub struct Paces {
     limit: Limit,
-    owners: Mutex<HashMap<String, Pace>>,
+    owners: Mutex<HashMap<String, RateState>>,
 }
 
 impl Paces {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::response::Response;
-use bond_core::connection::{Limit, Pace};
+use bond_core::connection::{Limit, RateState};
 use bond_core::time::Clock;
 use parking_lot::Mutex;
 
@@ -41,7 +41,7 @@ pub struct Refusals {
 
 #[derive(Default)]
 struct Strangers {
-    pace: Pace,
+    pace: RateState,
     left_out: u64,
 }
 

@@ -19,7 +19,7 @@ pub use self::change::{TOPIC_LIMIT, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
-pub use self::pace::{Limit, Pace};
+pub use self::pace::{Limit, RateState};
 pub use self::query::Parameters;
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;
@@ -77,7 +77,7 @@ pub struct Batch {
 
 /// What a feed's client asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct FeedRequest {
     /// What it wants.
     pub filter: FeedFilter,
     /// At most one ticker or book per topic in this time.
@@ -90,7 +90,7 @@ pub struct Wish {
     pub since: UnixNanos,
 }
 
-impl Wish {
+impl FeedRequest {
     /// What a message that came at `since` asks for.
     pub fn of(filter: FeedFilter, message: &Subscribe, since: UnixNanos) -> Self {
         let Subscribe { speed, max_lag, book_changes, .. } = *message;
@@ -120,7 +120,7 @@ pub struct Connection {
     /// Whose API key opened it, where one was needed. It must be closed once that key is revoked.
     pub holder: Option<Holder>,
     /// How often its client has spoken.
-    pub pace: Pace,
+    pub pace: RateState,
     /// How many of its client's messages in this bout came faster than the pace allows.
     pub refused: u32,
     /// What its client is still to be told, as JSON texts; at most [`NOTES`]. They belong to this version alone, and the next change
@@ -151,7 +151,7 @@ pub enum Carries {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedState {
     /// What it wants; `None` before it has asked and after `unsubscribe`.
-    pub wish: Option<Wish>,
+    pub wish: Option<FeedRequest>,
     /// Whether its screen is off.
     pub is_background: bool,
     /// What it set for single topics, by name.
@@ -223,7 +223,7 @@ impl Connection {
             batch: None,
             expires_at: None,
             holder: None,
-            pace: Pace::default(),
+            pace: RateState::default(),
             refused: 0,
             notes: Vec::new(),
             carries,

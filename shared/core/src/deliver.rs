@@ -102,7 +102,7 @@ pub enum Stop {
 
 /// What a deliverer has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct DeliveryCounts {
     /// Frames sent, taken or not.
     pub posts: u64,
     /// How long frames waited for their turn within the quota, all together.
@@ -123,8 +123,8 @@ pub trait Deliverer: Send + Sync {
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool>;
 
     /// What it has done so far; nothing where it does not count.
-    fn tally(&self) -> Tally {
-        Tally::default()
+    fn tally(&self) -> DeliveryCounts {
+        DeliveryCounts::default()
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn trusted(ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<
 
 /// What drives an [`EventClock`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
+pub enum ClockPace {
     /// The venues' times, for streams with a market source.
     Venues,
     /// Our own clock, for streams without one.
@@ -30,13 +30,13 @@ pub enum Pace {
 /// - With [`Pace::Ours`] it is our own clock.
 #[derive(Clone, Debug)]
 pub struct EventClock {
-    pace: Pace,
+    pace: ClockPace,
     max_lag: Duration,
-    reading: Option<Reading>,
+    reading: Option<ClockReading>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct ClockReading {
     /// What the clock shows.
     shown: UnixNanos,
     /// When, by our clock, it last had a reason to stand still.
@@ -47,7 +47,7 @@ struct Reading {
     steady_since: UnixNanos,
 }
 
-impl Reading {
+impl ClockReading {
     fn first(ts: UnixNanos, now: UnixNanos) -> Self {
         Self { shown: ts, heard: now, lead: lead(ts, now), steady_since: ts }
     }
@@ -59,8 +59,8 @@ fn lead(ts: UnixNanos, now: UnixNanos) -> i64 {
 
 impl EventClock {
     /// A clock for a stream that begins at `now` and waits `max_lag` for what is late.
-    pub fn new(pace: Pace, max_lag: Duration, now: UnixNanos) -> Self {
-        let reading = (pace == Pace::Ours).then(|| Reading::first(now, now));
+    pub fn new(pace: ClockPace, max_lag: Duration, now: UnixNanos) -> Self {
+        let reading = (pace == ClockPace::Ours).then(|| ClockReading::first(now, now));
         Self { pace, max_lag, reading }
     }
 
@@ -69,7 +69,7 @@ impl EventClock {
     pub fn observe(&mut self, ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<UnixNanos> {
         let shown = self.now(now);
         let Some(ts) = trusted(ts_exchange, now) else { return shown };
-        if self.pace == Pace::Venues {
+        if self.pace == ClockPace::Venues {
             self.hear(ts, now);
         }
         Some(ts)
@@ -77,7 +77,7 @@ impl EventClock {
 
     fn hear(&mut self, ts: UnixNanos, now: UnixNanos) {
         let patience = i64::try_from(self.max_lag.as_nanos()).unwrap_or(i64::MAX);
-        let reading = self.reading.get_or_insert_with(|| Reading::first(ts, now));
+        let reading = self.reading.get_or_insert_with(|| ClockReading::first(ts, now));
         let lead = lead(ts, now);
         if lead > reading.lead.saturating_add(patience) {
             reading.steady_since = ts;
@@ -124,8 +124,8 @@ impl EventClock {
 
     fn patience(&self) -> Duration {
         match self.pace {
-            Pace::Venues => self.max_lag * 2,
-            Pace::Ours => Duration::ZERO,
+            ClockPace::Venues => self.max_lag * 2,
+            ClockPace::Ours => Duration::ZERO,
         }
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn clock() -> EventClock {
-        EventClock::new(Pace::Venues, LAG, ms(0))
+        EventClock::new(ClockPace::Venues, LAG, ms(0))
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_market_source_uses_our_clock() {
-        let mut clock = EventClock::new(Pace::Ours, LAG, ms(100));
+        let mut clock = EventClock::new(ClockPace::Ours, LAG, ms(100));
         assert_eq!(clock.now(ms(150)), Some(ms(150)));
         assert_eq!(clock.observe(None, ms(160)), Some(ms(160)));
         assert_eq!(

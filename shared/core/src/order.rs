@@ -20,11 +20,11 @@ pub struct Reorder<T> {
     capacity: usize,
     held: BinaryHeap<Reverse<Held<T>>>,
     /// Items whose hold has not ended, in the order of arrival. Some may have been released before a later one.
-    holding: VecDeque<(UnixNanos, Place)>,
+    holding: VecDeque<(UnixNanos, OrderKey)>,
     /// All up to here are to be released.
-    due: Option<Place>,
+    due: Option<OrderKey>,
     /// What was last released in order.
-    released: Option<Place>,
+    released: Option<OrderKey>,
     /// Items whose place was past when they came.
     late: VecDeque<T>,
     arrivals: u64,
@@ -32,7 +32,7 @@ pub struct Reorder<T> {
 
 /// An item's place in the order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Place {
+struct OrderKey {
     ts: UnixNanos,
     venue: Venue,
     arrival: u64,
@@ -40,7 +40,7 @@ struct Place {
 
 #[derive(Debug)]
 struct Held<T> {
-    place: Place,
+    place: OrderKey,
     item: T,
 }
 
@@ -82,7 +82,7 @@ impl<T> Reorder<T> {
     /// Takes an item of venue time `ts` that arrived at `now`. Ask for what is due afterwards.
     pub fn push(&mut self, ts: UnixNanos, venue: Venue, item: T, now: UnixNanos) {
         let ts = trusted(Some(ts), now).unwrap_or(now);
-        let place = Place { ts, venue, arrival: self.arrivals };
+        let place = OrderKey { ts, venue, arrival: self.arrivals };
         self.arrivals += 1;
         if Some(place) < self.released {
             self.late.push_back(item);

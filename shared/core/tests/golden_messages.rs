@@ -8,7 +8,7 @@ use bond_core::event::{
     BookUpdateKind, Channel, Custom, Funding, Level, Liquidation, MarketData, MarketEvent, Side, Ticker,
     Trade, Tweet,
 };
-use bond_core::event_clock::Pace;
+use bond_core::event_clock::ClockPace;
 use bond_core::instrument::{Instrument, Symbol, Venue};
 use bond_core::log::EventKind;
 use bond_core::position::Epoch;
@@ -217,7 +217,7 @@ fn aggregate() {
         interval: Duration::from_secs(5),
         max_lag: Duration::from_millis(250),
         ring: Duration::from_secs(60),
-        pace: Pace::Venues,
+        pace: ClockPace::Venues,
         subjects: vec![subject],
     };
     let begin = UnixNanos::from_millis(1_732_186_795_600);

@@ -83,7 +83,7 @@ impl RedisCommands {
         let last = newest(&client).await.map_err(failed)?;
         let (sender, told) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let reader = Reader { client: client.clone(), last, sender };
+        let reader = CommandReader { client: client.clone(), last, sender };
         let runtime = redis.runtime().clone();
         redis.supervisor().spawn_on(redis.runtime(), "commands-reader", &stop, async move {
             reader.run().await;
@@ -113,13 +113,13 @@ fn id(entry: &Value) -> Option<String> {
 }
 
 /// Reads in a task of its own, so that giving up a wait leaves no read behind on the connection.
-struct Reader {
+struct CommandReader {
     client: Client,
     last: String,
     sender: mpsc::Sender<Result<Vec<Command>, ControlError>>,
 }
 
-impl Reader {
+impl CommandReader {
     async fn run(mut self) {
         while !self.sender.is_closed() {
             let outcome = self.read().await;

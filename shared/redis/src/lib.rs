@@ -23,7 +23,7 @@
 mod client;
 mod control;
 mod cursors;
-pub mod foreign;
+pub mod external;
 mod lease;
 mod log;
 mod script;

@@ -11,6 +11,7 @@ mod hosts;
 mod layering;
 mod lifecycle;
 mod listen;
+mod names;
 mod redis;
 mod replay;
 mod secrets;

@@ -89,7 +89,7 @@ impl Scripted {
         let url = format!("http://{}", self.url);
         let server = ServerArgs { url, api_key: None };
         let args = ListenArgs { text: "BTC price".to_owned(), server, count: Some(count), json };
-        let client = Client::new(&args.server).expect("a client");
+        let client = RestClient::new(&args.server).expect("a client");
         let mut listener = Listener::new(&args, false, Vec::new());
         let outcome = follow(&client, &args, &mut listener).await;
         (outcome, String::from_utf8(listener.out).expect("text"))

@@ -32,7 +32,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{self, ServerConfig};
-use crate::ws::connection::{Newcomer, Purpose};
+use crate::ws::connection::{UpgradedSocket, Purpose};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.
@@ -243,7 +243,7 @@ impl Host {
         let shared = &self.fanout.0.shared;
         let seat = shared.seats.take(None, None).expect("a seat");
         let (leftover, batch, grant) = (Bytes::new(), None, Grant::default());
-        let newcomer = Newcomer { socket, leftover, purpose, control, batch, errors, grant, seat };
+        let newcomer = UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat };
         shared.adopt(newcomer);
     }
 

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::PATIENCE;
 use crate::rest::RestError;
-use crate::session::{Heard, Socket, SocketError, Transport};
+use crate::session::{Received, Socket, SocketError, Transport};
 
 /// The venue's end of a connection.
 pub(in crate::session) struct Peer {
@@ -23,17 +23,17 @@ pub(in crate::session) struct Peer {
 
 /// What the venue speaks with.
 #[derive(Clone)]
-pub(in crate::session) struct Mouth(mpsc::Sender<Result<Heard, SocketError>>);
+pub(in crate::session) struct Mouth(mpsc::Sender<Result<Received, SocketError>>);
 
 impl Mouth {
     pub(in crate::session) async fn say(&self, frame: &str) {
-        self.0.send(Ok(Heard::Text(frame.into()))).await.unwrap();
+        self.0.send(Ok(Received::Text(frame.into()))).await.unwrap();
     }
 
     /// Says the same every five seconds, for ever, heard or not.
     pub(in crate::session) async fn repeat(&self, frame: &str) {
         loop {
-            drop(self.0.send(Ok(Heard::Text(frame.into()))).await);
+            drop(self.0.send(Ok(Received::Text(frame.into()))).await);
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
@@ -66,12 +66,12 @@ impl Peer {
 
 /// The client's end.
 pub(in crate::session) struct MemorySocket {
-    heard: mpsc::Receiver<Result<Heard, SocketError>>,
+    heard: mpsc::Receiver<Result<Received, SocketError>>,
     said: mpsc::Sender<String>,
 }
 
 impl Socket for MemorySocket {
-    async fn hear(&mut self) -> Result<Heard, SocketError> {
+    async fn hear(&mut self) -> Result<Received, SocketError> {
         self.heard.recv().await.unwrap_or_else(|| Err(SocketError::Closed("reset".to_owned())))
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::report::Report;
 use crate::rest::RestError;
-use crate::session::BookOrder;
+use crate::session::BookResync;
 use crate::session::testing::{BUDGET, Bench, subscription};
 use crate::venue::ContinuityRule;
 
@@ -70,13 +70,13 @@ async fn whoever_keeps_a_book_may_have_it_rebuilt_or_reseeded() {
     assert_eq!(updates(&mut bench, 2).await, [(Snapshot, 10), (Delta, 11)]);
     bench.until(&book, SourceState::Connected).await;
     let reason = "best bid differs".to_owned();
-    bench.market.order(BookOrder::Rebuild { subscription: book.clone(), reason });
+    bench.market.order(BookResync::Rebuild { subscription: book.clone(), reason });
     assert_eq!(bench.until(&book, SourceState::Suspect).await, "best bid differs");
     assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 12)]);
     bench.until(&book, SourceState::Connected).await;
     peer.say("delta BTC/USDT 12 13").await;
     assert_eq!(updates(&mut bench, 1).await, [(Delta, 13)]);
-    bench.market.order(BookOrder::Reseed { subscription: book.clone() });
+    bench.market.order(BookResync::Reseed { subscription: book.clone() });
     assert_eq!(updates(&mut bench, 1).await, [(Snapshot, 13)]);
 }
 

@@ -24,8 +24,8 @@ use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Envelope, Kind, Push, Reading, Wrapped};
-use super::ledger::Ledger;
-use super::listing::Names;
+use super::subscription_tracker::Ledger;
+use super::listing::SymbolMap;
 use super::sink::Sink;
 use super::wire;
 use super::{
@@ -41,7 +41,7 @@ const MARKET: Route = Route { name: "market", path: "/market/stream" };
 /// Binance on one connection.
 pub(super) struct Binance {
     market: MarketType,
-    names: Names,
+    names: SymbolMap,
     ledger: Ledger,
     /// The id of the last best prices of each symbol.
     best_ids: HashMap<SmolStr, u64>,
@@ -49,7 +49,7 @@ pub(super) struct Binance {
 
 impl Binance {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
-        let names = Names::new(listings, market, rest::spelling);
+        let names = SymbolMap::new(listings, market, rest::spelling);
         Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
     }
 

@@ -22,8 +22,8 @@ use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Answer, BookData, LiquidationItem, Push, Reading, TickerData, TradeItem};
-use super::ledger::Ledger;
-use super::listing::Names;
+use super::subscription_tracker::Ledger;
+use super::listing::SymbolMap;
 use super::sink::Sink;
 use super::wire::{self, Items, Time};
 use super::{
@@ -37,7 +37,7 @@ const LINEAR: Route = Route { name: "linear", path: "/v5/public/linear" };
 /// Bybit on one connection.
 pub(super) struct Bybit {
     market: MarketType,
-    names: Names,
+    names: SymbolMap,
     ledger: Ledger,
     /// The last `u` of each symbol's `orderbook.1`, which is sent again after 3 s without a change.
     best_ids: HashMap<SmolStr, u64>,
@@ -45,7 +45,7 @@ pub(super) struct Bybit {
 
 impl Bybit {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
-        let names = Names::new(listings, market, rest::spelling);
+        let names = SymbolMap::new(listings, market, rest::spelling);
         Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
     }
 

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Answer, Arg, Context, Item, Push};
-use super::ledger::{Ledger, Refusal};
-use super::listing::Names;
+use super::subscription_tracker::{Ledger, Refusal};
+use super::listing::SymbolMap;
 use super::sink::Sink;
 use super::wire::{self, Items};
 use super::{
@@ -44,7 +44,7 @@ const TOO_FREQUENT: &str = "60014";
 /// OKX on one connection.
 pub(super) struct Okx {
     market: MarketType,
-    names: Names,
+    names: SymbolMap,
     ledger: Ledger,
     /// Instruments whose best bid and ask come by `bbo-tbt`: `tickers` repeats them later, which would count them twice.
     quoted: HashSet<SmolStr>,
@@ -55,7 +55,7 @@ impl Okx {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
         Self {
             market,
-            names: Names::new(listings, market, rest::spelling),
+            names: SymbolMap::new(listings, market, rest::spelling),
             ledger: Ledger::default(),
             quoted: HashSet::new(),
             found: push::Found::default(),

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Stop, Tally};
+use bond_core::deliver::{Deliverer, Delivery, Stop, DeliveryCounts};
 use bytes::Bytes;
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
@@ -57,12 +57,12 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// A post waits for its turn in the process's rate; one whose turn would come after the deadline is not sent: [`Stop::Quota`].
 #[derive(Clone)]
 pub struct ApiGateway {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayShared>,
     deadline: Option<Instant>,
-    tally: Arc<Mutex<Tally>>,
+    tally: Arc<Mutex<DeliveryCounts>>,
 }
 
-struct Shared {
+struct GatewayShared {
     http: SignedHttp,
     management: Management,
     base: String,
@@ -81,7 +81,7 @@ impl ApiGateway {
         if !is_absolute {
             return Err(ClientError::Url(callback_url.to_owned()));
         }
-        let shared = Shared {
+        let shared = GatewayShared {
             http: SignedHttp::new(config, Service::ApiGateway)?,
             management: Management::new(config, base),
             base: base.to_owned(),
@@ -175,7 +175,7 @@ impl Deliverer for ApiGateway {
         timeout_at(self.deadline(), self.shared.management.is_open(connection)).await.ok()?
     }
 
-    fn tally(&self) -> Tally {
+    fn tally(&self) -> DeliveryCounts {
         *self.tally.lock()
     }
 }

@@ -10,7 +10,7 @@ use crate::position::Start;
 use crate::time::UnixNanos;
 use crate::topic::{StreamId, Topic};
 
-use super::{Batch, Carries, Connection, FeedState, Resume, Wish};
+use super::{Batch, Carries, Connection, FeedState, Resume, FeedRequest};
 
 /// The most topics for which one feed may set a rate, and the most for which it may say from where they go on. Behind API Gateway they are
 /// written with the connection, each time it changes.
@@ -155,7 +155,7 @@ impl FeedState {
         if is_overtaken {
             return Ok(errors);
         }
-        self.wish = filter.map(|filter| Wish::of(filter, message, now));
+        self.wish = filter.map(|filter| FeedRequest::of(filter, message, now));
         self.keep_rates();
         self.resumes.clear();
         Ok(errors)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, Pace, Resume, Wish};
+use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, RateState, Resume, FeedRequest};
 use crate::api_key::Holder;
 use crate::event::Channel;
 use crate::feed::FeedFilter;
@@ -152,7 +152,7 @@ impl Wire {
             batch,
             expires_at: self.expires_ns.map(UnixNanos::from_nanos),
             holder: self.holder.map(|WireHolder { owner, key }| Holder { owner, key }),
-            pace: Pace { free_at: UnixNanos::from_nanos(self.free_ns) },
+            pace: RateState { free_at: UnixNanos::from_nanos(self.free_ns) },
             refused: self.refused,
             notes: self.notes,
             carries: self.carries.read()?,
@@ -212,7 +212,7 @@ impl WireFeed {
 }
 
 impl WireWish {
-    fn of(wish: &Wish) -> Self {
+    fn of(wish: &FeedRequest) -> Self {
         Self {
             filter: WireFilter::of(&wish.filter),
             speed_ms: millis(wish.speed),
@@ -222,8 +222,8 @@ impl WireWish {
         }
     }
 
-    fn read(self) -> Result<Wish, ConnectionError> {
-        Ok(Wish {
+    fn read(self) -> Result<FeedRequest, ConnectionError> {
+        Ok(FeedRequest {
             filter: self.filter.read()?,
             speed: Duration::from_millis(self.speed_ms),
             max_lag: Duration::from_millis(self.max_lag_ms),
@@ -304,7 +304,7 @@ mod tests {
             batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
             expires_at: Some(UnixNanos::from_nanos(3)),
             holder: Some(Holder { owner: "ann".into(), key: "bEPz35-2".into() }),
-            pace: Pace { free_at: UnixNanos::from_nanos(5) },
+            pace: RateState { free_at: UnixNanos::from_nanos(5) },
             refused: 7,
             notes: vec![r#"{"type":"error"}"#.to_owned()],
             carries,
@@ -325,7 +325,7 @@ mod tests {
             depth: 50,
             raw: true,
         };
-        let wish = Wish {
+        let wish = FeedRequest {
             filter,
             speed: Duration::from_millis(7),
             max_lag: Duration::from_millis(8),

@@ -26,12 +26,12 @@ impl Limit {
 
 /// A limit on how often a client may speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateState {
     /// When what was said is paid off. In the past for a client that keeps the pace.
     pub free_at: UnixNanos,
 }
 
-impl Pace {
+impl RateState {
     /// Whether a message made at `now` is within the limit of messages. One that is not changes nothing.
     pub fn admit(&mut self, now: UnixNanos) -> bool {
         self.keep(MESSAGES, now)
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_burst_is_taken_and_then_the_pace_holds() {
         let now = UnixNanos::from_secs(1);
-        let mut pace = Pace::default();
+        let mut pace = RateState::default();
         assert_eq!((0..1_000).filter(|_| pace.admit(now)).count(), 100);
         assert!(pace.admit(now.plus(MESSAGES.interval)));
         assert!(!pace.admit(now.plus(MESSAGES.interval)));
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn what_costs_more_is_done_less_often() {
         let (now, most) = (UnixNanos::from_secs(1), Duration::from_secs(10));
-        let mut pace = Pace::default();
+        let mut pace = RateState::default();
         assert!(pace.spend(now, Duration::from_secs(9), most));
         assert!(!pace.spend(now, Duration::from_secs(2), most));
         assert!(pace.spend(now, Duration::from_secs(1), most));

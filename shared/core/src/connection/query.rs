@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Batch, Wish};
+use super::{Batch, FeedRequest};
 use crate::code::Code;
 use crate::message::{MessageError, Subscribe};
 use crate::position::Start;
@@ -74,7 +74,7 @@ impl Parameters {
     }
 
     /// What a feed that begins without a message wants from `since` on, and what of it is unknown.
-    pub fn wish(&self, since: UnixNanos) -> (Option<Wish>, Vec<MessageError>) {
+    pub fn wish(&self, since: UnixNanos) -> (Option<FeedRequest>, Vec<MessageError>) {
         let message = Subscribe {
             channels: self.list(&["channels", "channel"]),
             symbols: self.list(&["symbols", "symbol"]),
@@ -85,7 +85,7 @@ impl Parameters {
             ..Subscribe::default()
         };
         match message.filter() {
-            Ok((filter, errors)) => (filter.map(|filter| Wish::of(filter, &message, since)), errors),
+            Ok((filter, errors)) => (filter.map(|filter| FeedRequest::of(filter, &message, since)), errors),
             Err(refused) => (None, vec![refused]),
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct Ring {
 
 /// A reader's place between two items, statuses included.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct RecordMeta {
     epoch: Epoch,
     seq: u64,
     ordinal: u64,
@@ -118,7 +118,7 @@ impl Ring {
     }
 
     /// The place after `after`, or the oldest kept, and what is missing before it.
-    pub(super) fn place(&self, after: Option<&Position>) -> (Place, Option<Gap>) {
+    pub(super) fn place(&self, after: Option<&Position>) -> (RecordMeta, Option<Gap>) {
         let oldest = self.place_at(0);
         let Some(after) = after else { return (oldest, None) };
         if after.epoch != self.epoch || after.seq > self.head {
@@ -130,7 +130,7 @@ impl Ring {
     }
 
     /// Where a reader that stood at `place` stands now, and what it missed.
-    pub(super) fn resume(&self, place: &Place) -> (Place, Option<Gap>) {
+    pub(super) fn resume(&self, place: &RecordMeta) -> (RecordMeta, Option<Gap>) {
         if place.epoch != self.epoch {
             return (self.place_at(0), Some(self.missing(None, GapReason::EpochChanged)));
         }
@@ -143,18 +143,18 @@ impl Ring {
         Gap { from_seq, to_seq: self.first - 1, reason }
     }
 
-    fn place_at(&self, index: usize) -> Place {
+    fn place_at(&self, index: usize) -> RecordMeta {
         let seq = match self.items.get(index) {
             Some(Item::Event(entry)) => entry.seq - 1,
             Some(Item::Status(kept)) => kept.after_seq,
             None => self.head,
         };
-        Place { epoch: self.epoch.clone(), seq, ordinal: self.dropped + index as u64 }
+        RecordMeta { epoch: self.epoch.clone(), seq, ordinal: self.dropped + index as u64 }
     }
 
     /// Reads on from `place` (which must stand in this ring): up to `limit` events and the statuses before and between them.
     /// Returns the place after them too.
-    pub(super) fn take(&self, place: &Place, gap: Option<Gap>, limit: usize) -> (Run, Place) {
+    pub(super) fn take(&self, place: &RecordMeta, gap: Option<Gap>, limit: usize) -> (Run, RecordMeta) {
         let start = usize::try_from(place.ordinal - self.dropped).unwrap_or(usize::MAX).min(self.items.len());
         let mut events = 0;
         let within_limit = |item: &&Item| {
@@ -168,7 +168,7 @@ impl Ring {
     }
 
     /// Whether something comes after `place`.
-    pub(super) fn has_after(&self, place: &Place) -> bool {
+    pub(super) fn has_after(&self, place: &RecordMeta) -> bool {
         place.ordinal < self.dropped + self.items.len() as u64
     }
 }

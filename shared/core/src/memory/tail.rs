@@ -14,7 +14,7 @@ use crate::position::Position;
 use crate::topic::Topic;
 
 use super::Shared;
-use super::ring::{Place, Ring};
+use super::ring::{RecordMeta, Ring};
 use super::slot::Slot;
 
 /// The most events of one topic that one call of `next` hands over; the rest comes with the following calls.
@@ -100,7 +100,7 @@ struct Followed {
 enum Cursor {
     /// Nothing was read yet: after this position, or from the oldest kept.
     Asked(Option<Position>),
-    Read(Place),
+    Read(RecordMeta),
 }
 
 impl Followed {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::api_key::Holder;
 use crate::connection::{
-    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME, Pace, Resume,
+    Batch, Carries, Connection, ConnectionId, ConnectionStore, FeedState, LANES, LIFETIME, RateState, Resume,
 };
 use crate::message::Rate;
 use crate::position::{Epoch, Position, Start};
@@ -56,7 +56,7 @@ fn connection(name: &str) -> Connection {
         batch: Some(Batch { size: 10, wait: Duration::from_millis(50) }),
         expires_at: Some(after(Duration::from_secs(3600))),
         holder: Some(Holder { owner: "ann".into(), key: "bEPz35-2".into() }),
-        pace: Pace { free_at: after(Duration::from_millis(50)) },
+        pace: RateState { free_at: after(Duration::from_millis(50)) },
         refused: 3,
         notes: vec![r#"{"type":"error","message":"\u0000 \" é"}"#.to_owned()],
         ..Connection::opened(ConnectionId::new(name), NOW, stream(1))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::number::Number;
-use super::tally::{Standing, Tally};
+use super::tally::{LastKnown, Accumulator};
 use crate::instrument::Venue;
 use crate::time::UnixNanos;
 
@@ -16,11 +16,11 @@ pub struct Aggregate {
     pub(super) end: UnixNanos,
     pub(super) symbol: Arc<str>,
     /// What each venue contributed, ordered by its name.
-    pub(super) venues: Vec<(Venue, Tally)>,
+    pub(super) venues: Vec<(Venue, Accumulator)>,
     /// All venues together.
-    pub(super) total: Tally,
+    pub(super) total: Accumulator,
     /// What stands at the window's end.
-    pub(super) standing: Standing,
+    pub(super) standing: LastKnown,
     pub(super) tweets: u64,
     pub(super) custom: u64,
     pub(super) late: u64,
@@ -113,15 +113,15 @@ impl Aggregate {
 }
 
 /// The tally of `venue` in a list ordered by venue, which is put there if need be.
-pub(super) fn tally_of(venues: &mut Vec<(Venue, Tally)>, venue: Venue) -> &mut Tally {
+pub(super) fn tally_of(venues: &mut Vec<(Venue, Accumulator)>, venue: Venue) -> &mut Accumulator {
     let at = match venues.iter().position(|(known, _)| *known >= venue) {
         Some(at) if venues[at].0 == venue => at,
         Some(at) => {
-            venues.insert(at, (venue, Tally::default()));
+            venues.insert(at, (venue, Accumulator::default()));
             at
         }
         None => {
-            venues.push((venue, Tally::default()));
+            venues.push((venue, Accumulator::default()));
             venues.len() - 1
         }
     };

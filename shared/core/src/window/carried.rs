@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::tally::{Mark, Standing};
+use super::tally::{Timestamped, LastKnown};
 use crate::decimal::{Price, Rate};
 use crate::instrument::Venue;
 use crate::log::Record;
@@ -13,7 +13,7 @@ use crate::time::UnixNanos;
 
 /// Where an earlier writer left off with a symbol: its last window, and the figures that stand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Carried {
+pub struct WindowTakeover {
     /// The end of the last window that was given out.
     pub window_end: UnixNanos,
     /// The last price.
@@ -54,7 +54,7 @@ struct RawData<'a> {
     ask: Option<&'a RawValue>,
 }
 
-impl Carried {
+impl WindowTakeover {
     /// What an aggregate in the log carries, and the symbol (or `*`) it is about. Figures that a projection left out are not known.
     /// `None` where the record is no aggregate.
     pub fn from_record(record: &Record) -> Option<(String, Self)> {
@@ -74,8 +74,8 @@ impl Carried {
     }
 
     /// What stands for the new writer: older than anything of the window to come.
-    pub(super) fn standing(&self) -> Standing {
-        Standing {
+    pub(super) fn standing(&self) -> LastKnown {
+        LastKnown {
             price: self.mark_at(self.price),
             bid: self.mark_at(self.bid.map(Some)),
             ask: self.mark_at(self.ask.map(Some)),
@@ -85,9 +85,9 @@ impl Carried {
         }
     }
 
-    fn mark_at<T>(&self, value: Option<T>) -> Option<Mark<T>> {
+    fn mark_at<T>(&self, value: Option<T>) -> Option<Timestamped<T>> {
         let ts = UnixNanos::from_nanos(self.window_end.as_nanos().saturating_sub(1));
-        value.map(|value| Mark { ts, venue: Venue::Okx, value })
+        value.map(|value| Timestamped { ts, venue: Venue::Okx, value })
     }
 }
 

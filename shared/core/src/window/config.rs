@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::Carried;
+use super::WindowTakeover;
 use crate::event::Channel;
-use crate::event_clock::Pace;
+use crate::event_clock::ClockPace;
 use crate::instrument::Symbol;
 
 /// What a stream's windows are to be.
@@ -20,7 +20,7 @@ pub struct Config {
     /// At most so much time is made up for when the event clock leaps, or after a takeover: older windows without events are left out.
     pub ring: Duration,
     /// What drives the event clock.
-    pub pace: Pace,
+    pub pace: ClockPace,
     /// What there is an aggregate of in every window.
     pub subjects: Vec<Subject>,
 }
@@ -35,7 +35,7 @@ pub struct Subject {
     /// The names of its sources. Each counts as lacking until [`Windows::set_source`](super::Windows::set_source) says otherwise.
     pub sources: BTreeSet<SmolStr>,
     /// What an earlier writer of the stream left behind.
-    pub carried: Option<Carried>,
+    pub carried: Option<WindowTakeover>,
 }
 
 /// What became of an event.

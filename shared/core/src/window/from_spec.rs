@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config::{Config, Subject};
 use crate::event::Channel;
-use crate::event_clock::Pace;
+use crate::event_clock::ClockPace;
 use crate::instrument::{MarketType, Symbol};
 use crate::spec::{Source, StreamSpec};
 
@@ -12,7 +12,7 @@ impl Config {
     /// The windows of a spec; `None` where it wants none. Names of sources and what is carried are for whoever runs it to add.
     pub fn for_spec(spec: &StreamSpec, max_lag: Duration, ring: Duration) -> Option<Self> {
         let is_market = |source: &Source| matches!(source, Source::Market(_));
-        let pace = if spec.sources().iter().any(is_market) { Pace::Venues } else { Pace::Ours };
+        let pace = if spec.sources().iter().any(is_market) { ClockPace::Venues } else { ClockPace::Ours };
         let mut subjects: Vec<_> = spec.symbols().iter().map(|symbol| subject(spec, symbol)).collect();
         if subjects.is_empty() {
             subjects.push(Subject::default());
@@ -79,14 +79,14 @@ mod tests {
                 named("ETH/USDT", &[]),
             ]
         );
-        assert_eq!((config.interval, config.pace), (Duration::from_millis(500), Pace::Venues));
+        assert_eq!((config.interval, config.pace), (Duration::from_millis(500), ClockPace::Venues));
     }
 
     #[test]
     fn a_stream_without_market_sources_follows_our_clock_and_without_symbols_is_about_everything() {
         let config =
             config(&json!([{"type": "websocket", "url": "wss://example.org/"}]), &json!(5)).expect("windows");
-        assert_eq!((config.pace, config.subjects.len()), (Pace::Ours, 1));
+        assert_eq!((config.pace, config.subjects.len()), (ClockPace::Ours, 1));
         assert_eq!(config.subjects[0].symbol, None);
     }
 

@@ -5,7 +5,7 @@ use smol_str::SmolStr;
 
 use super::aggregate::{Aggregate, FUNDING_FIELDS, NUMERIC_FIELDS};
 use super::number::Number;
-use super::tally::Tally;
+use super::tally::Accumulator;
 use crate::log::{EventKind, Record};
 use crate::time::UnixNanos;
 
@@ -87,7 +87,7 @@ impl Aggregate {
         out.push(b'}');
     }
 
-    fn write_venue(&self, tally: &Tally, out: &mut Vec<u8>) {
+    fn write_venue(&self, tally: &Accumulator, out: &mut Vec<u8>) {
         out.push(b'{');
         write_name("trades", out);
         write_number(Some(Number::from_count(tally.trades)), out);

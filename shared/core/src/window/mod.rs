@@ -32,7 +32,7 @@ pub mod transform;
 use std::time::Duration;
 
 pub use aggregate::{Aggregate, FUNDING_FIELDS, NUMERIC_FIELDS};
-pub use carried::Carried;
+pub use carried::WindowTakeover;
 pub use config::{Config, Outcome, Subject};
 pub use number::Number;
 

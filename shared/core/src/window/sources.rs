@@ -9,17 +9,17 @@ use crate::time::UnixNanos;
 
 /// The sources of one symbol, by name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources(BTreeMap<SmolStr, Watch>);
+pub(super) struct Sources(BTreeMap<SmolStr, SourceWatch>);
 
 #[derive(Clone, Copy, Debug)]
-struct Watch {
+struct SourceWatch {
     state: SourceState,
     simulated: bool,
     /// The event time at which it last came up; windows that began before lacked it.
     up_since: UnixNanos,
 }
 
-impl Watch {
+impl SourceWatch {
     fn is_lacking(&self, window_start: UnixNanos) -> bool {
         match self.state {
             SourceState::Connected => window_start < self.up_since,
@@ -32,7 +32,7 @@ impl Watch {
 impl Sources {
     /// Sources that are still to be reached.
     pub(super) fn new(names: &BTreeSet<SmolStr>) -> Self {
-        let watch = Watch { state: SourceState::Connecting, simulated: false, up_since: UnixNanos::EPOCH };
+        let watch = SourceWatch { state: SourceState::Connecting, simulated: false, up_since: UnixNanos::EPOCH };
         Self(names.iter().map(|name| (name.clone(), watch)).collect())
     }
 
@@ -44,7 +44,7 @@ impl Sources {
     /// Takes note of a source's status at event time `at`; a name that is new becomes one of the sources.
     pub(super) fn put(&mut self, name: &str, status: &SourceStatus, at: Option<UnixNanos>) {
         let at = at.unwrap_or(UnixNanos::EPOCH);
-        let new = Watch { state: status.state, simulated: status.simulated, up_since: at };
+        let new = SourceWatch { state: status.state, simulated: status.simulated, up_since: at };
         let watch = self.0.entry(name.into()).or_insert(new);
         if status.state == SourceState::Connected && watch.state != SourceState::Connected {
             watch.up_since = at;

@@ -9,7 +9,7 @@ use super::intake::Channels;
 use super::quotes::VenueQuotes;
 use super::sides::Sides;
 use super::sources::Sources;
-use super::tally::{Input, Standing, Tally};
+use super::tally::{Input, LastKnown, Accumulator};
 use super::{Moment, Outcome, Subject};
 use crate::instrument::{Symbol, Venue};
 use crate::time::UnixNanos;
@@ -35,7 +35,7 @@ pub(super) struct SubjectWindows {
     /// Whether an earlier writer gave out windows: none is held back for want of a price, which a projection may have left out.
     goes_on: bool,
     /// What stands at the start of the next window to close.
-    pub(super) standing: Standing,
+    pub(super) standing: LastKnown,
     sides: Sides,
     /// Late events since the last aggregate.
     late: u64,
@@ -48,7 +48,7 @@ pub(super) struct SubjectWindows {
 #[derive(Clone, Debug)]
 struct OpenWindow {
     start: UnixNanos,
-    venues: Vec<(Venue, Tally)>,
+    venues: Vec<(Venue, Accumulator)>,
     tweets: u64,
     custom: u64,
     simulated: bool,
@@ -150,7 +150,7 @@ impl SubjectWindows {
     }
 
     /// Takes over what a venue told. A side that is empty at one venue is not so at another.
-    fn stand(&mut self, venue: Venue, arrived: &Standing) {
+    fn stand(&mut self, venue: Venue, arrived: &LastKnown) {
         self.standing.update(arrived);
         self.sides.update(venue, arrived);
         self.standing.bid = Sides::best(&self.sides.bids).or(self.standing.bid);
@@ -213,8 +213,8 @@ fn aligned_up(time: UnixNanos, interval: Duration) -> UnixNanos {
     time.plus(interval.saturating_sub(Duration::from_nanos(1))).window_start(interval)
 }
 
-fn sum(venues: &[(Venue, Tally)]) -> Tally {
-    let mut total = Tally::default();
+fn sum(venues: &[(Venue, Accumulator)]) -> Accumulator {
+    let mut total = Accumulator::default();
     for (_, tally) in venues {
         total.merge(tally);
     }

@@ -26,13 +26,13 @@ fn bounded(sum: Option<I256>, bound: I256) -> Result<I256, TooLarge> {
 
 /// A value, and what settles which of two is the later one: time, then the venue's name, then arrival.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Mark<T> {
+pub(super) struct Timestamped<T> {
     pub(super) ts: UnixNanos,
     pub(super) venue: Venue,
     pub(super) value: T,
 }
 
-impl<T: Copy> Mark<T> {
+impl<T: Copy> Timestamped<T> {
     fn key(&self) -> (UnixNanos, Venue) {
         (self.ts, self.venue)
     }
@@ -46,39 +46,39 @@ impl<T: Copy> Mark<T> {
     }
 }
 
-impl<T: Into<Number>> From<Mark<T>> for Number {
-    fn from(mark: Mark<T>) -> Self {
+impl<T: Into<Number>> From<Timestamped<T>> for Number {
+    fn from(mark: Timestamped<T>) -> Self {
         mark.value.into()
     }
 }
 
 /// The best price of one side of the book; `None` in the mark says that the side is empty.
-pub(super) type Side = Mark<Option<Price>>;
+pub(super) type Side = Timestamped<Option<Price>>;
 
 /// Figures of a symbol that stand until a newer one comes.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Standing {
-    pub(super) price: Option<Mark<Price>>,
+pub(super) struct LastKnown {
+    pub(super) price: Option<Timestamped<Price>>,
     pub(super) bid: Option<Side>,
     pub(super) ask: Option<Side>,
-    pub(super) funding_rate: Option<Mark<Rate>>,
-    pub(super) mark: Option<Mark<Price>>,
-    pub(super) index: Option<Mark<Price>>,
+    pub(super) funding_rate: Option<Timestamped<Rate>>,
+    pub(super) mark: Option<Timestamped<Price>>,
+    pub(super) index: Option<Timestamped<Price>>,
 }
 
-impl Standing {
+impl LastKnown {
     /// Takes over what is later in `arrived`.
     pub(super) fn update(&mut self, arrived: &Self) {
-        self.price = Mark::later(self.price, arrived.price);
-        self.bid = Mark::later(self.bid, arrived.bid);
-        self.ask = Mark::later(self.ask, arrived.ask);
-        self.funding_rate = Mark::later(self.funding_rate, arrived.funding_rate);
-        self.mark = Mark::later(self.mark, arrived.mark);
-        self.index = Mark::later(self.index, arrived.index);
+        self.price = Timestamped::later(self.price, arrived.price);
+        self.bid = Timestamped::later(self.bid, arrived.bid);
+        self.ask = Timestamped::later(self.ask, arrived.ask);
+        self.funding_rate = Timestamped::later(self.funding_rate, arrived.funding_rate);
+        self.mark = Timestamped::later(self.mark, arrived.mark);
+        self.index = Timestamped::later(self.index, arrived.index);
     }
 }
 
-impl Standing {
+impl LastKnown {
     /// The figure of this field where nothing in a window tells it: all prices are the last one.
     pub(super) fn number(&self, field: &str) -> Option<Number> {
         match field {
@@ -140,14 +140,14 @@ impl Figures {
 
 impl Input {
     /// What stands after this event.
-    pub(super) fn standing(&self, ts: UnixNanos, venue: Venue) -> Standing {
-        fn mark<T>(ts: UnixNanos, venue: Venue, value: Option<T>) -> Option<Mark<T>> {
-            value.map(|value| Mark { ts, venue, value })
+    pub(super) fn standing(&self, ts: UnixNanos, venue: Venue) -> LastKnown {
+        fn mark<T>(ts: UnixNanos, venue: Venue, value: Option<T>) -> Option<Timestamped<T>> {
+            value.map(|value| Timestamped { ts, venue, value })
         }
         let at = |price| mark(ts, venue, price);
         match self {
-            Self::Trade { price, .. } => Standing { price: at(Some(*price)), ..Standing::default() },
-            Self::Figures(figures) => Standing {
+            Self::Trade { price, .. } => LastKnown { price: at(Some(*price)), ..LastKnown::default() },
+            Self::Figures(figures) => LastKnown {
                 price: at(figures.price),
                 bid: mark(ts, venue, side(figures.bid, figures.no_bid)),
                 ask: mark(ts, venue, side(figures.ask, figures.no_ask)),
@@ -169,14 +169,14 @@ fn side(price: Option<Price>, is_empty: bool) -> Option<Option<Price>> {
 pub(super) struct Prices {
     pub(super) count: u64,
     pub(super) sum: I256,
-    pub(super) open: Mark<Price>,
+    pub(super) open: Timestamped<Price>,
     pub(super) high: Price,
     pub(super) low: Price,
-    pub(super) close: Mark<Price>,
+    pub(super) close: Timestamped<Price>,
 }
 
 impl Prices {
-    fn one(at: Mark<Price>, fixed: I256) -> Self {
+    fn one(at: Timestamped<Price>, fixed: I256) -> Self {
         Self { count: 1, sum: fixed, open: at, high: at.value, low: at.value, close: at }
     }
 
@@ -227,7 +227,7 @@ impl Quotes {
 
 /// What one venue contributed to a window, or several put together.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Accumulator {
     pub(super) prices: Option<Prices>,
     pub(super) trades: u64,
     /// The traded quantity, at scale [`MAX_SCALE`].
@@ -237,19 +237,19 @@ pub(super) struct Tally {
     pub(super) bids: Quotes,
     pub(super) asks: Quotes,
     /// The last figures but the price, which is in `prices`.
-    pub(super) last: Standing,
+    pub(super) last: LastKnown,
 }
 
-impl Tally {
+impl Accumulator {
     /// Adds an event; on failure nothing has changed.
     pub(super) fn add(&mut self, input: &Input, ts: UnixNanos, venue: Venue) -> Result<(), TooLarge> {
         match input {
-            Input::Trade { price, size } => self.add_trade(Mark { ts, venue, value: *price }, *size),
+            Input::Trade { price, size } => self.add_trade(Timestamped { ts, venue, value: *price }, *size),
             Input::Figures(figures) => self.add_figures(figures, ts, venue),
         }
     }
 
-    fn add_trade(&mut self, at: Mark<Price>, size: Quantity) -> Result<(), TooLarge> {
+    fn add_trade(&mut self, at: Timestamped<Price>, size: Quantity) -> Result<(), TooLarge> {
         let (price, size) = (to_fixed(at.value.get()), to_fixed(size.get()));
         let product = price.checked_mul(size).ok_or(TooLarge)?;
         let volume = bounded(self.volume.checked_add(size), SUM_BOUND)?;
@@ -263,14 +263,14 @@ impl Tally {
     fn add_figures(&mut self, figures: &Figures, ts: UnixNanos, venue: Venue) -> Result<(), TooLarge> {
         let (bids, asks) = (self.bids.with(figures.bid)?, self.asks.with(figures.ask)?);
         if let Some(price) = figures.price {
-            self.add_price(Mark { ts, venue, value: price }, to_fixed(price.get()))?;
+            self.add_price(Timestamped { ts, venue, value: price }, to_fixed(price.get()))?;
         }
         (self.bids, self.asks) = (bids, asks);
         self.last.update(&Input::Figures(Figures { price: None, ..*figures }).standing(ts, venue));
         Ok(())
     }
 
-    fn add_price(&mut self, at: Mark<Price>, fixed: I256) -> Result<(), TooLarge> {
+    fn add_price(&mut self, at: Timestamped<Price>, fixed: I256) -> Result<(), TooLarge> {
         let one = Prices::one(at, fixed);
         let Some(prices) = &mut self.prices else {
             bounded(Some(fixed), SUM_BOUND)?;
@@ -319,7 +319,7 @@ impl Tally {
     }
 
     /// What stands after these events.
-    pub(super) fn standing(&self) -> Standing {
-        Standing { price: self.prices.map(|prices| prices.close), ..self.last }
+    pub(super) fn standing(&self) -> LastKnown {
+        LastKnown { price: self.prices.map(|prices| prices.close), ..self.last }
     }
 }

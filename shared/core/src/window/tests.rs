@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::decimal::{Quantity, Rate};
 use crate::event::{Channel, Funding, Liquidation, Side, Ticker, Trade};
-use crate::event_clock::Pace;
+use crate::event_clock::ClockPace;
 use crate::instrument::{MarketType, Venue};
 use crate::source::SourceState;
 
@@ -40,7 +40,7 @@ fn subject(text: &str, channels: &[Channel]) -> Subject {
 }
 
 fn config(subjects: Vec<Subject>) -> Config {
-    Config { interval: WINDOW, max_lag: LAG, ring: Duration::from_secs(60), pace: Pace::Venues, subjects }
+    Config { interval: WINDOW, max_lag: LAG, ring: Duration::from_secs(60), pace: ClockPace::Venues, subjects }
 }
 
 fn trades() -> Windows {
@@ -300,7 +300,7 @@ fn a_stream_begins_with_the_first_window_that_has_a_price() {
 
 #[test]
 fn without_a_market_source_a_stream_begins_at_once_and_uses_our_clock() {
-    let config = Config { pace: Pace::Ours, ..config(vec![subject("BTC/USDT", &[])]) };
+    let config = Config { pace: ClockPace::Ours, ..config(vec![subject("BTC/USDT", &[])]) };
     let mut windows = Windows::new(config, ms(11_000));
     assert_eq!(windows.next_deadline(), Some(ms(15_250)));
     windows.push_tweet(&tweet("BTC"), ms(12_000));
@@ -371,7 +371,7 @@ fn tweets_count_for_symbols_of_their_asset_and_custom_events_for_all_or_the_one_
 
 #[test]
 fn a_stream_without_symbols_is_about_everything() {
-    let config = Config { pace: Pace::Ours, ..config(vec![Subject::default()]) };
+    let config = Config { pace: ClockPace::Ours, ..config(vec![Subject::default()]) };
     let mut windows = Windows::new(config, ms(10_000));
     windows.push_custom(&custom(None), ms(11_000));
     windows.push_custom(&custom(Some("BTC/USDT")), ms(12_000));
@@ -488,7 +488,7 @@ fn a_takeover_goes_on_where_the_last_writer_stopped() {
     before.at(10_000, trade("7.5*1"));
     before.at(10_100, ticker("7", "8", ""));
     let last = before.close_due(ms(15_900)).remove(0);
-    let (name, carried) = Carried::from_record(&last.to_record()).expect("aggregate");
+    let (name, carried) = WindowTakeover::from_record(&last.to_record()).expect("aggregate");
     assert_eq!(
         (name.as_str(), carried.price, carried.ask),
         ("BTC/USDT", Some(price("7.5")), Some(price("8")))
@@ -510,7 +510,7 @@ fn a_takeover_goes_on_where_the_last_writer_stopped() {
 
 #[test]
 fn a_window_that_was_given_out_is_not_opened_again() {
-    let carried = Carried { window_end: ms(15_000), ..nothing_carried() };
+    let carried = WindowTakeover { window_end: ms(15_000), ..nothing_carried() };
     let subject = subject("BTC/USDT", &[Channel::Trades]);
     let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     assert_eq!(windows.at(14_900, trade("1*1")), Outcome::Late, "although the watermark is behind");
@@ -521,7 +521,7 @@ fn a_window_that_was_given_out_is_not_opened_again() {
 
 #[test]
 fn windows_go_on_after_a_takeover_though_no_price_was_left() {
-    let carried = Carried { window_end: ms(15_000), ..nothing_carried() };
+    let carried = WindowTakeover { window_end: ms(15_000), ..nothing_carried() };
     let subject = subject("BTC/USDT", &[Channel::Trades, Channel::Ticker]);
     let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     windows.at(20_100, ticker("7", "9", ""));
@@ -532,8 +532,8 @@ fn windows_go_on_after_a_takeover_though_no_price_was_left() {
     );
 }
 
-fn nothing_carried() -> Carried {
-    Carried {
+fn nothing_carried() -> WindowTakeover {
+    WindowTakeover {
         window_end: UnixNanos::EPOCH,
         price: None,
         bid: None,
@@ -546,7 +546,7 @@ fn nothing_carried() -> Carried {
 
 #[test]
 fn at_most_a_ring_of_windows_is_made_up_for() {
-    let carried = Carried { window_end: ms(15_000), price: Some(price("1")), ..nothing_carried() };
+    let carried = WindowTakeover { window_end: ms(15_000), price: Some(price("1")), ..nothing_carried() };
     let subject = subject("BTC/USDT", &[Channel::Trades]);
     let mut windows = Windows::new(config(vec![Subject { carried: Some(carried), ..subject }]), ms(0));
     windows.at(1_000_000, trade("1*1"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bond_core::decimal::{Price, Quantity};
 use bond_core::event::{Channel, MarketData, MarketEvent, Side, Trade};
-use bond_core::event_clock::Pace;
+use bond_core::event_clock::ClockPace;
 use bond_core::instrument::{Instrument, Symbol, Venue};
 use bond_core::spec::{Agg, Transform, Window};
 use bond_core::time::UnixNanos;
@@ -34,7 +34,7 @@ pub(crate) fn windows_of(interval_ms: u64) -> Windows {
         interval: Duration::from_millis(interval_ms),
         max_lag: Duration::from_millis(250),
         ring: Duration::from_secs(3600),
-        pace: Pace::Venues,
+        pace: ClockPace::Venues,
         subjects: vec![Subject {
             symbol: Some(symbol),
             channels: [Channel::Trades].into(),

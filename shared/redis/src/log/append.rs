@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 use super::keys::{self, PARTITIONS};
-use super::writer::Standing;
+use super::writer::WriterState;
 use super::{RedisLog, codec};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
@@ -93,7 +93,7 @@ impl RedisLog {
         Ok(position)
     }
 
-    fn arguments(&self, fence: Fence, standing: &Standing, mark: u64) -> Vec<Value> {
+    fn arguments(&self, fence: Fence, standing: &WriterState, mark: u64) -> Vec<Value> {
         let (now, ring) = (self.clock.now(), self.retention.ring);
         let acknowledged = standing.acknowledged.as_ref();
         vec![
@@ -116,7 +116,7 @@ impl RedisLog {
     async fn send(
         &self,
         fence: Fence,
-        standing: &mut Standing,
+        standing: &mut WriterState,
         mut args: Vec<Value>,
     ) -> Result<Appended, LogError> {
         let deadline = Instant::now() + PATIENCE;
@@ -136,7 +136,7 @@ impl RedisLog {
         }
     }
 
-    async fn ask(&self, standing: &mut Standing, args: Vec<Value>) -> Result<Reply, Error> {
+    async fn ask(&self, standing: &mut WriterState, args: Vec<Value>) -> Result<Reply, Error> {
         // Without a connection it is not sent. Set before it is, so that giving up the wait leaves it so.
         standing.unsure |= self.redis.strict().is_connected();
         let reply = APPEND.run_once(&self.redis, standing.keys.writing().to_vec(), args).await?;

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::keys::{self, Keys};
 use super::page::{self, Place};
 use super::subscription::{Hint, Subscription};
-use super::tail::{Told, Wish, Wishes};
+use super::tail::{TailMessage, TailRequest, TailRequests};
 use super::{PAGE_ITEMS, topics};
 use crate::client::{Redis, unavailable};
 
@@ -38,8 +38,8 @@ struct Followed {
 
 pub(super) struct Reader {
     redis: Redis,
-    wishes: Arc<Wishes>,
-    sender: mpsc::Sender<Result<Told, LogError>>,
+    wishes: Arc<TailRequests>,
+    sender: mpsc::Sender<Result<TailMessage, LogError>>,
     subscription: Option<Subscription>,
     followed: HashMap<Topic, Followed>,
     /// Followed topics that may have news.
@@ -57,8 +57,8 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(
         redis: Redis,
-        wishes: Arc<Wishes>,
-        sender: mpsc::Sender<Result<Told, LogError>>,
+        wishes: Arc<TailRequests>,
+        sender: mpsc::Sender<Result<TailMessage, LogError>>,
     ) -> Self {
         Self {
             redis,
@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// Reads whatever may have news.
-    async fn look(&mut self) -> Result<Told, LogError> {
+    async fn look(&mut self) -> Result<TailMessage, LogError> {
         while let Some(hint) = self.subscription.as_mut().and_then(Subscription::waiting) {
             self.mark(hint);
         }
@@ -129,7 +129,7 @@ impl Reader {
         }
         self.compare_changed().await?;
         let answers = self.read_dirty().await?;
-        Ok(Told { news: mem::take(&mut self.untold), answers })
+        Ok(TailMessage { news: mem::take(&mut self.untold), answers })
     }
 
     /// Sees to it that there is a subscription to everything followed.
@@ -140,13 +140,13 @@ impl Reader {
         let Some(subscription) = &mut self.subscription else { return Ok(()) };
         for (topic, wish) in self.wishes.take() {
             match wish {
-                Wish::Follow { number, after } => {
+                TailRequest::Follow { number, after } => {
                     let followed =
                         Followed { number, keys: Keys::of(&topic), place: Place::after(after.as_ref()) };
                     self.dirty.insert(topic.clone());
                     self.followed.insert(topic, followed);
                 }
-                Wish::Unfollow => {
+                TailRequest::Unfollow => {
                     self.followed.remove(&topic);
                 }
             }

@@ -16,30 +16,30 @@ use super::reader::Reader;
 use crate::client::Redis;
 
 /// What a reader has to tell; each run comes with the number of the wish that it answers.
-pub(super) struct Told {
+pub(super) struct TailMessage {
     pub(super) news: News,
     pub(super) answers: Vec<u64>,
 }
 
 /// That a topic be read, or no longer.
-pub(super) enum Wish {
+pub(super) enum TailRequest {
     Follow { number: u64, after: Option<Position> },
     Unfollow,
 }
 
 /// Wishes on their way to a reader: the latest for each topic.
 #[derive(Default)]
-pub(super) struct Wishes {
-    waiting: Mutex<HashMap<Topic, Wish>>,
+pub(super) struct TailRequests {
+    waiting: Mutex<HashMap<Topic, TailRequest>>,
     pub(super) news: Notify,
 }
 
-impl Wishes {
-    pub(super) fn take(&self) -> HashMap<Topic, Wish> {
+impl TailRequests {
+    pub(super) fn take(&self) -> HashMap<Topic, TailRequest> {
         mem::take(&mut *self.waiting.lock())
     }
 
-    fn put(&self, topic: Topic, wish: Wish) {
+    fn put(&self, topic: Topic, wish: TailRequest) {
         self.waiting.lock().insert(topic, wish);
         self.news.notify_one();
     }
@@ -49,8 +49,8 @@ impl Wishes {
 pub(super) struct RedisTail {
     /// Tells the reader's watch that its end is asked for. Before `told`, so that it is dropped before the reader notices.
     _stop: DropGuard,
-    wishes: Arc<Wishes>,
-    told: mpsc::Receiver<Result<Told, LogError>>,
+    wishes: Arc<TailRequests>,
+    told: mpsc::Receiver<Result<TailMessage, LogError>>,
     /// The number of the wish that each followed topic was last followed by.
     followed: HashMap<Topic, u64>,
     next: u64,
@@ -58,7 +58,7 @@ pub(super) struct RedisTail {
 
 impl RedisTail {
     pub(super) fn new(redis: &Redis) -> Self {
-        let wishes = Arc::new(Wishes::default());
+        let wishes = Arc::new(TailRequests::default());
         let (sender, told) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let reader = Reader::new(redis.clone(), Arc::clone(&wishes), sender);
@@ -67,8 +67,8 @@ impl RedisTail {
     }
 
     /// Leaves out runs of topics that are no longer followed, or were followed anew since.
-    fn sift(&self, told: Told) -> News {
-        let Told { mut news, answers } = told;
+    fn sift(&self, told: TailMessage) -> News {
+        let TailMessage { mut news, answers } = told;
         let mut answers = answers.into_iter();
         news.runs.retain(|(topic, _)| self.followed.get(topic).copied() == answers.next());
         news
@@ -80,12 +80,12 @@ impl Tail for RedisTail {
     fn follow(&mut self, topic: Topic, after: Option<Position>) {
         self.next += 1;
         self.followed.insert(topic.clone(), self.next);
-        self.wishes.put(topic, Wish::Follow { number: self.next, after });
+        self.wishes.put(topic, TailRequest::Follow { number: self.next, after });
     }
 
     fn unfollow(&mut self, topic: &Topic) {
         if self.followed.remove(topic).is_some() {
-            self.wishes.put(topic.clone(), Wish::Unfollow);
+            self.wishes.put(topic.clone(), TailRequest::Unfollow);
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::Mutex as Turn;
 use super::keys::Keys;
 
 /// One topic's standing with its writer. Held for the length of an append: what is asked again must be the last that was asked.
-pub(super) struct Standing {
+pub(super) struct WriterState {
     pub(super) keys: Keys,
     /// How far Redis has acknowledged.
     pub(super) acknowledged: Option<Position>,
@@ -23,15 +23,15 @@ pub(super) struct Standing {
     pub(super) failed: Option<(u64, Vec<Value>)>,
 }
 
-type ByTopic = HashMap<(Fence, Topic), Arc<Turn<Standing>>>;
+type ByTopic = HashMap<(Fence, Topic), Arc<Turn<WriterState>>>;
 
 /// The topics that are written.
 #[derive(Default)]
 pub(super) struct Standings(Mutex<ByTopic>);
 
 impl Standings {
-    pub(super) fn of(&self, fence: Fence, topic: &Topic) -> Arc<Turn<Standing>> {
-        let new = || Standing { keys: Keys::of(topic), acknowledged: None, unsure: false, failed: None };
+    pub(super) fn of(&self, fence: Fence, topic: &Topic) -> Arc<Turn<WriterState>> {
+        let new = || WriterState { keys: Keys::of(topic), acknowledged: None, unsure: false, failed: None };
         let mut standings = self.0.lock();
         Arc::clone(standings.entry((fence, topic.clone())).or_insert_with(|| Arc::new(Turn::new(new()))))
     }

@@ -10,7 +10,7 @@ use bond_core::lease::Lease;
 use bond_core::log::{EventLog, GapReason};
 use bond_core::position::Position;
 use bond_core::time::UnixNanos;
-use bond_redis::foreign::{EntryId, ForeignStreams, What};
+use bond_redis::external::{EntryId, ForeignStreams, What};
 use bond_redis::{RedisCommands, RedisControl, RedisLease, RedisLog, Retention};
 use tokio::time::timeout;
 

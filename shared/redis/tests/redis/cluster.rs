@@ -7,7 +7,7 @@ use bond_core::log::{EventLog, LogError};
 use bond_core::store::{Claim, DesiredStream, Labels, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
-use bond_redis::foreign::{EntryId, ForeignStreams};
+use bond_redis::external::{EntryId, ForeignStreams};
 use bond_redis::{Redis, RedisConfig, RedisStore};
 use tokio::time::{Instant, sleep, timeout};
 

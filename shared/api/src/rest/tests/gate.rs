@@ -4,7 +4,7 @@ use bond_core::code::Code;
 
 use super::*;
 use crate::admission::{Admission, Credentials, Grant, Refusal};
-use crate::gate::Gate;
+use crate::authorizer::ConnectionAuthorizer;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -23,7 +23,7 @@ fn authorization(credential: &str) -> HeaderMap {
 
 /// What opening a feed comes to: the owner, or the code.
 async fn feed(server: &Server, token: Option<&str>, headers: &HeaderMap) -> Result<Option<String>, Code> {
-    let granted = Gate::of(&server.state).feed(Credentials { token, headers }).await;
+    let granted = ConnectionAuthorizer::of(&server.state).feed(Credentials { token, headers }).await;
     owner(granted)
 }
 
@@ -34,7 +34,7 @@ async fn stream(
     headers: &HeaderMap,
 ) -> Result<Option<String>, Code> {
     let id = StreamId::parse(made.json["stream_id"].as_str().expect("an id")).expect("an id");
-    owner(Gate::of(&server.state).stream(&id, Credentials { token, headers }).await)
+    owner(ConnectionAuthorizer::of(&server.state).stream(&id, Credentials { token, headers }).await)
 }
 
 fn owner(granted: Result<Grant, Refusal>) -> Result<Option<String>, Code> {
@@ -118,7 +118,7 @@ async fn revoking_a_key_takes_back_what_it_opened_and_the_tokens_it_got() {
     let made = server.call_as(&ann, "POST", "/v1/streams", &spec("BTC/USDT")).await;
     let (token, feeds) = (made.json["token"].as_str().expect("a token"), feed_token(&server, &ann).await);
     let none = HeaderMap::new();
-    let gate = Gate::of(&server.state);
+    let gate = ConnectionAuthorizer::of(&server.state);
     let grant = gate.feed(Credentials { token: Some(&feeds), headers: &none }).await.expect("let in");
     let (holder, version) = (grant.holder.expect("a holder"), gate.version());
     assert_eq!(stream(&server, &made, Some(token), &none).await, Ok(Some("ann".to_owned())));
@@ -148,7 +148,7 @@ async fn a_token_of_an_owner_who_gave_up_the_claim_opens_nothing() {
 async fn a_connection_is_refreshed_by_its_own_owner_alone() {
     let server = Server::new();
     let (ann, second, bob) = (server.key("ann"), server.key("ann"), server.key("bob"));
-    let gate = Gate::of(&server.state);
+    let gate = ConnectionAuthorizer::of(&server.state);
     let headers = authorization(ann.expose());
     let opened = gate.feed(Credentials { token: None, headers: &headers }).await.expect("let in");
     let holder = opened.holder.as_ref();

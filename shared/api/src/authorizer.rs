@@ -99,14 +99,14 @@ fn unverified(error: &TokenError) -> Refusal {
 
 /// Checks tokens of streams that are still there, and keys for feeds.
 #[derive(Clone)]
-pub struct Gate {
+pub struct ConnectionAuthorizer {
     /// By keys and tokens.
     pub checks: Checks,
     /// The registry, asked whether a stream is still there.
     pub store: Arc<dyn StreamStore>,
 }
 
-impl Gate {
+impl ConnectionAuthorizer {
     /// Checks by the keys, tokens and registry that REST uses.
     pub fn of(state: &RestState) -> Self {
         let (access, tokens) = (Arc::clone(&state.access), Arc::clone(&state.tokens));
@@ -116,7 +116,7 @@ impl Gate {
 }
 
 #[async_trait]
-impl Admission for Gate {
+impl Admission for ConnectionAuthorizer {
     async fn stream(&self, id: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         let missing = || Refusal {
             code: Code::AuthRequired,

@@ -11,28 +11,28 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::books::BookOrder;
+use super::books::BookResync;
 use super::context::{Connection, Stopped, join};
-use super::conversation::Conversation;
+use super::protocol_state::ProtocolState;
 use super::link::{Link, Lost};
 use super::liveness::Liveness;
-use super::transport::{Heard, Transport};
+use super::transport::{Received, Transport};
 use crate::backoff::Backoff;
 use crate::rest::RestError;
 use crate::venue::{Listings, Protocol, Subscription};
 
 /// An open connection at work.
-pub(super) struct Talk<'a, T: Transport> {
+pub(super) struct SessionLoop<'a, T: Transport> {
     connection: &'a mut Connection<T>,
     link: Link<T::Socket>,
-    conversation: Conversation<'a>,
+    conversation: ProtocolState<'a>,
     listings: Arc<Listings>,
     snapshots: JoinSet<(Subscription, Result<Bytes, RestError>)>,
-    orders: broadcast::Receiver<BookOrder>,
+    orders: broadcast::Receiver<BookResync>,
     answered: bool,
 }
 
-impl<'a, T: Transport> Talk<'a, T> {
+impl<'a, T: Transport> SessionLoop<'a, T> {
     pub(super) fn new(
         connection: &'a mut Connection<T>,
         link: Link<T::Socket>,
@@ -42,7 +42,7 @@ impl<'a, T: Transport> Talk<'a, T> {
     ) -> Self {
         let statuses = Arc::clone(&connection.context.statuses);
         let orders = connection.context.orders.subscribe();
-        let conversation = Conversation::new(protocol, statuses, liveness, connection.context.config.timing);
+        let conversation = ProtocolState::new(protocol, statuses, liveness, connection.context.config.timing);
         Self { connection, link, conversation, listings, snapshots: JoinSet::new(), orders, answered: false }
     }
 
@@ -91,11 +91,11 @@ impl<'a, T: Transport> Talk<'a, T> {
                 }
             }
             heard = self.link.hear() => match heard {
-                Ok(Heard::Text(text)) => {
+                Ok(Received::Text(text)) => {
                     let received = self.connection.context.clock.now();
                     self.conversation.frame(&text, received, Instant::now());
                 }
-                Ok(Heard::Control) => {}
+                Ok(Received::Control) => {}
                 Err(lost) => return Ok(Err(lost)),
             },
             () = sleep_until(deadline) => {}

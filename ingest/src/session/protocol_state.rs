@@ -46,7 +46,7 @@ pub(super) struct Effects {
 }
 
 /// One connection's talk with its venue.
-pub(super) struct Conversation<'a> {
+pub(super) struct ProtocolState<'a> {
     protocol: Box<dyn Protocol>,
     statuses: Arc<Statuses>,
     liveness: &'a mut Liveness,
@@ -60,7 +60,7 @@ pub(super) struct Conversation<'a> {
     rejected: Rejections,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> ProtocolState<'a> {
     /// A conversation on a connection just made.
     pub(super) fn new(
         protocol: Box<dyn Protocol>,

@@ -101,7 +101,7 @@ struct Running {
 
 /// Who wants what.
 #[derive(Debug, Default)]
-pub(super) struct Wants {
+pub(super) struct Desired {
     scope: Scope,
     streams: BTreeMap<StreamId, (Arc<StreamPlan>, UnixNanos)>,
     feeds: HashMap<SmolStr, Lease>,
@@ -122,7 +122,7 @@ pub(super) struct Wants {
     changes: Vec<Change>,
 }
 
-impl Wants {
+impl Desired {
     /// Nothing is wanted yet; of venues no more than `most` subscriptions will be.
     pub(super) fn new(scope: Scope, most: usize) -> Self {
         Self { scope, subscriptions: Subscriptions::new(most), ..Self::default() }
@@ -409,8 +409,8 @@ mod tests {
         }
     }
 
-    fn wants() -> Wants {
-        Wants::new(scope(), 100)
+    fn wants() -> Desired {
+        Desired::new(scope(), 100)
     }
 
     fn trades() -> FeedFilter {
@@ -421,7 +421,7 @@ mod tests {
         UnixNanos::from_secs(seconds)
     }
 
-    fn began(wants: &mut Wants) -> Vec<String> {
+    fn began(wants: &mut Desired) -> Vec<String> {
         let (changes, _) = wants.take_changes();
         let began = changes.iter().map(|change| match change {
             Change::Began(topic) => topic.to_string(),

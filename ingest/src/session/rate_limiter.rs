@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// Passes in the order of arrival: a few in a burst, then spaced by an interval (the generic cell rate algorithm).
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct RateLimiter {
     /// When all that has passed would have passed had it come evenly.
-    even: Mutex<Instant>,
+    theoretical_arrival: Mutex<Instant>,
     interval: Duration,
     slack: Duration,
 }
@@ -22,16 +22,16 @@ pub(super) struct Pass<'a> {
     slack: Duration,
 }
 
-impl Gate {
+impl RateLimiter {
     /// Lets `burst` pass at once after a pause, at least one, and one each `interval` in the long run.
     pub(super) fn new(interval: Duration, burst: u32) -> Self {
         let slack = interval.saturating_mul(burst.saturating_sub(1));
-        Self { even: Mutex::new(Instant::now()), interval, slack }
+        Self { theoretical_arrival: Mutex::new(Instant::now()), interval, slack }
     }
 
     /// Waits for one's turn. Whoever gives up waiting changes nothing.
     pub(super) async fn pass(&self) -> Pass<'_> {
-        let mut even = self.even.lock().await;
+        let mut even = self.theoretical_arrival.lock().await;
         if let Some(opens) = even.checked_sub(self.slack) {
             sleep_until(opens).await;
         }
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_at_once_and_the_rest_is_spaced() {
-        let gate = Gate::new(Duration::from_secs(3), 2);
+        let gate = RateLimiter::new(Duration::from_secs(3), 2);
         let start = Instant::now();
         let mut passed = Vec::new();
         for _ in 0..4 {
@@ -65,7 +65,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_delays_the_next_and_nobody_passes_during_a_pass() {
-        let gate = Gate::new(Duration::from_secs(1), 5);
+        let gate = RateLimiter::new(Duration::from_secs(1), 5);
         let start = Instant::now();
         let mut first = gate.pass().await;
         let other = async {
