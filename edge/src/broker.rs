@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ws::Limits;
 use crate::ws::seats::Seats;
-use ring::{Followed, BrokerRing};
+use ring::{BrokerRing, Followed};
 
 /// What a broker works with.
 pub struct BrokerConfig {

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use crate::config::Settings;
 use client::Requests;
 pub(crate) use client::{HttpConnection, Peer};
-use places::{Slot, Places};
+use places::{Places, Slot};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -178,7 +178,8 @@ mod tests {
             let bind: IpAddr = bind.parse().expect("an address");
             for bits in 0..16_u8 {
                 let [has_secret, has_keys, has_redis, has_host] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-                let decided = decide(&settings(has_secret, has_host), SecretPlace { bind, has_keys, has_redis });
+                let decided =
+                    decide(&settings(has_secret, has_host), SecretPlace { bind, has_keys, has_redis });
                 let expected = match (bind.is_loopback(), has_secret, has_keys, has_redis, has_host) {
                     (true, true, ..) | (false, true, true, _, true) => set(),
                     (true, false, false, false, _) => Ok(Origin::Directory),

@@ -78,7 +78,10 @@ pub async fn connect() -> Result<Connect, Error> {
         clock: Arc::new(SystemClock),
     };
     Ok(Connect {
-        admission: Arc::new(ConnectionAuthorizer { checks, store: Arc::new(aws.streams(&settings.streams_table)) }),
+        admission: Arc::new(ConnectionAuthorizer {
+            checks,
+            store: Arc::new(aws.streams(&settings.streams_table)),
+        }),
         vault,
         connections: Arc::new(aws.connections(&settings.connections_table)),
         control: Arc::new(RedisControl::new(redis?)),

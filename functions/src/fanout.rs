@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Parcel, Receipt, Stop, DeliveryCounts};
+use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, DeliveryCounts, Parcel, Receipt, Stop};
 use bond_core::time::{Clock, UnixNanos};
 use bytes::Bytes;
 use futures_util::StreamExt;

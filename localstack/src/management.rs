@@ -103,7 +103,12 @@ pub(crate) async fn post(
     }
 }
 
-async fn try_post(gateway: &Arc<Gateway>, id: &str, headers: &HeaderMap, body: Body) -> Result<(), PostRefusal> {
+async fn try_post(
+    gateway: &Arc<Gateway>,
+    id: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), PostRefusal> {
     authorize(gateway, headers)?;
     let message = message(body).await?;
     if gateway.faults.strikes(|plan| plan.quota_429) {
@@ -194,7 +199,11 @@ pub(crate) async fn delete(
 fn authorize(gateway: &Gateway, headers: &HeaderMap) -> Result<(), PostRefusal> {
     sigv4::access_key(headers, "execute-api").map_err(PostRefusal::Unsigned)?;
     let quota = gateway.quota.as_ref();
-    if quota.is_some_and(|bucket| !bucket.lock().take(Instant::now())) { Err(PostRefusal::Quota) } else { Ok(()) }
+    if quota.is_some_and(|bucket| !bucket.lock().take(Instant::now())) {
+        Err(PostRefusal::Quota)
+    } else {
+        Ok(())
+    }
 }
 
 fn description(connection: &Connection) -> serde_json::Value {

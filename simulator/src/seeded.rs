@@ -105,9 +105,9 @@ impl Seeded {
 
 fn wire(venue: Venue, market: Market, instruments: &[Instrument]) -> Box<dyn Wire> {
     match venue {
-        Venue::Binance => Box::new(binance::Binance::new(market, instruments)),
-        Venue::Okx => Box::new(okx::Okx::new(instruments)),
-        Venue::Bybit => Box::new(bybit::Bybit::new(market, instruments)),
+        Venue::Binance => Box::new(binance::SeededBinance::new(market, instruments)),
+        Venue::Okx => Box::new(okx::SeededOkx::new(instruments)),
+        Venue::Bybit => Box::new(bybit::SeededBybit::new(market, instruments)),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
 use super::BrokerShared;
-use super::ring::{FellBehind, Extent, Followed, BrokerRing};
+use super::ring::{BrokerRing, Extent, FellBehind, Followed};
 use super::socket::Socket;
 use crate::upgrade::take_socket;
 use crate::ws::seats::Seat;

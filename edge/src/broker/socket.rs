@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::client::End;
 use crate::delivery::frame;
-use crate::ws::budget::{Budget, Refused};
-use crate::ws::inbox::{Inbound, FrameDecoder, ReceivedFrame, Violation};
+use crate::ws::budget::{Budget, Refusing};
+use crate::ws::frame_decoder::{FrameDecoder, Inbound, ReceivedFrame, Violation};
 use crate::ws::{Limits, MISSED_PONGS, UNFINISHED, UNHEARD};
 
 /// The most bytes that one reading takes.
@@ -183,8 +183,8 @@ impl Socket {
 
     fn refuse(&mut self) -> Result<(), End> {
         match self.budget.refuse() {
-            Refused::Dismissed => Err(TOO_FAST),
-            Refused::Told | Refused::Untold => Ok(()),
+            Refusing::Dismissed => Err(TOO_FAST),
+            Refusing::Told | Refusing::Untold => Ok(()),
         }
     }
 

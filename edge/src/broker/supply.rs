@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::share;
-use bond_redis::external::{ForeignError, ForeignReader, Mark, News, What};
+use bond_redis::external::{EntryMark, ForeignError, ForeignReader, News, What};
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -140,7 +140,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn fill(shared: &BrokerShared, id: &str, ring: &BrokerRing) -> Result<Mark, ForeignError> {
+async fn fill(shared: &BrokerShared, id: &str, ring: &BrokerRing) -> Result<EntryMark, ForeignError> {
     let window = u64::try_from(shared.config.window.as_millis()).unwrap_or(u64::MAX);
     let oldest = shared.streams.now_ms().await?.saturating_sub(window);
     shared.streams.read_after(id, before(oldest), |entries| ring.push(&entries, Instant::now())).await

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, http};
 use self::backoff::Backoff;
 use self::readable::{readable, text};
 use self::session::Session;
-use super::client::{RestClient, Refusal, retry_after};
+use super::client::{Refusal, RestClient, retry_after};
 use super::printable::{escaped, escaped_json};
 use crate::cli::ListenArgs;
 use crate::failure::{Exit, Failure, Outcome};

@@ -84,7 +84,7 @@ impl Pick {
 
 /// A cursor's next items are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Behind;
+pub(crate) struct BehindRing;
 
 /// Where a connection that fell behind goes on, and what it misses by that.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod render;
 
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Batch, FeedState, FeedRequest};
+use bond_core::connection::{Batch, FeedRequest, FeedState};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
@@ -18,10 +18,10 @@ use bond_core::topic::{StreamId, Topic};
 use smol_str::SmolStr;
 
 use super::cursor::{Cursor, Pick};
-use super::follow::{Follow, Place};
+use super::follow::{Follow, FollowState};
 use order::Order;
 
-pub(crate) use render::Workbench;
+pub(crate) use render::Scratch;
 
 /// What a feed is about.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Feed {
         for (name, resume) in
             new.resumes.iter().filter(|(name, resume)| old.resumes.get(*name) != Some(resume))
         {
-            self.move_topic(name, Place::Waiting(Box::new(Start::After(resume.position.clone()))));
+            self.move_topic(name, FollowState::Waiting(Box::new(Start::After(resume.position.clone()))));
         }
         dropped
     }
@@ -194,14 +194,14 @@ impl Feed {
 
 impl FeedTopic {
     /// Goes on elsewhere.
-    fn move_to(&mut self, place: Place) {
+    fn move_to(&mut self, place: FollowState) {
         self.follow.place = place;
         (self.fresh, self.needs_whole) = (true, true);
     }
 
     /// Moves past an item. `interval` is the time until the next thinned event may go.
     fn pass(&mut self, to: Cursor, is_event: bool, now: Instant, interval: Duration) {
-        self.follow.place = Place::At(to);
+        self.follow.place = FollowState::At(to);
         if is_event {
             self.due = now + interval;
         }

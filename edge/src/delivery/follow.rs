@@ -16,11 +16,11 @@ use super::ring::Ring;
 #[derive(Debug)]
 pub(crate) struct Follow {
     pub(crate) ring: Arc<Ring>,
-    pub(crate) place: Place,
+    pub(crate) place: FollowState,
 }
 
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum FollowState {
     /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
     Waiting(Box<Start>),
     At(Cursor),
@@ -31,8 +31,8 @@ impl Follow {
     /// first turn.
     pub(crate) fn new(ring: Arc<Ring>, start: Start, now: UnixNanos) -> Self {
         let place = match ring.place(start, now) {
-            Ok(cursor) => Place::At(cursor),
-            Err(start) => Place::Waiting(Box::new(start)),
+            Ok(cursor) => FollowState::At(cursor),
+            Err(start) => FollowState::Waiting(Box::new(start)),
         };
         Self { ring, place }
     }
@@ -76,16 +76,16 @@ pub(crate) fn settle(
     clock: &dyn Clock,
     out: &mut Vec<u8>,
 ) -> Option<Cursor> {
-    if let Place::Waiting(start) = &follow.place {
+    if let FollowState::Waiting(start) = &follow.place {
         let joined = follow.ring.join(start, clock.now())?;
         if control && let Some((epoch, gap)) = joined.gap {
             announce(&follow.ring, &epoch, gap, out);
         }
-        follow.place = Place::At(joined.cursor);
+        follow.place = FollowState::At(joined.cursor);
     }
     match follow.place {
-        Place::At(cursor) => Some(cursor),
-        Place::Waiting(_) => None,
+        FollowState::At(cursor) => Some(cursor),
+        FollowState::Waiting(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Each push is a block of whole frames; a block never splits one. Neighbours of like size are merged as they come, so that a byte is
 /// copied a logarithmic number of times and a run of any length consists of a handful of blocks.
 #[derive(Debug, Default)]
-pub(crate) struct Tape {
+pub(crate) struct FrameBuffer {
     blocks: VecDeque<Block>,
     end: u64,
 }
@@ -23,7 +23,7 @@ struct Block {
     bytes: Bytes,
 }
 
-impl Tape {
+impl FrameBuffer {
     /// The offset after the last byte.
     pub(crate) fn end(&self) -> u64 {
         self.end
@@ -84,15 +84,15 @@ impl Tape {
 mod tests {
     use super::*;
 
-    fn tape(count: u64) -> Tape {
-        let mut tape = Tape::default();
+    fn tape(count: u64) -> FrameBuffer {
+        let mut tape = FrameBuffer::default();
         for n in 0..count {
             tape.push(Bytes::from(format!("{n:08}")));
         }
         tape
     }
 
-    fn read(tape: &Tape, from: u64, to: u64) -> (String, usize) {
+    fn read(tape: &FrameBuffer, from: u64, to: u64) -> (String, usize) {
         let mut slices = Vec::new();
         tape.slices(from, to, &mut slices);
         (String::from_utf8(slices.concat()).expect("text"), slices.len())

@@ -16,9 +16,9 @@ use bond_core::topic::Topic;
 use bond_core::wire;
 use bytes::Bytes;
 
-use super::cursor::{Behind, Cursor, Frames, Pick, Retention};
+use super::cursor::{BehindRing, Cursor, Frames, Pick, Retention};
 use super::frame;
-use super::frame_buffer::Tape;
+use super::frame_buffer::FrameBuffer;
 
 /// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ impl Conflation {
 
 /// Where one item lies and what it is. A gap or status carries the number of the event it follows.
 #[derive(Debug)]
-struct Place {
+struct ItemMeta {
     end: u64,
     seq: u64,
     generation: u32,
@@ -64,7 +64,7 @@ struct Place {
     changes: Option<Bytes>,
 }
 
-impl Place {
+impl ItemMeta {
     fn cursor(&self) -> Cursor {
         Cursor { offset: self.end, seq: self.seq, generation: self.generation }
     }
@@ -82,10 +82,10 @@ pub(crate) struct History {
     epochs: VecDeque<(u32, Epoch)>,
     /// The number of the newest event.
     head: u64,
-    places: VecDeque<Place>,
+    places: VecDeque<ItemMeta>,
     /// Where statuses and gaps lie, which quiet connections skip.
     asides: VecDeque<(u64, u64)>,
-    tape: Tape,
+    tape: FrameBuffer,
     /// The offset of the oldest kept item.
     start: u64,
     extra_bytes: u64,
@@ -116,7 +116,7 @@ impl History {
             head: 0,
             places: VecDeque::new(),
             asides: VecDeque::new(),
-            tape: Tape::default(),
+            tape: FrameBuffer::default(),
             start: 0,
             extra_bytes: 0,
             phase: Phase::Unknown,
@@ -219,7 +219,7 @@ impl History {
         self.extra_bytes += changes.as_ref().map_or(0, |c| c.len() as u64);
         self.head = entry.seq;
         let end = self.tape.end() + block.len() as u64;
-        self.places.push_back(Place {
+        self.places.push_back(ItemMeta {
             end,
             seq: entry.seq,
             generation: self.generation,
@@ -252,7 +252,7 @@ impl History {
         frame::text(json, block);
         let end = self.tape.end() + block.len() as u64;
         self.asides.push_back((start, end));
-        self.places.push_back(Place {
+        self.places.push_back(ItemMeta {
             end,
             seq,
             generation: self.generation,
@@ -278,12 +278,12 @@ impl History {
 
     /// How much is held: frames, and what is kept beside each.
     pub(crate) fn bytes(&self) -> u64 {
-        let beside = self.places.len() * size_of::<Place>();
+        let beside = self.places.len() * size_of::<ItemMeta>();
         self.tape.end() - self.start + self.extra_bytes + beside as u64
     }
 
     /// Drops items from the front, for as long as `is_too_much` of the first and of the bytes that are held.
-    fn drop_while(&mut self, is_too_much: impl Fn(&Place, u64) -> bool) {
+    fn drop_while(&mut self, is_too_much: impl Fn(&ItemMeta, u64) -> bool) {
         while let Some(place) = self.places.front() {
             if !is_too_much(place, self.bytes()) {
                 break;
@@ -309,9 +309,9 @@ impl History {
         control: bool,
         budget: u64,
         into: &mut Frames,
-    ) -> Result<(), Behind> {
+    ) -> Result<(), BehindRing> {
         if cursor.offset < self.start {
-            return Err(Behind);
+            return Err(BehindRing);
         }
         into.slices.clear();
         let (from, limit) = self.span(cursor.offset, control);
@@ -355,9 +355,9 @@ impl History {
         control: bool,
         limit: usize,
         into: &mut Vec<Pick>,
-    ) -> Result<(), Behind> {
+    ) -> Result<(), BehindRing> {
         if cursor.offset < self.start {
-            return Err(Behind);
+            return Err(BehindRing);
         }
         let first = self.index_after(cursor.offset);
         let wanted = |index: &usize| control || self.places[*index].kind.is_some();
@@ -394,7 +394,7 @@ impl History {
     }
 
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
-        self.places.get(self.index_after(offset)).map(Place::cursor)
+        self.places.get(self.index_after(offset)).map(ItemMeta::cursor)
     }
 }
 

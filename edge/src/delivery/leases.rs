@@ -30,7 +30,7 @@ const OF_ONE_OWNER: usize = 10;
 
 /// What a feed connection wants, and whose it is, where keys say so.
 #[derive(Clone, Debug, PartialEq)]
-struct Wish {
+struct DesiredFeed {
     owner: Option<SmolStr>,
     /// `None`: it wants nothing any more.
     filter: Option<FeedFilter>,
@@ -39,22 +39,22 @@ struct Wish {
 /// The wishes of this edge's feed connections. Workers write them, one task tells ingest.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    wishes: Mutex<Wishes>,
+    wishes: Mutex<DesiredFeeds>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Wishes {
-    standing: HashMap<SmolStr, Wish>,
+struct DesiredFeeds {
+    standing: HashMap<SmolStr, DesiredFeed>,
     /// What changed since ingest was told: at most one entry a connection.
-    changed: HashMap<SmolStr, Wish>,
+    changed: HashMap<SmolStr, DesiredFeed>,
     /// When ingest was told of whom, within the last [`SPACING`], and whose that is.
     told: HashMap<SmolStr, (Instant, Option<SmolStr>)>,
 }
 
-impl Wishes {
+impl DesiredFeeds {
     /// The changes that may be told at `now`, and when to look again for others. What changes faster is told as it then is.
-    fn due(&mut self, now: Instant) -> (HashMap<SmolStr, Wish>, Option<Instant>) {
+    fn due(&mut self, now: Instant) -> (HashMap<SmolStr, DesiredFeed>, Option<Instant>) {
         self.told.retain(|_, (told, _)| now.duration_since(*told) < SPACING);
         let mut of_owners: HashMap<SmolStr, usize> = HashMap::new();
         for owner in self.told.values().filter_map(|(_, owner)| owner.as_ref()) {
@@ -86,7 +86,7 @@ impl Leases {
     /// What a connection, that of `holder`'s key, wants from now on; `None`: nothing.
     pub(crate) fn set(&self, connection: &SmolStr, holder: Option<&Holder>, filter: Option<FeedFilter>) {
         let mut wishes = self.wishes.lock();
-        let wish = Wish { owner: holder.map(|holder| holder.owner.clone()), filter };
+        let wish = DesiredFeed { owner: holder.map(|holder| holder.owner.clone()), filter };
         match &wish.filter {
             Some(_) => wishes.standing.insert(connection.clone(), wish.clone()),
             None => wishes.standing.remove(connection),
@@ -96,11 +96,11 @@ impl Leases {
         self.changed.notify_one();
     }
 
-    fn due(&self) -> (HashMap<SmolStr, Wish>, Option<Instant>) {
+    fn due(&self) -> (HashMap<SmolStr, DesiredFeed>, Option<Instant>) {
         self.wishes.lock().due(Instant::now())
     }
 
-    fn standing(&self) -> HashMap<SmolStr, Wish> {
+    fn standing(&self) -> HashMap<SmolStr, DesiredFeed> {
         self.wishes.lock().standing.clone()
     }
 }
@@ -142,13 +142,13 @@ async fn changed(leases: &Leases, again: Option<Instant>) {
     }
 }
 
-fn given_up(leases: &Leases) -> HashMap<SmolStr, Wish> {
-    let given_up = |wish: Wish| Wish { filter: None, ..wish };
+fn given_up(leases: &Leases) -> HashMap<SmolStr, DesiredFeed> {
+    let given_up = |wish: DesiredFeed| DesiredFeed { filter: None, ..wish };
     leases.standing().into_iter().map(|(name, wish)| (name, given_up(wish))).collect()
 }
 
-async fn tell(control: &dyn Control, clock: &dyn Clock, wishes: HashMap<SmolStr, Wish>) {
-    for (connection, Wish { owner, filter }) in wishes {
+async fn tell(control: &dyn Control, clock: &dyn Clock, wishes: HashMap<SmolStr, DesiredFeed>) {
+    for (connection, DesiredFeed { owner, filter }) in wishes {
         let command = match filter {
             Some(filter) => Command::Feed { connection, owner, filter, until: clock.now().plus(LEASE) },
             None => Command::FeedGone { connection },
@@ -179,7 +179,7 @@ mod tests {
         let (due, again) = leases.wishes.lock().due(end);
         assert_eq!(due.keys().collect::<Vec<_>>(), [&other], "nobody waits for another");
         let (due, _) = leases.wishes.lock().due(again.expect("the last change waits"));
-        let wish = Wish { owner: None, filter: Some(FeedFilter::default()) };
+        let wish = DesiredFeed { owner: None, filter: Some(FeedFilter::default()) };
         assert_eq!(due, HashMap::from([(flapping, wish)]));
     }
 

@@ -10,7 +10,7 @@ use bond_core::topic::Topic;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::cursor::{Behind, Cursor, Frames, Joined, Pick, Retention, Skip};
+use super::cursor::{BehindRing, Cursor, Frames, Joined, Pick, Retention, Skip};
 use super::history::History;
 use super::pool::Pool;
 
@@ -130,7 +130,7 @@ impl Ring {
         control: bool,
         budget: u64,
         into: &mut Frames,
-    ) -> Result<(), Behind> {
+    ) -> Result<(), BehindRing> {
         self.history.read().frames(cursor, control, budget, into)
     }
 
@@ -141,7 +141,7 @@ impl Ring {
         control: bool,
         limit: usize,
         into: &mut Vec<Pick>,
-    ) -> Result<(), Behind> {
+    ) -> Result<(), BehindRing> {
         self.history.read().picks(cursor, control, limit, into)
     }
 

@@ -7,12 +7,12 @@ use bond_core::log::{Gap, GapReason};
 use tracing::error;
 
 use super::client::{Client, Closing, Standing};
-use super::draft::{Draft, Refused};
+use super::invocation_builder::{Draft, Refused};
+use super::invocation_result::{Sent, UnderWay};
 use super::lane::Lane;
-use super::receipt::{Sent, UnderWay};
-use super::search::Limit;
+use super::poison_search::Limit;
 use super::shared::now;
-use crate::delivery::feed::{Picked, Workbench};
+use crate::delivery::feed::{Picked, Scratch};
 use crate::delivery::follow::{Moment, Tally, announce};
 use crate::delivery::frame;
 
@@ -116,7 +116,7 @@ impl Lane {
 
 impl Client {
     /// Takes what it gets next into the draft: what we have to say, then events.
-    fn look(&mut self, bench: &mut Workbench, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
+    fn look(&mut self, bench: &mut Scratch, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
         let mut looked = Looked { sent: Sent::default(), more: false, timer: None };
         let looks = if self.closing.is_some_and(Closing::is_abrupt) { 0 } else { LOOKS };
         bench.picks.clear();

@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::chores::{Chore, Chores};
 use super::client::{Client, Closing, Standing};
-use super::receipt::UnderWay;
-use super::search::Search;
+use super::invocation_result::UnderWay;
+use super::maintenance::{Chore, Chores};
+use super::poison_search::Search;
 use super::shared::{RelayShared, now};
 use crate::delivery::TOO_SLOW;
-use crate::delivery::feed::Workbench;
+use crate::delivery::feed::Scratch;
 use crate::delivery::followers::Followers;
 use crate::delivery::mailbox::{Mailbox, Notice};
 use crate::delivery::roster::Roster;
@@ -38,7 +38,7 @@ pub(super) struct Lane {
     pub(super) ids: HashMap<ConnectionId, usize>,
     pub(super) followers: Followers,
     pub(super) ready: VecDeque<usize>,
-    pub(super) bench: Workbench,
+    pub(super) bench: Scratch,
     pub(super) under_way: Option<UnderWay>,
     /// How many invocations were begun.
     pub(super) invocations: u64,
@@ -73,7 +73,7 @@ impl Lane {
             ids: HashMap::new(),
             followers: Followers::new(usize::from(index)),
             ready: VecDeque::new(),
-            bench: Workbench::default(),
+            bench: Scratch::default(),
             under_way: None,
             invocations: 0,
             free_at: now,

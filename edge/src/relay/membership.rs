@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
-use crate::delivery::follow::{Follow, Place};
+use crate::delivery::follow::{Follow, FollowState};
 
 /// How often in a row the store must not know a connection for it to be gone: it may have come between a look and its answer.
 const MISSED: u8 = 2;
@@ -135,7 +135,7 @@ impl Lane {
         }
         match (before.carries, client.asked.carries.clone()) {
             (Carries::Stream { .. }, Carries::Stream { id, start }) if is_placed => {
-                client.feed.move_topic(&Topic::Stream(id).to_string(), Place::Waiting(Box::new(start)));
+                client.feed.move_topic(&Topic::Stream(id).to_string(), FollowState::Waiting(Box::new(start)));
             }
             (Carries::Feed(_), Carries::Feed(new)) => self.apply(key, &new),
             _ => {}

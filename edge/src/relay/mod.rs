@@ -8,18 +8,18 @@
 
 mod backoff;
 mod build;
-mod chores;
 mod client;
-mod cut;
-mod draft;
-mod figures;
+mod invocation_builder;
+mod invocation_result;
+mod lag;
 mod lane;
+mod maintenance;
 mod membership;
-mod receipt;
+mod poison_search;
 mod saving;
-mod search;
 mod shared;
-mod survey;
+mod stats;
+mod truncate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +48,9 @@ use crate::delivery::cursor::Retention;
 use crate::delivery::hub::{self, Hub, Sources};
 use crate::delivery::leases;
 use crate::delivery::mailbox::{Mailbox, Waker};
-pub use figures::RelayFigures;
 use lane::Lane;
 use shared::RelayShared;
+pub use stats::RelayFigures;
 
 /// How many commands wait for a lane. More are lost, and found again by the next reconciliation.
 const COMMANDS: usize = 1_024;

@@ -10,7 +10,7 @@ use super::client::Client;
 use super::lane::Lane;
 use crate::delivery::cursor::Cursor;
 use crate::delivery::feed::Picked;
-use crate::delivery::follow::Place;
+use crate::delivery::follow::FollowState;
 
 /// Who is so many events or more behind the foremost is saved apart, so that the others need not repeat as many.
 const BEHIND: u64 = 256;
@@ -86,11 +86,11 @@ impl Client {
         for (index, cursor) in self.cursors(under_way) {
             let follow = &self.feed.topics[index].follow;
             let position = match (&follow.place, cursor) {
-                (Place::Waiting(start), _) => match &**start {
+                (FollowState::Waiting(start), _) => match &**start {
                     Start::After(position) => Some(position.clone()),
                     _ => None,
                 },
-                (Place::At(_), cursor) => cursor.and_then(|cursor| follow.ring.position(cursor)),
+                (FollowState::At(_), cursor) => cursor.and_then(|cursor| follow.ring.position(cursor)),
             };
             positions.extend(position.map(|position| (follow.ring.topic.clone(), position)));
         }

@@ -10,7 +10,7 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
 use super::backoff::Backoff;
-use super::figures::Gathered;
+use super::stats::Gathered;
 use super::{RelayConfig, RelayParts, RelayStats};
 use crate::delivery::follow::Tally;
 use crate::delivery::hub::Hub;

@@ -25,7 +25,7 @@ pub(crate) struct Budget {
 
 /// What becomes of a client that was refused something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum Refusing {
     /// It is told.
     Told,
     /// It was told often enough.
@@ -50,12 +50,12 @@ impl Budget {
     }
 
     /// Counts something that was refused.
-    pub(crate) fn refuse(&mut self) -> Refused {
+    pub(crate) fn refuse(&mut self) -> Refusing {
         self.refused = self.refused.saturating_add(1);
         match self.refused {
-            ..=ANSWERED => Refused::Told,
-            TOLERATED.. => Refused::Dismissed,
-            _ => Refused::Untold,
+            ..=ANSWERED => Refusing::Told,
+            TOLERATED.. => Refusing::Dismissed,
+            _ => Refusing::Untold,
         }
     }
 }
@@ -82,11 +82,11 @@ mod tests {
         let now = UnixNanos::from_secs(1);
         let mut budget = Budget::default();
         let refused: Vec<_> = (0..99).map(|_| budget.refuse()).collect();
-        assert_eq!(refused.iter().filter(|refused| **refused == Refused::Told).count(), 8);
-        assert!(!refused.contains(&Refused::Dismissed));
+        assert_eq!(refused.iter().filter(|refused| **refused == Refusing::Told).count(), 8);
+        assert!(!refused.contains(&Refusing::Dismissed));
         let mut paused = budget;
-        assert_eq!(budget.refuse(), Refused::Dismissed);
+        assert_eq!(budget.refuse(), Refusing::Dismissed);
         assert!(paused.admit_frame(0, now));
-        assert_eq!(paused.refuse(), Refused::Told);
+        assert_eq!(paused.refuse(), Refusing::Told);
     }
 }

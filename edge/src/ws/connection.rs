@@ -16,7 +16,7 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::budget::Budget;
-use super::inbox::FrameDecoder;
+use super::frame_decoder::FrameDecoder;
 use super::seats::Seat;
 use crate::delivery::feed::{Feed, Scope};
 use crate::delivery::follow::Follow;

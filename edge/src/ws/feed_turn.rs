@@ -4,14 +4,14 @@ use std::mem;
 use std::time::Instant;
 
 use super::connection::{Carried, Connection};
-use super::pass::FastPath;
-use crate::delivery::feed::{Feed, Workbench};
+use super::fast_path::FastPath;
+use crate::delivery::feed::{Feed, Scratch};
 use crate::delivery::follow::Moment;
 
 /// Gives a feed its turn. `Some` time: it wants another turn then, if not before.
 pub(crate) fn deliver(
     connection: &mut Connection,
-    bench: &mut Workbench,
+    bench: &mut Scratch,
     moment: &mut Moment<'_>,
 ) -> (FastPath, Option<Instant>) {
     match connection.flush(moment.now) {
@@ -31,7 +31,7 @@ pub(crate) fn deliver(
 fn turn(
     feed: &mut Feed,
     connection: &mut Connection,
-    bench: &mut Workbench,
+    bench: &mut Scratch,
     moment: &mut Moment<'_>,
 ) -> (FastPath, Option<Instant>) {
     let chosen = feed.choose(connection.control, connection.outbox.end(), bench, moment);
@@ -47,7 +47,7 @@ fn turn(
 fn send(
     feed: &mut Feed,
     connection: &mut Connection,
-    bench: &mut Workbench,
+    bench: &mut Scratch,
     more: bool,
     moment: &mut Moment<'_>,
 ) -> FastPath {

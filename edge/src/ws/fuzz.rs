@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::inbox::FrameDecoder;
+use super::frame_decoder::FrameDecoder;
 
 /// What comes of a client's bytes that are read in these pieces: its messages, and why it is closed, if it is.
 pub fn understood(pieces: &[&[u8]]) -> (Vec<String>, Option<u16>) {

@@ -21,7 +21,7 @@ use hyper::upgrade::OnUpgrade;
 use smol_str::SmolStr;
 use tokio::time::timeout;
 
-use super::connection::{UpgradedSocket, Purpose};
+use super::connection::{Purpose, UpgradedSocket};
 use super::shared::Shared;
 use crate::delivery::follow::Follow;
 use crate::server::Peer;

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::connection::{Batch, FeedState, FeedRequest};
+use bond_core::connection::{Batch, FeedRequest, FeedState};
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use metrics::counter;
 
-use super::connection::{Carried, Connection, UpgradedSocket, Purpose};
+use super::connection::{Carried, Connection, Purpose, UpgradedSocket};
 use super::shared::Limits;
 use super::worker::Worker;
 use crate::delivery::TOO_SLOW;

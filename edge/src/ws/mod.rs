@@ -6,13 +6,13 @@
 
 pub(crate) mod budget;
 pub(crate) mod connection;
+mod fast_path;
 mod feed_turn;
+pub(crate) mod frame_decoder;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod handshake;
-pub(crate) mod inbox;
 pub(crate) mod lifecycle;
-mod pass;
 mod post;
 mod protocol;
 pub(crate) mod seats;

@@ -8,11 +8,11 @@ use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, to
 use bond_core::topic::Topic;
 use serde_json::value::RawValue;
 
-use super::budget::Refused;
+use super::budget::Refusing;
 use super::connection::{Carried, Connection};
-use super::inbox::{Inbound, ReceivedFrame, Violation};
+use super::frame_decoder::{Inbound, ReceivedFrame, Violation};
 use super::worker::Worker;
-use crate::delivery::follow::Place;
+use crate::delivery::follow::FollowState;
 
 /// How often a client's socket is read in one turn.
 const TURN_READS: usize = 4;
@@ -137,10 +137,10 @@ impl Worker {
     /// Counts what was refused, and sends away who goes on. Returns whether the client is to be told.
     fn refuse(&mut self, id: usize) -> bool {
         let refused = self.connections.get_mut(id).map(|connection| connection.budget.refuse());
-        if refused == Some(Refused::Dismissed) {
+        if refused == Some(Refusing::Dismissed) {
             self.close(id, CloseCode::PolicyViolation, &format!("{}: {TOO_FAST}", Code::RateLimitExceeded));
         }
-        refused == Some(Refused::Told)
+        refused == Some(Refusing::Told)
     }
 
     /// Takes a text whose frame was within the budget, or was not.
@@ -224,7 +224,7 @@ impl Worker {
         let Some(carried) = self.carried(id) else { return Ok(()) };
         let Some(stream) = carried.stream().cloned() else { return Ok(()) };
         let Some(start) = start_of_stream(&stream, message)? else { return Ok(()) };
-        let place = Place::Waiting(Box::new(start));
+        let place = FollowState::Waiting(Box::new(start));
         match carried {
             Carried::Stream { follow, .. } => follow.place = place,
             Carried::Feed(feed) => feed.move_topic(&Topic::Stream(stream).to_string(), place),

@@ -14,11 +14,11 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Carried, Connection};
+use super::fast_path::{self, FastPath, RunCache};
 use super::feed_turn;
-use super::pass::{self, RunCache, FastPath};
 use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
-use crate::delivery::feed::Workbench;
+use crate::delivery::feed::Scratch;
 use crate::delivery::follow::{Follow, Moment, Tally};
 use crate::delivery::followers::Followers;
 use crate::delivery::mailbox::Notice;
@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     next_tick: Instant,
     cache: RunCache,
-    bench: Workbench,
+    bench: Scratch,
     stopped: bool,
     /// Of the keys that connections were last held against.
     pub(super) keys_version: u64,
@@ -75,7 +75,7 @@ impl Worker {
             timers: BinaryHeap::new(),
             next_tick: now + TICK,
             cache: RunCache::default(),
-            bench: Workbench::default(),
+            bench: Scratch::default(),
             stopped: false,
             keys_version: 0,
         }
@@ -171,7 +171,7 @@ impl Worker {
                     return;
                 }
                 let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally };
-                if pass::deliver(connection, &mut self.cache, &mut moment) != FastPath::Done {
+                if fast_path::deliver(connection, &mut self.cache, &mut moment) != FastPath::Done {
                     self.ready.push(id);
                 }
             }
@@ -201,12 +201,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally: &mut tally };
         let (turn, timer) = match &mut connection.carried {
-            Carried::Stream { .. } => (pass::deliver(connection, &mut self.cache, &mut moment), None),
+            Carried::Stream { .. } => (fast_path::deliver(connection, &mut self.cache, &mut moment), None),
             Carried::Feed(feed) => {
                 feed.queued = false;
                 feed_turn::deliver(connection, &mut self.bench, &mut moment)
             }
-            Carried::Nothing => (connection.flush(self.now).map_or(FastPath::Broken, |_| FastPath::Done), None),
+            Carried::Nothing => {
+                (connection.flush(self.now).map_or(FastPath::Broken, |_| FastPath::Done), None)
+            }
         };
         self.shared.count(connection.carried.stream(), &tally);
         match turn {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{CLOCK_SKEW, Deliverer, Delivery, Invocation, Parcel, Receipt, Stop, DeliveryCounts};
+use bond_core::deliver::{
+    CLOCK_SKEW, Deliverer, Delivery, DeliveryCounts, Invocation, Parcel, Receipt, Stop,
+};
 use bond_core::time::Clock;
 use bond_functions::fanout::Fanout;
 use bytes::Bytes;

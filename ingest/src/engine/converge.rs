@@ -8,14 +8,14 @@ use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
 use bond_core::topic::{StreamId, Topic};
 
+use super::desired::Change;
 use super::health::Health;
-use super::instruments::InstrumentState;
+use super::instruments::StreamInput;
 use super::plan::StreamPlan;
 use super::run::{Engine, STREAMS_AT_ONCE};
 use super::streams::{StreamKey, StreamRun};
 use super::subscriptions::Request;
 use super::takeover::StreamTakeover;
-use super::desired::Change;
 use crate::source::websocket::source_name;
 use crate::venue::Subscription;
 
@@ -39,8 +39,8 @@ impl Engine {
         let passes = run.passes();
         let key = self.streams.add(run);
         for need in &plan.market {
-            let taker = InstrumentState { stream: key, passes, depth: need.depth };
-            self.instruments.of(&need.instrument).want_taker(need.channel, taker);
+            let input = StreamInput { stream: key, passes, depth: need.depth };
+            self.instruments.of(&need.instrument).want_input(need.channel, input);
         }
         self.settle_instruments(&plan);
         self.wants.add_stream(Arc::clone(&plan), stream.created_at);
@@ -75,7 +75,7 @@ impl Engine {
             let plan = Arc::clone(run.plan());
             for need in &plan.market {
                 if let Some(state) = self.instruments.get_mut(&need.instrument) {
-                    state.drop_taker(key);
+                    state.drop_input(key);
                 }
             }
             self.settle_instruments(&plan);

@@ -26,7 +26,7 @@ const REMEMBERED: usize = 4096;
 
 /// A stream that takes one channel of an instrument.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct InstrumentState {
+pub(super) struct StreamInput {
     /// Which of the running streams.
     pub(super) stream: StreamKey,
     /// Whether the stream passes events on as they are.
@@ -40,7 +40,7 @@ pub(super) struct InstrumentState {
 pub(super) struct InstrumentState {
     topics: HashMap<(Channel, Option<u16>), Topic>,
     raw: Option<Topic>,
-    takers: HashMap<Channel, Vec<InstrumentState>>,
+    inputs: HashMap<Channel, Vec<StreamInput>>,
     seen: Seen,
     losses: Option<Losses>,
     ticker: Ticker,
@@ -67,7 +67,7 @@ impl InstrumentState {
             losses: numbers_trades(venue).then(Losses::default),
             topics: HashMap::new(),
             raw: None,
-            takers: HashMap::new(),
+            inputs: HashMap::new(),
             seen: Seen::new(REMEMBERED),
             ticker: Ticker::default(),
             last_ticker: None,
@@ -93,15 +93,15 @@ impl InstrumentState {
     }
 
     /// Gives `channel` to a stream from here on.
-    pub(super) fn want_taker(&mut self, channel: Channel, taker: InstrumentState) {
-        self.takers.entry(channel).or_default().push(taker);
+    pub(super) fn want_input(&mut self, channel: Channel, input: StreamInput) {
+        self.inputs.entry(channel).or_default().push(input);
     }
 
     /// Gives nothing to a stream any more.
-    pub(super) fn drop_taker(&mut self, stream: StreamKey) {
-        self.takers.retain(|_, takers| {
-            takers.retain(|taker| taker.stream != stream);
-            !takers.is_empty()
+    pub(super) fn drop_input(&mut self, stream: StreamKey) {
+        self.inputs.retain(|_, inputs| {
+            inputs.retain(|input| input.stream != stream);
+            !inputs.is_empty()
         });
     }
 
@@ -118,8 +118,8 @@ impl InstrumentState {
     /// Keeps a view of the book for each depth that is now wanted, and no other. A view that stays goes on where it was.
     pub(super) fn settle_depths(&mut self) {
         let topics = self.topics.keys().filter_map(|(_, depth)| *depth);
-        let takers = self.takers(Channel::OrderBook).iter().filter_map(|taker| taker.depth);
-        let wanted: BTreeSet<u16> = topics.chain(takers).collect();
+        let inputs = self.inputs(Channel::OrderBook).iter().filter_map(|input| input.depth);
+        let wanted: BTreeSet<u16> = topics.chain(inputs).collect();
         self.depths.retain(|view| wanted.contains(&view.depth()));
         for depth in wanted {
             if !self.depths.iter().any(|view| view.depth() == depth) {
@@ -131,7 +131,7 @@ impl InstrumentState {
     /// Forgets the numbers of trades that nobody takes any more: what is not asked for is not lost.
     fn settle_losses(&mut self) {
         let is_taken =
-            self.topics.contains_key(&(Channel::Trades, None)) || self.takers.contains_key(&Channel::Trades);
+            self.topics.contains_key(&(Channel::Trades, None)) || self.inputs.contains_key(&Channel::Trades);
         if let Some(losses) = self.losses.as_mut().filter(|_| !is_taken) {
             *losses = Losses::default();
         }
@@ -139,12 +139,12 @@ impl InstrumentState {
 
     /// Whether anybody wants anything of it.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.topics.is_empty() || self.raw.is_some() || !self.takers.is_empty()
+        !self.topics.is_empty() || self.raw.is_some() || !self.inputs.is_empty()
     }
 
     /// Who takes `channel`.
-    pub(super) fn takers(&self, channel: Channel) -> &[InstrumentState] {
-        self.takers.get(&channel).map_or(&[], Vec::as_slice)
+    pub(super) fn inputs(&self, channel: Channel) -> &[StreamInput] {
+        self.inputs.get(&channel).map_or(&[], Vec::as_slice)
     }
 
     /// The book can be trusted no more until its next snapshot.
@@ -213,7 +213,7 @@ impl InstrumentState {
     /// Encodes an event where somebody will read it as it is.
     fn record_of(&self, channel: Channel, event: &MarketEvent) -> Vec<(Option<u16>, Record)> {
         if !self.topics.contains_key(&(channel, None))
-            && !self.takers(channel).iter().any(|taker| taker.passes)
+            && !self.inputs(channel).iter().any(|input| input.passes)
         {
             return Vec::new();
         }
@@ -348,8 +348,8 @@ mod tests {
 
     use super::*;
 
-    fn taker() -> InstrumentState {
-        InstrumentState { stream: StreamKey::default(), passes: false, depth: None }
+    fn input() -> StreamInput {
+        StreamInput { stream: StreamKey::default(), passes: false, depth: None }
     }
 
     fn trade(instrument: &Arc<Instrument>, number: u64) -> MarketEvent {
@@ -370,7 +370,7 @@ mod tests {
         let instrument = Instrument::shared(Venue::Binance, Symbol::parse("BTC/USDT").expect("symbol"));
         let mut instruments = InstrumentStates::default();
         let mut outbox = Outbox::default();
-        instruments.of(&instrument).want_taker(Channel::Ticker, taker());
+        instruments.of(&instrument).want_input(Channel::Ticker, input());
         for number in [1, 9] {
             between(&mut instruments, &instrument);
             want_trades(&mut instruments, &instrument, true);

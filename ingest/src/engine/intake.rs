@@ -59,7 +59,7 @@ impl Engine {
             Report::Socket { socket, source, state, since, reason } => {
                 let health = Health { state, since, reason, simulated: false };
                 self.sockets.note(socket, &source, &health);
-                for key in self.sockets.takers(socket) {
+                for key in self.sockets.streams(socket) {
                     self.tell_of_socket(key, &source, &health);
                 }
             }
@@ -75,7 +75,7 @@ impl Engine {
     }
 
     fn custom(&mut self, socket: SocketId, event: &Custom, now: UnixNanos) {
-        for key in self.sockets.takers(socket) {
+        for key in self.sockets.streams(socket) {
             if let Some(stream) = self.streams.feed(key) {
                 stream.custom(event, now, &mut self.outbox);
             }
@@ -93,9 +93,9 @@ impl Engine {
         let Some(state) = self.instruments.get_mut(&event.instrument) else { return };
         let (channel, instrument) = (event.data.channel(), Arc::clone(&event.instrument));
         let Some(taken) = state.take(event, &mut self.outbox) else { return };
-        for taker in state.takers(channel) {
-            if let Some(stream) = self.streams.feed(taker.stream) {
-                stream.market(&taken, taker, now, &mut self.outbox);
+        for input in state.inputs(channel) {
+            if let Some(stream) = self.streams.feed(input.stream) {
+                stream.market(&taken, input, now, &mut self.outbox);
             }
         }
         if state.is_losing() {
@@ -120,7 +120,7 @@ impl Engine {
     /// A subscription fares otherwise than before, perhaps: tells its topics, and notes that its streams are to be told.
     pub(super) fn concern(&mut self, subscription: &Subscription) {
         let Some(state) = self.instruments.get(&subscription.instrument) else { return };
-        self.concerned.extend(state.takers(subscription.channel).iter().map(|taker| taker.stream));
+        self.concerned.extend(state.inputs(subscription.channel).iter().map(|input| input.stream));
         let Some(health) = self.sources.of(subscription) else { return };
         let source = venue_name(subscription.instrument.venue);
         for topic in state.topics(subscription.channel) {
@@ -138,8 +138,8 @@ impl Engine {
             let Some(state) = self.instruments.get(&trades.instrument) else { continue };
             let body = lost_status(trades.instrument.venue, health, range);
             state.topics(Channel::Trades).for_each(|topic| self.outbox.status(topic, body.clone()));
-            let takers = state.takers(Channel::Trades).iter().filter_map(|t| self.streams.get(t.stream));
-            takers.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
+            let inputs = state.inputs(Channel::Trades).iter().filter_map(|t| self.streams.get(t.stream));
+            inputs.for_each(|stream| self.outbox.status(stream.topic(), body.clone()));
         }
     }
 

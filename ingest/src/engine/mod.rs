@@ -4,6 +4,7 @@ mod appender;
 mod board;
 mod converge;
 mod depth;
+mod desired;
 mod health;
 mod instruments;
 mod intake;
@@ -21,7 +22,6 @@ mod subscriptions;
 mod takeover;
 #[cfg(test)]
 mod tests;
-mod desired;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -15,15 +15,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::appender::Appender;
-use super::board::{Showing, ShownToStreams, AnnouncedSources};
+use super::board::{AnnouncedSources, Showing, ShownToStreams};
+use super::desired::{Desired, Scope};
 use super::health::Sources;
 use super::instruments::InstrumentStates;
 use super::markets::{MarketKey, Markets};
 use super::outbox::Outbox;
 use super::sockets::Sockets;
 use super::streams::{StreamKey, Streams};
-use super::takeover::{self, TakeoverState, Legacies, StreamTakeover};
-use super::desired::{Scope, Desired};
+use super::takeover::{self, Legacies, StreamTakeover, TakeoverState};
 use super::{EngineConfig, Ports};
 use crate::report::Report;
 use crate::session::Network;

@@ -35,7 +35,7 @@ pub(super) struct Sockets {
 
 struct RunningSocket {
     id: SocketId,
-    takers: BTreeSet<StreamKey>,
+    streams: BTreeSet<StreamKey>,
     /// What it reported last, and under which name.
     told: Option<(SmolStr, Health)>,
     cancel: CancellationToken,
@@ -73,7 +73,7 @@ impl Sockets {
                 self.open(source);
             }
             match self.running.get_mut(source) {
-                Some(running) => drop(running.takers.insert(stream)),
+                Some(running) => drop(running.streams.insert(stream)),
                 None => refused.push(source.clone()),
             }
         }
@@ -84,8 +84,8 @@ impl Sockets {
     pub(super) fn remove(&mut self, stream: StreamKey, sources: &[WebSocketSource]) {
         for source in sources {
             let Some(running) = self.running.get_mut(source) else { continue };
-            running.takers.remove(&stream);
-            if running.takers.is_empty() {
+            running.streams.remove(&stream);
+            if running.streams.is_empty() {
                 running.cancel.cancel();
                 self.sources.remove(&running.id);
                 self.running.remove(source);
@@ -112,7 +112,7 @@ impl Sockets {
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
         self.sources.insert(id, source.clone());
         self.running
-            .insert(source.clone(), RunningSocket { id, takers: BTreeSet::new(), told: None, cancel, task });
+            .insert(source.clone(), RunningSocket { id, streams: BTreeSet::new(), told: None, cancel, task });
     }
 
     /// Takes note of a report.
@@ -127,9 +127,9 @@ impl Sockets {
     }
 
     /// The streams that take what reports as `id`.
-    pub(super) fn takers(&self, id: SocketId) -> Vec<StreamKey> {
+    pub(super) fn streams(&self, id: SocketId) -> Vec<StreamKey> {
         let running = self.sources.get(&id).and_then(|source| self.running.get(source));
-        running.into_iter().flat_map(|running| &running.takers).copied().collect()
+        running.into_iter().flat_map(|running| &running.streams).copied().collect()
     }
 
     /// Waits until all have ended, after they were cancelled.

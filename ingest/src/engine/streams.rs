@@ -16,7 +16,7 @@ use bond_core::window::{Config, Outcome, Subject, Windows};
 use bond_core::wire;
 use smol_str::SmolStr;
 
-use super::instruments::{Accepted, InstrumentState};
+use super::instruments::{Accepted, StreamInput};
 use super::outbox::Outbox;
 use super::plan::StreamPlan;
 use super::takeover::StreamTakeover;
@@ -176,11 +176,17 @@ impl StreamRun {
     }
 
     /// Takes an event of a venue.
-    pub(super) fn market(&mut self, taken: &Accepted, taker: &InstrumentState, now: UnixNanos, outbox: &mut Outbox) {
+    pub(super) fn market(
+        &mut self,
+        taken: &Accepted,
+        input: &StreamInput,
+        now: UnixNanos,
+        outbox: &mut Outbox,
+    ) {
         self.meter.add_in(1);
         match &mut self.mode {
             Mode::PassOn => {
-                let wanted = taken.records.iter().filter(|(depth, _)| *depth == taker.depth);
+                let wanted = taken.records.iter().filter(|(depth, _)| *depth == input.depth);
                 wanted.for_each(|(_, record)| outbox.event(&self.topic, record.clone()));
             }
             Mode::Windows(windows, _) => {

@@ -50,9 +50,15 @@ impl<T: Transport> Connection<T> {
         let connecting = cancel.run_until_cancelled(self.connect()).await.ok_or(Stopped)?;
         match connecting {
             Ok(socket) => {
-                SessionLoop::new(self, Link::new(socket, policy, Instant::now()), protocol, listings, liveness)
-                    .run(backoff)
-                    .await
+                SessionLoop::new(
+                    self,
+                    Link::new(socket, policy, Instant::now()),
+                    protocol,
+                    listings,
+                    liveness,
+                )
+                .run(backoff)
+                .await
             }
             Err(lost) => Ok(lost),
         }

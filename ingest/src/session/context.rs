@@ -24,7 +24,7 @@ use crate::rest::RestError;
 use crate::venue::{Listings, Route, Subscription};
 
 /// What the tasks of a market share.
-pub(super) struct Context<T> {
+pub(super) struct ConnectionContext<T> {
     pub(super) config: MarketConfig,
     pub(super) venue: Venue,
     pub(super) market: MarketType,
@@ -40,7 +40,7 @@ pub(super) struct Context<T> {
     pub(super) orders: broadcast::Sender<BookResync>,
 }
 
-impl<T: Transport> Context<T> {
+impl<T: Transport> ConnectionContext<T> {
     /// The answer to a REST request, made when the venue's pace allows. A venue that asks us to stay away is obeyed by all that
     /// follow.
     pub(super) async fn get(&self, url: Url) -> Result<Bytes, RestError> {
@@ -55,7 +55,7 @@ impl<T: Transport> Context<T> {
 
 /// What a connection has to say about itself.
 #[derive(Debug)]
-pub(super) struct Note {
+pub(super) struct ConnectionState {
     pub(super) connection: u64,
     pub(super) state: SourceState,
     pub(super) reason: SmolStr,
@@ -69,18 +69,18 @@ pub(super) struct Stopped;
 pub(super) struct Connection<T> {
     pub(super) id: u64,
     pub(super) route: Route,
-    pub(super) context: Arc<Context<T>>,
+    pub(super) context: Arc<ConnectionContext<T>>,
     pub(super) wanted: watch::Receiver<BTreeSet<Subscription>>,
     pub(super) listings: watch::Receiver<Arc<Listings>>,
     pub(super) raw: watch::Receiver<bool>,
-    pub(super) notes: mpsc::Sender<Note>,
+    pub(super) notes: mpsc::Sender<ConnectionState>,
     pub(super) cancel: CancellationToken,
 }
 
 impl<T: Transport> Connection<T> {
     /// Tells the market the state of this connection.
     pub(super) async fn note(&self, state: SourceState, reason: &str) -> Result<(), Stopped> {
-        let note = Note { connection: self.id, state, reason: reason.into() };
+        let note = ConnectionState { connection: self.id, state, reason: reason.into() };
         let sent = self.cancel.run_until_cancelled(self.notes.send(note)).await;
         sent.ok_or(Stopped)?.map_err(|_| Stopped)
     }

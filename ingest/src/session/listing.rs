@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::config::Timing;
-use super::context::{Context, join};
+use super::context::{ConnectionContext, join};
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::venue::{Listings, ListingsPage};
@@ -127,7 +127,7 @@ impl ListingsReader {
     }
 
     /// Begins to read, if it is time and nothing is being read.
-    pub(super) fn read_when_due<T: Transport>(&mut self, context: &Arc<Context<T>>, now: Instant) {
+    pub(super) fn read_when_due<T: Transport>(&mut self, context: &Arc<ConnectionContext<T>>, now: Instant) {
         if self.reading.is_empty() && self.due <= now {
             self.reading.spawn(owned("listings", read(Arc::clone(context))));
         }
@@ -173,7 +173,7 @@ impl Whole {
 }
 
 /// Reads all pages. One that cannot be had fails the whole: half a list would tell instruments to be gone.
-async fn read<T: Transport>(context: Arc<Context<T>>) -> Result<Whole, ReadError> {
+async fn read<T: Transport>(context: Arc<ConnectionContext<T>>) -> Result<Whole, ReadError> {
     let mut whole = Whole::default();
     let mut after: Option<SmolStr> = None;
     for _ in 0..MAX_PAGES {
@@ -190,7 +190,7 @@ async fn read<T: Transport>(context: Arc<Context<T>>) -> Result<Whole, ReadError
 }
 
 async fn read_page<T: Transport>(
-    context: &Arc<Context<T>>,
+    context: &Arc<ConnectionContext<T>>,
     after: Option<&str>,
 ) -> Result<ListingsPage, ReadError> {
     let request = (context.config.protocol)(Arc::default()).listings_request(after);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::books::BookResync;
 use super::config::MarketConfig;
-use super::supervisor::{Supervisor, DesiredSubscriptions};
+use super::supervisor::{DesiredSubscriptions, Supervisor};
 use super::transport::Transport;
 use crate::report::Report;
 use crate::venue::Subscription;

@@ -2,7 +2,7 @@
 //!
 //! One task per market ([`market`]) keeps the instruments' list and decides which connection carries what; one task per
 //! connection connects, talks, watches and connects again. What a frame means comes from a [`Protocol`]; what follows from it is
-//! decided by a state machine without socket or timer (`conversation`), so that the rules can be tested without either.
+//! decided by a state machine without socket or timer (`protocol_state`), so that the rules can be tested without either.
 //!
 //! [`Protocol`]: crate::venue::Protocol
 
@@ -10,17 +10,17 @@ mod books;
 mod config;
 mod connection;
 mod context;
-mod protocol_state;
-mod rate_limiter;
 pub(crate) mod link;
 mod listing;
 mod liveness;
 pub mod market;
 mod outages;
 mod plan;
+mod protocol_state;
+mod rate_limiter;
+mod session_loop;
 mod statuses;
 mod supervisor;
-mod session_loop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -31,4 +31,4 @@ pub use books::BookResync;
 pub use config::{MarketConfig, ProtocolFactory, Timing};
 pub use market::MarketHandle;
 pub use outages::OutageLog;
-pub use transport::{Received, MAX_MESSAGE_BYTES, Network, Socket, SocketError, Transport};
+pub use transport::{MAX_MESSAGE_BYTES, Network, Received, Socket, SocketError, Transport};

@@ -28,7 +28,7 @@ use crate::venue::{Decoded, NoTrade, Part, Protocol, Reject, Subscription};
 /// A channel that may be silent for so long says too little by its data: there, being accepted counts as connected.
 const RARE: Duration = Duration::from_secs(600);
 
-/// What has to be done on behalf of the conversation, in this order.
+/// What has to be done on behalf of the connection, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     /// To report.
@@ -61,7 +61,7 @@ pub(super) struct ProtocolState<'a> {
 }
 
 impl<'a> ProtocolState<'a> {
-    /// A conversation on a connection just made.
+    /// The state of a connection just made.
     pub(super) fn new(
         protocol: Box<dyn Protocol>,
         statuses: Arc<Statuses>,

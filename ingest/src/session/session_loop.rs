@@ -1,4 +1,4 @@
-//! An open connection at work: carries frames and deadlines to the conversation, and its effects to the outside.
+//! An open connection at work: carries frames and deadlines to the state machine, and its effects to the outside.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::books::BookResync;
 use super::context::{Connection, Stopped, join};
-use super::protocol_state::ProtocolState;
 use super::link::{Link, Lost};
 use super::liveness::Liveness;
+use super::protocol_state::ProtocolState;
 use super::transport::{Received, Transport};
 use crate::backoff::Backoff;
 use crate::rest::RestError;
@@ -25,7 +25,7 @@ use crate::venue::{Listings, Protocol, Subscription};
 pub(super) struct SessionLoop<'a, T: Transport> {
     connection: &'a mut Connection<T>,
     link: Link<T::Socket>,
-    conversation: ProtocolState<'a>,
+    state: ProtocolState<'a>,
     listings: Arc<Listings>,
     snapshots: JoinSet<(Subscription, Result<Bytes, RestError>)>,
     orders: broadcast::Receiver<BookResync>,
@@ -42,8 +42,8 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
     ) -> Self {
         let statuses = Arc::clone(&connection.context.statuses);
         let orders = connection.context.orders.subscribe();
-        let conversation = ProtocolState::new(protocol, statuses, liveness, connection.context.config.timing);
-        Self { connection, link, conversation, listings, snapshots: JoinSet::new(), orders, answered: false }
+        let state = ProtocolState::new(protocol, statuses, liveness, connection.context.config.timing);
+        Self { connection, link, state, listings, snapshots: JoinSet::new(), orders, answered: false }
     }
 
     /// Talks until the connection is lost, then closes it. Data reset `backoff`.
@@ -71,7 +71,7 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
     /// Waits for whatever comes first, then does what is due. Frames, of which there is no end on a busy connection, come last.
     async fn step(&mut self) -> Result<Result<(), Lost>, Stopped> {
         let deadline = self.link.next_deadline();
-        let deadline = self.conversation.next_deadline().map_or(deadline, |at| at.min(deadline));
+        let deadline = self.state.next_deadline().map_or(deadline, |at| at.min(deadline));
         tokio::select! {
             biased;
             () = self.connection.cancel.cancelled() => return Err(Stopped),
@@ -83,17 +83,17 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
                 changed.map_err(|_| Stopped)?;
                 self.take_raw();
             }
-            Ok(order) = self.orders.recv() => self.conversation.order(order, Instant::now()),
+            Ok(order) = self.orders.recv() => self.state.order(order, Instant::now()),
             Some(done) = self.snapshots.join_next() => {
                 if let Ok((subscription, answer)) = done {
                     let received = self.connection.context.clock.now();
-                    self.conversation.snapshot(&subscription, answer, received, Instant::now());
+                    self.state.snapshot(&subscription, answer, received, Instant::now());
                 }
             }
             heard = self.link.hear() => match heard {
                 Ok(Received::Text(text)) => {
                     let received = self.connection.context.clock.now();
-                    self.conversation.frame(&text, received, Instant::now());
+                    self.state.frame(&text, received, Instant::now());
                 }
                 Ok(Received::Control) => {}
                 Err(lost) => return Ok(Err(lost)),
@@ -101,12 +101,12 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
             () = sleep_until(deadline) => {}
         }
         let now = Instant::now();
-        self.conversation.due(now);
+        self.state.due(now);
         Ok(self.link.due(now).await)
     }
 
     fn take_raw(&mut self) {
-        self.conversation.set_raw(*self.connection.raw.borrow_and_update());
+        self.state.set_raw(*self.connection.raw.borrow_and_update());
     }
 
     /// An instrument that was listed after this connection was made needs a protocol that knows it.
@@ -114,8 +114,8 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
         let wanted = self.connection.wanted.borrow_and_update().clone();
         let is_listed = |symbol| self.listings.by_symbol(symbol).is_some();
         match wanted.iter().all(|subscription| is_listed(&subscription.instrument.symbol)) {
-            true => self.conversation.want(&wanted, Instant::now()),
-            false => self.conversation.give_up(Lost::Relisted),
+            true => self.state.want(&wanted, Instant::now()),
+            false => self.state.give_up(Lost::Relisted),
         }
     }
 
@@ -132,7 +132,7 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
     }
 
     async fn carry_out(&mut self, backoff: &mut Backoff) -> Result<Option<Lost>, Stopped> {
-        let effects = self.conversation.take_effects();
+        let effects = self.state.take_effects();
         if effects.data {
             backoff.reset();
         }
@@ -144,7 +144,7 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
         }
         if !blocked.is_zero() {
             self.link.excuse(blocked);
-            self.conversation.excuse(blocked);
+            self.state.excuse(blocked);
         }
         if effects.answered && !self.answered {
             self.answered = true;

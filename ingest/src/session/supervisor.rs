@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::books::BookResync;
 use super::config::MarketConfig;
-use super::context::{Connection, Context, Note};
-use super::rate_limiter::RateLimiter;
+use super::context::{Connection, ConnectionContext, ConnectionState};
 use super::listing::{ListingsReader, Read};
 use super::plan::{Share, assign};
+use super::rate_limiter::RateLimiter;
 use super::statuses::Statuses;
 use super::transport::Transport;
 use crate::report::Report;
@@ -46,7 +46,7 @@ pub(super) struct DesiredSubscriptions {
 
 /// Keeps the connections of a market.
 pub(super) struct Supervisor<T> {
-    context: Arc<Context<T>>,
+    context: Arc<ConnectionContext<T>>,
     protocol: Box<dyn Protocol>,
     cancel: CancellationToken,
     wanted: watch::Receiver<BTreeSet<Subscription>>,
@@ -56,7 +56,7 @@ pub(super) struct Supervisor<T> {
     slots: Vec<Slot>,
     tasks: JoinSet<()>,
     next_id: u64,
-    notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
+    notes: (mpsc::Sender<ConnectionState>, mpsc::Receiver<ConnectionState>),
     told: Option<SourceState>,
     /// When what is wanted may change again.
     rested: Instant,
@@ -89,7 +89,7 @@ impl<T: Transport> Supervisor<T> {
         Self {
             reader: ListingsReader::new(timing),
             listings: watch::Sender::new(Arc::default()),
-            context: Arc::new(Context {
+            context: Arc::new(ConnectionContext {
                 venue: protocol.venue(),
                 market: protocol.market(),
                 orders,
@@ -172,7 +172,7 @@ impl<T: Transport> Supervisor<T> {
         !self.wanted.borrow().is_empty()
     }
 
-    fn take_note(&mut self, note: Note) {
+    fn take_note(&mut self, note: ConnectionState) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == note.connection) {
             (slot.state, slot.reason) = (note.state, note.reason);
         }
@@ -300,7 +300,7 @@ impl<T: Transport> Supervisor<T> {
             return Ok(());
         }
         let Some((state, reason)) = whole else { return Ok(()) };
-        let Context { venue, market, .. } = *self.context;
+        let ConnectionContext { venue, market, .. } = *self.context;
         let since = self.context.clock.now();
         self.context.reports.send(Report::Market { venue, market, state, since, reason }).await
     }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Timing;
-use super::protocol_state::ProtocolState;
 use super::liveness::Liveness;
+use super::protocol_state::ProtocolState;
 use super::statuses::Statuses;
 use super::testing::Words;
 use super::testing::{BUDGET, Bench, subscription, trades};

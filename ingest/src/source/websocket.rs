@@ -27,7 +27,7 @@ use crate::backoff::{Backoff, BackoffPolicy};
 use crate::net::guard::Guard;
 use crate::report::{Report, SocketId};
 use crate::session::link::{Link, LinkPolicy, Lost};
-use crate::session::{Received, Network, Transport};
+use crate::session::{Network, Received, Transport};
 
 /// The longest message taken.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;

@@ -2,10 +2,10 @@
 
 mod binance;
 mod bybit;
-mod subscription_tracker;
 mod listing;
 mod okx;
 mod sink;
+mod subscription_tracker;
 #[cfg(test)]
 mod tests;
 mod wire;

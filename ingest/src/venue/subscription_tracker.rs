@@ -26,7 +26,7 @@ pub(super) struct Refusal {
 /// and one topic may serve several subscriptions (a ticker that carries the funding), so topics are asked for once and given up
 /// with their last subscription.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct SubscriptionTracker {
     wanted: HashMap<Subscription, Vec<SmolStr>>,
     topics: BTreeMap<SmolStr, Topic>,
     requests: BTreeMap<u64, Vec<SmolStr>>,
@@ -41,7 +41,7 @@ struct Topic {
     accepted: bool,
 }
 
-impl Ledger {
+impl SubscriptionTracker {
     /// Notes that `subscription` needs `topics`, and gives those that have to be asked for. Without topics there is nothing that
     /// the venue could accept.
     pub(super) fn want(&mut self, subscription: &Subscription, topics: Vec<SmolStr>) -> Vec<SmolStr> {
@@ -211,8 +211,8 @@ mod tests {
     }
 
     /// A ledger that has asked for the trades of so many in one message.
-    fn asked(count: usize) -> (Ledger, u64, Vec<SmolStr>) {
-        let mut ledger = Ledger::default();
+    fn asked(count: usize) -> (SubscriptionTracker, u64, Vec<SmolStr>) {
+        let mut ledger = SubscriptionTracker::default();
         let topics: Vec<SmolStr> = (0..count).map(|n| format!("T{n:03}").into()).collect();
         for topic in &topics {
             ledger.want(&trades(topic), vec![topic.clone()]);
@@ -223,7 +223,7 @@ mod tests {
 
     /// Asks until all is answered by a venue that refuses a whole message for one of `dead`, and names none; how many messages that
     /// took, and what was refused.
-    fn search(dead: &[&str], count: usize) -> (usize, Vec<Subscription>, Ledger) {
+    fn search(dead: &[&str], count: usize) -> (usize, Vec<Subscription>, SubscriptionTracker) {
         let (mut ledger, id, topics) = asked(count);
         let (mut messages, mut refused) = (vec![(id, topics)], Vec::new());
         let mut sent = 0;
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_is_shared_is_asked_for_again() {
-        let mut ledger = Ledger::default();
+        let mut ledger = SubscriptionTracker::default();
         let (ticker, other) = (trades("AAA"), trades("BBB"));
         ledger.want(&ticker, vec!["tickers.A".into()]);
         ledger.want(&other, vec!["tickers.A".into()]);

@@ -17,7 +17,7 @@ use crate::market::{Event, Instrument, Level, Side, Spec, Trade};
 use crate::rest::{Answer, Request};
 
 #[derive(Debug)]
-pub(super) struct Binance {
+pub(super) struct SeededBinance {
     market: Market,
     symbols: Vec<Symbol>,
 }
@@ -34,7 +34,7 @@ struct Symbol {
     partials: Vec<Partial>,
 }
 
-impl Binance {
+impl SeededBinance {
     pub(super) fn new(market: Market, instruments: &[Instrument]) -> Self {
         let symbols = instruments.iter().map(|instrument| Symbol::new(market, instrument)).collect();
         Self { market, symbols }
@@ -114,7 +114,7 @@ fn error(code: i32, message: &str) -> Answer {
     Answer::json(400, json!({"code": code, "msg": message}))
 }
 
-impl Wire for Binance {
+impl Wire for SeededBinance {
     fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let (symbol, spec) = (&self.symbols[index], &instrument.spec);
         match event {

@@ -24,7 +24,7 @@ const BOOKS: [(usize, u64); 4] = [(1, 10), (50, 20), (200, 100), (1_000, 200)];
 const REPEAT: u64 = 3_000 * MILLI;
 
 #[derive(Debug)]
-pub(super) struct Bybit {
+pub(super) struct SeededBybit {
     market: Market,
     topics: Vec<Topics>,
 }
@@ -32,14 +32,14 @@ pub(super) struct Bybit {
 /// What the topics of one instrument published last.
 #[derive(Debug)]
 struct Topics {
-    books: Vec<Book>,
+    books: Vec<SeededBook>,
     ticker: Ticker,
     /// Liquidations of the present half second.
     liquidations: Vec<Liquidation>,
 }
 
 #[derive(Debug)]
-struct Book {
+struct SeededBook {
     topic: String,
     view: View,
 }
@@ -47,7 +47,7 @@ struct Book {
 impl Topics {
     fn new(instrument: &Instrument) -> Self {
         let symbol = &instrument.spec.symbol;
-        let books = BOOKS.iter().map(|(depth, ms)| Book {
+        let books = BOOKS.iter().map(|(depth, ms)| SeededBook {
             topic: format!("orderbook.{depth}.{symbol}"),
             view: View::new(instrument, *depth, ms * MILLI),
         });
@@ -55,7 +55,7 @@ impl Topics {
     }
 }
 
-impl Bybit {
+impl SeededBybit {
     pub(super) fn new(market: Market, instruments: &[Instrument]) -> Self {
         Self { market, topics: instruments.iter().map(Topics::new).collect() }
     }
@@ -74,7 +74,7 @@ impl Bybit {
     }
 }
 
-impl Book {
+impl SeededBook {
     fn boundary(&mut self, instrument: &Instrument, at: UnixNanos, outlet: &mut Outlet<'_>) {
         let first_level = self.topic.starts_with("orderbook.1.");
         let delta = self.view.publish(instrument, at);
@@ -98,7 +98,7 @@ impl Book {
     }
 }
 
-impl Wire for Bybit {
+impl Wire for SeededBybit {
     fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {
@@ -176,7 +176,7 @@ impl Wire for Bybit {
     }
 }
 
-impl Bybit {
+impl SeededBybit {
     fn rest_book(&self, instruments: &[Instrument], request: &Request, now: UnixNanos) -> Answer {
         let error = |message: &str| bybit_answer(10001, message, json!({}), now);
         if request.get("category") != Some(bybit_category(self.market)) {

@@ -24,7 +24,7 @@ const BOOK_DEPTH: usize = 400;
 /// An unchanged book is confirmed by an empty update.
 const IDLE_UPDATE: u64 = 60_000 * MILLI;
 #[derive(Debug)]
-pub(super) struct Okx {
+pub(super) struct SeededOkx {
     channels: Vec<Channels>,
 }
 
@@ -51,7 +51,7 @@ impl Channels {
     }
 }
 
-impl Okx {
+impl SeededOkx {
     pub(super) fn new(instruments: &[Instrument]) -> Self {
         Self { channels: instruments.iter().map(Channels::new).collect() }
     }
@@ -83,7 +83,7 @@ impl Okx {
     }
 }
 
-impl Wire for Okx {
+impl Wire for SeededOkx {
     fn event(&mut self, index: usize, instrument: &Instrument, event: &Event, outlet: &mut Outlet<'_>) {
         let spec = &instrument.spec;
         match event {

@@ -68,7 +68,9 @@ fn production(path: &Path) -> Result<String> {
 /// The type that a line declares, if it declares one for its whole module.
 fn declared(line: &str) -> Option<&str> {
     let line = match line.strip_prefix("pub") {
-        Some(rest) => rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest)),
+        Some(rest) => {
+            rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest))
+        }
         None => line,
     };
     let (keyword, rest) = line.trim_start().split_once(' ')?;
@@ -79,7 +81,8 @@ fn declared(line: &str) -> Option<&str> {
 
 /// What venues send is named as the venues name it.
 fn is_wire_of_a_venue(path: &Path) -> bool {
-    let below = |parent: &str| path.parent().and_then(Path::parent).is_some_and(|folder| folder.ends_with(parent));
+    let below =
+        |parent: &str| path.parent().and_then(Path::parent).is_some_and(|folder| folder.ends_with(parent));
     below("ingest/src/venue")
 }
 
@@ -156,7 +159,11 @@ fn modules_that_were_tangled_stay_apart() -> Result<()> {
             seen.insert(place);
             for used in used(of, &path)? {
                 let later = order[place + 1..].iter().find(|module| is_within(&used, module));
-                ensure!(later.is_none(), "{of}: {below} uses {used}, and {} comes before {later:?}", order[place]);
+                ensure!(
+                    later.is_none(),
+                    "{of}: {below} uses {used}, and {} comes before {later:?}",
+                    order[place]
+                );
             }
         }
         ensure!(seen.len() == order.len(), "{of}: some of {order:?} are not there");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Feed, FeedTopic, Picked, Workbench};
+use super::{Feed, FeedTopic, Picked, Scratch};
 use crate::delivery::cursor::{Cursor, Pick};
-use crate::delivery::follow::{Moment, Place, announce, settle};
+use crate::delivery::follow::{FollowState, Moment, announce, settle};
 use crate::delivery::ring::Ring;
 
 /// The most items of one topic that are looked at in one turn.
@@ -35,7 +35,7 @@ impl Feed {
         &mut self,
         control: bool,
         out: &mut Vec<u8>,
-        bench: &mut Workbench,
+        bench: &mut Scratch,
         moment: &mut Moment<'_>,
     ) -> Chosen {
         let said = out.len();
@@ -61,7 +61,7 @@ impl Feed {
         &mut self,
         control: bool,
         out: &mut Vec<u8>,
-        bench: &mut Workbench,
+        bench: &mut Scratch,
         moment: &mut Moment<'_>,
     ) -> Chosen {
         let mut chosen = Chosen::default();
@@ -91,7 +91,7 @@ impl Feed {
     }
 
     /// Leaves what came after an item that was not looked at for the next turn.
-    fn leave_beyond(&mut self, horizon: u64, bench: &mut Workbench) {
+    fn leave_beyond(&mut self, horizon: u64, bench: &mut Scratch) {
         let within = bench.picks.partition_point(|(_, pick)| pick.arrival <= horizon);
         for (index, _) in bench.picks.drain(within..) {
             self.topics[index].fresh = true;
@@ -176,6 +176,6 @@ impl FeedTopic {
         if control && let Some((epoch, gap)) = skip.gap {
             announce(ring, &epoch, gap, out);
         }
-        self.move_to(Place::At(skip.cursor));
+        self.move_to(FollowState::At(skip.cursor));
     }
 }

@@ -9,7 +9,7 @@ use bond_core::time::UnixNanos;
 
 use super::{Feed, Picked};
 use crate::delivery::cursor::{Cursor, Pick};
-use crate::delivery::follow::Place;
+use crate::delivery::follow::FollowState;
 
 /// The most items that one connection holds.
 const CAPACITY: usize = 4_096;
@@ -104,7 +104,7 @@ impl Feed {
     }
 
     /// Has a topic go on elsewhere, if it is followed; what waits of it is dropped.
-    pub(crate) fn move_topic(&mut self, name: &str, place: Place) {
+    pub(crate) fn move_topic(&mut self, name: &str, place: FollowState) {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.follow.ring.name == name) else {
             return;
         };
@@ -130,7 +130,7 @@ impl Feed {
     /// The place that the client of a topic has passed. `under_way` is what was picked and has not been put back or passed.
     pub(crate) fn passed(&self, index: usize, under_way: &[Picked]) -> Option<Cursor> {
         let follow = &self.topics[index].follow;
-        let Place::At(cursor) = follow.place else { return None };
+        let FollowState::At(cursor) = follow.place else { return None };
         let Some(order) = &self.order else { return Some(cursor) };
         // A feed that is ordered moves on with what it picks.
         let picked = under_way.iter().filter(|(of, _)| *of == index).map(|(_, pick)| pick.from());

@@ -14,7 +14,7 @@ const BATCH_BYTES: usize = 32 * 1024;
 
 /// What all feeds of a worker share while they have their turn.
 #[derive(Debug, Default)]
-pub(crate) struct Workbench {
+pub(crate) struct Scratch {
     /// What the feed gets next.
     pub(crate) picks: Vec<Picked>,
     pub(super) looked: Vec<Pick>,
@@ -23,7 +23,7 @@ pub(crate) struct Workbench {
     pub(crate) ends: Vec<usize>,
 }
 
-impl Workbench {
+impl Scratch {
     /// The end of the frame in which a write of `written` bytes ended.
     pub(crate) fn frame_end(&self, written: usize) -> usize {
         let mut ends = self.ends.iter().copied();
@@ -33,7 +33,7 @@ impl Workbench {
 
 impl Feed {
     /// Puts the picked items' frames into the buffer, as far as the turn goes.
-    pub(crate) fn render(&mut self, bench: &mut Workbench) {
+    pub(crate) fn render(&mut self, bench: &mut Scratch) {
         bench.buffer.clear();
         bench.ends.clear();
         match self.batch {
@@ -42,7 +42,7 @@ impl Feed {
         }
     }
 
-    fn render_frames(&mut self, bench: &mut Workbench) {
+    fn render_frames(&mut self, bench: &mut Scratch) {
         for (index, pick) in &bench.picks {
             if bench.buffer.len() >= TURN_BYTES {
                 break;
@@ -52,7 +52,7 @@ impl Feed {
         }
     }
 
-    fn render_batch(&mut self, batch: Batch, bench: &mut Workbench) {
+    fn render_batch(&mut self, batch: Batch, bench: &mut Scratch) {
         let mut json = Vec::with_capacity(4096);
         for (index, pick) in bench.picks.iter().take(batch.size) {
             let payload = frame::payload(self.frame_of(*index, pick));

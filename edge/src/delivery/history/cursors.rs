@@ -4,7 +4,7 @@ use bond_core::log::{EventKind, Gap, GapReason};
 use bond_core::position::{Position, Start};
 use bond_core::time::UnixNanos;
 
-use super::{Conflation, History, Phase, Place};
+use super::{Conflation, History, ItemMeta, Phase};
 use crate::delivery::cursor::{Cursor, Joined, Skip};
 
 impl History {
@@ -47,9 +47,9 @@ impl History {
     }
 
     /// The place before the first event of this epoch that `passed` does not hold for, and before the statuses kept just before it.
-    fn before_first_not(&self, passed: impl Fn(&Place) -> bool) -> Cursor {
+    fn before_first_not(&self, passed: impl Fn(&ItemMeta) -> bool) -> Cursor {
         let first = self.epoch_first();
-        let is_before = |place: &Place| place.generation < self.generation || passed(place);
+        let is_before = |place: &ItemMeta| place.generation < self.generation || passed(place);
         let mut index = self.places.partition_point(is_before).max(first);
         while index > first && self.places[index - 1].kind.is_none() {
             index -= 1;

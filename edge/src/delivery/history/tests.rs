@@ -157,7 +157,7 @@ fn old_items_go_by_time_and_by_bytes() {
     let mut by_bytes = history(tight, &[("e1", (1..=100).map(event).collect())]);
     by_bytes.trim(UnixNanos::EPOCH);
     assert!(by_bytes.tape.end() - by_bytes.start <= 2_000);
-    assert_eq!(by_bytes.frames(Cursor::default(), false, 1, &mut Frames::default()), Err(Behind));
+    assert_eq!(by_bytes.frames(Cursor::default(), false, 1, &mut Frames::default()), Err(BehindRing));
 }
 
 #[test]

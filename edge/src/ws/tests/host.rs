@@ -32,7 +32,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{self, ServerConfig};
-use crate::ws::connection::{UpgradedSocket, Purpose};
+use crate::ws::connection::{Purpose, UpgradedSocket};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.

@@ -6,13 +6,13 @@ use bond_core::source::SourceState;
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
-use super::Conversation;
+use super::ProtocolState;
 use crate::report::Report;
 use crate::session::link::Lost;
 use crate::session::liveness::Due;
 use crate::venue::Subscription;
 
-impl Conversation<'_> {
+impl ProtocolState<'_> {
     /// When to call [`Self::due`] next, at the latest.
     pub(in crate::session) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [self.liveness.next_deadline(), self.books.next_deadline(), self.rejected.deadline()];

@@ -8,13 +8,13 @@ use bond_core::time::UnixNanos;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Conversation;
+use super::ProtocolState;
 use crate::rest::RestError;
-use crate::session::books::{BookOrder, Outcome};
+use crate::session::books::{BookResync, Outcome};
 use crate::session::link::Lost;
 use crate::venue::Subscription;
 
-impl Conversation<'_> {
+impl ProtocolState<'_> {
     /// A subscription is being asked for; where it is an order book, it needs a snapshot.
     pub(super) fn await_book(&mut self, subscription: &Subscription, sent: Instant) {
         if subscription.channel == Channel::OrderBook {
@@ -44,7 +44,7 @@ impl Conversation<'_> {
     }
 
     /// Takes an order about a book in.
-    pub(in crate::session) fn order(&mut self, order: BookOrder, now: Instant) {
+    pub(in crate::session) fn order(&mut self, order: BookResync, now: Instant) {
         let (subscription, outcome) = self.books.order(order, now, rand::random());
         self.book(&subscription, outcome, &mut Vec::new());
     }

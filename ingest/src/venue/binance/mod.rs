@@ -24,9 +24,9 @@ use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Envelope, Kind, Push, Reading, Wrapped};
-use super::subscription_tracker::Ledger;
 use super::listing::SymbolMap;
 use super::sink::Sink;
+use super::subscription_tracker::SubscriptionTracker;
 use super::wire;
 use super::{
     ContinuityRule, Decoded, Keepalive, Limits, Listings, ListingsPage, Part, Protocol, Reject, Route,
@@ -42,7 +42,7 @@ const MARKET: Route = Route { name: "market", path: "/market/stream" };
 pub(super) struct Binance {
     market: MarketType,
     names: SymbolMap,
-    ledger: Ledger,
+    ledger: SubscriptionTracker,
     /// The id of the last best prices of each symbol.
     best_ids: HashMap<SmolStr, u64>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Binance {
 impl Binance {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
         let names = SymbolMap::new(listings, market, rest::spelling);
-        Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
+        Self { market, names, ledger: SubscriptionTracker::default(), best_ids: HashMap::new() }
     }
 
     fn streams(&self, subscription: &Subscription) -> Vec<SmolStr> {

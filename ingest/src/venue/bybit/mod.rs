@@ -22,9 +22,9 @@ use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Answer, BookData, LiquidationItem, Push, Reading, TickerData, TradeItem};
-use super::subscription_tracker::Ledger;
 use super::listing::SymbolMap;
 use super::sink::Sink;
+use super::subscription_tracker::SubscriptionTracker;
 use super::wire::{self, Items, Time};
 use super::{
     ContinuityRule, Decoded, Keepalive, Limits, Listings, ListingsPage, Part, Protocol, Reject, Route,
@@ -38,7 +38,7 @@ const LINEAR: Route = Route { name: "linear", path: "/v5/public/linear" };
 pub(super) struct Bybit {
     market: MarketType,
     names: SymbolMap,
-    ledger: Ledger,
+    ledger: SubscriptionTracker,
     /// The last `u` of each symbol's `orderbook.1`, which is sent again after 3 s without a change.
     best_ids: HashMap<SmolStr, u64>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Bybit {
 impl Bybit {
     pub(super) fn new(market: MarketType, listings: Arc<Listings>) -> Self {
         let names = SymbolMap::new(listings, market, rest::spelling);
-        Self { market, names, ledger: Ledger::default(), best_ids: HashMap::new() }
+        Self { market, names, ledger: SubscriptionTracker::default(), best_ids: HashMap::new() }
     }
 
     fn topics(&self, subscription: &Subscription) -> Vec<SmolStr> {

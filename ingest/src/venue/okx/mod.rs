@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 use smol_str::{SmolStr, format_smolstr};
 
 use self::push::{Answer, Arg, Context, Item, Push};
-use super::subscription_tracker::{Ledger, Refusal};
 use super::listing::SymbolMap;
 use super::sink::Sink;
+use super::subscription_tracker::{Refusal, SubscriptionTracker};
 use super::wire::{self, Items};
 use super::{
     ContinuityRule, Decoded, Keepalive, Limits, Listing, Listings, ListingsPage, Part, Protocol, Reject,
@@ -45,7 +45,7 @@ const TOO_FREQUENT: &str = "60014";
 pub(super) struct Okx {
     market: MarketType,
     names: SymbolMap,
-    ledger: Ledger,
+    ledger: SubscriptionTracker,
     /// Instruments whose best bid and ask come by `bbo-tbt`: `tickers` repeats them later, which would count them twice.
     quoted: HashSet<SmolStr>,
     found: push::Found,
@@ -56,7 +56,7 @@ impl Okx {
         Self {
             market,
             names: SymbolMap::new(listings, market, rest::spelling),
-            ledger: Ledger::default(),
+            ledger: SubscriptionTracker::default(),
             quoted: HashSet::new(),
             found: push::Found::default(),
         }

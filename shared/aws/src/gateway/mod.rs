@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use bond_core::connection::ConnectionId;
-use bond_core::deliver::{Deliverer, Delivery, Stop, DeliveryCounts};
+use bond_core::deliver::{Deliverer, Delivery, DeliveryCounts, Stop};
 use bytes::Bytes;
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;

@@ -10,7 +10,7 @@ use crate::position::Start;
 use crate::time::UnixNanos;
 use crate::topic::{StreamId, Topic};
 
-use super::{Batch, Carries, Connection, FeedState, Resume, FeedRequest};
+use super::{Batch, Carries, Connection, FeedRequest, FeedState, Resume};
 
 /// The most topics for which one feed may set a rate, and the most for which it may say from where they go on. Behind API Gateway they are
 /// written with the connection, each time it changes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Batch, Carries, Connection, ConnectionId, FeedState, NOTES, RateState, Resume, FeedRequest};
+use super::{Batch, Carries, Connection, ConnectionId, FeedRequest, FeedState, NOTES, RateState, Resume};
 use crate::api_key::Holder;
 use crate::event::Channel;
 use crate::feed::FeedFilter;

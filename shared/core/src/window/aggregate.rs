@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::number::Number;
-use super::tally::{LastKnown, Accumulator};
+use super::tally::{Accumulator, LastKnown};
 use crate::instrument::Venue;
 use crate::time::UnixNanos;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::tally::{Timestamped, LastKnown};
+use super::tally::{LastKnown, Timestamped};
 use crate::decimal::{Price, Rate};
 use crate::instrument::Venue;
 use crate::log::Record;

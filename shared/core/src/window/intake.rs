@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::quotes::mid;
-use super::subject::{Happening, SubjectWindows};
+use super::subject::{Happening, SymbolWindows};
 use super::tally::{Figures, Input};
 use super::{Moment, Outcome};
 use crate::decimal::Price;
@@ -38,7 +38,7 @@ impl Channels {
     }
 }
 
-impl SubjectWindows {
+impl SymbolWindows {
     /// Counts what a venue sent. Order books do not count: their tops do.
     pub(super) fn push_market(&mut self, venue: Venue, data: &MarketData, moment: Moment) -> Outcome {
         match data {

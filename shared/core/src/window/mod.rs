@@ -42,7 +42,7 @@ use crate::event_clock::EventClock;
 use crate::instrument::{Instrument, Symbol};
 use crate::source::SourceStatus;
 use crate::time::UnixNanos;
-use subject::{Happening, Rules, SubjectWindows};
+use subject::{Happening, Rules, SymbolWindows};
 
 /// The windows of one stream.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub struct Windows {
     backlog: Duration,
     clock: EventClock,
     /// Ordered by symbol.
-    subjects: Vec<SubjectWindows>,
+    subjects: Vec<SymbolWindows>,
     /// Whether windows have opened.
     begun: bool,
     /// The end of the next window to close.
@@ -74,7 +74,7 @@ impl Windows {
         let interval = config.interval;
         let count = (config.ring.as_nanos() / interval.as_nanos().max(1)).max(1);
         let backlog = interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-        let subjects = config.subjects.into_iter().map(|subject| SubjectWindows::new(subject, interval));
+        let subjects = config.subjects.into_iter().map(|subject| SymbolWindows::new(subject, interval));
         let mut subjects: Vec<_> = subjects.collect();
         subjects.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         let funding = subjects.iter().any(|subject| subject.channels.funding);
@@ -186,7 +186,7 @@ impl Windows {
     }
 
     fn next_start(&self) -> UnixNanos {
-        let starts = self.subjects.iter().map(SubjectWindows::next);
+        let starts = self.subjects.iter().map(SymbolWindows::next);
         starts.min().unwrap_or(UnixNanos::from_nanos(i64::MAX))
     }
 
@@ -231,7 +231,7 @@ impl Windows {
         outcomes.max().unwrap_or(Outcome::Ignored)
     }
 
-    fn subject(&mut self, symbol: &Symbol) -> Option<&mut SubjectWindows> {
+    fn subject(&mut self, symbol: &Symbol) -> Option<&mut SymbolWindows> {
         let found = self.subjects.binary_search_by(|subject| subject.symbol.as_ref().cmp(&Some(symbol)));
         found.ok().map(|at| &mut self.subjects[at])
     }

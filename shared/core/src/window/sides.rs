@@ -1,6 +1,6 @@
 //! The best bid and ask that stand at each venue, so that a side that empties at one leaves those of the others.
 
-use super::tally::{Timestamped, Side, LastKnown};
+use super::tally::{LastKnown, Side, Timestamped};
 use crate::instrument::Venue;
 
 /// The latest of each side by venue.
@@ -19,7 +19,8 @@ impl Sides {
 
     /// The latest price of a side; that it is empty where it is so at every venue, and `None` where no venue told it.
     pub(super) fn best(side: &[(Venue, Side)]) -> Option<Side> {
-        let latest = |marks: &mut dyn Iterator<Item = Side>| marks.fold(None, |a, b| Timestamped::later(a, Some(b)));
+        let latest =
+            |marks: &mut dyn Iterator<Item = Side>| marks.fold(None, |a, b| Timestamped::later(a, Some(b)));
         let mut priced = side.iter().map(|(_, mark)| *mark).filter(|mark| mark.value.is_some());
         latest(&mut priced).or_else(|| latest(&mut side.iter().map(|(_, mark)| *mark)))
     }

@@ -32,7 +32,8 @@ impl SourceWatch {
 impl Sources {
     /// Sources that are still to be reached.
     pub(super) fn new(names: &BTreeSet<SmolStr>) -> Self {
-        let watch = SourceWatch { state: SourceState::Connecting, simulated: false, up_since: UnixNanos::EPOCH };
+        let watch =
+            SourceWatch { state: SourceState::Connecting, simulated: false, up_since: UnixNanos::EPOCH };
         Self(names.iter().map(|name| (name.clone(), watch)).collect())
     }
 

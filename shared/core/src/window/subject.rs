@@ -9,7 +9,7 @@ use super::intake::Channels;
 use super::quotes::VenueQuotes;
 use super::sides::Sides;
 use super::sources::Sources;
-use super::tally::{Input, LastKnown, Accumulator};
+use super::tally::{Accumulator, Input, LastKnown};
 use super::{Moment, Outcome, Subject};
 use crate::instrument::{Symbol, Venue};
 use crate::time::UnixNanos;
@@ -24,7 +24,7 @@ pub(super) struct Rules {
 
 /// The state of one subject.
 #[derive(Clone, Debug)]
-pub(super) struct SubjectWindows {
+pub(super) struct SymbolWindows {
     pub(super) symbol: Option<Symbol>,
     pub(super) channels: Channels,
     name: Arc<str>,
@@ -100,7 +100,7 @@ pub(super) enum Happening<'a> {
     Liquidation(Venue),
 }
 
-impl SubjectWindows {
+impl SymbolWindows {
     pub(super) fn new(subject: Subject, interval: Duration) -> Self {
         let name = subject.symbol.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
         Self {

@@ -40,7 +40,13 @@ fn subject(text: &str, channels: &[Channel]) -> Subject {
 }
 
 fn config(subjects: Vec<Subject>) -> Config {
-    Config { interval: WINDOW, max_lag: LAG, ring: Duration::from_secs(60), pace: ClockPace::Venues, subjects }
+    Config {
+        interval: WINDOW,
+        max_lag: LAG,
+        ring: Duration::from_secs(60),
+        pace: ClockPace::Venues,
+        subjects,
+    }
 }
 
 fn trades() -> Windows {

@@ -61,7 +61,7 @@ pub struct Entry {
 
 /// How far a stream was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Mark {
+pub struct EntryMark {
     /// The last id that was read, or passed over.
     id: EntryId,
     /// How many entries had been added to the stream up to it.
@@ -148,7 +148,7 @@ impl ForeignStreams {
         stream: &str,
         after: EntryId,
         mut take: impl FnMut(Vec<Entry>) + Send,
-    ) -> Result<Mark, ForeignError> {
+    ) -> Result<EntryMark, ForeignError> {
         let mut id = after;
         loop {
             let page = Page::read(&self.0, stream, id).await?;
@@ -156,7 +156,7 @@ impl ForeignStreams {
             take(page.entries);
             if !page.has_more {
                 // Where the stream stands, which may be before `after`: nothing was added for long, or its ids are no times.
-                return Ok(Mark { id: page.last, added: page.added });
+                return Ok(EntryMark { id: page.last, added: page.added });
             }
         }
     }

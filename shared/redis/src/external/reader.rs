@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::page::{Page, list};
-use super::{EntryId, ForeignError, Mark, News, PREFIX, What, unexpected};
+use super::{EntryId, EntryMark, ForeignError, News, PREFIX, What, unexpected};
 use crate::client::{COMMAND_TIMEOUT, Redis, close};
 
 /// How long Redis waits for news before it answers without, in milliseconds. Well within what a command may take.
@@ -31,14 +31,14 @@ const AT_ONCE: usize = 32;
 /// The most bytes of entries that are returned at once, and a page above it. The rest has its turn next.
 const ROUND_BYTES: usize = 16 << 20;
 
-type Outcome = Result<(Mark, Option<What>), ForeignError>;
+type Outcome = Result<(EntryMark, Option<What>), ForeignError>;
 
 /// A reader of many streams that waits for what comes, on a connection of its own.
 pub struct ForeignReader {
     redis: Redis,
     /// The connection that waits; made when first needed, and again after a failure.
     blocked: Option<Client>,
-    marks: BTreeMap<String, Mark>,
+    marks: BTreeMap<String, EntryMark>,
     /// When every stream is to be looked at again.
     look_at: Instant,
     /// How many streams have had their turn, so that the last of them has it too where there is more than one round takes.
@@ -51,7 +51,7 @@ impl ForeignReader {
     }
 
     /// Reads `stream` too, after `mark`.
-    pub fn follow(&mut self, stream: &str, mark: Mark) {
+    pub fn follow(&mut self, stream: &str, mark: EntryMark) {
         self.marks.insert(stream.to_owned(), mark);
     }
 
@@ -198,18 +198,18 @@ fn streams(found: Value) -> Result<Vec<String>, ForeignError> {
 }
 
 /// A page of `stream` after `mark`, held against the count of what was added.
-async fn read(redis: &Redis, stream: &str, mark: Mark) -> Outcome {
+async fn read(redis: &Redis, stream: &str, mark: EntryMark) -> Outcome {
     let page = Page::read(redis, stream, mark.id).await?;
     if page.last < mark.id {
         // A stream that was deleted and began again, or a Redis that lost it.
-        return Ok((Mark { id: EntryId::default(), added: 0 }, Some(What::Broken(Vec::new()))));
+        return Ok((EntryMark { id: EntryId::default(), added: 0 }, Some(What::Broken(Vec::new()))));
     }
     let added = mark.added + page.count as u64;
     if page.has_more {
         let id = page.end.unwrap_or(mark.id);
-        return Ok((Mark { id, added }, Some(What::Entries(page.entries))));
+        return Ok((EntryMark { id, added }, Some(What::Entries(page.entries))));
     }
-    let after = Mark { id: page.last, added: page.added };
+    let after = EntryMark { id: page.last, added: page.added };
     if added != page.added {
         return Ok((after, Some(What::Broken(page.entries))));
     }

@@ -7,7 +7,7 @@ use bond_core::deliver::{FRAME_BYTES, INVOCATION_BYTES, Invocation, Parcel};
 use bond_core::time::UnixNanos;
 use serde_json::value::RawValue;
 
-use super::cut;
+use super::truncate;
 
 /// The most bytes that one connection brings into an invocation, so that one that catches up leaves room for the others.
 const SHARE_BYTES: usize = 192 * 1024;
@@ -110,7 +110,7 @@ impl Draft {
             return index.is_none();
         }
         let is_poison = if text.len() > FRAME_BYTES {
-            cut::to_fit(text, FRAME_BYTES).is_none()
+            truncate::to_fit(text, FRAME_BYTES).is_none()
         } else {
             serde_json::from_slice::<&RawValue>(text).is_err()
         };
@@ -121,7 +121,7 @@ impl Draft {
     }
 
     fn enter(&mut self, source: Source, text: &[u8]) -> Option<u32> {
-        let message = if text.len() > FRAME_BYTES { cut::to_fit(text, FRAME_BYTES) } else { raw(text) };
+        let message = if text.len() > FRAME_BYTES { truncate::to_fit(text, FRAME_BYTES) } else { raw(text) };
         let index = message.map(|message| self.push(message));
         self.known.insert(source, index);
         index

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::draft::Source;
+use super::invocation_builder::Source;
 
 /// So many invocations in a row fail before the search begins: one may be killed, and the next too.
 const FAILURES: u32 = 3;

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
-use super::search::{Limit, TrialLoad};
+use super::poison_search::{Limit, TrialLoad};
 use super::shared::RelayShared;
 use crate::delivery::feed::Picked;
 use crate::delivery::follow::{Moment, Tally};

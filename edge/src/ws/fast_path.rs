@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::connection::{Carried, Connection};
-use crate::delivery::cursor::{Behind, Cursor, Frames};
-use crate::delivery::follow::{Moment, Place, Tally, announce, settle};
+use crate::delivery::cursor::{BehindRing, Cursor, Frames};
+use crate::delivery::follow::{FollowState, Moment, Tally, announce, settle};
 use crate::delivery::ring::Ring;
 
 /// The most bytes that one connection gets in one turn, so that one that catches up does not hold up the others.
@@ -39,7 +39,7 @@ pub(crate) struct RunCache {
 
 impl RunCache {
     /// The frames after `cursor`.
-    fn get(&mut self, ring: &Ring, cursor: Cursor, control: bool) -> Result<&Frames, Behind> {
+    fn get(&mut self, ring: &Ring, cursor: Cursor, control: bool) -> Result<&Frames, BehindRing> {
         let same = self.ring == ring.id && self.cursor == cursor && self.control == control;
         if !same || self.uses == 0 {
             self.uses = 0;
@@ -57,7 +57,11 @@ impl RunCache {
 }
 
 /// Gives a connection to one stream its turn.
-pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment: &mut Moment<'_>) -> FastPath {
+pub(crate) fn deliver(
+    connection: &mut Connection,
+    cache: &mut RunCache,
+    moment: &mut Moment<'_>,
+) -> FastPath {
     match connection.flush(moment.now) {
         Ok(true) => {}
         Ok(false) => return FastPath::Done,
@@ -73,7 +77,7 @@ pub(crate) fn deliver(connection: &mut Connection, cache: &mut RunCache, moment:
     let ring = Arc::clone(&follow.ring);
     match cache.get(&ring, cursor, connection.control) {
         Ok(frames) => write(connection, &ring, cursor, frames, moment),
-        Err(Behind) => skip(connection, &ring, cursor, moment.tally),
+        Err(BehindRing) => skip(connection, &ring, cursor, moment.tally),
     }
 }
 
@@ -141,6 +145,6 @@ fn keep_rest(slices: &[Bytes], rest: &Range<usize>, out: &mut Vec<u8>) {
 
 fn set_cursor(connection: &mut Connection, cursor: Cursor) {
     if let Carried::Stream { follow, .. } = &mut connection.carried {
-        follow.place = Place::At(cursor);
+        follow.place = FollowState::At(cursor);
     }
 }
