@@ -224,7 +224,7 @@ impl TryFrom<Written> for StreamSpec {
 mod tests {
     use super::*;
 
-    const NORMAL: &str = r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["binance","okx"],"channels":["orderbook","ticker"],"market_type":"spot","depth":20},{"type":"social","provider":"x","symbols":["BTC","NEWCOIN"]},{"type":"liquidations","symbols":["BTC/USDT"]},{"type":"websocket","url":"wss://example.com/feed","map":{"value":"/p","ts":"/T"}}],"symbols":["BTC/USDT","NEWCOIN/USDT"],"interval_sec":0.5,"transforms":[{"op":"resample","window":"60s","on":"vwap","agg":["last","mean"]},{"op":"count","window":"60s","as":"n"},{"op":"project","fields":["n","vwap_mean"]}],"ttl_sec":60}"#;
+    const NORMAL: &str = r#"{"version":"v1","sources":[{"type":"market","symbols":["BTC/USDT"],"exchanges":["binance","okx"],"channels":["orderbook","ticker"],"market_type":"spot","depth":20},{"type":"social","provider":"x","symbols":["BTC","NEWCOIN"]},{"type":"liquidations","symbols":["BTC/USDT"]},{"type":"websocket","url":"wss://example.com/feed","map":{"value":"/p","ts":"/T"}}],"symbols":["BTC/USDT","NEWCOIN/USDT"],"interval_sec":0.5,"transforms":[{"op":"resample","window":"60s","on":"vwap","agg":["last","mean"]},{"op":"count","window":"60s","as":"n"},{"op":"project","fields":["n","vwap_mean"],"named":{"price":"vwap_mean"}}],"ttl_sec":60}"#;
 
     #[test]
     fn the_normal_form_is_read_back_as_it_is_written() {

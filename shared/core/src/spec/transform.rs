@@ -1,6 +1,6 @@
 //! What is done, in order, with the aggregates of a stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -34,10 +34,13 @@ pub enum Transform {
         #[serde(rename = "as")]
         name: SmolStr,
     },
-    /// Keeps these fields, and what tells events apart: `window_start`, `window_end` and `symbol`.
+    /// Keeps these fields and gives figures new names, and keeps what tells events apart: `window_start`, `window_end` and `symbol`.
     Project {
-        /// The fields; never empty.
+        /// The fields.
         fields: BTreeSet<SmolStr>,
+        /// New names, and the figure that each stands for.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        named: BTreeMap<SmolStr, SmolStr>,
     },
 }
 

@@ -6,7 +6,7 @@
 //! missing is not complete. The values that `resample` reduces are those of the aggregates whose field is known: without one, all are null
 //! but the count. `count` tells how many trades, tweets, custom events and liquidations are in the longer window.
 //!
-//! `project` leaves `window_start`, `window_end` and `symbol` in place, which tell events apart, and from which a new writer takes over.
+//! `project` may give figures new names, under which they are known from there on. It leaves `window_start`, `window_end` and `symbol` in place, which tell events apart, and from which a new writer takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,11 +57,13 @@ impl Row {
         self.added.insert(field, number);
     }
 
-    fn project(&mut self, fields: &BTreeSet<SmolStr>) {
+    fn project(&mut self, Projection { fields, named }: &Projection) {
+        let named: Vec<_> = named.iter().map(|(name, figure)| (name.clone(), self.number(figure))).collect();
         self.only = Some(match &self.only {
             Some(only) => only & fields,
             None => fields.clone(),
         });
+        named.into_iter().for_each(|(name, number)| self.add(name, number));
     }
 
     fn shows(&self, field: &str) -> bool {
@@ -98,7 +100,14 @@ pub struct Pipeline(Vec<Stage>);
 #[derive(Clone, Debug)]
 enum Stage {
     Lengthen(Lengthen),
-    Project(BTreeSet<SmolStr>),
+    Project(Projection),
+}
+
+/// The fields that are kept, and new names with the figure that each stands for.
+#[derive(Clone, Debug)]
+struct Projection {
+    fields: BTreeSet<SmolStr>,
+    named: BTreeMap<SmolStr, SmolStr>,
 }
 
 impl Pipeline {
@@ -111,7 +120,7 @@ impl Pipeline {
             Transform::Count { window, name } => {
                 Stage::Lengthen(Lengthen::new(window.as_duration(), Reduce::Count { name }))
             }
-            Transform::Project { fields } => Stage::Project(fields),
+            Transform::Project { fields, named } => Stage::Project(Projection { fields, named }),
         });
         Self(stages.collect())
     }
@@ -130,8 +139,8 @@ impl Stage {
     fn push(&mut self, mut row: Row) -> Vec<Row> {
         match self {
             Self::Lengthen(lengthen) => lengthen.push(row),
-            Self::Project(fields) => {
-                row.project(fields);
+            Self::Project(projection) => {
+                row.project(projection);
                 vec![row]
             }
         }

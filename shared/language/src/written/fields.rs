@@ -66,8 +66,9 @@ impl Fields {
             Transform::Count { name, .. } => {
                 self.figures.insert(name.clone());
             }
-            Transform::Project { fields } => {
+            Transform::Project { fields, named } => {
                 self.figures.retain(|name| fields.contains(name));
+                self.figures.extend(named.keys().cloned());
                 self.marks.retain(|name| fields.contains(name));
             }
         }

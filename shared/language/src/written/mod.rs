@@ -3,10 +3,12 @@ use bond_core::spec::{Source, StreamSpec, guard_url};
 use serde_json::Value;
 
 mod fields;
+mod market;
 mod object;
 mod parse;
 mod report;
 mod source;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod transform;

@@ -82,6 +82,23 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Every field, whatever its name, with its text: [`MAX_SYMBOLS`] at most, and what is beyond is not read.
+    pub(super) fn texts_by_name(&self, report: &mut Report) -> Vec<(&'a str, &'a str)> {
+        if self.fields.len() > MAX_SYMBOLS {
+            report.problem(&self.path, format!("{} entries; {MAX_SYMBOLS} at most", self.fields.len()));
+        }
+        let mut texts = Vec::new();
+        for (name, value) in self.fields.iter().take(MAX_SYMBOLS) {
+            match value.as_str() {
+                Some(text) => texts.push((name.as_str(), text)),
+                None => {
+                    report.problem(self.at(&shorten(name)), format!("expected a string, not {}", kind(value)))
+                }
+            }
+        }
+        texts
+    }
+
     /// Reads a field only to say that it is ignored.
     pub(super) fn ignore(&mut self, field: &'static str, why: &str, report: &mut Report) {
         if self.get(field).is_some() {

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::object::{Object, kind, shorten};
 use super::report::{Report, SpecError, Warning};
-use super::source::{Named, sources};
-use super::transform::transforms;
+use super::source::{is_legacy, sources, wants_legacy_default};
+use super::symbols::Named;
+use super::transform::{Aggregates, transforms};
 
 /// Characters in a label at most.
 const MAX_LABEL_CHARS: usize = 2000;
@@ -26,11 +27,13 @@ pub(super) fn spec(value: &Value) -> Result<(StreamSpec, Vec<Warning>), SpecErro
 fn read(value: &Value, report: &mut Report) -> Option<StreamSpec> {
     let mut object = Object::new("", value, report)?;
     version(&mut object, report);
-    let symbols = Named::of(&mut object, None, report);
-    let sources = sources(object.get("sources"), symbols.as_ref(), report);
+    let written = object.get("sources");
+    let symbols = symbols(&mut object, written, report);
+    let sources = sources(written, symbols.as_ref(), report);
     let interval = interval(&mut object, report);
     let has_funding = sources.iter().any(has_funding);
-    let transforms = transforms(object.get("transforms"), interval, has_funding, report);
+    let aggregates = Aggregates { interval, has_funding, is_legacy: is_legacy(written) };
+    let transforms = transforms(object.get("transforms"), aggregates, report);
     let ttl_sec = ttl(&mut object, report);
     let (name, description) = (label(&mut object, "name", report), label(&mut object, "description", report));
     object.finish(report);
@@ -49,6 +52,16 @@ fn read(value: &Value, report: &mut Report) -> Option<StreamSpec> {
             None
         }
     }
+}
+
+/// The symbols at the top; in their place, what the system before took where it was told of none.
+fn symbols(object: &mut Object<'_>, sources: Option<&Value>, report: &mut Report) -> Option<Named> {
+    let named = Named::of(object, None, report);
+    if named.as_ref().is_some_and(Named::names_any) || !wants_legacy_default(sources) {
+        return named;
+    }
+    report.warn("symbols", "none is named anywhere: BTC/USDT was taken, as for the system before");
+    Some(Named::legacy_default())
 }
 
 fn has_funding(source: &Source) -> bool {

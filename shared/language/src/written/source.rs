@@ -1,46 +1,22 @@
 //! Reading `sources`, in today's form and in that of the system before.
-use std::collections::BTreeSet;
-use std::fmt;
 
 use bond_core::event::Channel;
-use bond_core::instrument::{DEFAULT_QUOTE, MAX_SYMBOL_BYTES, MarketType, Symbol, Venue};
+use bond_core::instrument::MarketType;
 use bond_core::spec::{
-    FieldMap, LiquidationsSource, MAX_SOURCES, MarketSource, Provider, SocialSource, Source, WebSocketSource,
-    parse_url,
+    FieldMap, LiquidationsSource, MAX_SOURCES, Provider, SocialSource, Source, WebSocketSource, parse_url,
 };
-use bond_core::topic::{DEFAULT_DEPTH, MAX_DEPTH, published_depth};
 use serde_json::Value;
 
+use super::market::{exchanges, market, venues};
 use super::object::{Object, kind, shorten};
 use super::report::Report;
-use crate::assets;
-use crate::spelling::nearest;
+use super::symbols::{Named, Setting, symbols};
 
-/// The symbols that a list names.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    /// Whether nothing is written there.
-    is_empty: bool,
-    /// Those that are known.
-    pub(super) symbols: BTreeSet<Symbol>,
-}
+/// What the earlier system called sources of market data.
+const LEGACY_MARKETS: [&str; 3] = ["ccxt", "ccxt.ticker", "ccxt.trades"];
 
-impl Named {
-    /// Reads the list in the field `symbols`, once, whoever takes its symbols. An asset that no table has is known where `shared` spells
-    /// out a pair of it: so a social source of a compiled spec is read again, which names assets alone.
-    pub(super) fn of(object: &mut Object<'_>, shared: Option<&Self>, report: &mut Report) -> Option<Self> {
-        let written = object.texts("symbols", report)?;
-        let spelled_out =
-            |text| shared.filter(|_| assets::find(text).is_none()).and_then(|s| s.pair_of(text));
-        let known = |text| spelled_out(text).map_or_else(|| pair(text), Ok);
-        let symbols = written.iter().filter_map(|(path, text)| report.ok(path, known(text))).collect();
-        Some(Self { is_empty: written.is_empty(), symbols })
-    }
-
-    fn pair_of(&self, asset: &str) -> Option<Symbol> {
-        self.symbols.iter().find(|symbol| symbol.base() == asset).cloned()
-    }
-}
+/// What it called all others.
+const LEGACY_OTHERS: [&str; 4] = ["twitter", "x.tweets", "custom", "custom.ws"];
 
 /// Fields of the earlier system's sources that mean nothing here.
 const LEGACY_IGNORED: [&str; 4] = ["fields", "mode", "config", "interval_sec"];
@@ -58,8 +34,9 @@ pub(super) fn source(
         report.warn(path, "dropped: there are no on-chain sources");
         return None;
     }
-    let source = current(name, &mut object, shared, report)
-        .or_else(|| legacy(name, &mut object, shared, report))
+    let setting = |is_legacy| Setting { shared, is_legacy };
+    let source = current(name, &mut object, setting(false), report)
+        .or_else(|| legacy(name, &mut object, setting(true), report))
         .unwrap_or_else(|| {
             let known = "market, social, liquidations, websocket";
             report.problem(object.at("type"), format!("unknown type: {}; known are {known}", shorten(name)));
@@ -69,17 +46,38 @@ pub(super) fn source(
     source
 }
 
+/// Whether a spec is written as for the system before: at least one source has a type of that.
+pub(super) fn is_legacy(sources: Option<&Value>) -> bool {
+    types(sources).any(|name| LEGACY_MARKETS.contains(&name) || LEGACY_OTHERS.contains(&name))
+}
+
+fn types(sources: Option<&Value>) -> impl Iterator<Item = &str> {
+    let items = sources.and_then(Value::as_array).into_iter().flatten().take(MAX_SOURCES);
+    items.filter_map(|item| item.get("type")?.as_str())
+}
+
+/// Whether the system before would have taken its default symbol: no source names any, and one is of market data as it knew it.
+pub(super) fn wants_legacy_default(sources: Option<&Value>) -> bool {
+    let items = sources.and_then(Value::as_array).into_iter().flatten().take(MAX_SOURCES);
+    let names_none = |source: &Value| match source.get("symbols") {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(symbols)) => symbols.is_empty(),
+        Some(_) => false,
+    };
+    types(sources).any(|name| LEGACY_MARKETS.contains(&name)) && items.into_iter().all(names_none)
+}
+
 /// `None` where the type is none of today's, `Some(None)` where the source is refused.
 fn current(
     name: &str,
     object: &mut Object<'_>,
-    shared: Option<&Named>,
+    setting: Setting<'_>,
     report: &mut Report,
 ) -> Option<Option<Source>> {
     Some(match name {
-        "market" => market(object, shared, None, report),
-        "social" => social(object, shared, report),
-        "liquidations" => liquidations(object, shared, report),
+        "market" => market(object, setting, None, report),
+        "social" => social(object, setting, report),
+        "liquidations" => liquidations(object, setting, report),
         "websocket" => websocket(object, report),
         _ => return None,
     })
@@ -88,17 +86,17 @@ fn current(
 fn legacy(
     name: &str,
     object: &mut Object<'_>,
-    shared: Option<&Named>,
+    setting: Setting<'_>,
     report: &mut Report,
 ) -> Option<Option<Source>> {
     let source = match name {
-        "ccxt" | "ccxt.ticker" | "ccxt.trades" => {
+        name if LEGACY_MARKETS.contains(&name) => {
             let channel = name.strip_prefix("ccxt.").and_then(Channel::from_name);
-            let source = market(object, shared, channel, report);
+            let source = market(object, setting, channel, report);
             with_exchange(object, source, report)
         }
-        "twitter" | "x.tweets" => social(object, shared, report),
-        "custom" | "custom.ws" => custom(object, shared, report),
+        "twitter" | "x.tweets" => social(object, setting, report),
+        "custom" | "custom.ws" => custom(object, setting, report),
         _ => return None,
     };
     for field in LEGACY_IGNORED {
@@ -108,34 +106,15 @@ fn legacy(
 }
 
 /// The earlier `custom`: a WebSocket where it has a URL, else liquidations.
-fn custom(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
+fn custom(object: &mut Object<'_>, setting: Setting<'_>, report: &mut Report) -> Option<Source> {
     if object.given("url").is_none() {
-        return liquidations(object, shared, report);
+        return liquidations(object, setting, report);
     }
     object.ignore("symbols", "events of a WebSocket count for every symbol", report);
     websocket(object, report)
 }
 
-fn market(
-    object: &mut Object<'_>,
-    shared: Option<&Named>,
-    legacy_channel: Option<Channel>,
-    report: &mut Report,
-) -> Option<Source> {
-    let channels = match legacy_channel {
-        Some(channel) => Some([channel].into()),
-        None => channels(object, report),
-    };
-    let symbols = symbols(object, shared, report);
-    let exchanges = exchanges(object, report);
-    let depth = depth(object, channels.as_ref(), report);
-    let market_type = market_type(object, channels.as_ref(), symbols.as_ref(), report);
-    let (market_type, channels) = (market_type?, channels?);
-    let symbols = symbols?.iter().map(|symbol| symbol.on(market_type)).collect();
-    Some(Source::Market(MarketSource { symbols, exchanges, channels, market_type, depth }))
-}
-
-fn social(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
+fn social(object: &mut Object<'_>, setting: Setting<'_>, report: &mut Report) -> Option<Source> {
     match object.text("provider", report) {
         None | Some("x" | "twitter") => {}
         Some(other) => {
@@ -143,14 +122,14 @@ fn social(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) 
                 .problem(object.at("provider"), format!("unknown provider: {}; known is x", shorten(other)));
         }
     }
-    let symbols = symbols(object, shared, report)?;
+    let symbols = symbols(object, setting, report)?;
     let bases = symbols.iter().map(|symbol| symbol.base().into());
     Some(Source::Social(SocialSource { provider: Provider::X, symbols: bases.collect() }))
 }
 
-fn liquidations(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<Source> {
+fn liquidations(object: &mut Object<'_>, setting: Setting<'_>, report: &mut Report) -> Option<Source> {
     let exchanges = exchanges(object, report);
-    let symbols = symbols(object, shared, report)?;
+    let symbols = symbols(object, setting, report)?;
     let symbols = symbols.iter().map(|symbol| symbol.on(MarketType::Spot)).collect();
     Some(Source::Liquidations(LiquidationsSource { symbols, exchanges }))
 }
@@ -178,47 +157,6 @@ fn pointer(object: &mut Object<'_>, field: &'static str, report: &mut Report) ->
     Some(text.to_owned())
 }
 
-/// The symbols of a source, or those of the spec where it names none.
-fn symbols(object: &mut Object<'_>, shared: Option<&Named>, report: &mut Report) -> Option<BTreeSet<Symbol>> {
-    let own = Named::of(object, shared, report);
-    let named = own.as_ref().or(shared).filter(|named| !named.is_empty);
-    if named.is_none() {
-        report.problem(object.at("symbols"), "missing: name at least one, such as BTC/USDT");
-    }
-    named.map(|named| named.symbols.clone())
-}
-
-/// A symbol as a spec may write it: a known asset, or a pair in any common spelling.
-fn pair(text: &str) -> Result<Symbol, UnknownSymbol<'_>> {
-    let text = text.trim();
-    let unknown = UnknownSymbol(text);
-    if text.len() > MAX_SYMBOL_BYTES {
-        return Err(unknown);
-    }
-    if let Some(known) = assets::find(text) {
-        return Symbol::new(known.ticker, DEFAULT_QUOTE, MarketType::Spot).map_err(|_| unknown);
-    }
-    let spelled_out = text.contains(['/', '-', '_']);
-    let pair = if spelled_out { Symbol::parse(text).ok() } else { assets::pair_in_word(text) };
-    pair.ok_or(unknown)
-}
-
-/// A text that names no asset and no pair. What it may have meant is looked for when it is shown.
-struct UnknownSymbol<'t>(&'t str);
-
-impl fmt::Display for UnknownSymbol<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a known asset: {}", shorten(self.0))?;
-        if self.0.len() > MAX_SYMBOL_BYTES {
-            return write!(f, "; a symbol has {MAX_SYMBOL_BYTES} bytes at most");
-        }
-        match nearest(self.0, assets::names()) {
-            Some(name) => write!(f, "; did you mean {name}?"),
-            None => f.write_str("; spell the pair out, such as BTC/USDT"),
-        }
-    }
-}
-
 /// Adds the venue that the earlier system named in `exchange`.
 fn with_exchange(object: &mut Object<'_>, source: Option<Source>, report: &mut Report) -> Option<Source> {
     let venues = venues(object, "exchange", report);
@@ -227,92 +165,6 @@ fn with_exchange(object: &mut Object<'_>, source: Option<Source>, report: &mut R
         market.exchanges.extend(venues);
     }
     Some(source)
-}
-
-fn exchanges(object: &mut Object<'_>, report: &mut Report) -> BTreeSet<Venue> {
-    venues(object, "exchanges", report)
-}
-
-/// The venues named in a field; `*` names none.
-fn venues(object: &mut Object<'_>, field: &'static str, report: &mut Report) -> BTreeSet<Venue> {
-    let names = object.texts(field, report).unwrap_or_default();
-    let mut venues = BTreeSet::new();
-    for (path, name) in names.into_iter().filter(|(_, name)| *name != "*") {
-        let Some(venue) = report.ok(&path, name.trim().parse::<Venue>()) else { continue };
-        if !venue.is_served() {
-            report.warn(path, format!("{venue} is known but not served yet: it will send nothing"));
-        }
-        venues.insert(venue);
-    }
-    venues
-}
-
-fn channels(object: &mut Object<'_>, report: &mut Report) -> Option<BTreeSet<Channel>> {
-    let Some(names) = object.texts("channels", report) else {
-        return Some([Channel::Ticker, Channel::Trades].into());
-    };
-    if names.is_empty() {
-        report.problem(object.at("channels"), "empty: leave it out for ticker and trades");
-        return None;
-    }
-    Some(names.iter().filter_map(|(path, name)| report.ok(path, channel(name))).collect())
-}
-
-fn channel(name: &str) -> Result<Channel, String> {
-    match Channel::from_name(name) {
-        Some(Channel::Liquidations) => {
-            Err("liquidations are a source of their own: {\"type\": \"liquidations\"}".to_owned())
-        }
-        Some(channel) => Ok(channel),
-        None => {
-            Err(format!("unknown channel: {}; known are ticker, trades, orderbook, funding", shorten(name)))
-        }
-    }
-}
-
-fn depth(object: &mut Object<'_>, channels: Option<&BTreeSet<Channel>>, report: &mut Report) -> Option<u16> {
-    let has_book = channels.is_some_and(|channels| channels.contains(&Channel::OrderBook));
-    let Some(value) = object.given("depth") else { return has_book.then_some(DEFAULT_DEPTH) };
-    let path = object.at("depth");
-    if !has_book {
-        report.problem(path, "depth needs the channel orderbook");
-        return None;
-    }
-    let levels = value.as_u64().filter(|levels| (1..=u64::from(MAX_DEPTH)).contains(levels));
-    let levels = levels.ok_or_else(|| format!("depth is a whole number of levels, 1 to {MAX_DEPTH}"));
-    let levels = report.ok(&path, levels)?;
-    let depth = published_depth(levels);
-    if u64::from(depth) != levels {
-        report
-            .warn(path, format!("books of more than 50 levels come in steps of 50: {levels} became {depth}"));
-    }
-    Some(depth)
-}
-
-/// The market type that was named, or that the symbols or the channel funding imply.
-fn market_type(
-    object: &mut Object<'_>,
-    channels: Option<&BTreeSet<Channel>>,
-    symbols: Option<&BTreeSet<Symbol>>,
-    report: &mut Report,
-) -> Option<MarketType> {
-    let needs = channels.is_some_and(|channels| channels.iter().any(|channel| channel.needs_perpetual()));
-    let written = symbols.is_some_and(|symbols| symbols.iter().any(|s| s.market() == MarketType::Perpetual));
-    let path = object.at("market_type");
-    let market_type = match object.text("market_type", report) {
-        None if needs || written => Ok(MarketType::Perpetual),
-        None => Ok(MarketType::Spot),
-        Some("perpetual") => Ok(MarketType::Perpetual),
-        Some("spot") if needs => {
-            Err("funding exists on perpetuals only: give it a source of its own".to_owned())
-        }
-        Some("spot") if written => {
-            Err("BTC/USDT:USDT is a perpetual's symbol: write BTC/USDT for spot".to_owned())
-        }
-        Some("spot") => Ok(MarketType::Spot),
-        Some(other) => Err(format!("unknown market type: {}; known are spot, perpetual", shorten(other))),
-    };
-    report.ok(&path, market_type)
 }
 
 /// Reads the list of sources.

@@ -1,6 +1,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "json! literals are passed as they stand")]
 use std::collections::BTreeSet;
 
+mod legacy;
+
 use proptest::prelude::*;
 use serde_json::json;
 

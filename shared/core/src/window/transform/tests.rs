@@ -103,8 +103,10 @@ fn transforms_follow_each_other() {
 
 #[test]
 fn project_leaves_the_named_fields_and_what_tells_events_apart() {
-    let project =
-        |fields: &[&str]| Transform::Project { fields: fields.iter().map(|f| (*f).into()).collect() };
+    let project = |fields: &[&str]| Transform::Project {
+        fields: fields.iter().map(|f| (*f).into()).collect(),
+        named: [].into(),
+    };
     let rows = run(
         &[project(&["price_avg", "vwap", "by_exchange"]), project(&["by_exchange", "vwap"])],
         aggregates(),
@@ -114,6 +116,21 @@ fn project_leaves_the_named_fields_and_what_tells_events_apart() {
     assert_eq!(rows[0]["by_exchange"]["binance"]["trades"], 1);
     let rows = run(&[project(&["vwap"]), resample(30, "vwap", &[Agg::Max])], aggregates());
     assert_eq!((&rows[1]["vwap_max"], rows[1].get("late")), (&json!(9), None));
+}
+
+#[test]
+fn project_calls_figures_as_it_is_told_to_from_there_on() {
+    let project = Transform::Project {
+        fields: ["vwap".into()].into(),
+        named: [("price".into(), "price_avg".into())].into(),
+    };
+    let rows = run(std::slice::from_ref(&project), aggregates());
+    let names: Vec<_> = rows[0].as_object().expect("object").keys().cloned().collect();
+    assert_eq!(names, ["price", "symbol", "vwap", "window_end", "window_start"]);
+    assert_eq!(rows[1]["price"], rows[1]["vwap"], "one trade each");
+    let again = Transform::Project { fields: ["price".into()].into(), named: [].into() };
+    let rows = run(&[project, again, resample(30, "price", &[Agg::Max])], aggregates());
+    assert_eq!((&rows[1]["price_max"], rows[1].get("vwap")), (&json!(9), None));
 }
 
 #[test]
