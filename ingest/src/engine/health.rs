@@ -61,7 +61,17 @@ type Rank = (u8, std::cmp::Reverse<UnixNanos>, SourceState);
 
 fn rank(health: &Health) -> Rank {
     let state = among_many(health.state);
-    (severity(state), std::cmp::Reverse(health.since), state)
+    (severity_among_many(state), std::cmp::Reverse(health.since), state)
+}
+
+/// How bad a state is for those who take something else there. What is still beginning breaks nothing that runs: a venue is connected while
+/// one more channel of it is asked for.
+const fn severity_among_many(state: SourceState) -> u8 {
+    match state {
+        SourceState::Connecting => severity(SourceState::Connected),
+        SourceState::Connected => severity(SourceState::Connecting),
+        state => severity(state),
+    }
 }
 
 /// A state as seen by those who take something else there: what is refused is not to be had, and says nothing of the rest.
@@ -106,6 +116,8 @@ pub(super) struct Sources {
     /// not, the session has nothing to report.
     dropped: [HashMap<Subscription, Health>; 2],
     markets: BTreeMap<(Venue, MarketType), Health>,
+    /// How much is wanted of each market. One of which nothing is says nothing of its venue: its session has let go of it.
+    in_use: BTreeMap<(Venue, MarketType), usize>,
     venues: BTreeMap<Venue, Tally>,
     instruments: HashMap<Arc<Instrument>, Tally>,
     /// Venues and instruments that may fare otherwise than the board shows.
@@ -125,6 +137,7 @@ impl Sources {
         let known = self.dropped.iter_mut().find_map(|dropped| dropped.remove(subscription));
         self.unheard.entry(market_of(subscription)).or_default().insert(subscription.clone());
         self.wanted.insert(subscription.clone(), None);
+        self.use_market(market_of(subscription));
         if let Some(health) = known {
             self.subscription(subscription, health);
         }
@@ -135,9 +148,33 @@ impl Sources {
         if let Some(unheard) = self.unheard.get_mut(&market_of(subscription)) {
             unheard.remove(subscription);
         }
-        if let Some(Some(health)) = self.wanted.remove(subscription) {
+        let Some(known) = self.wanted.remove(subscription) else { return };
+        self.leave_market(market_of(subscription));
+        if let Some(health) = known {
             self.count(subscription, Some(&health), None);
             self.dropped[0].insert(subscription.clone(), health);
+        }
+    }
+
+    /// One more thing is wanted of a market.
+    fn use_market(&mut self, market: (Venue, MarketType)) {
+        let users = self.in_use.entry(market).or_default();
+        *users += 1;
+        if let Some(health) = self.markets.get(&market).filter(|_| *users == 1) {
+            self.venues.entry(market.0).or_default().add(health);
+        }
+    }
+
+    /// One thing less is.
+    fn leave_market(&mut self, market: (Venue, MarketType)) {
+        let Some(users) = self.in_use.get_mut(&market) else { return };
+        *users -= 1;
+        if *users > 0 {
+            return;
+        }
+        self.in_use.remove(&market);
+        if let Some(health) = self.markets.get(&market) {
+            self.venues.entry(market.0).or_default().remove(health);
         }
     }
 
@@ -183,8 +220,11 @@ impl Sources {
     /// Takes a report about a market as a whole, and names what fares as it does.
     pub(super) fn market(&mut self, venue: Venue, market: MarketType, health: Health) -> Vec<Subscription> {
         let of_venue = self.venues.entry(venue).or_default();
-        of_venue.add(&health);
-        if let Some(before) = self.markets.insert((venue, market), health) {
+        let counts = self.in_use.contains_key(&(venue, market));
+        if counts {
+            of_venue.add(&health);
+        }
+        if let Some(before) = self.markets.insert((venue, market), health).filter(|_| counts) {
             of_venue.remove(&before);
         }
         self.changed.0.insert(venue);
@@ -319,6 +359,38 @@ mod tests {
         sources.drop(&trades("A/USDT"));
         sources.drop(&trades("B/USDT"));
         assert_eq!(venue(&sources), None);
+    }
+
+    #[test]
+    fn a_venue_is_connected_while_one_more_channel_begins_and_broken_when_that_breaks() {
+        let mut sources = sources(&["A/USDT", "B/USDT"]);
+        let venue = |sources: &Sources| sources.venue(Venue::Okx).map(|(state, _)| state);
+        sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Connecting));
+        sources.subscription(&trades("A/USDT"), health(SourceState::Connecting));
+        assert_eq!(venue(&sources), Some(SourceState::Connecting), "nothing of it runs yet");
+        sources.subscription(&trades("A/USDT"), health(SourceState::Connected));
+        assert_eq!(venue(&sources), Some(SourceState::Connected));
+        sources.subscription(&trades("B/USDT"), health(SourceState::Connecting));
+        assert_eq!(venue(&sources), Some(SourceState::Connected));
+        assert_eq!(state(&sources, "B/USDT"), Some(SourceState::Connecting), "who takes that waits for it");
+        sources.subscription(&trades("B/USDT"), health(SourceState::Reconnecting));
+        assert_eq!(venue(&sources), Some(SourceState::Reconnecting));
+    }
+
+    #[test]
+    fn a_market_that_nobody_uses_any_more_says_nothing_of_its_venue() {
+        let mut sources = sources(&["A/USDT"]);
+        let venue = |sources: &Sources| sources.venue(Venue::Okx).map(|(state, _)| state);
+        let perpetual = trades("A/USDT:USDT");
+        sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Connected));
+        sources.drop(&trades("A/USDT"));
+        sources.want(&perpetual);
+        sources.subscription(&perpetual, health(SourceState::Connecting));
+        assert_eq!(venue(&sources), Some(SourceState::Connecting));
+        sources.market(Venue::Okx, MarketType::Spot, health(SourceState::Failed));
+        assert_eq!(venue(&sources), Some(SourceState::Connecting));
+        sources.want(&trades("A/USDT"));
+        assert_eq!(venue(&sources), Some(SourceState::Failed));
     }
 
     #[test]
