@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{EngineConfig, Ports};
 use crate::report::Report;
-use crate::session::{MarketConfig, MarketHandle, Network, market};
+use crate::session::{MarketConfig, MarketHandle, Network, OutageLog, market};
 use crate::venue::Subscription;
 
 /// Names a market.
@@ -19,7 +19,7 @@ pub(super) type MarketKey = (Venue, MarketType);
 pub(super) struct Markets(BTreeMap<MarketKey, MarketHandle>);
 
 impl Markets {
-    /// Opens every market that is configured. None connects before something is wanted of it.
+    /// Opens every market that is configured. None reads or connects before something is wanted of it.
     pub(super) fn open(
         config: &EngineConfig,
         network: &Network,
@@ -28,13 +28,15 @@ impl Markets {
         cancel: &CancellationToken,
     ) -> Self {
         let mut handles = BTreeMap::new();
+        let mut outages: BTreeMap<Venue, Arc<OutageLog>> = BTreeMap::new();
         for m in &config.markets {
             let session = MarketConfig::new(m.venue, m.market, m.ws_base.clone(), m.rest_base.clone());
             let Some(session) = session else {
                 tracing::error!(venue = %m.venue, "no connector in this build");
                 continue;
             };
-            let session = MarketConfig { timing: config.timing, ..session };
+            let outages = Arc::clone(outages.entry(m.venue).or_default());
+            let session = MarketConfig { timing: config.timing, outages, ..session };
             let (clock, reports) = (Arc::clone(&ports.clock), reports.clone());
             let handle = market::spawn(session, network.clone(), reports, clock, cancel, &ports.supervisor);
             handles.insert((m.venue, m.market), handle);

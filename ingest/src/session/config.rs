@@ -7,6 +7,7 @@ use std::time::Duration;
 use bond_core::instrument::{MarketType, Venue};
 use url::Url;
 
+use super::outages::OutageLog;
 use crate::backoff::BackoffPolicy;
 use crate::venue::{self, Listings, Protocol};
 
@@ -24,6 +25,8 @@ pub struct MarketConfig {
     pub rest_base: Url,
     /// How patient to be.
     pub timing: Timing,
+    /// What is logged when the venue cannot be reached; its markets share one.
+    pub outages: Arc<OutageLog>,
 }
 
 impl MarketConfig {
@@ -33,7 +36,7 @@ impl MarketConfig {
         make(Arc::default())?;
         let protocol: ProtocolFactory =
             Arc::new(move |listings| make(listings).expect("a venue that is served stays served"));
-        Some(Self { protocol, ws_base, rest_base, timing: Timing::default() })
+        Some(Self { protocol, ws_base, rest_base, timing: Timing::default(), outages: Arc::default() })
     }
 }
 

@@ -186,6 +186,7 @@ impl<T: Transport> Connection<T> {
     }
 
     fn log(&self, lost: &Lost, backoff: &Backoff, wait: Duration) {
+        let Some(untold) = self.context.config.outages.tell(wait, Instant::now()) else { return };
         tracing::warn!(
             venue = %self.context.venue,
             market = %self.context.market,
@@ -193,6 +194,7 @@ impl<T: Transport> Connection<T> {
             reason = %lost,
             failures = backoff.failures(),
             wait_ms = wait.as_millis(),
+            untold,
             "connection lost, connecting again after a wait"
         );
     }

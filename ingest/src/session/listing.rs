@@ -1,4 +1,5 @@
-//! Reads a market's list of instruments: at the start until it succeeds, every hour, and when an instrument is missed.
+//! Reads a market's list of instruments while something is wanted of it: at first until it succeeds, every hour, and when an instrument is
+//! missed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

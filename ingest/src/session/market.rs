@@ -69,7 +69,7 @@ impl MarketHandle {
     }
 }
 
-/// Starts a market, watched over by `supervision`. It reads the list of instruments, connects when something is wanted, and reports until
+/// Starts a market, watched over by `supervision`. When something is wanted it reads the list of instruments and connects; it reports until
 /// `cancel`.
 ///
 /// Nothing that is said of a market ends it: a venue that is down is tried again for ever. While nothing is wanted, no

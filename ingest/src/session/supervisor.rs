@@ -134,7 +134,9 @@ impl<T: Transport> Supervisor<T> {
     /// Returns only where nobody listens or wants any more.
     async fn supervise(&mut self) {
         loop {
-            self.reader.read_when_due(&self.context, Instant::now());
+            if self.is_wanted() {
+                self.reader.read_when_due(&self.context, Instant::now());
+            }
             let deadline = self.next_deadline();
             tokio::select! {
                 changed = changed(&mut self.wanted, self.rested) => match changed {
@@ -159,9 +161,14 @@ impl<T: Transport> Supervisor<T> {
     fn next_deadline(&self) -> Instant {
         let closings = self.slots.iter().filter_map(|slot| slot.closes);
         closings
-            .chain(self.reader.next_deadline())
+            .chain(self.reader.next_deadline().filter(|_| self.is_wanted()))
             .min()
             .unwrap_or_else(|| Instant::now() + self.context.config.timing.listings_refresh)
+    }
+
+    /// Whether anything is. Nobody's instruments are read before.
+    fn is_wanted(&self) -> bool {
+        !self.wanted.borrow().is_empty()
     }
 
     fn take_note(&mut self, note: Note) {
@@ -184,14 +191,20 @@ impl<T: Transport> Supervisor<T> {
     fn take_listings(&mut self, read: Read) {
         match read {
             Read::Listings(listings) => drop(self.listings.send_replace(listings)),
-            Read::Failed { reason, wait } => tracing::warn!(
-                venue = %self.context.venue,
-                market = %self.context.market,
-                reason,
-                wait_ms = wait.as_millis(),
-                "list of instruments not read, trying again after a wait"
-            ),
+            Read::Failed { reason, wait } => self.log_unread(&reason, wait),
         }
+    }
+
+    fn log_unread(&self, reason: &str, wait: Duration) {
+        let Some(untold) = self.context.config.outages.tell(wait, Instant::now()) else { return };
+        tracing::warn!(
+            venue = %self.context.venue,
+            market = %self.context.market,
+            reason,
+            wait_ms = wait.as_millis(),
+            untold,
+            "list of instruments not read, trying again after a wait"
+        );
     }
 
     /// Compares what is wanted with what connections carry, and converges.
@@ -292,7 +305,7 @@ impl<T: Transport> Supervisor<T> {
 
     /// The worst of the connections; `None` while nothing is wanted.
     fn whole(&self) -> Option<(SourceState, SmolStr)> {
-        if self.wanted.borrow().is_empty() {
+        if !self.is_wanted() {
             return None;
         }
         if !self.reader.has_read() {

@@ -5,7 +5,7 @@ mod words;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bond_core::event::{Channel, MarketEvent};
@@ -22,8 +22,9 @@ use url::Url;
 
 use self::memory::{Answer, Memory, Peer};
 pub(super) use self::words::Words;
-use super::{MarketConfig, MarketHandle, Timing, market};
+use super::{MarketConfig, MarketHandle, OutageLog, Timing, market};
 use crate::report::{Report, SubscriptionState};
+use crate::rest::RestError;
 use crate::venue::{ContinuityRule, Subscription};
 
 /// How long an instrument may be silent at this venue.
@@ -60,6 +61,16 @@ impl Bench {
         })
     }
 
+    /// A market whose venue answers nothing and counts that, one of several that log together.
+    pub(super) fn unreachable(outages: &Arc<OutageLog>, failures: &Arc<AtomicUsize>) -> Self {
+        let failures = Arc::clone(failures);
+        let answers = move |_: &Url| {
+            failures.fetch_add(1, Ordering::SeqCst);
+            Err(RestError::Status { status: 503, retry_after: None })
+        };
+        Self::logging(Timing::default(), ContinuityRule::PlusOne, 256, answers, outages)
+    }
+
     pub(super) fn trades_only() -> Self {
         Self::new(ContinuityRule::PlusOne, || Ok(Bytes::new()))
     }
@@ -69,6 +80,16 @@ impl Bench {
         rule: ContinuityRule,
         capacity: usize,
         answers: impl FnMut(&Url) -> Answer + Send + 'static,
+    ) -> Self {
+        Self::logging(timing, rule, capacity, answers, &Arc::default())
+    }
+
+    fn logging(
+        timing: Timing,
+        rule: ContinuityRule,
+        capacity: usize,
+        answers: impl FnMut(&Url) -> Answer + Send + 'static,
+        outages: &Arc<OutageLog>,
     ) -> Self {
         let (peers_tx, peers) = mpsc::channel(16);
         let transport = Memory {
@@ -82,6 +103,7 @@ impl Bench {
             ws_base: Url::parse("ws://venue.test").unwrap(),
             rest_base: Url::parse("http://venue.test").unwrap(),
             timing,
+            outages: Arc::clone(outages),
         };
         let (reports_tx, reports) = mpsc::channel(capacity);
         let cancel = CancellationToken::new();

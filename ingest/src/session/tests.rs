@@ -1,6 +1,7 @@
 //! The loop's behaviour, over a venue in memory and under paused time.
 
 mod books;
+mod unused;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
