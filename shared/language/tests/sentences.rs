@@ -20,11 +20,20 @@ struct Wish {
     #[serde(default)]
     warnings: Vec<String>,
     error: Option<String>,
+    /// What the error says or suggests.
     suggests: Option<String>,
+    /// The words that the error names as those that are not understood.
+    #[serde(default)]
+    names: Vec<String>,
 }
 
 fn wishes() -> Vec<Wish> {
     serde_json::from_str(include_str!("golden/sentences.json")).expect("the golden file")
+}
+
+/// Sentences with words that change what is wanted, drawn up before the rule that refuses them, and those nearest to them that are understood.
+fn half_understood() -> Vec<Wish> {
+    serde_json::from_str(include_str!("golden/half_understood.json")).expect("the golden file")
 }
 
 /// How an understood sentence differs from what was wished for, in words.
@@ -58,11 +67,15 @@ fn compare_error(wish: &Wish, error: &LanguageError) -> Vec<String> {
     let said = error.suggestions.iter().chain([&error.message]);
     let part = wish.suggests.as_deref().unwrap_or_default();
     let suggested = said.into_iter().any(|text| text.contains(part));
-    if error.code.as_str() == expected && suggested {
+    let named = wish.names.iter().all(|word| error.message.contains(&format!("\"{word}\"")));
+    if error.code.as_str() == expected && suggested && named {
         return Vec::new();
     }
     let found = format!("{}: {} {:?}", error.code, error.message, error.suggestions);
-    vec![format!("error\n      expected {expected}, with {part:?} in it\n      found    {found}")]
+    let names = &wish.names;
+    vec![format!(
+        "error\n      expected {expected}, with {part:?} and {names:?} in it\n      found    {found}"
+    )]
 }
 
 fn text(spec: &StreamSpec) -> String {
@@ -71,9 +84,37 @@ fn text(spec: &StreamSpec) -> String {
 
 #[test]
 fn every_sentence_means_what_is_written_down() {
+    assert!(hold(wishes()) >= 120);
+}
+
+#[test]
+#[ignore = "drawn up before the rule"]
+fn what_was_half_understood_is_refused_or_done() {
+    assert!(hold(half_understood()) >= 120);
+    let refused = half_understood().into_iter().filter(|wish| wish.error.is_some());
+    assert!(refused.map(|wish| wish.say.len()).sum::<usize>() >= 80);
+}
+
+#[test]
+#[ignore = "drawn up before the rule"]
+fn a_refusal_suggests_a_sentence_that_is_understood_whole() {
+    for sentence in
+        half_understood().into_iter().filter(|wish| wish.error.is_some()).flat_map(|wish| wish.say)
+    {
+        let error = compile(&sentence, &Defaults::default()).expect_err("refused");
+        assert!(!error.suggestions.is_empty(), "{sentence:?}");
+        for suggestion in error.suggestions {
+            let warnings = compile(&suggestion, &Defaults::default()).map(|result| result.warnings);
+            assert_eq!(warnings, Ok(Vec::new()), "{sentence:?}: {suggestion:?}");
+        }
+    }
+}
+
+/// Compares all of it; how many sentences there are.
+fn hold(wishes: Vec<Wish>) -> usize {
     let mut wrong = String::new();
     let (mut sentences, mut failures) = (0, 0);
-    for wish in wishes() {
+    for wish in wishes {
         for sentence in &wish.say {
             sentences += 1;
             let differences = match compile(sentence, &Defaults::default()) {
@@ -87,7 +128,7 @@ fn every_sentence_means_what_is_written_down() {
         }
     }
     assert!(wrong.is_empty(), "{failures} of {sentences} sentences differ:\n{wrong}");
-    assert!(sentences >= 120, "only {sentences} sentences");
+    sentences
 }
 
 #[test]
