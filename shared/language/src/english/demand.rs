@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::currency::Said;
 use super::error::{LanguageCode, LanguageError};
 use super::lexicon::Watch;
+use super::nearest::nearest_sentence;
+use super::own_thing;
 use super::phrase::{Item, Phrase};
 use super::sentence::Sentence;
 use super::suggest;
@@ -41,7 +43,13 @@ pub(super) fn demands(
         };
     }
     let watches = if watches.is_empty() { vec![(0, the_default(sentence)?)] } else { watches };
-    Ok(bind(&sentence.phrases, &groups, &watches))
+    let mut demands = bind(&sentence.phrases, &groups, &watches);
+    for group in groups.iter().filter(|group| own_thing::is_one(sentence, group.first, group.last)) {
+        for asset in &group.assets {
+            own_thing::watch(demands.entry(asset.clone()).or_default());
+        }
+    }
+    Ok(demands)
 }
 
 /// Groups of wanted assets, in order.
@@ -78,7 +86,7 @@ fn refuse_if_unwanted(sentence: &Sentence<'_>, said: &Said, span: Span) -> Resul
 }
 
 /// What is to be watched, each with its place. Figures made of prices ask for prices where nothing else gives them.
-fn watches(phrases: &[Phrase]) -> Vec<(usize, Watch)> {
+pub(super) fn watches(phrases: &[Phrase]) -> Vec<(usize, Watch)> {
     let wanted = || phrases.iter().enumerate().filter(|(_, phrase)| !phrase.negated);
     let mut watches: Vec<(usize, Watch)> =
         wanted().filter_map(|(at, phrase)| Some((at, watch_of(&phrase.item)?))).collect();
@@ -114,11 +122,12 @@ fn the_default(sentence: &Sentence<'_>) -> Result<Watch, LanguageError> {
     Ok(Watch::Price)
 }
 
-fn unsupported(sentence: &Sentence<'_>, span: Span) -> LanguageError {
+pub(super) fn unsupported(sentence: &Sentence<'_>, span: Span) -> LanguageError {
     let word = sentence.words(span);
     let served = "price, trades, order book, liquidations, funding and tweets";
     let message = format!("\"{word}\" is not served; there are {served}");
-    LanguageError::new(LanguageCode::Unsupported, message).at(span)
+    let error = LanguageError::new(LanguageCode::Unsupported, message).at(span);
+    error.suggest([nearest_sentence(sentence)])
 }
 
 fn without_asset(sentence: &Sentence<'_>, has_watch: bool) -> LanguageError {

@@ -44,6 +44,8 @@ pub(super) enum Term {
     Single(Watch),
     /// An event of any kind; means something after "every" only.
     Event,
+    /// A change of something: an event after "every", else a figure that is not served.
+    Change,
     /// Full: before an order book, the widest.
     Full,
     /// A figure of the aggregate that is made of prices.
@@ -86,13 +88,17 @@ pub(super) enum Term {
     Data,
     /// Known, but not served.
     Unsupported,
+    /// A figure that would have to be worked out, and is not.
+    Measure,
     /// Has no meaning for a stream.
     Noise,
+    /// Says what a stream is for, or the like: not used, and that is said.
+    Filler,
 }
 
 use Term::{
-    Against, All, AllVenues, And, At, But, Data, Event, Every, Figure, Full, In, Market, Negator, Noise, Of,
-    Plus, PriceFigure, QuotedIn, Raw, Single, Unsupported, Windows, With,
+    Against, All, AllVenues, And, At, But, Change, Data, Event, Every, Figure, Filler, Full, In, Market,
+    Measure, Negator, Noise, Of, Plus, PriceFigure, QuotedIn, Raw, Single, Unsupported, Windows, With,
 };
 
 /// The phrases of each term, in lower case, of one to [`LONGEST`] words. A hyphen within is a blank here.
@@ -128,16 +134,18 @@ const PHRASES: &[(Term, &[&str])] = &[
     (Term::Watch(Watch::Posts), &[
         "tweets", "twitter", "mentions", "sentiment", "social", "socials", "social media", "social sentiment", "posts",
         "x posts", "x mentions", "on x", "from x", "via x", "x feed", "x data", "buzz", "chatter", "x.com",
-        "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
+        "tweeting", "tweeted", "posting", "people are saying", "are people saying", "people say", "people saying", "people think",
+        "people are thinking", "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
     ]),
     (Single(Watch::Posts), &["tweet", "post", "mention", "x post"]),
     (Term::Watch(Watch::Everything), &[
         "everything", "all data", "all channels", "all the data", "all available data", "the lot", "all of it",
         "everything there is", "all market data",
     ]),
-    (Event, &["update", "tick", "event", "change", "message", "move"]),
+    (Event, &["update", "tick", "event", "message"]),
+    (Change, &["change", "move"]),
     (PriceFigure, &[
-        "vwap", "ohlc", "ohlcv", "candle", "candles", "candlestick", "candlesticks", "bar", "bars", "kline", "klines",
+        "vwap", "volume weighted average price", "volume weighted average", "volume weighted price", "ohlc", "ohlcv", "candle", "candles", "candlestick", "candlesticks", "bar", "bars", "kline", "klines",
         "high", "highs", "low", "lows", "open", "close", "closing", "opening", "last", "last price",
     ]),
     (Figure, &[
@@ -165,7 +173,7 @@ const PHRASES: &[(Term, &[&str])] = &[
         "with no", "but not", "but no", "but without", "anything but", "rather than", "instead of", "neither", "never", "less", "leave out", "leaving out",
     ]),
     (But, &["but"]),
-    (With, &["with", "along with", "together with", "including", "include", "only", "just", "incl", "but with", "but also", "but include"]),
+    (With, &["with", "along with", "together with", "combined with", "including", "include", "only", "just", "incl", "but with", "but also", "but include"]),
     (And, &["and", "or", "nor", "n", "and also"]),
     (Plus, &["plus", "as well as"]),
     (Of, &["of", "for", "about", "regarding", "concerning", "around", "mentioning", "in the price of"]),
@@ -180,6 +188,11 @@ const PHRASES: &[(Term, &[&str])] = &[
         "options", "greeks", "implied volatility", "reddit", "telegram", "discord", "google trends", "polymarket",
         "market cap", "marketcap", "dominance", "all time high", "all time low", "ath", "fear and greed", "fear and greed index", "tvl", "hash rate", "hashrate",
         "dated futures", "quarterly futures", "l3", "level 3", "stocks", "forex",
+    ]),
+    (Measure, &[
+        "rsi", "macd", "ema", "sma", "wma", "twap", "atr", "adx", "obv", "bollinger", "stochastic", "ichimoku", "imbalance", "volatility",
+        "correlation", "skew", "ratio", "returns", "pnl", "drawdown", "momentum", "variance", "deviation", "percent", "percentage",
+        "arbitrage", "premium", "discount", "difference", "basis", "slippage", "liquidity",
     ]),
     (All, &["all"]),
     (Data, &["data"]),
@@ -197,13 +210,27 @@ const PHRASES: &[(Term, &[&str])] = &[
         "market", "markets", "exchange", "exchanges", "venue", "venues", "crypto", "cryptocurrency", "coin",
         "coins", "token", "tokens", "asset", "assets", "symbol", "symbols", "source", "sources", "pair", "pairs", "info", "information",
         "figures", "stats", "activity", "updates", "updated", "updating", "refresh", "refreshed", "refreshing",
-        "events", "messages", "trading", "traded", "best", "also", "too", "both", "any", "some", 
+        "events", "messages", "trading", "traded", "also", "too", "both", "any", "some", 
         "not only", "not just", "nothing but", "nothing else", "nothing more", "either", "compare", "compared", "then", "so", "if", "by", "as", "into", "over", "during", "within", "at least",
         "once", "interval", "intervals", "window", "bucket", "buckets", "period", "periods", "timeframe", "resolution",
-        "basis", "time", "low latency", "high frequency", "high speed", "fast", "quick", "single", "one", "such",
-        "level", "levels", "deep", "etc", "etcetera", "ok", "okay", "much", "many", "more", "than",
+        "time", "low latency", "high frequency", "high speed", "fast", "quick", "single", "one", "such",
+        "level", "levels", "deep", "etc", "etcetera", "ok", "okay", "much", "many", "more",
         "going forward", "starting now", "from now", "from now on", "at the moment", "today", "socket", "websocket",
-        "url", "endpoint", "posted", "said", "say", "saying", "people", "sampled", "rolling", "bitcoin's", "going",
+        "url", "endpoint", "posted", "said", "say", "saying", "people",
+        "really", "very", "actually", "basically", "simply", "maybe", "perhaps", "kindly", "ideally", "always", "constantly", "again", "here",
+        "out", "up", "off", "am", "been", "being", "were", "did", "done", "got", "getting", "having", "had", "gets", "gives", "giving",
+        "shows", "showing", "use", "used", "go", "goes", "goes on", "going on", "come", "comes", "coming", "look", "looks", "looking", "take",
+        "put", "run", "running", "available", "everyone", "someone", "guys", "thx", "cheers", "nice", "great", "cool", "yes",
+        "yeah", "sure", "fine", "kind", "type", "thing", "things", "stuff", "detail", "details", "values", "terms", "directly",
+        "straight", "immediately", "instantly", "asap", "quickly", "actual", "exact", "precise", "usual", "across", "among", "combined", "merged",
+        "whose", "he", "she", "his", "her", "him", "myself", "mine", "i've", "we'd", "we're", "we'll", "you're", "they're", "wanna", "gonna",
+        "gimme", "lemme", "shall", "must", "might", "else", "still", "even", "happening", "happens", "up to the second",
+        "up to the minute", "up to the moment", "there's", "it's", "that's", "what's", "sampled", "bitcoin's", "going",
+    ]),
+    (Filler, &[
+        "doing", "dashboard", "dashboards", "chart", "charts", "graph", "graphs", "screen", "bot", "bots", "app", "notebook", "model", "models",
+        "research", "website", "script", "terminal", "page", "widget", "client", "clients", "analysis", "project", "study", "work", "friend",
+        "friends", "team", "colleague", "colleagues",
     ]),
 ];
 

@@ -4,8 +4,8 @@
 //! `lexicon`, the times of `timing` and the assets of `currency`); phrases get their meaning among their neighbours
 //! (`resolve`, `strange`, `negation`), are gathered into a wish (`wish`, `demand`), and that is written as a spec (`build`).
 //!
-//! Nothing is guessed: what is not an asset by the built-in table or spelled out as a pair never becomes one, an unknown word
-//! in the place of an asset or a venue is an error, and other words that were not used are warnings.
+//! Nothing is guessed: what is not an asset by the built-in table or spelled out as a pair never becomes one, and a word, number or
+//! sign that is neither understood nor a filler is an error (`leftover`): it may be what matters.
 use std::collections::BTreeSet;
 
 use bond_core::instrument::Venue;
@@ -17,8 +17,11 @@ mod currency;
 mod demand;
 mod error;
 mod explain;
+mod leftover;
 mod lexicon;
+mod nearest;
 mod negation;
+mod own_thing;
 mod phrase;
 mod quantity;
 mod resolve;

@@ -24,6 +24,10 @@ pub(super) enum Item {
     /// One event of something to watch.
     Single(Watch),
     Event,
+    /// A change of something.
+    Change,
+    /// A figure that nobody works out.
+    Measure,
     /// A figure of the aggregate; whether it is made of prices.
     Figure {
         of_prices: bool,
@@ -61,6 +65,8 @@ pub(super) enum Item {
     Number,
     Stop,
     Noise,
+    /// Noise that is told to have been left out.
+    Filler,
 }
 
 /// A phrase and its place.
@@ -112,10 +118,12 @@ fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> 
         .unwrap_or_else(|| (single(tokens), 1))
 }
 
-/// `$1M`: the length of a sum of money.
+/// `$1M`, `$100k`: the length of a sum of money.
 fn sum(tokens: &[Token<'_>]) -> Option<usize> {
     let [_, number, rest @ ..] = tokens else { return None };
-    let is_sum = number.glued && matches!(number.kind, Kind::Number(_));
+    let shortened =
+        |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && crate::assets::find(word).is_none();
+    let is_sum = number.glued && (matches!(number.kind, Kind::Number(_)) || shortened(number.word()));
     is_sum.then(|| 2 + usize::from(rest.first().is_some_and(|unit| unit.glued && !unit.word().is_empty())))
 }
 
@@ -208,6 +216,9 @@ const fn term_item(term: Term) -> Item {
         Term::Watch(watch) => Item::Watch(watch),
         Term::Single(watch) => Item::Single(watch),
         Term::Event => Item::Event,
+        Term::Change => Item::Change,
+        Term::Measure => Item::Measure,
+        Term::Filler => Item::Filler,
         Term::Full => Item::Full,
         Term::PriceFigure => Item::Figure { of_prices: true },
         Term::Figure => Item::Figure { of_prices: false },
@@ -238,6 +249,7 @@ fn single(tokens: &[Token<'_>]) -> Item {
     match &tokens[0].kind {
         Kind::Mark('+') => Item::And { plus: true },
         Kind::Mark(',' | '&' | '/' | '|') => Item::And { plus: false },
+        Kind::Mark('%' | '<' | '>' | '=' | '≥' | '≤') => Item::Measure,
         Kind::Mark(_) => Item::Stop,
         Kind::Number(_) => Item::Number,
         Kind::Word(word) if quantity::is_unit(word) => Item::Number,

@@ -29,6 +29,11 @@ pub(super) fn watch(word: &str) -> Option<(&'static str, Watch)> {
     lexicon::watch_phrases().find(|(known, _)| *known == phrase)
 }
 
+/// The thing to watch or the asset that `word` is a misspelling of.
+pub(super) fn meant(word: &str) -> Option<&'static str> {
+    watch(word).map(|(meant, _)| meant).or_else(|| asset(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
