@@ -43,8 +43,10 @@ pub(super) fn demands(
         };
     }
     let watches = if watches.is_empty() { vec![(0, the_default(sentence)?)] } else { watches };
-    let mut demands = bind(&sentence.phrases, &groups, &watches);
-    for group in groups.iter().filter(|group| own_thing::is_one(sentence, group.first, group.last)) {
+    let own: Vec<bool> =
+        groups.iter().map(|group| own_thing::is_one(sentence, group.first, group.last)).collect();
+    let mut demands = bind(&sentence.phrases, &groups, &watches, &own);
+    for (group, _) in groups.iter().zip(own).filter(|(_, own)| *own) {
         for asset in &group.assets {
             own_thing::watch(demands.entry(asset.clone()).or_default());
         }
@@ -143,9 +145,14 @@ fn without_asset(sentence: &Sentence<'_>, has_watch: bool) -> LanguageError {
     LanguageError::new(LanguageCode::NothingRecognised, message).suggest(suggest::EXAMPLES)
 }
 
-/// Gives each thing to watch its assets: those that follow it after "of", else those before it, else the next; what no group
-/// was given goes to all of them.
-fn bind(phrases: &[Phrase], groups: &[Group], watches: &[(usize, Watch)]) -> BTreeMap<Said, BTreeSet<Watch>> {
+/// Gives each thing to watch its assets: those that follow it after "of", else those before it, else the next. Assets that nothing went to
+/// are given all of it, unless they are a thing of their own.
+fn bind(
+    phrases: &[Phrase],
+    groups: &[Group],
+    watches: &[(usize, Watch)],
+    own: &[bool],
+) -> BTreeMap<Said, BTreeSet<Watch>> {
     let mut demands: BTreeMap<Said, BTreeSet<Watch>> = BTreeMap::new();
     let mut served = vec![false; groups.len()];
     for (at, watch) in watches {
@@ -154,7 +161,8 @@ fn bind(phrases: &[Phrase], groups: &[Group], watches: &[(usize, Watch)]) -> BTr
         add(&mut demands, &groups[group], &[*watch]);
     }
     let all: Vec<Watch> = watches.iter().map(|(_, watch)| *watch).collect();
-    for (group, _) in groups.iter().zip(&served).filter(|(_, served)| !**served) {
+    let has_none = served.iter().zip(own).map(|(served, own)| !served && !own);
+    for (group, _) in groups.iter().zip(has_none).filter(|(_, has_none)| *has_none) {
         add(&mut demands, group, &all);
     }
     demands

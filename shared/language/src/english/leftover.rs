@@ -71,13 +71,15 @@ fn follows_interval(sentence: &Sentence<'_>, at: usize) -> bool {
     matches!(sentence.item(at, -1), Some(Item::Interval(_) | Item::Raw))
 }
 
-/// "binance vs okx": one merged stream is no comparison.
+/// "binance vs okx", "compare binance and okx": one merged stream is no comparison.
 fn compares_venues(sentence: &Sentence<'_>, at: usize) -> bool {
-    let against = ["vs", "versus", "against"];
-    let words = sentence.words(sentence.phrases[at].span);
-    let is_venue = |item: Option<&Item>| matches!(item, Some(Item::Venue(_)));
-    against.iter().any(|word| words.eq_ignore_ascii_case(word))
-        && [-1, 1, 2].iter().filter(|by| is_venue(sentence.item(at, **by))).count() >= 2
+    let is = |words: &[&str]| {
+        words.iter().any(|word| sentence.words(sentence.phrases[at].span).eq_ignore_ascii_case(word))
+    };
+    let is_venue = |item: &Item| matches!(item, Item::Venue(_));
+    let venues = sentence.phrases.iter().filter(|phrase| is_venue(&phrase.item)).count();
+    let after_venue = sentence.item(at, -1).is_some_and(is_venue);
+    venues > 1 && (is(&["compare", "compared"]) || after_venue && is(&["vs", "versus", "against"]))
 }
 
 /// Stretches that an error names at most.

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use bond_core::instrument::MarketType;
 
+use super::filler;
+
 /// Something to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Watch {
@@ -115,7 +117,8 @@ const PHRASES: &[(Term, &[&str])] = &[
     (Single(Watch::Trades), &["trade", "transaction", "fill", "execution", "single trade"]),
     (Term::Watch(Watch::Ticker), &[
         "ticker", "tickers", "bid", "bids", "ask", "asks", "best bid", "best ask", "best bids", "best asks", "spread",
-        "spreads", "quotes", "bbo", "top of book", "top of the book", "mid", "mid price", "midprice", "l1", "level 1",
+        "spreads", "quotes", "bbo", "top of book", "top of the book", "top of order book", "top of the order book", "best quote",
+        "best quotes", "best offer", "best offers", "mid", "mid price", "midprice", "l1", "level 1",
         "best bid offer", "offer", "offers", "bid ask spread",
     ]),
     (Single(Watch::Ticker), &["quote"]),
@@ -135,7 +138,7 @@ const PHRASES: &[(Term, &[&str])] = &[
         "tweets", "twitter", "mentions", "sentiment", "social", "socials", "social media", "social sentiment", "posts",
         "x posts", "x mentions", "on x", "from x", "via x", "x feed", "x data", "buzz", "chatter", "x.com",
         "tweeting", "tweeted", "posting", "people are saying", "are people saying", "people say", "people saying", "people think",
-        "people are thinking", "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
+        "people are thinking", "social volume", "social mentions", "social posts", "social feed", "social data", "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
     ]),
     (Single(Watch::Posts), &["tweet", "post", "mention", "x post"]),
     (Term::Watch(Watch::Everything), &[
@@ -164,7 +167,7 @@ const PHRASES: &[(Term, &[&str])] = &[
     ]),
     (Raw, &[
         "tick by tick", "raw", "unaggregated", "as it happens", "as they happen", "as it comes", "as they come",
-        "tick data", "ticks", "event by event", "trade by trade", "no windows", "windowless",
+        "every time it changes", "each time it changes", "whenever it changes", "as it changes", "tick data", "ticks", "event by event", "trade by trade", "no windows", "windowless",
     ]),
     (Windows, &["aggregation", "aggregating", "windows", "windowing", "resampling", "batching"]),
     (Negator, &[
@@ -189,53 +192,15 @@ const PHRASES: &[(Term, &[&str])] = &[
         "market cap", "marketcap", "dominance", "all time high", "all time low", "ath", "fear and greed", "fear and greed index", "tvl", "hash rate", "hashrate",
         "dated futures", "quarterly futures", "l3", "level 3", "stocks", "forex",
     ]),
-    (Measure, &[
-        "rsi", "macd", "ema", "sma", "wma", "twap", "atr", "adx", "obv", "bollinger", "stochastic", "ichimoku", "imbalance", "volatility",
-        "correlation", "skew", "ratio", "returns", "pnl", "drawdown", "momentum", "variance", "deviation", "percent", "percentage",
-        "arbitrage", "premium", "discount", "difference", "basis", "slippage", "liquidity",
-    ]),
     (All, &["all"]),
     (Data, &["data"]),
-    (Noise, &[
-        "the", "a", "an", "me", "my", "i", "im", "i'm", "we", "us", "our", "you", "your", "it", "its", "they", "them",
-        "their", "this", "that", "these", "those", "there", "which", "who",
-        "give", "get", "show", "stream", "streams", "streaming", "send", "sending", "deliver", "push", "feed", "feeds",
-        "want", "wanted", "wants", "need", "needs", "watch", "watching", "track", "tracking", "follow", "following",
-        "monitor", "monitoring", "see", "fetch", "pull", "subscribe", "subscription", "make", "create", "start", "let",
-        "let's", "know", "keep", "tell", "provide", "please", "pls", "thanks", "thank", "hi", "hey", "hello", "bond",
-        "would", "could", "can", "will", "should", "may", "like", "love", "i'd", "id", "i'll", "be", "is", "are", "was",
-        "do", "does", "have", "has", "what", "how", "when", "where", "interested in", "up to date", "looking for",
-        "live", "real time", "realtime", "current", "currently", "latest", "recent", "now", "right", "right now",
-        "instant", "continuous", "continuously", "fresh", "new", "ongoing",
-        "market", "markets", "exchange", "exchanges", "venue", "venues", "crypto", "cryptocurrency", "coin",
-        "coins", "token", "tokens", "asset", "assets", "symbol", "symbols", "source", "sources", "pair", "pairs", "info", "information",
-        "figures", "stats", "activity", "updates", "updated", "updating", "refresh", "refreshed", "refreshing",
-        "events", "messages", "trading", "traded", "also", "too", "both", "any", "some", 
-        "not only", "not just", "nothing but", "nothing else", "nothing more", "either", "compare", "compared", "then", "so", "if", "by", "as", "into", "over", "during", "within", "at least",
-        "once", "interval", "intervals", "window", "bucket", "buckets", "period", "periods", "timeframe", "resolution",
-        "time", "low latency", "high frequency", "high speed", "fast", "quick", "single", "one", "such",
-        "level", "levels", "deep", "etc", "etcetera", "ok", "okay", "much", "many", "more",
-        "going forward", "starting now", "from now", "from now on", "at the moment", "today", "socket", "websocket",
-        "url", "endpoint", "posted", "said", "say", "saying", "people",
-        "really", "very", "actually", "basically", "simply", "maybe", "perhaps", "kindly", "ideally", "always", "constantly", "again", "here",
-        "out", "up", "off", "am", "been", "being", "were", "did", "done", "got", "getting", "having", "had", "gets", "gives", "giving",
-        "shows", "showing", "use", "used", "go", "goes", "goes on", "going on", "come", "comes", "coming", "look", "looks", "looking", "take",
-        "put", "run", "running", "available", "everyone", "someone", "guys", "thx", "cheers", "nice", "great", "cool", "yes",
-        "yeah", "sure", "fine", "kind", "type", "thing", "things", "stuff", "detail", "details", "values", "terms", "directly",
-        "straight", "immediately", "instantly", "asap", "quickly", "actual", "exact", "precise", "usual", "across", "among", "combined", "merged",
-        "whose", "he", "she", "his", "her", "him", "myself", "mine", "i've", "we'd", "we're", "we'll", "you're", "they're", "wanna", "gonna",
-        "gimme", "lemme", "shall", "must", "might", "else", "still", "even", "happening", "happens", "up to the second",
-        "up to the minute", "up to the moment", "there's", "it's", "that's", "what's", "sampled", "bitcoin's", "going",
-    ]),
-    (Filler, &[
-        "doing", "dashboard", "dashboards", "chart", "charts", "graph", "graphs", "screen", "bot", "bots", "app", "notebook", "model", "models",
-        "research", "website", "script", "terminal", "page", "widget", "client", "clients", "analysis", "project", "study", "work", "friend",
-        "friends", "team", "colleague", "colleagues",
-    ]),
+    (Measure, filler::MEASURES),
+    (Noise, filler::SILENT),
+    (Filler, filler::TOLD),
 ];
 
 /// Words in the longest phrase.
-pub(super) const LONGEST: usize = 4;
+pub(super) const LONGEST: usize = 5;
 
 static INDEX: LazyLock<HashMap<&'static str, Term>> = LazyLock::new(|| {
     PHRASES.iter().flat_map(|(term, phrases)| phrases.iter().map(|phrase| (*phrase, *term))).collect()

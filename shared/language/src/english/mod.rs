@@ -17,6 +17,7 @@ mod currency;
 mod demand;
 mod error;
 mod explain;
+mod filler;
 mod leftover;
 mod lexicon;
 mod nearest;

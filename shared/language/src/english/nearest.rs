@@ -10,13 +10,19 @@ use super::sentence::Sentence;
 use super::{Defaults, compile, suggest};
 use crate::assets::{self, Reading};
 
-/// The nearest sentence that is understood whole, without a warning.
+/// The nearest sentence that is understood whole, without a warning: with all that is to be watched, else with the first of it.
 pub(super) fn nearest_sentence(sentence: &Sentence<'_>) -> String {
-    let nearest =
-        [assets(sentence), market(sentence), watches(sentence), venues(sentence), interval(sentence)];
-    let nearest = nearest.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-    let whole = compile(&nearest, &Defaults::default()).is_ok_and(|result| result.warnings.is_empty());
-    if whole { nearest } else { suggest::EXAMPLES[0].to_owned() }
+    let all = watches(sentence);
+    let first = all.first().cloned().unwrap_or_default();
+    let candidates = [all.join(" + "), first].map(|watches| with_watches(sentence, watches));
+    let is_whole =
+        |text: &String| compile(text, &Defaults::default()).is_ok_and(|result| result.warnings.is_empty());
+    candidates.into_iter().find(is_whole).unwrap_or_else(|| suggest::EXAMPLES[0].to_owned())
+}
+
+fn with_watches(sentence: &Sentence<'_>, watches: String) -> String {
+    let parts = [assets(sentence), market(sentence), watches, venues(sentence), interval(sentence)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// What `of` makes of the wanted phrases, each once, in order.
@@ -51,12 +57,12 @@ fn market(sentence: &Sentence<'_>) -> String {
     if perpetual { "perp".to_owned() } else { String::new() }
 }
 
-fn watches(sentence: &Sentence<'_>) -> String {
+fn watches(sentence: &Sentence<'_>) -> Vec<String> {
     let named = distinct(sentence, |item| match item {
         Item::Depth(Some(levels)) => Some(format!("depth {levels}")),
         item => watch_of(item).map(|watch| watch.name().to_owned()),
     });
-    if named.is_empty() { "price".to_owned() } else { named.join(" + ") }
+    if named.is_empty() { vec!["price".to_owned()] } else { named }
 }
 
 fn venues(sentence: &Sentence<'_>) -> String {

@@ -25,7 +25,7 @@ const fn is_beside_market(watch: Watch) -> bool {
     matches!(watch, Watch::Posts | Watch::Liquidations)
 }
 
-/// Whether a joint and then such a thing come next, in the order of the places.
+/// Whether a joint and then such a thing come next, in the order of the places, with nothing between but where and how: "BTC on okx + tweets".
 fn is_joined(sentence: &Sentence<'_>, places: impl Iterator<Item = usize>) -> bool {
     let mut joined = false;
     for at in places {
@@ -34,6 +34,9 @@ fn is_joined(sentence: &Sentence<'_>, places: impl Iterator<Item = usize>) -> bo
             Item::Noise | Item::Figure { of_prices: false } => {}
             Item::And { .. } | Item::With => joined |= is_joint(sentence.words(phrase.span)),
             Item::Of if joined => {}
+            Item::Market(_) | Item::Venue(_) | Item::At | Item::AllVenues | Item::Interval(_) | Item::Raw => {
+                joined = false
+            }
             Item::Watch(watch) => return joined && !phrase.negated && is_beside_market(*watch),
             _ => return false,
         }

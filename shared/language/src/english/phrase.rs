@@ -108,6 +108,9 @@ fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> 
         Kind::Mark('@') => return (Item::At, 1),
         _ => {}
     }
+    if is_always(tokens) {
+        return (Item::Noise, 3);
+    }
     depth(tokens)
         .or_else(|| timing::timing(tokens).map(timed))
         .or_else(|| quote(tokens, before.last().map(|phrase| &phrase.item)))
@@ -116,6 +119,12 @@ fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> 
         .or_else(|| known_phrase(tokens, 1))
         .or_else(|| venue(tokens))
         .unwrap_or_else(|| (single(tokens), 1))
+}
+
+/// `24/7`
+fn is_always(tokens: &[Token<'_>]) -> bool {
+    let [hours, slash, days, ..] = tokens else { return false };
+    (hours.text, slash.text, days.text) == ("24", "/", "7")
 }
 
 /// `$1M`, `$100k`: the length of a sum of money.
