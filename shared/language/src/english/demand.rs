@@ -1,4 +1,5 @@
 //! Which assets are to be watched, and what of each.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::currency::Said;

@@ -1,4 +1,5 @@
 //! Why a sentence is not understood.
+
 use std::fmt;
 
 use serde::Serialize;

@@ -1,4 +1,5 @@
 //! The words that the grammar knows, besides assets, venues, numbers and units.
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

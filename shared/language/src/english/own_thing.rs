@@ -35,7 +35,7 @@ fn is_joined(sentence: &Sentence<'_>, places: impl Iterator<Item = usize>) -> bo
             Item::And { .. } | Item::With => joined |= is_joint(sentence.words(phrase.span)),
             Item::Of if joined => {}
             Item::Market(_) | Item::Venue(_) | Item::At | Item::AllVenues | Item::Interval(_) | Item::Raw => {
-                joined = false
+                joined = false;
             }
             Item::Watch(watch) => return joined && !phrase.negated && is_beside_market(*watch),
             _ => return false,

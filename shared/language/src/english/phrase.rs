@@ -1,4 +1,5 @@
 //! The sentence as phrases: what each word or group of words is, seen by itself.
+
 use bond_core::instrument::{MarketType, Venue};
 use rust_decimal::Decimal;
 

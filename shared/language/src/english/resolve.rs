@@ -1,7 +1,7 @@
 //! What a phrase means among its neighbours: words that may be assets, "every …", "all … data", "full … book".
+
 use super::currency::Said;
 use super::error::{LanguageCode, LanguageError};
-use super::leftover::refuse_leftovers;
 use super::lexicon::Watch;
 use super::nearest::nearest_sentence;
 use super::phrase::Item;
@@ -17,8 +17,7 @@ pub(super) fn resolve(sentence: &mut Sentence<'_>) -> Result<(), LanguageError> 
     all_data(sentence);
     full_book(sentence);
     unclear_interval(sentence)?;
-    strange_words(sentence)?;
-    refuse_leftovers(sentence)
+    strange_words(sentence)
 }
 
 /// What is left out is said, and from then on has no meaning.

@@ -1,4 +1,5 @@
 //! A sentence while it is being understood.
+
 use super::phrase::{Item, Phrase};
 use super::suggest;
 use super::token::Span;

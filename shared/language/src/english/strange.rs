@@ -1,4 +1,5 @@
 //! Unknown words that stand where an asset or a venue is named.
+
 use bond_core::instrument::Venue;
 
 use super::currency::is_capitals;

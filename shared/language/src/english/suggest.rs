@@ -1,4 +1,5 @@
 //! What a misspelt word may have been.
+
 use bond_core::instrument::Venue;
 
 use super::lexicon::{self, Watch};

@@ -1,4 +1,5 @@
 //! Words, numbers, URLs and marks of a sentence, with their places.
+
 use bond_core::instrument::is_name_char;
 use rust_decimal::Decimal;
 
