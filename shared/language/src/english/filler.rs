@@ -56,11 +56,14 @@ pub(super) const TOLD: &[&str] = &[
     "tutorial", "presentation", "hackathon", "report",
 ];
 
-/// Figures that Bond does not work out. Any unknown word is refused; these are not taken for assets where they stand in capitals.
+/// Figures that Bond does not work out, and words that compare or choose. Any unknown word is refused; these are not taken for assets either,
+/// wherever they stand.
 #[rustfmt::skip]
 pub(super) const MEASURES: &[&str] = &[
     "rsi", "macd", "ema", "sma", "wma", "twap", "atr", "adx", "obv", "bollinger", "stochastic", "ichimoku",
     "imbalance", "volatility", "correlation", "skew", "ratio", "returns", "pnl", "drawdown", "momentum",
     "variance", "deviation", "percent", "percentage", "arbitrage", "premium", "discount", "difference",
-    "basis", "slippage", "liquidity",
+    "basis", "slippage", "liquidity", "highest", "lowest", "largest", "biggest", "smallest", "cheapest",
+    "best", "worst", "top", "higher", "lower", "larger", "bigger", "smaller", "greater", "above", "below",
+    "under", "between", "than",
 ];

@@ -91,7 +91,7 @@ pub(super) enum Term {
     Data,
     /// Known, but not served.
     Unsupported,
-    /// A figure that would have to be worked out, and is not.
+    /// A figure that would have to be worked out, or a choice that would have to be made, and is not.
     Measure,
     /// Has no meaning for a stream.
     Noise,
