@@ -219,11 +219,13 @@ impl Sources {
 
     /// Takes a report about a market as a whole, and names what fares as it does.
     pub(super) fn market(&mut self, venue: Venue, market: MarketType, health: Health) -> Vec<Subscription> {
-        let before = self.markets.insert((venue, market), health.clone());
-        if self.in_use.contains_key(&(venue, market)) {
-            let of_venue = self.venues.entry(venue).or_default();
+        let of_venue = self.venues.entry(venue).or_default();
+        let counts = self.in_use.contains_key(&(venue, market));
+        if counts {
             of_venue.add(&health);
-            before.iter().for_each(|before| of_venue.remove(before));
+        }
+        if let Some(before) = self.markets.insert((venue, market), health).filter(|_| counts) {
+            of_venue.remove(&before);
         }
         self.changed.0.insert(venue);
         self.unheard.get(&(venue, market)).into_iter().flatten().cloned().collect()

@@ -1,4 +1,5 @@
 //! Strict reading of one JSON object: what is left unread in the end is an unknown field.
+
 use bond_core::spec::MAX_SYMBOLS;
 use serde_json::{Map, Value};
 
@@ -92,7 +93,8 @@ impl<'a> Object<'a> {
             match value.as_str() {
                 Some(text) => texts.push((name.as_str(), text)),
                 None => {
-                    report.problem(self.at(&shorten(name)), format!("expected a string, not {}", kind(value)));
+                    report
+                        .problem(self.at(&shorten(name)), format!("expected a string, not {}", kind(value)));
                 }
             }
         }
