@@ -100,6 +100,13 @@ def test_heartbeats_come_with_status(server: Server) -> None:
     assert (beat["exchange"], beat["symbol"]) == ("system", "")
 
 
+def test_a_book_has_the_depth_that_was_asked_for(server: Server) -> None:
+    message = subscribe(channels=["orderbook"], symbols=["BTC/USDT"], exchanges=["binance"], depth=10)
+    events = asyncio.run(gather(f"{server.ws}/stream", message, seen("type", "orderbook")))
+    book = next(event for event in events if event["type"] == "orderbook")
+    assert book["depth"] == len(book["bids"]) == len(book["asks"]) == 10
+
+
 def test_raw_adds_the_venues_own_frames(server: Server) -> None:
     message = subscribe(channels=["trades"], symbols=["BTC/USDT"], exchanges=["binance"], raw=True)
     events = asyncio.run(gather(f"{server.ws}/stream", message, seen("type", "raw", "trade")))

@@ -60,6 +60,21 @@ def test_a_spec_of_legacy_types_becomes_a_stream(rest: httpx.Client) -> None:
     assert rest.delete(f"/v1/streams/{stream['stream_id']}").json()["deleted"] is True
 
 
+def test_a_spec_that_names_no_symbol_is_about_bitcoin_and_gives_the_fields_it_asks_for(rest: httpx.Client) -> None:
+    spec = {
+        "sources": [{"type": "ccxt"}],
+        "interval_sec": 1,
+        "transforms": [{"op": "project", "fields": ["price", "volume"]}],
+    }
+    stream = create(rest, spec=spec)
+    assert stream["spec"]["symbols"] == ["BTC/USDT"]
+    assert any("BTC/USDT" in warning for warning in stream["warnings"])
+    (event,) = asyncio.run(take(stream["ws_url"], 1))
+    assert event["price"] > 0 and event["volume"] > 0
+    assert "price_avg" not in event
+    rest.delete(f"/v1/streams/{stream['stream_id']}")
+
+
 def test_the_id_is_blake2b_over_canonical_json_and_the_same_each_time(rest: httpx.Client) -> None:
     first = create(rest, natural_language="ETH trades every 2s")
     again = create(rest, spec=first["spec"])

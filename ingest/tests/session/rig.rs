@@ -96,7 +96,10 @@ impl Rig {
             updates: Vec::new(),
             _cancel: cancel.drop_guard(),
         };
+        // The list is read when something is wanted; a spot market has no liquidations, so nothing is connected for them.
+        rig.want(&[Channel::Liquidations]);
         rig.journal(|entry| matches!(entry, Entry::Served { status: 200, .. })).await;
+        rig.want(&[]);
         rig
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A pair that is spelled out (`XYZ/USDT`) need not be here: it is checked against the venues' instrument lists when a
 //! stream runs. Tickers as listed by Binance, OKX and Bybit in November 2026.
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

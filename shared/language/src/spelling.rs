@@ -1,4 +1,5 @@
 //! What a misspelt word may have been.
+
 use strsim::osa_distance;
 
 /// The nearest of `names`, in lower case: one slip away, or two where the word has nine letters or more.

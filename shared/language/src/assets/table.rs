@@ -1,4 +1,5 @@
 //! The rows of the table.
+
 use super::KnownAsset;
 use super::Reading::{Capitals, InPlace, Plain, Signed};
 

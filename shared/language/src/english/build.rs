@@ -1,4 +1,5 @@
 //! From the wish to the spec.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bond_core::event::Channel;

@@ -1,4 +1,5 @@
 //! Assets and pairs in a sentence.
+
 use bond_core::instrument::{MarketType, QUOTES, Symbol};
 
 use super::lexicon;

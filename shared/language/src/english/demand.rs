@@ -1,9 +1,12 @@
 //! Which assets are to be watched, and what of each.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::currency::Said;
 use super::error::{LanguageCode, LanguageError};
 use super::lexicon::Watch;
+use super::nearest::nearest_sentence;
+use super::own_thing;
 use super::phrase::{Item, Phrase};
 use super::sentence::Sentence;
 use super::suggest;
@@ -41,7 +44,15 @@ pub(super) fn demands(
         };
     }
     let watches = if watches.is_empty() { vec![(0, the_default(sentence)?)] } else { watches };
-    Ok(bind(&sentence.phrases, &groups, &watches))
+    let own: Vec<bool> =
+        groups.iter().map(|group| own_thing::is_one(sentence, group.first, group.last)).collect();
+    let mut demands = bind(&sentence.phrases, &groups, &watches, &own);
+    for (group, _) in groups.iter().zip(own).filter(|(_, own)| *own) {
+        for asset in &group.assets {
+            own_thing::watch(demands.entry(asset.clone()).or_default());
+        }
+    }
+    Ok(demands)
 }
 
 /// Groups of wanted assets, in order.
@@ -78,7 +89,7 @@ fn refuse_if_unwanted(sentence: &Sentence<'_>, said: &Said, span: Span) -> Resul
 }
 
 /// What is to be watched, each with its place. Figures made of prices ask for prices where nothing else gives them.
-fn watches(phrases: &[Phrase]) -> Vec<(usize, Watch)> {
+pub(super) fn watches(phrases: &[Phrase]) -> Vec<(usize, Watch)> {
     let wanted = || phrases.iter().enumerate().filter(|(_, phrase)| !phrase.negated);
     let mut watches: Vec<(usize, Watch)> =
         wanted().filter_map(|(at, phrase)| Some((at, watch_of(&phrase.item)?))).collect();
@@ -114,11 +125,12 @@ fn the_default(sentence: &Sentence<'_>) -> Result<Watch, LanguageError> {
     Ok(Watch::Price)
 }
 
-fn unsupported(sentence: &Sentence<'_>, span: Span) -> LanguageError {
+pub(super) fn unsupported(sentence: &Sentence<'_>, span: Span) -> LanguageError {
     let word = sentence.words(span);
     let served = "price, trades, order book, liquidations, funding and tweets";
     let message = format!("\"{word}\" is not served; there are {served}");
-    LanguageError::new(LanguageCode::Unsupported, message).at(span)
+    let error = LanguageError::new(LanguageCode::Unsupported, message).at(span);
+    error.suggest([nearest_sentence(sentence)])
 }
 
 fn without_asset(sentence: &Sentence<'_>, has_watch: bool) -> LanguageError {
@@ -134,9 +146,14 @@ fn without_asset(sentence: &Sentence<'_>, has_watch: bool) -> LanguageError {
     LanguageError::new(LanguageCode::NothingRecognised, message).suggest(suggest::EXAMPLES)
 }
 
-/// Gives each thing to watch its assets: those that follow it after "of", else those before it, else the next; what no group
-/// was given goes to all of them.
-fn bind(phrases: &[Phrase], groups: &[Group], watches: &[(usize, Watch)]) -> BTreeMap<Said, BTreeSet<Watch>> {
+/// Gives each thing to watch its assets: those that follow it after "of", else those before it, else the next. Assets that nothing went to
+/// are given all of it, unless they are a thing of their own.
+fn bind(
+    phrases: &[Phrase],
+    groups: &[Group],
+    watches: &[(usize, Watch)],
+    own: &[bool],
+) -> BTreeMap<Said, BTreeSet<Watch>> {
     let mut demands: BTreeMap<Said, BTreeSet<Watch>> = BTreeMap::new();
     let mut served = vec![false; groups.len()];
     for (at, watch) in watches {
@@ -145,7 +162,8 @@ fn bind(phrases: &[Phrase], groups: &[Group], watches: &[(usize, Watch)]) -> BTr
         add(&mut demands, &groups[group], &[*watch]);
     }
     let all: Vec<Watch> = watches.iter().map(|(_, watch)| *watch).collect();
-    for (group, _) in groups.iter().zip(&served).filter(|(_, served)| !**served) {
+    let has_none = served.iter().zip(own).map(|(served, own)| !served && !own);
+    for (group, _) in groups.iter().zip(has_none).filter(|(_, has_none)| *has_none) {
         add(&mut demands, group, &all);
     }
     demands

@@ -1,4 +1,5 @@
 //! Why a sentence is not understood.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub enum LanguageCode {
     UnknownVenue,
     /// It asks for something that Bond does not serve.
     Unsupported,
+    /// It has words, numbers or signs that are not understood and may change what is wanted.
+    NotUnderstood,
     /// It asks for two intervals.
     IntervalConflict,
     /// It says "every" and then nothing that is a time.
@@ -49,7 +52,7 @@ pub enum LanguageCode {
 
 impl LanguageCode {
     /// Every one of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Empty,
         Self::TooLong,
         Self::NothingRecognised,
@@ -58,6 +61,7 @@ impl LanguageCode {
         Self::UnknownAsset,
         Self::UnknownVenue,
         Self::Unsupported,
+        Self::NotUnderstood,
         Self::IntervalConflict,
         Self::IntervalUnclear,
         Self::IntervalOutOfRange,
@@ -81,6 +85,7 @@ impl LanguageCode {
             Self::UnknownAsset => "unknown_asset",
             Self::UnknownVenue => "unknown_venue",
             Self::Unsupported => "unsupported",
+            Self::NotUnderstood => "not_understood",
             Self::IntervalConflict => "interval_conflict",
             Self::IntervalUnclear => "interval_unclear",
             Self::IntervalOutOfRange => "interval_out_of_range",

@@ -1,4 +1,5 @@
 //! What each phrase came to in the spec.
+
 use bond_core::event::Channel;
 use bond_core::instrument::MarketType;
 use bond_core::spec::{Source, StreamSpec};

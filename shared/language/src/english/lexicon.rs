@@ -1,8 +1,11 @@
 //! The words that the grammar knows, besides assets, venues, numbers and units.
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use bond_core::instrument::MarketType;
+
+use super::filler;
 
 /// Something to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +47,8 @@ pub(super) enum Term {
     Single(Watch),
     /// An event of any kind; means something after "every" only.
     Event,
+    /// A change of something: an event after "every", else a figure that is not served.
+    Change,
     /// Full: before an order book, the widest.
     Full,
     /// A figure of the aggregate that is made of prices.
@@ -86,13 +91,17 @@ pub(super) enum Term {
     Data,
     /// Known, but not served.
     Unsupported,
+    /// A figure that would have to be worked out, or a choice that would have to be made, and is not.
+    Measure,
     /// Has no meaning for a stream.
     Noise,
+    /// Says what a stream is for, or the like: not used, and that is said.
+    Filler,
 }
 
 use Term::{
-    Against, All, AllVenues, And, At, But, Data, Event, Every, Figure, Full, In, Market, Negator, Noise, Of,
-    Plus, PriceFigure, QuotedIn, Raw, Single, Unsupported, Windows, With,
+    Against, All, AllVenues, And, At, But, Change, Data, Event, Every, Figure, Filler, Full, In, Market,
+    Measure, Negator, Noise, Of, Plus, PriceFigure, QuotedIn, Raw, Single, Unsupported, Windows, With,
 };
 
 /// The phrases of each term, in lower case, of one to [`LONGEST`] words. A hyphen within is a blank here.
@@ -109,7 +118,8 @@ const PHRASES: &[(Term, &[&str])] = &[
     (Single(Watch::Trades), &["trade", "transaction", "fill", "execution", "single trade"]),
     (Term::Watch(Watch::Ticker), &[
         "ticker", "tickers", "bid", "bids", "ask", "asks", "best bid", "best ask", "best bids", "best asks", "spread",
-        "spreads", "quotes", "bbo", "top of book", "top of the book", "mid", "mid price", "midprice", "l1", "level 1",
+        "spreads", "quotes", "bbo", "top of book", "top of the book", "top of order book", "top of the order book", "best quote",
+        "best quotes", "best offer", "best offers", "mid", "mid price", "midprice", "l1", "level 1",
         "best bid offer", "offer", "offers", "bid ask spread",
     ]),
     (Single(Watch::Ticker), &["quote"]),
@@ -128,16 +138,18 @@ const PHRASES: &[(Term, &[&str])] = &[
     (Term::Watch(Watch::Posts), &[
         "tweets", "twitter", "mentions", "sentiment", "social", "socials", "social media", "social sentiment", "posts",
         "x posts", "x mentions", "on x", "from x", "via x", "x feed", "x data", "buzz", "chatter", "x.com",
-        "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
+        "tweeting", "tweeted", "posting", "people are saying", "are people saying", "people say", "people saying", "people think",
+        "people are thinking", "social volume", "social mentions", "social posts", "social feed", "social data", "twitter sentiment", "twitter mentions", "twitter volume", "tweet count", "tweet volume", "tweet sentiment",
     ]),
     (Single(Watch::Posts), &["tweet", "post", "mention", "x post"]),
     (Term::Watch(Watch::Everything), &[
         "everything", "all data", "all channels", "all the data", "all available data", "the lot", "all of it",
         "everything there is", "all market data",
     ]),
-    (Event, &["update", "tick", "event", "change", "message", "move"]),
+    (Event, &["update", "tick", "event", "message"]),
+    (Change, &["change", "move"]),
     (PriceFigure, &[
-        "vwap", "ohlc", "ohlcv", "candle", "candles", "candlestick", "candlesticks", "bar", "bars", "kline", "klines",
+        "vwap", "volume weighted average price", "volume weighted average", "volume weighted price", "ohlc", "ohlcv", "candle", "candles", "candlestick", "candlesticks", "bar", "bars", "kline", "klines",
         "high", "highs", "low", "lows", "open", "close", "closing", "opening", "last", "last price",
     ]),
     (Figure, &[
@@ -156,7 +168,7 @@ const PHRASES: &[(Term, &[&str])] = &[
     ]),
     (Raw, &[
         "tick by tick", "raw", "unaggregated", "as it happens", "as they happen", "as it comes", "as they come",
-        "tick data", "ticks", "event by event", "trade by trade", "no windows", "windowless",
+        "every time it changes", "each time it changes", "whenever it changes", "as it changes", "tick data", "ticks", "event by event", "trade by trade", "no windows", "windowless",
     ]),
     (Windows, &["aggregation", "aggregating", "windows", "windowing", "resampling", "batching"]),
     (Negator, &[
@@ -165,7 +177,7 @@ const PHRASES: &[(Term, &[&str])] = &[
         "with no", "but not", "but no", "but without", "anything but", "rather than", "instead of", "neither", "never", "less", "leave out", "leaving out",
     ]),
     (But, &["but"]),
-    (With, &["with", "along with", "together with", "including", "include", "only", "just", "incl", "but with", "but also", "but include"]),
+    (With, &["with", "along with", "together with", "combined with", "including", "include", "only", "just", "incl", "but with", "but also", "but include"]),
     (And, &["and", "or", "nor", "n", "and also"]),
     (Plus, &["plus", "as well as"]),
     (Of, &["of", "for", "about", "regarding", "concerning", "around", "mentioning", "in the price of"]),
@@ -183,32 +195,13 @@ const PHRASES: &[(Term, &[&str])] = &[
     ]),
     (All, &["all"]),
     (Data, &["data"]),
-    (Noise, &[
-        "the", "a", "an", "me", "my", "i", "im", "i'm", "we", "us", "our", "you", "your", "it", "its", "they", "them",
-        "their", "this", "that", "these", "those", "there", "which", "who",
-        "give", "get", "show", "stream", "streams", "streaming", "send", "sending", "deliver", "push", "feed", "feeds",
-        "want", "wanted", "wants", "need", "needs", "watch", "watching", "track", "tracking", "follow", "following",
-        "monitor", "monitoring", "see", "fetch", "pull", "subscribe", "subscription", "make", "create", "start", "let",
-        "let's", "know", "keep", "tell", "provide", "please", "pls", "thanks", "thank", "hi", "hey", "hello", "bond",
-        "would", "could", "can", "will", "should", "may", "like", "love", "i'd", "id", "i'll", "be", "is", "are", "was",
-        "do", "does", "have", "has", "what", "how", "when", "where", "interested in", "up to date", "looking for",
-        "live", "real time", "realtime", "current", "currently", "latest", "recent", "now", "right", "right now",
-        "instant", "continuous", "continuously", "fresh", "new", "ongoing",
-        "market", "markets", "exchange", "exchanges", "venue", "venues", "crypto", "cryptocurrency", "coin",
-        "coins", "token", "tokens", "asset", "assets", "symbol", "symbols", "source", "sources", "pair", "pairs", "info", "information",
-        "figures", "stats", "activity", "updates", "updated", "updating", "refresh", "refreshed", "refreshing",
-        "events", "messages", "trading", "traded", "best", "also", "too", "both", "any", "some", 
-        "not only", "not just", "nothing but", "nothing else", "nothing more", "either", "compare", "compared", "then", "so", "if", "by", "as", "into", "over", "during", "within", "at least",
-        "once", "interval", "intervals", "window", "bucket", "buckets", "period", "periods", "timeframe", "resolution",
-        "basis", "time", "low latency", "high frequency", "high speed", "fast", "quick", "single", "one", "such",
-        "level", "levels", "deep", "etc", "etcetera", "ok", "okay", "much", "many", "more", "than",
-        "going forward", "starting now", "from now", "from now on", "at the moment", "today", "socket", "websocket",
-        "url", "endpoint", "posted", "said", "say", "saying", "people", "sampled", "rolling", "bitcoin's", "going",
-    ]),
+    (Measure, filler::MEASURES),
+    (Noise, filler::SILENT),
+    (Filler, filler::TOLD),
 ];
 
 /// Words in the longest phrase.
-pub(super) const LONGEST: usize = 4;
+pub(super) const LONGEST: usize = 5;
 
 static INDEX: LazyLock<HashMap<&'static str, Term>> = LazyLock::new(|| {
     PHRASES.iter().flat_map(|(term, phrases)| phrases.iter().map(|phrase| (*phrase, *term))).collect()

@@ -2,10 +2,12 @@
 //!
 //! A sentence is split into tokens (`token`), these into phrases by what they are in themselves (`phrase`, from the words of
 //! `lexicon`, the times of `timing` and the assets of `currency`); phrases get their meaning among their neighbours
-//! (`resolve`, `strange`, `negation`), are gathered into a wish (`wish`, `demand`), and that is written as a spec (`build`).
+//! (`resolve`, `strange`, `negation`). Nothing that may matter is left over (`leftover`). The phrases are gathered into a wish (`wish`,
+//! `demand`), and that is written as a spec (`build`).
 //!
-//! Nothing is guessed: what is not an asset by the built-in table or spelled out as a pair never becomes one, an unknown word
-//! in the place of an asset or a venue is an error, and other words that were not used are warnings.
+//! Nothing is guessed: what is not an asset by the built-in table or spelled out as a pair never becomes one, and a word, number or
+//! sign that is neither understood nor a filler is an error (`leftover`): it may be what matters.
+
 use std::collections::BTreeSet;
 
 use bond_core::instrument::Venue;
@@ -17,8 +19,12 @@ mod currency;
 mod demand;
 mod error;
 mod explain;
+mod filler;
+mod leftover;
 mod lexicon;
+mod nearest;
 mod negation;
+mod own_thing;
 mod phrase;
 mod quantity;
 mod resolve;
@@ -74,6 +80,7 @@ pub fn compile(text: &str, defaults: &Defaults) -> Result<Compilation, LanguageE
     for at in negation::negate(&mut sentence.phrases) {
         sentence.warn_of_reading(at);
     }
+    leftover::refuse_leftovers(&sentence)?;
     if let Some(at) = negation::partial(&sentence.phrases) {
         let message =
             "what is taken away is taken from every asset: make two streams for other things of each";

@@ -1,4 +1,5 @@
 //! How far "without", "no" and "except" reach.
+
 use std::mem::{Discriminant, discriminant};
 
 use super::lexicon::Watch;

@@ -1,4 +1,5 @@
 //! The sentence as phrases: what each word or group of words is, seen by itself.
+
 use bond_core::instrument::{MarketType, Venue};
 use rust_decimal::Decimal;
 
@@ -24,6 +25,10 @@ pub(super) enum Item {
     /// One event of something to watch.
     Single(Watch),
     Event,
+    /// A change of something.
+    Change,
+    /// A figure that nobody works out.
+    Measure,
     /// A figure of the aggregate; whether it is made of prices.
     Figure {
         of_prices: bool,
@@ -61,6 +66,8 @@ pub(super) enum Item {
     Number,
     Stop,
     Noise,
+    /// Noise that is told to have been left out.
+    Filler,
 }
 
 /// A phrase and its place.
@@ -102,6 +109,9 @@ fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> 
         Kind::Mark('@') => return (Item::At, 1),
         _ => {}
     }
+    if is_always(tokens) {
+        return (Item::Noise, 3);
+    }
     depth(tokens)
         .or_else(|| timing::timing(tokens).map(timed))
         .or_else(|| quote(tokens, before.last().map(|phrase| &phrase.item)))
@@ -112,10 +122,18 @@ fn item(text: &str, tokens: &[Token<'_>], shouting: bool, before: &[Phrase]) -> 
         .unwrap_or_else(|| (single(tokens), 1))
 }
 
-/// `$1M`: the length of a sum of money.
+/// `24/7`
+fn is_always(tokens: &[Token<'_>]) -> bool {
+    let [hours, slash, days, ..] = tokens else { return false };
+    (hours.text, slash.text, days.text) == ("24", "/", "7")
+}
+
+/// `$1M`, `$100k`: the length of a sum of money.
 fn sum(tokens: &[Token<'_>]) -> Option<usize> {
     let [_, number, rest @ ..] = tokens else { return None };
-    let is_sum = number.glued && matches!(number.kind, Kind::Number(_));
+    let shortened =
+        |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && crate::assets::find(word).is_none();
+    let is_sum = number.glued && (matches!(number.kind, Kind::Number(_)) || shortened(number.word()));
     is_sum.then(|| 2 + usize::from(rest.first().is_some_and(|unit| unit.glued && !unit.word().is_empty())))
 }
 
@@ -208,6 +226,9 @@ const fn term_item(term: Term) -> Item {
         Term::Watch(watch) => Item::Watch(watch),
         Term::Single(watch) => Item::Single(watch),
         Term::Event => Item::Event,
+        Term::Change => Item::Change,
+        Term::Measure => Item::Measure,
+        Term::Filler => Item::Filler,
         Term::Full => Item::Full,
         Term::PriceFigure => Item::Figure { of_prices: true },
         Term::Figure => Item::Figure { of_prices: false },
@@ -238,6 +259,7 @@ fn single(tokens: &[Token<'_>]) -> Item {
     match &tokens[0].kind {
         Kind::Mark('+') => Item::And { plus: true },
         Kind::Mark(',' | '&' | '/' | '|') => Item::And { plus: false },
+        Kind::Mark('%' | '<' | '>' | '=' | '≥' | '≤') => Item::Measure,
         Kind::Mark(_) => Item::Stop,
         Kind::Number(_) => Item::Number,
         Kind::Word(word) if quantity::is_unit(word) => Item::Number,

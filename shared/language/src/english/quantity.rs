@@ -1,4 +1,5 @@
 //! Numbers and lengths of time, in digits and in words.
+
 use rust_decimal::Decimal;
 
 use super::token::{Kind, Token};

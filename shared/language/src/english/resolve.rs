@@ -1,7 +1,9 @@
 //! What a phrase means among its neighbours: words that may be assets, "every …", "all … data", "full … book".
+
 use super::currency::Said;
 use super::error::{LanguageCode, LanguageError};
 use super::lexicon::Watch;
+use super::nearest::nearest_sentence;
 use super::phrase::Item;
 use super::sentence::{Sentence, is_and, is_asset, is_watch};
 use super::strange::strange_words;
@@ -9,6 +11,7 @@ use super::strange::strange_words;
 /// Gives every phrase the meaning it has where it stands.
 pub(super) fn resolve(sentence: &mut Sentence<'_>) -> Result<(), LanguageError> {
     refuse_command(sentence)?;
+    fillers(sentence);
     words_in_place(sentence);
     every_event(sentence);
     all_data(sentence);
@@ -17,20 +20,42 @@ pub(super) fn resolve(sentence: &mut Sentence<'_>) -> Result<(), LanguageError> 
     strange_words(sentence)
 }
 
+/// What is left out is said, and from then on has no meaning.
+fn fillers(sentence: &mut Sentence<'_>) {
+    for at in 0..sentence.phrases.len() {
+        if sentence.phrases[at].item == Item::Filler {
+            sentence.warn_unused(sentence.phrases[at].span);
+            sentence.phrases[at].item = Item::Noise;
+        }
+    }
+}
+
 /// "delete BTC stream", "buy 2 BTC": a stream would be the opposite of what is meant.
 fn refuse_command(sentence: &Sentence<'_>) -> Result<(), LanguageError> {
-    const COMMANDS: [&str; 9] =
-        ["delete", "cancel", "stop", "unsubscribe", "terminate", "kill", "remove", "buy", "sell"];
+    const COMMANDS: [&str; 10] =
+        ["delete", "cancel", "stop", "unsubscribe", "terminate", "kill", "remove", "buy", "sell", "trade"];
     let Some(first) = sentence.phrases.first() else { return Ok(()) };
     let mut rest = sentence.phrases[1..].iter().map(|phrase| &phrase.item);
     let object = rest.find(|item| !matches!(item, Item::Noise | Item::Number | Item::At));
     let word = sentence.words(first.span);
     let command = COMMANDS.iter().any(|command| word.eq_ignore_ascii_case(command));
-    if !command || !object.is_some_and(is_asset) {
+    if !(command && object.is_some_and(is_asset) || exchanges_assets(sentence)) {
         return Ok(());
     }
     let message = format!("a sentence creates a stream and does nothing else: \"{word}\" is not served here");
-    Err(LanguageError::new(LanguageCode::Unsupported, message).at(first.span))
+    let error = LanguageError::new(LanguageCode::Unsupported, message).at(first.span);
+    Err(error.suggest([nearest_sentence(sentence)]))
+}
+
+/// "swap BTC for ETH".
+fn exchanges_assets(sentence: &Sentence<'_>) -> bool {
+    let Some(first) = sentence.phrases.first() else { return false };
+    let word = sentence.words(first.span);
+    let is_verb = ["swap", "exchange", "convert"].iter().any(|verb| word.eq_ignore_ascii_case(verb));
+    let other = (2..=3).find(|by| sentence.item(0, *by).is_some_and(is_asset));
+    is_verb
+        && sentence.item(0, 1).is_some_and(is_asset)
+        && other.is_some_and(|by| sentence.item(0, by - 1) == Some(&Item::Of))
 }
 
 /// A word that may be an asset is one before what is watched (unless that has an object of its own: "hype tweets about BTC"),
@@ -99,10 +124,18 @@ fn every_event(sentence: &mut Sentence<'_>) {
             sentence.phrases[at].item = Item::Raw;
         }
     }
+    let raw = sentence.any(|item| *item == Item::Raw);
     for phrase in &mut sentence.phrases {
         phrase.item = match phrase.item {
             Item::Single(watch) => Item::Watch(watch),
             Item::Event => Item::Noise,
+            Item::Change => {
+                if raw {
+                    Item::Noise
+                } else {
+                    Item::Measure
+                }
+            }
             _ => continue,
         };
     }
@@ -122,7 +155,7 @@ fn is_event_next(sentence: &Sentence<'_>, every: usize) -> bool {
     };
     let items = sentence.phrases[every + 1..].iter().map(|phrase| &phrase.item);
     let mut rest = items.skip_while(between);
-    matches!(rest.next(), Some(Item::Single(_) | Item::Event))
+    matches!(rest.next(), Some(Item::Single(_) | Item::Event | Item::Change))
 }
 
 /// "every ten", "every blue moon".

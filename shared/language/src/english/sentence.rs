@@ -1,5 +1,7 @@
 //! A sentence while it is being understood.
+
 use super::phrase::{Item, Phrase};
+use super::suggest;
 use super::token::Span;
 
 /// Its phrases, whose meaning grows clearer step by step.
@@ -26,6 +28,14 @@ impl<'t> Sentence<'t> {
         let word = self.words(self.phrases[at].span);
         self.warnings
             .push(format!("\"{word}\" was read as wanted: for the opposite write \"without {word}\""));
+    }
+
+    /// Warns that a phrase was not used, with what it may have been meant for.
+    pub(super) fn warn_unused(&mut self, span: Span) {
+        let word = self.words(span);
+        let hint =
+            suggest::meant(word).map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+        self.warnings.push(format!("\"{word}\" was not used{hint}"));
     }
 
     pub(super) fn any(&self, what: impl Fn(&Item) -> bool) -> bool {

@@ -1,4 +1,5 @@
-//! Unknown words: errors where an asset or a venue is named, warnings elsewhere.
+//! Unknown words that stand where an asset or a venue is named.
+
 use bond_core::instrument::Venue;
 
 use super::currency::is_capitals;
@@ -8,29 +9,19 @@ use super::sentence::{Sentence, is_and, is_asset, is_watch};
 use super::suggest;
 use super::token::Span;
 
-/// Refuses unknown words that stand where an asset or a venue is named; warns of the others.
+/// Refuses unknown words that stand where an asset or a venue is named.
 pub(super) fn strange_words(sentence: &mut Sentence<'_>) -> Result<(), LanguageError> {
     for at in 0..sentence.phrases.len() {
         let span = sentence.phrases[at].span;
         match sentence.phrases[at].item {
-            Item::Strange { signed } => {
-                check(sentence, at, signed)?;
-                warn_unused(sentence, span);
-            }
+            Item::Strange { signed } => check(sentence, at, signed)?,
             Item::InPlace(ticker) => not_in_place(sentence, span, ticker)?,
             Item::LoneQuote(quote) if !sentence.any(is_asset) => return Err(lone_quote(span, quote)),
-            Item::LoneQuote(_) | Item::Number => warn_unused(sentence, span),
+            Item::LoneQuote(_) => sentence.warn_unused(span),
             _ => {}
         }
     }
     Ok(())
-}
-
-fn warn_unused(sentence: &mut Sentence<'_>, span: Span) {
-    let word = sentence.words(span);
-    let meant = suggest::watch(word).map(|(meant, _)| meant).or_else(|| suggest::asset(word));
-    let hint = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
-    sentence.warnings.push(format!("\"{word}\" was not used{hint}"));
 }
 
 fn not_in_place(sentence: &mut Sentence<'_>, span: Span, ticker: &str) -> Result<(), LanguageError> {

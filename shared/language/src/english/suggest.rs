@@ -1,4 +1,5 @@
 //! What a misspelt word may have been.
+
 use bond_core::instrument::Venue;
 
 use super::lexicon::{self, Watch};
@@ -27,6 +28,11 @@ pub(super) fn venue(word: &str) -> Option<&'static str> {
 pub(super) fn watch(word: &str) -> Option<(&'static str, Watch)> {
     let phrase = nearest(word, lexicon::watch_phrases().map(|(phrase, _)| phrase))?;
     lexicon::watch_phrases().find(|(known, _)| *known == phrase)
+}
+
+/// The thing to watch or the asset that `word` is a misspelling of.
+pub(super) fn meant(word: &str) -> Option<&'static str> {
+    watch(word).map(|(meant, _)| meant).or_else(|| asset(word))
 }
 
 #[cfg(test)]

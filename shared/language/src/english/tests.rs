@@ -121,6 +121,16 @@ fn any_words() -> impl Strategy<Value = String> {
         "@x",
         "#btc",
         "full",
+        "RSI",
+        "alert",
+        "above",
+        "$100k",
+        "%",
+        "change",
+        "compare",
+        "whale",
+        "tweeting",
+        "dashboard",
     ][..];
     prop::collection::vec(prop::sample::select(words), 0..12).prop_map(|words| words.join(" "))
 }
@@ -162,8 +172,23 @@ fn plain_words() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(words), 0..10).prop_map(|words| words.join(" "))
 }
 
+/// A sentence that is refused for what is left over of it suggests one that works.
+fn suggests_well(error: &LanguageError) -> Result<(), TestCaseError> {
+    if error.code != LanguageCode::NotUnderstood {
+        return Ok(());
+    }
+    let found = error.suggestions.iter().map(|nearest| compile(nearest, &Defaults::default()));
+    for result in found {
+        prop_assert_eq!(result.map(|result| result.warnings), Ok(Vec::new()), "{:?}", error);
+    }
+    Ok(())
+}
+
 fn hold(text: &str) -> Result<(), TestCaseError> {
-    let Ok(result) = compile(text, &Defaults::default()) else { return Ok(()) };
+    let result = match compile(text, &Defaults::default()) {
+        Ok(result) => result,
+        Err(error) => return suggests_well(&error),
+    };
     let json = serde_json::to_value(&result.spec).expect("JSON");
     let (again, _) = crate::read_spec(&json).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(&again, &result.spec, "a compiled spec is normal");

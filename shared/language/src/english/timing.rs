@@ -1,4 +1,5 @@
 //! How often, for how long, and since when.
+
 use rust_decimal::Decimal;
 
 use super::quantity::{Length, length, names_window, number, single};

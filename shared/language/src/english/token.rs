@@ -1,4 +1,5 @@
 //! Words, numbers, URLs and marks of a sentence, with their places.
+
 use bond_core::instrument::is_name_char;
 use rust_decimal::Decimal;
 
@@ -172,6 +173,7 @@ const fn mark(c: char) -> Option<char> {
     Some(match c {
         '–' | '—' | '‐' | '‑' | '−' | '-' => '-',
         '$' | '#' | '@' | '+' | '&' | '/' | ',' | '_' | ':' | ';' | '.' | '!' | '?' | '(' | ')' | '|' => c,
+        '%' | '<' | '>' | '=' | '≥' | '≤' => c,
         _ => return None,
     })
 }

@@ -1,4 +1,5 @@
 //! What a sentence asks for, before it is a spec.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bond_core::instrument::{DEFAULT_QUOTE, MarketType, Symbol, Venue};

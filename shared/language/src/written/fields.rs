@@ -1,4 +1,5 @@
 //! The fields that an aggregate has, and what transforms make of them.
+
 use std::collections::BTreeSet;
 
 use bond_core::spec::Transform;

@@ -1,4 +1,5 @@
 //! A spec as a client writes it: read strictly, with everything that is wrong reported at once, and made normal.
+
 use bond_core::spec::{Source, StreamSpec, guard_url};
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
 //! Strict reading of one JSON object: what is left unread in the end is an unknown field.
+
 use bond_core::spec::MAX_SYMBOLS;
 use serde_json::{Map, Value};
 

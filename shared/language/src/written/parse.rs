@@ -1,4 +1,5 @@
 //! Reading a whole spec.
+
 use std::collections::BTreeSet;
 
 use bond_core::event::Channel;

@@ -1,4 +1,5 @@
 //! What is wrong with a spec, and what was changed in it: all of it at once, each with its path.
+
 use std::fmt;
 
 use serde::Serialize;

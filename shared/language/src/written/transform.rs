@@ -1,4 +1,5 @@
 //! Reading `transforms`.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bond_core::spec::{Agg, Interval, Transform, Window};

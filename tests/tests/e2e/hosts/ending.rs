@@ -33,7 +33,8 @@ async fn a_flood_of_pings_keeps_nobody_out(host: &Host) -> Result<()> {
 
 async fn who_speaks_too_often_is_closed(host: &Host) -> Result<()> {
     let mut socket = host.feed("").await?;
-    let (deadline, mut refusals) = (Instant::now() + SOON, 0);
+    // On a busy machine functions answer hardly faster than the pace allows.
+    let (deadline, mut refusals) = (Instant::now() + 3 * SOON, 0);
     loop {
         ensure!(Instant::now() < deadline, "not closed");
         for _ in 0..20 {
