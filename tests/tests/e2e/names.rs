@@ -32,7 +32,7 @@ const ORDERS: [(&str, &[&str]); 7] = [
     ("edge", &["delivery", "relay"]),
     ("edge", &["delivery/cursor", "delivery/history", "delivery/ring", "delivery/follow", "delivery/feed"]),
     ("edge", &["failure", "logging", "venues", "command"]),
-    ("edge", &["ws/connection", "ws/pass", "ws/feed_turn", "ws/worker"]),
+    ("edge", &["ws/connection", "ws/fast_path", "ws/feed_turn", "ws/worker"]),
     ("ingest", &["net", "session", "source"]),
     ("ingest", &["session/context", "session/session_loop", "session/connection"]),
 ];

@@ -64,7 +64,7 @@ const ROWS: [(&str, Held); 14] = [
     ),
     (
         "an event that is too large",
-        ByTest("edge/src/relay/cut.rs", "a_book_keeps_its_best_levels_to_the_digit"),
+        ByTest("edge/src/relay/truncate.rs", "a_book_keeps_its_best_levels_to_the_digit"),
     ),
     ("batches", ByTest("shared/aws/src/gateway/frame.rs", "a_batch_is_a_json_array")),
     (
