@@ -1,6 +1,5 @@
 //! The long-running side of Bond: exchange connectors, order books, windows, and the single writer of the event log.
 
-pub mod backoff;
 pub mod book;
 pub mod clock;
 pub mod engine;

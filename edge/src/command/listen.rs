@@ -7,16 +7,16 @@ use bond_core::code;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Error as WsError, http};
 
-use self::backoff::Backoff;
 use self::readable::{readable, text};
+use self::reconnect_wait::ReconnectWait;
 use self::session::Session;
 use super::client::{Refusal, RestClient, retry_after};
 use super::printable::{escaped, escaped_json};
 use crate::cli::ListenArgs;
 use crate::failure::{Exit, Failure, Outcome};
 
-mod backoff;
 mod readable;
+mod reconnect_wait;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -114,7 +114,7 @@ struct Listener<W = Stdout> {
     left: Option<u64>,
     seen: u64,
     position: Option<Position>,
-    backoff: Backoff,
+    backoff: ReconnectWait,
     out: W,
 }
 
@@ -127,7 +127,7 @@ struct Position {
 
 impl<W: Write> Listener<W> {
     fn new(args: &ListenArgs, color: bool, out: W) -> Self {
-        let backoff = Backoff::new();
+        let backoff = ReconnectWait::new();
         Self { json: args.json, color, left: args.count, seen: 0, position: None, backoff, out }
     }
 

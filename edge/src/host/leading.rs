@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bond_core::backoff::BackoffPolicy;
 use bond_core::control::Commands;
 use bond_core::lease::Lease;
 use bond_core::log::LogError;
-use bond_ingest::backoff::BackoffPolicy;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Market, Ports};
 use bond_ingest::leader;
 use bond_ingest::session::{Network, Timing};

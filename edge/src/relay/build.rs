@@ -63,7 +63,7 @@ impl Lane {
     /// The end of a pause, if there is one: of this lane, or of all while the account's quota is used up. Lanes begin again one after
     /// the other.
     fn held_until(&self) -> Option<Instant> {
-        let quota = *self.shared.quota.lock();
+        let quota = self.shared.quota.lock().clone();
         let spread = Duration::from_millis(u64::from(self.index) * 10);
         let quota = quota.until().map(|until| until + spread);
         [self.backoff.until(), quota].into_iter().flatten().filter(|until| *until > self.now).max()

@@ -15,7 +15,7 @@ use bond_core::topic::{StreamId, Topic};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::backoff::Backoff;
+use super::pause::Pause;
 use crate::delivery::feed::{Feed, Scope};
 use crate::delivery::frame;
 
@@ -77,7 +77,7 @@ pub(super) struct Client {
     /// Since when it was too slow for all that was sent; `None` once something was taken, or nothing is left to send.
     pub(super) slow_since: Option<Instant>,
     pub(super) standing: Standing,
-    pub(super) backoff: Backoff,
+    pub(super) backoff: Pause,
     pub(super) update: Option<Update>,
     pub(super) closing: Option<Closing>,
     pub(super) heartbeat_at: Option<UnixNanos>,
@@ -102,7 +102,7 @@ impl Client {
             noted: 0,
             slow_since: None,
             standing: Standing::Idle,
-            backoff: Backoff::connection(),
+            backoff: Pause::connection(),
             update: None,
             closing: None,
             heartbeat_at: None,

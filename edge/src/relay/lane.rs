@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::client::{Client, Closing, Standing};
 use super::invocation_result::UnderWay;
 use super::maintenance::{Chore, Chores};
+use super::pause::Pause;
 use super::poison_search::Search;
 use super::shared::{RelayShared, now};
 use crate::delivery::TOO_SLOW;
@@ -44,7 +44,7 @@ pub(super) struct Lane {
     pub(super) invocations: u64,
     /// Before this no invocation is begun.
     pub(super) free_at: Instant,
-    pub(super) backoff: Backoff,
+    pub(super) backoff: Pause,
     pub(super) search: Search,
     pub(super) chores: Chores,
     pub(super) running: JoinSet<Chore>,
@@ -77,7 +77,7 @@ impl Lane {
             under_way: None,
             invocations: 0,
             free_at: now,
-            backoff: Backoff::lane(),
+            backoff: Pause::lane(),
             search: Search::new(),
             chores: Chores::new(index, now),
             running: JoinSet::new(),

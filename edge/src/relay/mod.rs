@@ -6,7 +6,6 @@
 //! Who holds the lease relays. Each second a lane saves how far its connections were brought, so that a successor goes on from there:
 //! after a crash numbers may come again, never a hole.
 
-mod backoff;
 mod build;
 mod client;
 mod invocation_builder;
@@ -15,6 +14,7 @@ mod lag;
 mod lane;
 mod maintenance;
 mod membership;
+mod pause;
 mod poison_search;
 mod saving;
 mod shared;

@@ -9,7 +9,7 @@ use bond_core::topic::StreamId;
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
-use super::backoff::Backoff;
+use super::pause::Pause;
 use super::stats::Gathered;
 use super::{RelayConfig, RelayParts, RelayStats};
 use crate::delivery::follow::Tally;
@@ -25,7 +25,7 @@ pub(super) struct RelayShared {
     /// No invocation begins before where no positions were saved.
     pub(super) begin_at: Instant,
     /// The account's quota of posts, which all lanes draw on.
-    pub(super) quota: Mutex<Backoff>,
+    pub(super) quota: Mutex<Pause>,
     pub(super) gathered: Gathered,
     connections: AtomicUsize,
     delivered: AtomicU64,
@@ -39,7 +39,7 @@ impl RelayShared {
             begin_at: now() + config.wait,
             config,
             parts,
-            quota: Mutex::new(Backoff::quota()),
+            quota: Mutex::new(Pause::quota()),
             gathered: Gathered::default(),
             connections: AtomicUsize::new(0),
             delivered: AtomicU64::new(0),

@@ -14,10 +14,10 @@ use url::Url;
 use super::health::Health;
 use super::streams::StreamKey;
 use super::{EngineConfig, Ports};
-use crate::backoff::BackoffPolicy;
 use crate::report::{Report, SocketId};
 use crate::session::Network;
 use crate::source::websocket::{self, CustomConfig};
+use bond_core::backoff::BackoffPolicy;
 
 /// The running sources.
 pub(super) struct Sockets {

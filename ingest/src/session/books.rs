@@ -9,9 +9,9 @@ use std::time::Duration;
 use bond_core::event::{BookUpdateKind, MarketData, MarketEvent};
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, BackoffPolicy};
 use crate::book::{Continuity, UpdateIds, Verdict};
 use crate::venue::{ContinuityRule, Subscription};
+use bond_core::backoff::{Backoff, BackoffPolicy};
 
 /// How long a first delta is awaited before a snapshot is asked for all the same: a quiet book may send none.
 const FIRST_DELTA: Duration = Duration::from_secs(2);

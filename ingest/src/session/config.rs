@@ -8,8 +8,8 @@ use bond_core::instrument::{MarketType, Venue};
 use url::Url;
 
 use super::outages::OutageLog;
-use crate::backoff::BackoffPolicy;
 use crate::venue::{self, Listings, Protocol};
+use bond_core::backoff::BackoffPolicy;
 
 /// Makes the protocol of one connection, which knows the instruments of the list it is given.
 pub type ProtocolFactory = Arc<dyn Fn(Arc<Listings>) -> Box<dyn Protocol> + Send + Sync>;

@@ -13,9 +13,9 @@ use super::link::{Link, LinkPolicy, Lost};
 use super::liveness::Liveness;
 use super::session_loop::SessionLoop;
 use super::transport::Transport;
-use crate::backoff::Backoff;
 use crate::report::Report;
 use crate::venue::Protocol;
+use bond_core::backoff::Backoff;
 
 /// The longest wait before a planned new connection, so that not everybody comes back at once.
 const PLANNED_WAIT: Duration = Duration::from_secs(1);

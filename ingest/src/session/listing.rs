@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::config::Timing;
 use super::context::{ConnectionContext, join};
 use super::transport::Transport;
-use crate::backoff::Backoff;
 use crate::venue::{Listings, ListingsPage};
+use bond_core::backoff::Backoff;
 
 /// Pages of a list that are read at most; what stands on later ones counts as not listed.
 const MAX_PAGES: usize = 32;

@@ -2,48 +2,51 @@
 
 use std::time::Duration;
 
+use bond_core::connection::{Limit, RateState};
+use bond_core::time::UnixNanos;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-/// Passes in the order of arrival: a few in a burst, then spaced by an interval (the generic cell rate algorithm).
+/// Passes in the order of arrival: a few in a burst, then spaced by an interval.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
-    /// When all that has passed would have passed had it come evenly.
-    theoretical_arrival: Mutex<Instant>,
-    interval: Duration,
-    slack: Duration,
+    state: Mutex<RateState>,
+    limit: Limit,
+    /// Times of the state count from here.
+    began: Instant,
 }
 
 /// The right to act; the next one waits for its end.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
-    even: MutexGuard<'a, Instant>,
-    interval: Duration,
-    slack: Duration,
+    state: MutexGuard<'a, RateState>,
+    limiter: &'a RateLimiter,
 }
 
 impl RateLimiter {
     /// Lets `burst` pass at once after a pause, at least one, and one each `interval` in the long run.
     pub(super) fn new(interval: Duration, burst: u32) -> Self {
-        let slack = interval.saturating_mul(burst.saturating_sub(1));
-        Self { theoretical_arrival: Mutex::new(Instant::now()), interval, slack }
+        Self { state: Mutex::default(), limit: Limit { interval, burst }, began: Instant::now() }
     }
 
     /// Waits for one's turn. Whoever gives up waiting changes nothing.
     pub(super) async fn pass(&self) -> Pass<'_> {
-        let mut even = self.theoretical_arrival.lock().await;
-        if let Some(opens) = even.checked_sub(self.slack) {
-            sleep_until(opens).await;
-        }
-        *even = (*even).max(Instant::now()) + self.interval;
-        Pass { even, interval: self.interval, slack: self.slack }
+        let mut state = self.state.lock().await;
+        sleep_until(self.began + state.opens_at(self.limit).since(UnixNanos::EPOCH)).await;
+        state.charge(self.limit, self.now());
+        Pass { state, limiter: self }
+    }
+
+    fn now(&self) -> UnixNanos {
+        UnixNanos::EPOCH.plus(self.began.elapsed())
     }
 }
 
 impl Pass<'_> {
     /// Keeps the gate shut for at least `pause` from now on.
     pub(super) fn hold(&mut self, pause: Duration) {
-        *self.even = (*self.even).max(Instant::now() + pause.max(self.interval) + self.slack);
+        let limit = self.limiter.limit;
+        self.state.hold(limit, self.limiter.now().plus(pause.max(limit.interval)));
     }
 }
 

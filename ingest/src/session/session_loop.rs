@@ -17,9 +17,9 @@ use super::link::{Link, Lost};
 use super::liveness::Liveness;
 use super::protocol_state::ProtocolState;
 use super::transport::{Received, Transport};
-use crate::backoff::Backoff;
 use crate::rest::RestError;
 use crate::venue::{Listings, Protocol, Subscription};
+use bond_core::backoff::Backoff;
 
 /// An open connection at work.
 pub(super) struct SessionLoop<'a, T: Transport> {

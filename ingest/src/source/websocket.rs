@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::mapping::map;
-use crate::backoff::{Backoff, BackoffPolicy};
 use crate::net::guard::Guard;
 use crate::report::{Report, SocketId};
 use crate::session::link::{Link, LinkPolicy, Lost};
 use crate::session::{Network, Received, Transport};
+use bond_core::backoff::{Backoff, BackoffPolicy};
 
 /// The longest message taken.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;

@@ -3,6 +3,7 @@
 //! No I/O, no clock, no runtime: time, randomness and ids come in as values.
 
 pub mod api_key;
+pub mod backoff;
 pub mod code;
 pub mod connection;
 pub mod control;

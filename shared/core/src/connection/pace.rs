@@ -1,4 +1,5 @@
-//! How often a client may do something, by one time that is kept: all that some hosts have between two messages is the connection's item.
+//! How often something may be done, by one time that is kept (the generic cell rate algorithm): all that some hosts have between two messages
+//! of a client is the connection's item.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ impl Limit {
     }
 }
 
-/// A limit on how often a client may speak.
+/// How much of a limit is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateState {
     /// When what was said is paid off. In the past for a client that keeps the pace.
@@ -40,6 +41,22 @@ impl RateState {
     /// Whether something done at `now` is within `limit`. What is not changes nothing.
     pub fn keep(&mut self, limit: Limit, now: UnixNanos) -> bool {
         self.spend(now, limit.interval, limit.interval.saturating_mul(limit.burst))
+    }
+
+    /// When something may be done again that keeps to `limit`.
+    pub fn opens_at(&self, limit: Limit) -> UnixNanos {
+        self.free_at.minus(limit.interval.saturating_mul(limit.burst.saturating_sub(1)))
+    }
+
+    /// Counts something that is done at `now`, whether or not it is within `limit`.
+    pub fn charge(&mut self, limit: Limit, now: UnixNanos) {
+        self.free_at = self.free_at.max(now).plus(limit.interval);
+    }
+
+    /// Has nothing be done within `limit` before `until`.
+    pub fn hold(&mut self, limit: Limit, until: UnixNanos) {
+        let slack = limit.interval.saturating_mul(limit.burst.saturating_sub(1));
+        self.free_at = self.free_at.max(until.plus(slack));
     }
 
     /// Whether something that is paid off in the time `cost` may be done at `now`, where so much may be owed at `most`. What may not changes

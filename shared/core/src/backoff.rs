@@ -9,8 +9,15 @@ pub struct BackoffPolicy {
     pub first: Duration,
     /// The longest wait of all; each failure doubles the wait up to it.
     pub most: Duration,
-    /// After how many failures in a row the source counts as failed. It is still tried again, at the longest wait.
+    /// After how many failures in a row what is tried counts as failed. It is still tried again, at the longest wait.
     pub failed_after: u32,
+}
+
+impl BackoffPolicy {
+    /// Doubles from `first` to `most`, and never counts as failed.
+    pub const fn doubling(first: Duration, most: Duration) -> Self {
+        Self { first, most, failed_after: u32::MAX }
+    }
 }
 
 impl Default for BackoffPolicy {

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use bond_core::backoff::{Backoff, BackoffPolicy};
+
 /// A pause that doubles each time it is needed again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
-    first: Duration,
-    most: Duration,
-    next: Duration,
+#[derive(Clone, Debug)]
+pub(super) struct Pause {
+    backoff: Backoff,
     until: Option<Instant>,
 }
 
-impl Backoff {
+impl Pause {
     const fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first, until: None }
+        Self { backoff: Backoff::new(BackoffPolicy::doubling(first, most)), until: None }
     }
 
     /// For one connection that takes nothing.
@@ -36,11 +36,10 @@ impl Backoff {
         if !self.is_over(now) {
             return;
         }
-        self.until = Some(now + self.next);
-        self.next = (self.next * 2).min(self.most);
+        self.until = Some(now + self.backoff.fail(1.0));
     }
 
-    /// As [`Backoff::pause`], but as short as the first time: some of it went well.
+    /// As [`Pause::pause`], but as short as the first time: some of it went well.
     pub(super) fn pause_shortly(&mut self, now: Instant) {
         if self.is_over(now) {
             self.reset();
@@ -50,7 +49,8 @@ impl Backoff {
 
     /// Begins anew: it went well again.
     pub(super) fn reset(&mut self) {
-        (self.next, self.until) = (self.first, None);
+        self.backoff.reset();
+        self.until = None;
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_begin_anew_after_success() {
-        let mut backoff = Backoff::connection();
+        let mut backoff = Pause::connection();
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..7 {
