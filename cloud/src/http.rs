@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use bond_api::rest::Readiness;
 use bond_edge::host::leading::Leading;
-use metrics_exporter_prometheus::PrometheusHandle;
+use bond_edge::prometheus::Prometheus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 struct Response {
     readiness: Readiness,
     leading: Leading,
-    prometheus: PrometheusHandle,
+    prometheus: Prometheus,
 }
 
 /// `/health`: the process lives. `/ready`: log and registry answer and some process leads. `/metrics`: Prometheus text, with
 /// `bond_leading` 1 in the process that leads.
-pub(crate) fn router(readiness: Readiness, leading: Leading, prometheus: PrometheusHandle) -> Router {
+pub(crate) fn router(readiness: Readiness, leading: Leading, prometheus: Prometheus) -> Router {
     Router::new()
         .route("/health", get(|| async { r#"{"status": "ok"}"# }))
         .route("/ready", get(ready))

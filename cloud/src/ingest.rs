@@ -7,10 +7,10 @@ use anyhow::anyhow;
 use bond_edge::failure::Failure;
 use bond_edge::host::leading::Ingest;
 use bond_edge::host::vitals;
+use bond_edge::prometheus::Prometheus;
 use bond_edge::{logging, ready, signal, venues};
 use bond_ingest::leader;
 use bond_redis::RedisLease;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::term::Terms;
 pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let settings = IngestSettings::from_env()?;
     logging::start(&settings.common.settings).map_err(told)?;
-    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let prometheus = Prometheus::install()?;
     let listener = TcpListener::bind(SocketAddr::new(args.bind, settings.common.port)).await?;
     let address = listener.local_addr()?;
     let served = venues::serve(args.venues, &args.at).await.map_err(told)?;

@@ -11,6 +11,7 @@ pub mod host;
 pub mod logging;
 mod network;
 pub mod private;
+pub mod prometheus;
 pub mod ready;
 pub mod relay;
 pub mod server;

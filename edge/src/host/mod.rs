@@ -19,10 +19,10 @@ use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::vitals::{LocalVitals, VitalsBoard};
 use bond_ingest::engine::Ports;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use smol_str::SmolStr;
 
 use crate::config::Settings;
+use crate::prometheus::Prometheus;
 use crate::ws::{self, Fanout, FanoutConfig, FanoutParts, Limits};
 
 /// What clients are served from.
@@ -132,7 +132,7 @@ fn rest_state(
     tokens: Arc<Tokens>,
 ) -> anyhow::Result<RestState> {
     let Parts { ports: Ports { log, store, clock, .. }, control, vitals, readiness, .. } = parts;
-    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let prometheus = Prometheus::install()?;
     Ok(RestState {
         started_at: clock.now(),
         store,

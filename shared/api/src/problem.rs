@@ -9,6 +9,7 @@ use bond_core::code::Code;
 use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
 use tracing::Instrument;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use crate::refusals::{Known, Refusals, shortened};
@@ -26,8 +27,9 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_TYPE);
 pub struct Problem(Box<ProblemDetails>);
 
 /// Why a request was refused, as clients see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Problem, example = json!({
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(as = Problem, example = json!({
     "type": "about:blank",
     "title": "Bad Request",
     "status": 400,
@@ -36,7 +38,7 @@ pub struct Problem(Box<ProblemDetails>);
     "retryable": false,
     "request_id": "7f9c2ba4e88f827d",
     "errors": [{"path": "sources[0].symbols[0]", "message": "not a symbol: BTC/; write one as BTC/USDT"}]
-}))]
+})))]
 pub struct ProblemDetails {
     /// `about:blank`: the code says which problem it is.
     #[serde(rename = "type")]
@@ -46,19 +48,19 @@ pub struct ProblemDetails {
     /// The HTTP status.
     status: u16,
     /// Which problem it is. Stable: match on this.
-    #[schema(value_type = String)]
+    #[cfg_attr(test, schema(value_type = String))]
     code: Code,
     /// What is wrong and what to fix.
     detail: String,
     /// Why a sentence was not understood, in one word. Stable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "unknown_asset")]
+    #[cfg_attr(test, schema(value_type = Option<String>, example = "unknown_asset"))]
     reason: Option<&'static str>,
     /// Whether the same request may succeed later, unchanged.
     retryable: bool,
     /// Names the request in the server's logs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     request_id: Option<SmolStr>,
     /// After how many seconds it may be tried again: the header `Retry-After`.
     #[serde(skip)]
@@ -72,7 +74,8 @@ pub struct ProblemDetails {
 }
 
 /// One thing that is wrong with a spec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub struct FieldProblem {
     /// Where, such as `sources[0].symbols[2]`; empty for the whole.
     pub path: String,

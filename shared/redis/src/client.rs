@@ -1,6 +1,8 @@
 //! The connection to Redis.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use fred::clients::{Client, WithOptions};
 use fred::error::Error;
 use fred::interfaces::ClientLike;
 use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
-use fred::types::{Builder, ConnectHandle};
+use fred::types::{Builder, ConnectHandle, CustomCommand, FromValue, Value};
+use fred::util::redis_keyslot;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -110,14 +113,46 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        close(&self.runtime, self.client.clone());
+        let client: &Client = &self.client;
+        close(&self.runtime, client.clone());
     }
 }
 
 /// Ends a client's tasks, which would otherwise go on connecting.
 #[expect(clippy::disallowed_methods, reason = "it says one word to a connection that nobody uses any more")]
-pub(crate) fn close<C: ClientLike + 'static>(runtime: &Handle, client: C) {
+pub(crate) fn close(runtime: &Handle, client: Client) {
     runtime.spawn(async move { client.quit().await });
+}
+
+/// A command, and which of its arguments is the key by which a cluster finds the server.
+#[derive(Clone, Copy)]
+pub(crate) struct Verb {
+    name: &'static str,
+    key: usize,
+    waits: bool,
+}
+
+impl Verb {
+    /// A command that is answered at once.
+    pub(crate) const fn new(name: &'static str, key: usize) -> Self {
+        Self { name, key, waits: false }
+    }
+
+    /// A command that may keep those after it on the same connection waiting.
+    pub(crate) const fn waiting(name: &'static str, key: usize) -> Self {
+        Self { name, key, waits: true }
+    }
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send + 'a>>;
+
+/// Sends one command. All commands come through here: what the client does to send one is generic, and would be compiled anew, at some
+/// length, for each form that a command's arguments have.
+pub(crate) fn call(client: &WithOptions<Client>, verb: Verb, args: Vec<Value>) -> Answer<'_> {
+    let Verb { name, key, waits } = verb;
+    // Of what a custom command may say, the client heeds no other than a slot.
+    let slot = args.get(key).and_then(Value::as_bytes).map(redis_keyslot);
+    Box::pin(client.custom(CustomCommand::new_static(name, slot, waits), args))
 }
 
 fn unreachable(builder: &Builder, error: &fred::error::Error) -> ConnectError {
@@ -175,6 +210,11 @@ impl Redis {
         let (client, driver) = init(&self.shared.builder).await?;
         watch(&self.shared.runtime, &self.supervisor, driver);
         Ok(client)
+    }
+
+    /// Sends a command that may be sent twice: if it is under way when the connection breaks, it is sent again.
+    pub(crate) async fn call<R: FromValue>(&self, verb: Verb, args: Vec<Value>) -> Result<R, Error> {
+        call(&self.shared.client, verb, args).await?.convert()
     }
 
     /// For commands that may be sent twice: one that was under way when the connection broke is sent again.

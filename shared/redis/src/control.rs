@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use bond_core::control::{Command, Commands, Control, ControlError};
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::{ClientLike, StreamsInterface};
+use fred::interfaces::ClientLike;
 use fred::types::Value;
 use fred::types::config::Options;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::{COMMAND_TIMEOUT, Redis, close, millis};
+use crate::client::{COMMAND_TIMEOUT, Redis, Verb, call, close, millis};
 use crate::script::Script;
 
 const KEY: &str = "bond:control";
@@ -28,7 +28,10 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 static SEND: Script = Script::new(include_str!("control.lua"));
 
 /// How many commands are handed over at once.
-const BATCH: u64 = 256;
+const BATCH: i64 = 256;
+
+const NEWEST: Verb = Verb::new("XREVRANGE", 0);
+const READ: Verb = Verb::waiting("XREAD", 5);
 
 /// How long a read waits on the server; less than what makes a connection count as dead.
 const WAIT: Duration = Duration::from_secs(1);
@@ -102,7 +105,8 @@ impl Commands for RedisCommands {
 
 /// The id of the newest command.
 async fn newest(client: &Client) -> Result<String, Error> {
-    let found: Value = client.xrevrange(KEY, "+", "-", Some(1)).await?;
+    let args = [KEY, "+", "-", "COUNT", "1"].map(Value::from_static_str).to_vec();
+    let found = call(&client.with_options(&Options::default()), NEWEST, args).await?;
     let entries = found.into_array();
     Ok(entries.first().and_then(id).unwrap_or_else(|| "0-0".to_owned()))
 }
@@ -139,9 +143,17 @@ impl CommandReader {
     async fn read(&mut self) -> Result<Vec<Command>, Error> {
         let options =
             Options { timeout: Some(WAIT + COMMAND_TIMEOUT), fail_fast: true, ..Options::default() };
-        let wait = u64::try_from(WAIT.as_millis()).ok();
         let client = self.client.with_options(&options);
-        let found: Value = client.xread(Some(BATCH), wait, KEY, self.last.as_str()).await?;
+        let args = vec![
+            "COUNT".into(),
+            BATCH.into(),
+            "BLOCK".into(),
+            i64::from(millis(WAIT)).into(),
+            "STREAMS".into(),
+            KEY.into(),
+            self.last.as_str().into(),
+        ];
+        let found = call(&client, READ, args).await?;
         let entries = entries(found);
         if let Some(last) = entries.last().and_then(id) {
             self.last = last;

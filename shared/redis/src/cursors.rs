@@ -3,9 +3,8 @@
 use async_trait::async_trait;
 use bond_core::cursors::{CursorStore, LaneCursors};
 use bond_core::log::{Fence, LogError};
-use fred::interfaces::HashesInterface;
 
-use crate::client::{Redis, unavailable};
+use crate::client::{Redis, Verb, unavailable};
 use crate::script::Script;
 
 /// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
@@ -15,6 +14,8 @@ static SAVE: Script = Script::new(
     redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'cursors', ARGV[2])
     return 1",
 );
+
+const GET: Verb = Verb::new("HGET", 0);
 
 /// A [`CursorStore`] in Redis.
 pub struct RedisCursors(Redis);
@@ -39,7 +40,8 @@ impl CursorStore for RedisCursors {
     }
 
     async fn load(&self, lane: u16) -> Result<LaneCursors, LogError> {
-        let text: Option<String> = self.0.client().hget(key(lane), "cursors").await.map_err(unavailable)?;
+        let args = vec![key(lane).into(), "cursors".into()];
+        let text: Option<String> = self.0.call(GET, args).await.map_err(unavailable)?;
         text.map_or(Ok(LaneCursors::default()), |text| LaneCursors::from_json(&text))
     }
 }

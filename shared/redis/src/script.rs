@@ -4,11 +4,16 @@ use std::sync::OnceLock;
 
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
-use fred::interfaces::LuaInterface;
 use fred::types::{FromValue, MultipleKeys, Value};
 use sha1::{Digest, Sha1};
 
-use crate::client::Redis;
+use crate::client::{Redis, Verb, call};
+
+const EVALSHA: Verb = Verb::new("EVALSHA", FIRST_KEY);
+const EVAL: Verb = Verb::new("EVAL", FIRST_KEY);
+
+/// Where the first key stands among their arguments: after the script and the number of keys.
+const FIRST_KEY: usize = 2;
 
 /// A script and its digest. Declare it as a `static`, so that the digest is taken once.
 pub(crate) struct Script {
@@ -28,7 +33,7 @@ impl Script {
         keys: impl Into<MultipleKeys>,
         args: Vec<Value>,
     ) -> Result<R, Error> {
-        self.run_on(redis.client(), keys.into(), args).await
+        self.run_on(redis.client(), keys.into(), args).await?.convert()
     }
 
     /// Runs it, but never twice.
@@ -38,19 +43,27 @@ impl Script {
         keys: impl Into<MultipleKeys>,
         args: Vec<Value>,
     ) -> Result<R, Error> {
-        self.run_on(redis.strict(), keys.into(), args).await
+        self.run_on(redis.strict(), keys.into(), args).await?.convert()
     }
 
-    async fn run_on<R: FromValue>(
+    async fn run_on(
         &self,
         client: &WithOptions<Client>,
         keys: MultipleKeys,
         args: Vec<Value>,
-    ) -> Result<R, Error> {
-        let answer = client.evalsha(self.digest(), keys.clone(), args.clone()).await;
-        match answer {
+    ) -> Result<Value, Error> {
+        let keys = keys.inner();
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+        let mut all = Vec::with_capacity(FIRST_KEY + keys.len() + args.len());
+        all.extend([self.digest().into(), count.into()]);
+        all.extend(keys.into_iter().map(Value::from));
+        all.extend(args);
+        match call(client, EVALSHA, all.clone()).await {
             // A server that was restarted, or that another took over from, has no scripts; EVAL makes it remember this one.
-            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(self.text, keys, args).await,
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                all[0] = Value::from_static_str(self.text);
+                call(client, EVAL, all).await
+            }
             answer => answer,
         }
     }

@@ -11,25 +11,28 @@ use bond_core::spec::StreamSpec;
 use bond_language::{Compilation, Defaults, Explanation, LanguageError, SpecError, guard_urls};
 use serde::Serialize;
 use serde_json::{Map, Value};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::body::JsonObject;
-use super::openapi::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood};
+#[cfg(test)]
+use super::described::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood};
 use super::{RestSettings, RestState};
 use crate::auth::Caller;
 use crate::problem::{FieldProblem, Problem};
 
 /// What a sentence or spec means: the answer of `POST /v1/compile`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub struct Compiled {
     /// The normalised spec; given back, it has the same id.
-    #[schema(value_type = Object)]
+    #[cfg_attr(test, schema(value_type = Object))]
     pub spec: StreamSpec,
     /// The id that a stream of this spec has.
-    #[schema(example = "9f86d081884c7d65")]
+    #[cfg_attr(test, schema(example = "9f86d081884c7d65"))]
     pub stream_id: String,
     /// What each phrase of the sentence led to; empty for a spec.
-    #[schema(value_type = Vec<Object>)]
+    #[cfg_attr(test, schema(value_type = Vec<Object>))]
     pub explanation: Vec<Explanation>,
     /// What was ignored, rounded or read in one of two ways.
     pub warnings: Vec<String>,
@@ -43,6 +46,7 @@ impl From<Compilation> for Compiled {
 }
 
 /// A sentence to be compiled.
+#[cfg(test)]
 #[derive(ToSchema)]
 #[schema(example = json!({"natural_language": "BTC price + tweets every 5s"}))]
 #[allow(
@@ -58,7 +62,7 @@ pub(super) struct CompileRequest {
 }
 
 /// Say what a sentence or spec means. Nothing is created.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/v1/compile", operation_id = "compile", tag = "streams", request_body = CompileRequest,
     responses(
         (status = 200, description = "What it means", body = Compiled),
@@ -67,7 +71,7 @@ pub(super) struct CompileRequest {
         (status = 413, response = BodyTooLarge),
         (status = 415, response = NotJson),
     ),
-)]
+))]
 pub(super) async fn compile(
     State(state): State<Arc<RestState>>,
     _: Caller,

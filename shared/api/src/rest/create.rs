@@ -12,18 +12,21 @@ use bond_core::store::{Claim, DesiredStream, Labels};
 use bond_language::Explanation;
 use serde::Serialize;
 use serde_json::{Map, Value};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::RestState;
 use super::body::JsonObject;
 use super::compile::{Compiled, understand};
+#[cfg(test)]
+use super::described::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood, QuotaReached};
 use super::grant::{TokenGrant, grant};
-use super::openapi::{BodyTooLarge, KeyRefused, NotJson, NotUnderstood, QuotaReached};
 use super::streams::{hint, internal, store_problem};
 use crate::auth::Caller;
 use crate::problem::Problem;
 
 /// A stream to be created: from a sentence, or from a spec.
+#[cfg(test)]
 #[derive(ToSchema)]
 #[schema(example = json!({"natural_language": "BTC price + tweets every 5s", "ttl_sec": 3600}))]
 #[allow(
@@ -42,8 +45,9 @@ pub(super) struct CreateRequest {
 }
 
 /// A stream that was created, or ran already.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(example = json!({
     "stream_id": "9f86d081884c7d65",
     "spec": {
         "version": "v1",
@@ -59,12 +63,12 @@ pub(super) struct CreateRequest {
     "created": true,
     "explanation": [{"span": [0, 3], "text": "BTC", "meaning": "the asset BTC", "path": "sources[0].symbols"}],
     "warnings": []
-}))]
+})))]
 pub(super) struct Created {
     /// The id: the same for the same spec, whoever creates it.
     stream_id: String,
     /// The normalised spec.
-    #[schema(value_type = Object)]
+    #[cfg_attr(test, schema(value_type = Object))]
     spec: StreamSpec,
     /// The stream's WebSocket, token included. Works at once.
     ws_url: String,
@@ -75,14 +79,14 @@ pub(super) struct Created {
     /// Whether this request created the stream; false if it ran already, for you or for another owner of the same spec.
     created: bool,
     /// What each phrase of the sentence led to; empty for a spec.
-    #[schema(value_type = Vec<Object>)]
+    #[cfg_attr(test, schema(value_type = Vec<Object>))]
     explanation: Vec<Explanation>,
     /// What was ignored, rounded or read in one of two ways.
     warnings: Vec<String>,
 }
 
 /// Create a stream from a sentence or a spec, or join the one that runs already.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/v1/streams", operation_id = "create_stream", tag = "streams", request_body = CreateRequest,
     responses(
         (status = 200, description = "It runs", body = Created),
@@ -92,7 +96,7 @@ pub(super) struct Created {
         (status = 415, response = NotJson),
         (status = 429, response = QuotaReached),
     ),
-)]
+))]
 pub(super) async fn create(
     State(state): State<Arc<RestState>>,
     caller: Caller,

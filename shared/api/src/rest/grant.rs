@@ -5,18 +5,20 @@ use axum::http::header;
 use axum::http::uri::Authority;
 use bond_core::topic::StreamId;
 use serde::Serialize;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::{RestSettings, RestState, UrlForm};
 use crate::auth::Caller;
 
 /// What opens a stream, or a feed.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(example = json!({
     "token": "v1.6017ea4e.1700003600.AIhy_5etyabE",
     "ws_url": "ws://localhost:8080/ws/9f86d081884c7d65?token=v1.6017ea4e.1700003600.AIhy_5etyabE",
     "expires_in_sec": 3600
-}))]
+})))]
 pub(super) struct TokenGrant {
     /// A new token; earlier ones stay good until they expire.
     pub(super) token: String,

@@ -14,10 +14,12 @@ use bond_core::topic::{StreamId, Topic};
 use bond_supervise::{Death, Supervisor};
 use serde::Serialize;
 use tokio::sync::Mutex;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::RestState;
-use super::openapi::NotReady;
+#[cfg(test)]
+use super::described::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
@@ -120,37 +122,38 @@ async fn probe(state: &RestState) -> Vec<&'static str> {
 }
 
 /// A server that lives.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Health {
     /// `ok`.
-    #[schema(value_type = String, example = "ok")]
+    #[cfg_attr(test, schema(value_type = String, example = "ok"))]
     status: &'static str,
     /// `bond`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "bond")]
+    #[cfg_attr(test, schema(value_type = Option<String>, example = "bond"))]
     service: Option<&'static str>,
 }
 
 /// Name the service.
-#[utoipa::path(get, path = "/", operation_id = "get_service", tag = "health", responses((status = 200, body = Health)))]
+#[cfg_attr(test, utoipa::path(get, path = "/", operation_id = "get_service", tag = "health", responses((status = 200, body = Health))))]
 pub(super) async fn root() -> Json<Health> {
     Json(Health { status: "ok", service: Some("bond") })
 }
 
 /// Say that the process lives.
-#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "health", responses((status = 200, body = Health)))]
+#[cfg_attr(test, utoipa::path(get, path = "/health", operation_id = "get_health", tag = "health", responses((status = 200, body = Health))))]
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok", service: None })
 }
 
 /// Say whether registry, log and ingest can do their work, and whether all runs that must.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/ready", operation_id = "get_readiness", tag = "health",
     responses(
         (status = 200, description = "Ready", body = Health),
         (status = 503, response = NotReady),
     ),
-)]
+))]
 pub(super) async fn ready(State(state): State<Arc<RestState>>) -> Result<Json<Health>, Problem> {
     if let Some(death) = state.backing.death() {
         return Err(Problem::new(Code::ConnectionError, format!("not ready: {death}")));

@@ -12,10 +12,12 @@ use bond_core::code::Code;
 use bond_core::instrument::Venue;
 use bond_core::vitals::Vitals;
 use serde::Serialize;
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::RestState;
-use super::openapi::{KeyRefused, UnknownStream};
+#[cfg(test)]
+use super::described::{KeyRefused, UnknownStream};
 use super::streams::owned;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -24,11 +26,12 @@ use crate::problem::Problem;
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters of one stream.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(example = json!({
     "uptime_sec": 90.5, "created_at": "2026-11-21T10:00:05.000Z", "msgs_in": 4210, "msgs_out": 18, "dropped": 0,
     "latency_p50_ms": 0.4, "latency_p95_ms": 1.2, "latency_samples": 18
-}))]
+})))]
 pub(super) struct StreamMetrics {
     /// Since the stream was created, in seconds.
     uptime_sec: f64,
@@ -49,7 +52,7 @@ pub(super) struct StreamMetrics {
 }
 
 /// Get a stream's counters.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/v1/streams/{id}/metrics", operation_id = "get_stream_metrics", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
@@ -57,7 +60,7 @@ pub(super) struct StreamMetrics {
         (status = 401, response = KeyRefused),
         (status = 404, response = UnknownStream),
     ),
-)]
+))]
 pub(super) async fn stream(
     State(state): State<Arc<RestState>>,
     caller: Caller,
@@ -79,11 +82,12 @@ pub(super) async fn stream(
 }
 
 /// What the whole server does.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(example = json!({
     "active_subscriptions": 3, "messages_per_second": 12.5, "uptime": 90.5,
     "exchange_status": {"binance": "connected", "okx": "reconnecting"}
-}))]
+})))]
 pub(super) struct ServerMetrics {
     /// Subscriptions that are open.
     active_subscriptions: u64,
@@ -92,18 +96,18 @@ pub(super) struct ServerMetrics {
     /// Since the server began to serve, in seconds.
     uptime: f64,
     /// The state of each venue that is in use.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[cfg_attr(test, schema(value_type = BTreeMap<String, String>))]
     exchange_status: BTreeMap<String, &'static str>,
 }
 
 /// Get the server's metrics, with a key where keys are required: for Prometheus where `Accept` names `text/plain` or OpenMetrics, else as JSON.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/metrics", operation_id = "get_metrics", tag = "health",
     responses(
         (status = 200, content((ServerMetrics = "application/json"), (String = "text/plain"))),
         (status = 401, response = KeyRefused),
     ),
-)]
+))]
 pub(super) async fn all(
     State(state): State<Arc<RestState>>,
     caller: Result<Caller, Problem>,

@@ -4,6 +4,8 @@ mod asyncapi;
 mod body;
 mod compile;
 mod create;
+#[cfg(test)]
+mod described;
 mod feeds;
 mod grant;
 mod health;
@@ -40,7 +42,6 @@ use crate::tokens::Tokens;
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
 pub use self::health::{Backing, LocalBacking, Probed, Readiness};
-pub use self::openapi::document;
 pub use self::traffic::Traffic;
 
 /// Is told of a stream that has ended.

@@ -12,11 +12,13 @@ use bond_core::spec::StreamSpec;
 use bond_core::store::{Claim, DesiredStream, StoreError};
 use bond_core::topic::StreamId;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use utoipa::ToSchema;
 
 use super::RestState;
+#[cfg(test)]
+use super::described::{KeyRefused, UnknownStream};
 use super::grant::{TokenGrant, grant};
-use super::openapi::{KeyRefused, UnknownStream};
 use crate::auth::Caller;
 use crate::problem::Problem;
 
@@ -36,8 +38,9 @@ pub(super) async fn hint(state: &RestState) {
 }
 
 /// A stream of the caller.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+#[cfg_attr(test, schema(example = json!({
     "stream_id": "9f86d081884c7d65",
     "running": true,
     "spec": {
@@ -49,14 +52,14 @@ pub(super) async fn hint(state: &RestState) {
         "ttl_sec": null
     },
     "ws_url": "ws://localhost:8080/ws/9f86d081884c7d65?token=v1.6017ea4e.1700003600.AIhy_5etyabE"
-}))]
+})))]
 pub(super) struct Listed {
     /// The id.
     stream_id: String,
     /// Whether ingest serves it now.
     running: bool,
     /// The normalised spec.
-    #[schema(value_type = Object)]
+    #[cfg_attr(test, schema(value_type = Object))]
     spec: StreamSpec,
     /// The stream's WebSocket, with a new token.
     ws_url: String,
@@ -83,14 +86,14 @@ pub(super) struct Page {
 }
 
 /// List your streams, by id, in pages of 1000: `Link` with `rel="next"` leads to the next one.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/v1/streams", operation_id = "list_streams", tag = "streams",
     params(("after" = Option<String>, Query, description = "The id that the page begins after; taken from `Link`")),
     responses(
         (status = 200, body = Vec<Listed>, headers(("Link" = String, description = "The next page, if there is one"))),
         (status = 401, response = KeyRefused),
     ),
-)]
+))]
 pub(super) async fn list(
     State(state): State<Arc<RestState>>,
     caller: Caller,
@@ -119,7 +122,7 @@ fn bad_page() -> Problem {
 }
 
 /// Get one of your streams.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get, path = "/v1/streams/{id}", operation_id = "get_stream", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
@@ -127,7 +130,7 @@ fn bad_page() -> Problem {
         (status = 401, response = KeyRefused),
         (status = 404, response = UnknownStream),
     ),
-)]
+))]
 pub(super) async fn get(
     State(state): State<Arc<RestState>>,
     caller: Caller,
@@ -139,19 +142,20 @@ pub(super) async fn get(
 }
 
 /// A stream that is no longer yours.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
 pub(super) struct Deleted {
     /// The id.
     stream_id: String,
     /// True.
     deleted: bool,
     /// `deleted`.
-    #[schema(value_type = String, example = "deleted")]
+    #[cfg_attr(test, schema(value_type = String, example = "deleted"))]
     status: &'static str,
 }
 
 /// Drop your claim on a stream. With the last claim the stream ends, and its connections close with 4510.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     delete, path = "/v1/streams/{id}", operation_id = "delete_stream", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
@@ -159,7 +163,7 @@ pub(super) struct Deleted {
         (status = 401, response = KeyRefused),
         (status = 404, response = UnknownStream),
     ),
-)]
+))]
 pub(super) async fn delete(
     State(state): State<Arc<RestState>>,
     caller: Caller,
@@ -178,7 +182,7 @@ pub(super) async fn delete(
 }
 
 /// Get a new token for one of your streams.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post, path = "/v1/streams/{id}/token", operation_id = "refresh_token", tag = "streams",
     params(("id" = String, Path, description = "The stream's id")),
     responses(
@@ -186,7 +190,7 @@ pub(super) async fn delete(
         (status = 401, response = KeyRefused),
         (status = 404, response = UnknownStream),
     ),
-)]
+))]
 pub(super) async fn token(
     State(state): State<Arc<RestState>>,
     caller: Caller,

@@ -1,8 +1,7 @@
 //! What the name of an asset is made of, in any script.
 
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
-use icu_properties::{CodePointMapData, CodePointSetData};
 use smol_str::SmolStr;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Bytes in the name of an asset at most, in UTF-8: 32 Latin letters, or 10 Chinese characters.
 pub const MAX_ASSET_BYTES: usize = 32;
@@ -27,17 +26,26 @@ pub fn is_name_char(c: char) -> bool {
         return c.is_ascii_alphanumeric();
     }
     let written = [GeneralCategoryGroup::Letter, GeneralCategoryGroup::Mark, GeneralCategoryGroup::Number];
-    let category = category(c);
-    written.iter().any(|group| group.contains(category))
-        && !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+    written.contains(&c.general_category_group()) && !is_invisible(c)
+}
+
+/// Whether it is a letter or mark that is not shown: those of Unicode's `Default_Ignorable_Code_Point`, a set that has not grown in years.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 fn is_mark(c: char) -> bool {
-    GeneralCategoryGroup::Mark.contains(category(c))
-}
-
-fn category(c: char) -> GeneralCategory {
-    CodePointMapData::<GeneralCategory>::new().get(c)
+    c.general_category_group() == GeneralCategoryGroup::Mark
 }
 
 fn upper(c: char) -> char {
@@ -92,6 +100,9 @@ mod tests {
             "A\u{feff}",
             "A\u{ad}B",
             "\u{3164}",
+            "A\u{34f}B",
+            "A\u{fe0f}",
+            "A\u{e0101}",
             "\u{301}A",
             "🚀",
             "A\u{e000}",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fred::clients::Client;
-use fred::interfaces::{ClientLike, StreamsInterface};
+use fred::interfaces::ClientLike;
 use fred::types::Value;
 use fred::types::config::Options;
 use futures_util::{StreamExt, stream};
@@ -11,13 +11,15 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::page::{Page, list};
 use super::{EntryId, EntryMark, ForeignError, News, PREFIX, What, unexpected};
-use crate::client::{COMMAND_TIMEOUT, Redis, close};
+use crate::client::{COMMAND_TIMEOUT, Redis, Verb, call, close};
 
 /// How long Redis waits for news before it answers without, in milliseconds. Well within what a command may take.
-const BLOCK_MS: u64 = 1_000;
+const BLOCK_MS: u32 = 1_000;
+
+const READ: Verb = Verb::waiting("XREAD", 5);
 
 /// How often every stream is looked at, whatever Redis says has news: one whose ids went back, as after a loss, has none.
-const LOOK_EVERY: Duration = Duration::from_millis(BLOCK_MS);
+const LOOK_EVERY: Duration = Duration::from_millis(BLOCK_MS as u64);
 
 /// How often every stream is looked at on a cluster, where no read waits for streams of several slots.
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -160,10 +162,12 @@ impl ForeignReader {
             Some(client) => client.clone(),
             None => self.blocked.insert(self.redis.dedicated().await?).clone(),
         };
-        let keys: Vec<String> = self.marks.keys().map(|stream| format!("{PREFIX}{stream}")).collect();
-        let ids: Vec<String> = self.marks.values().map(|mark| mark.id.to_string()).collect();
+        let mut args: Vec<Value> =
+            vec!["COUNT".into(), 1.into(), "BLOCK".into(), i64::from(BLOCK_MS).into(), "STREAMS".into()];
+        args.extend(self.marks.keys().map(|stream| Value::from(format!("{PREFIX}{stream}"))));
+        args.extend(self.marks.values().map(|mark| Value::from(mark.id.to_string())));
         let patient = Options { timeout: Some(2 * COMMAND_TIMEOUT), ..Options::default() };
-        Ok(client.with_options(&patient).xread(Some(1), Some(BLOCK_MS), keys, ids).await?)
+        Ok(call(&client.with_options(&patient), READ, args).await?)
     }
 }
 

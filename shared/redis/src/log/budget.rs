@@ -7,7 +7,6 @@ use bond_core::log::{Fence, LogError};
 use bond_core::share;
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
-use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -15,7 +14,7 @@ use tokio::sync::Mutex as Turn;
 use tracing::warn;
 
 use super::keys::Keys;
-use super::{RedisLog, codec, topics};
+use super::{GET_SOME, RedisLog, codec, topics};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
@@ -181,9 +180,8 @@ impl RedisLog {
 
 /// How many bytes of items a topic has, and since when.
 async fn held(redis: &Redis, topic: Topic) -> Result<(Topic, usize, UnixNanos), LogError> {
-    let fields = vec!["bytes", "at"];
-    let found: Vec<Option<String>> =
-        redis.client().hmget(Keys::of(&topic).head, fields).await.map_err(unavailable)?;
+    let args = vec![Keys::of(&topic).head.into(), "bytes".into(), "at".into()];
+    let found: Vec<Option<String>> = redis.call(GET_SOME, args).await.map_err(unavailable)?;
     let mut found = found.into_iter().map(Option::unwrap_or_default);
     let (bytes, at) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
     Ok((topic, bytes.parse().unwrap_or(0), codec::number(at.as_bytes()).unwrap_or(UnixNanos::from_secs(0))))

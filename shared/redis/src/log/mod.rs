@@ -28,6 +28,7 @@ mod subscription;
 mod tail;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,8 +39,6 @@ use bond_core::position::{Epoch, Position};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::Topic;
 use bytes::Bytes;
-use fred::interfaces::HashesInterface;
-use fred::types::Value;
 use futures_util::future::try_join_all;
 
 use self::budget::Budget;
@@ -47,8 +46,11 @@ use self::keys::{Keys, PARTITIONS};
 use self::page::Place;
 use self::tail::RedisTail;
 use self::writer::Standings;
-use crate::client::{Redis, unavailable};
+use crate::client::{Redis, Verb, unavailable};
 use crate::script::Script;
+
+const GET_SOME: Verb = Verb::new("HMGET", 0);
+const GET_ALL: Verb = Verb::new("HGETALL", 0);
 
 static TIME: Script = Script::new(include_str!("time.lua"));
 
@@ -114,9 +116,8 @@ impl EventLog for RedisLog {
     }
 
     async fn head(&self, topic: &Topic) -> Result<Option<Position>, LogError> {
-        let fields = vec!["epoch", "seq"];
-        let found: Vec<Option<String>> =
-            self.redis.client().hmget(Keys::of(topic).head, fields).await.map_err(unavailable)?;
+        let args = vec![Keys::of(topic).head.into(), "epoch".into(), "seq".into()];
+        let found: Vec<Option<String>> = self.redis.call(GET_SOME, args).await.map_err(unavailable)?;
         let [Some(epoch), Some(seq)] = found.as_slice() else { return Ok(None) };
         Ok(position(epoch, seq))
     }
@@ -160,10 +161,10 @@ impl RedisLog {
 
 /// The topics that have history, with their epochs.
 async fn topics(redis: &Redis) -> Result<Vec<(Topic, String)>, LogError> {
-    let parts = (0..PARTITIONS).map(|partition| redis.client().hgetall::<Value, _>(keys::topics(partition)));
+    let parts = (0..PARTITIONS).map(|partition| redis.call(GET_ALL, vec![keys::topics(partition).into()]));
     let mut found = Vec::new();
-    for part in try_join_all(parts).await.map_err(unavailable)? {
-        let part: Vec<(String, String)> = part.convert().map_err(unavailable)?;
+    let parts: Vec<BTreeMap<String, String>> = try_join_all(parts).await.map_err(unavailable)?;
+    for part in parts {
         found.extend(part.into_iter().filter_map(|(topic, epoch)| Some((topic.parse().ok()?, epoch))));
     }
     Ok(found)

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bond_core::log::{LogError, News, Run};
 use bond_core::topic::Topic;
-use fred::interfaces::HashesInterface;
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -18,7 +17,7 @@ use super::page::{self, Place};
 use super::subscription::{Hint, Subscription};
 use super::tail::{TailMessage, TailRequest, TailRequests};
 use super::{PAGE_ITEMS, topics};
-use crate::client::{Redis, unavailable};
+use crate::client::{Redis, Verb, unavailable};
 
 /// How often everything is looked at without being told to.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -28,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many topics are read at once: with [`PAGE_ITEMS`], the bound of what one telling holds.
 const TOPICS_AT_ONCE: usize = 32;
+
+const GET: Verb = Verb::new("HGET", 0);
 
 /// A followed topic, and how far it was read.
 struct Followed {
@@ -167,10 +168,11 @@ impl Reader {
     }
 
     async fn compare_changed(&mut self) -> Result<(), LogError> {
-        let client = self.redis.client();
         let changed: Vec<(Topic, Keys)> =
             self.changed.iter().map(|topic| (topic.clone(), Keys::of(topic))).collect();
-        let epochs = changed.iter().map(|(_, keys)| client.hget(keys.topics.as_str(), keys.topic.as_str()));
+        let epochs = changed.iter().map(|(_, keys)| {
+            self.redis.call(GET, vec![keys.topics.as_str().into(), keys.topic.as_str().into()])
+        });
         let epochs: Vec<Option<String>> = try_join_all(epochs).await.map_err(unavailable)?;
         for ((topic, _), epoch) in changed.into_iter().zip(epochs) {
             self.changed.remove(&topic);

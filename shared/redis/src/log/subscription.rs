@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bond_core::log::LogError;
 use bond_core::topic::Topic;
 use fred::clients::Client;
+use fred::error::Error;
 use fred::interfaces::{EventInterface, PubsubInterface};
 use fred::types::Message;
 use fred::types::config::Server;
@@ -53,7 +54,7 @@ impl Subscription {
         wanted.insert(TOPICS_CHANNEL.to_owned());
         let added: Vec<String> = wanted.difference(&self.channels).cloned().collect();
         if !added.is_empty() {
-            self.client.subscribe(added.clone()).await.map_err(unavailable)?;
+            self.subscribe(added.clone()).await.map_err(unavailable)?;
             self.channels.extend(added);
         }
         let dropped: Vec<String> = self.channels.difference(&wanted).cloned().collect();
@@ -66,7 +67,11 @@ impl Subscription {
 
     /// Asks for an answer, without which a connection that died in silence would never be missed.
     pub(super) async fn check(&self) -> Result<(), LogError> {
-        self.client.subscribe(TOPICS_CHANNEL).await.map_err(unavailable)
+        self.subscribe(vec![TOPICS_CHANNEL.to_owned()]).await.map_err(unavailable)
+    }
+
+    async fn subscribe(&self, channels: Vec<String>) -> Result<(), Error> {
+        self.client.subscribe(channels).await
     }
 
     /// Waits for a hint. Cancel-safe.

@@ -7,14 +7,15 @@ use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use fred::error::Error;
-use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use serde::Deserialize;
 
-use crate::client::Redis;
+use crate::client::{Redis, Verb};
 use crate::script::Script;
 
 const STREAMS: &str = "bond:{registry}:streams";
+
+const GET: Verb = Verb::new("HGET", 0);
 
 static CLAIM: Script = Script::new(include_str!("claim.lua"));
 static RELEASE: Script = Script::new(include_str!("release.lua"));
@@ -93,7 +94,8 @@ impl StreamStore for RedisStore {
         id: &StreamId,
         now: UnixNanos,
     ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError> {
-        let text: Option<String> = self.0.client().hget(STREAMS, id.as_str()).await.map_err(unavailable)?;
+        let args = vec![STREAMS.into(), id.as_str().into()];
+        let text: Option<String> = self.0.call(GET, args).await.map_err(unavailable)?;
         let Some(text) = text else { return Ok(None) };
         let stored = Stored::read(&text)?;
         let claims = stored.claims(now)?;
