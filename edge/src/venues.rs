@@ -89,7 +89,7 @@ fn named(argument: &str) -> Result<Market, Failure> {
     let (venue, kind) = name.split_once(':').unwrap_or((name, "spot"));
     let venue: Venue = venue.parse().map_err(|error| wrong(format!("{error}")))?;
     if !venue.is_served() {
-        return Err(wrong(format!("{venue} is not served yet; there are binance, bybit, okx")));
+        return Err(wrong(format!("{venue} is not served yet; there are {}", Venue::names(&Venue::SERVED))));
     }
     let kind = match kind {
         "spot" => MarketType::Spot,

@@ -149,7 +149,7 @@ fn rest_settings(settings: &ApiSettings) -> RestSettings {
         ws_port: 443,
         url_form: UrlForm::Query,
         allow_private_sources: settings.allow_private_sources,
-        venues: [Venue::Binance, Venue::Okx, Venue::Bybit].into(),
+        venues: Venue::SERVED.into(),
     }
 }
 

@@ -12,7 +12,7 @@ use bond_api::rest::compile_sentence;
 /// # Errors
 /// Where the sentence is not understood.
 pub fn run(text: &str) -> Outcome {
-    let venues: BTreeSet<Venue> = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
+    let venues: BTreeSet<Venue> = Venue::SERVED.into();
     let compiled = compile_sentence(text, &venues).map_err(|problem| {
         let tries = problem.suggestions().iter().map(|suggestion| format!("\n  try: {suggestion}"));
         Failure::new(Exit::NotUnderstood, format!("{}{}", problem.detail(), tries.collect::<String>()))

@@ -17,7 +17,7 @@ pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
     let rules = Rules::of(&args.serve, settings, true)?;
     let shared = serve::join(&args.redis, settings).await?;
     let door = Listeners::open(&args.serve, settings, rules, Some(&shared)).await?;
-    let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
+    let venues = Venue::SERVED.into();
     let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
     let cancel = CancellationToken::new();
     let banner = door.banner();

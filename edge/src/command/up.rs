@@ -111,10 +111,11 @@ fn venues_of(served: &Served) -> BTreeSet<Venue> {
 }
 
 fn banner(args: &UpArgs, door: &Listeners) -> String {
+    let all = Venue::names(&Venue::SERVED);
     let venues = match (args.at.venue_urls.is_empty(), args.venues) {
         (false, _) => format!("venues: {}", args.at.venue_urls.join(", ")),
-        (true, Venues::Sim) => "venues: SIMULATED (binance, okx, bybit); all prices are made up".to_owned(),
-        (true, Venues::Live) => "venues: live (binance, okx, bybit)".to_owned(),
+        (true, Venues::Sim) => format!("venues: SIMULATED ({all}); all prices are made up"),
+        (true, Venues::Live) => format!("venues: live ({all})"),
     };
     let example = r#"-d '{"natural_language":"BTC price + tweets every 5s"}'"#;
     format!(

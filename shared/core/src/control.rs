@@ -49,6 +49,19 @@ pub struct ControlError(pub String);
 ///
 /// A returned `Ok` says that the command was taken, not that it was carried out. Commands may be lost with the process that holds
 /// them; leases are renewed and the registry is read again by itself, so nothing is lost for long.
+///
+/// An edge asks for what a feed wants for half a minute, and asks again before that is over:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use bond_core::control::{Command, Control, ControlError};
+/// # use bond_core::feed::FeedFilter;
+/// # use bond_core::time::UnixNanos;
+/// # async fn want(control: &dyn Control, filter: FeedFilter, now: UnixNanos) -> Result<(), ControlError> {
+/// let until = now.plus(Duration::from_secs(30));
+/// control.send(Command::Feed { connection: "edge-1".into(), owner: None, filter, until }).await
+/// # }
+/// ```
 #[async_trait]
 pub trait Control: Send + Sync {
     /// Hands over a command.

@@ -110,6 +110,20 @@ pub struct DeliveryCounts {
 }
 
 /// Hands messages to one connection.
+///
+/// ```
+/// # use bond_core::connection::ConnectionId;
+/// # use bond_core::deliver::{Deliverer, Stop};
+/// # use bytes::Bytes;
+/// # async fn send(deliverer: &dyn Deliverer, connection: &ConnectionId, messages: &[Bytes]) {
+/// let delivery = deliverer.deliver(connection, messages, 100).await;
+/// match delivery.stop {
+///     None => assert_eq!(delivery.taken, messages.len()),
+///     Some(Stop::Gone) => println!("nobody is there any more"),
+///     Some(stop) => println!("go on later after {} messages: {stop:?}", delivery.taken),
+/// }
+/// # }
+/// ```
 #[async_trait]
 pub trait Deliverer: Send + Sync {
     /// Sends a run of consecutive messages, as frames of at most `batch` messages (0: one by one, not as an array). Never sends one

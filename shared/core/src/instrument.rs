@@ -34,6 +34,9 @@ impl Venue {
     pub const ALL: [Self; 6] =
         [Self::Binance, Self::Bybit, Self::Coinbase, Self::Hyperliquid, Self::Kraken, Self::Okx];
 
+    /// Those that this build has a connector for.
+    pub const SERVED: [Self; 3] = [Self::Binance, Self::Bybit, Self::Okx];
+
     /// The name used in specs, topics and events.
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,8 +50,13 @@ impl Venue {
     }
 
     /// Whether this build has a connector for it.
-    pub const fn is_served(self) -> bool {
-        matches!(self, Self::Binance | Self::Bybit | Self::Okx)
+    pub fn is_served(self) -> bool {
+        Self::SERVED.contains(&self)
+    }
+
+    /// The names of some venues, as a text tells them.
+    pub fn names(venues: &[Self]) -> String {
+        venues.iter().map(|venue| venue.name()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -71,7 +79,7 @@ impl FromStr for Venue {
 
 /// A name that is no venue Bond knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown venue: {0}; known are binance, bybit, coinbase, hyperliquid, kraken, okx")]
+#[error("unknown venue: {0}; known are {}", Venue::names(&Venue::ALL))]
 pub struct UnknownVenue(pub String);
 
 /// The kind of market an instrument trades on.

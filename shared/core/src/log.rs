@@ -192,6 +192,38 @@ pub enum LogError {
 ///   A position of another epoch, or ahead of the log, gets `EpochChanged` with `from_seq: None` and what is kept of the current
 ///   epoch.
 /// - **Statuses** kept after N or later are part of what comes after N, in their place.
+///
+/// A writer appends, and a reader goes on after the last event that it has:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use bond_core::log::{EventKind, EventLog, Item, Record};
+/// # use bond_core::memory::{MemoryLog, Retention};
+/// # use bond_core::position::Position;
+/// # use bond_core::time::{ManualClock, UnixNanos};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), bond_core::log::LogError> {
+/// # let retention = Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 24 };
+/// let log = MemoryLog::new(retention, Arc::new(ManualClock::default()), 0);
+/// let topic = "trades.okx.BTC-USDT".parse().expect("a topic");
+/// let fence = log.acquire().await?;
+/// let record = Record {
+///     kind: EventKind::Trade,
+///     ts: UnixNanos::from_secs(1),
+///     order: UnixNanos::from_secs(1),
+///     body: r#""price":61838,"size":0.5"#.into(),
+///     changes: None,
+/// };
+/// let appended = log.append(fence, &topic, vec![record; 3]).await?;
+///
+/// let after = Position { epoch: appended.epoch, seq: 1 };
+/// let run = log.read(&topic, Some(&after), 10).await?.expect("a topic with history");
+/// assert_eq!((run.gap, run.items.len()), (None, 2));
+/// assert!(matches!(&run.items[0], Item::Event(entry) if entry.seq == 2));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait EventLog: Send + Sync {
     /// Becomes the writer of every topic.

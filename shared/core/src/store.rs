@@ -86,6 +86,22 @@ pub enum StoreError {
 /// - A stream exists as long as at least one claim on it does; a claim past its `expires_at` does not exist, whoever asks.
 /// - Every call is atomic. A second handle on the same registry sees what a returned call has done.
 /// - What was written is there after a restart, unless the adapter says that it keeps memory only.
+///
+/// Two owners who want the same share a stream, which ends with the last claim:
+///
+/// ```
+/// # use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
+/// # use bond_core::time::UnixNanos;
+/// # async fn share(store: &dyn StreamStore, stream: DesiredStream, now: UnixNanos) -> Result<(), StoreError> {
+/// let claim = |owner: &str| Claim { owner: owner.to_owned(), expires_at: None, labels: Labels::default() };
+/// let (_, is_new) = store.claim(stream.clone(), claim("ann"), 5, now).await?;
+/// let (_, is_new_again) = store.claim(stream.clone(), claim("bob"), 5, now).await?;
+/// assert!(is_new && !is_new_again);
+/// assert_eq!(store.release(&stream.id, "ann", now).await?, Some(false));
+/// assert_eq!(store.release(&stream.id, "bob", now).await?, Some(true));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait StreamStore: Send + Sync {
     /// Claims a stream for an owner, and creates it if it does not exist. Claiming again renews `expires_at` and `labels`, and counts

@@ -54,7 +54,7 @@ pub struct Defaults {
 impl Default for Defaults {
     /// Every served venue.
     fn default() -> Self {
-        Self { venues: Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect() }
+        Self { venues: Venue::SERVED.into() }
     }
 }
 
