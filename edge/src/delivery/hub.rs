@@ -100,8 +100,8 @@ impl Hub {
         self.running.read().iter().filter(|topic| wanted(topic)).cloned().collect()
     }
 
-    /// Tells all workers that a stream is no more. What its log still gets before ingest knows is for nobody: the stream may be created
-    /// again meanwhile.
+    /// Tells every listener that a stream has ended. Events that are appended between the deletion and ingest's noticing it are dropped: a
+    /// new stream may have the same id by then.
     pub(crate) fn end_stream(&self, id: &StreamId) {
         if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
             ring.end();

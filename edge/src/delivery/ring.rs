@@ -62,8 +62,8 @@ impl Ring {
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
-    /// The place that `start`, said at `now`, means: a cursor, or where there is none yet or something to announce first, a start to be
-    /// looked up later.
+    /// Turns a start, said at `now`, into a cursor. Returns the start unchanged (`Err`) if the ring has no such position yet, or if a gap must
+    /// be announced first; the caller tries again later.
     pub(crate) fn place(&self, start: Start, now: UnixNanos) -> Result<Cursor, Start> {
         let history = self.history.read();
         match history.join(&start, now) {

@@ -117,19 +117,20 @@ impl Client {
         self.asked.stream()
     }
 
-    /// Where a predecessor had brought it, as far as that holds for what it asks for.
+    /// The positions that the previous relay saved, unless the client asked for others since.
     pub(super) fn restored(&self) -> Option<&BTreeMap<Topic, Position>> {
         self.restored.as_ref()?.of(&self.asked)
     }
 
-    /// Whether a predecessor has told it the notes of this version: it knew of them, and saved it as one that has nothing of its own.
+    /// Whether the previous relay already sent this version's notes: true if its save is at least as new, and lists no separate position for
+    /// this client.
     pub(super) fn was_told(&self) -> bool {
         self.restored.as_ref().is_some_and(|cursors| {
             self.asked.asked_at <= cursors.heard && !cursors.apart.contains_key(&self.asked.id)
         })
     }
 
-    /// Where it begins with `topic`: where a predecessor had brought it, else where it asked for.
+    /// Where this client begins with `topic`: at the position that the previous relay saved, else where the client asked to begin.
     pub(super) fn start(&self, topic: &Topic) -> Start {
         if let Some(position) = self.restored().and_then(|positions| positions.get(topic)) {
             return Start::After(position.clone());

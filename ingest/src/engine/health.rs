@@ -231,7 +231,7 @@ impl Sources {
         self.unheard.get(&(venue, market)).into_iter().flatten().cloned().collect()
     }
 
-    /// How a subscription fares; as its market does before its own first report, and `None` before that too. A market is no better
+    /// The health of a subscription. Until it first reports, the health of its market; `None` if neither has reported. A market is no better
     /// than the worst of its connections, which need not be the one that carries the subscription.
     pub(super) fn of(&self, subscription: &Subscription) -> Option<&Health> {
         let own = self.wanted.get(subscription).and_then(Option::as_ref);

@@ -45,7 +45,7 @@ pub(super) struct Status {
 pub(super) enum Holds {
     /// Until its source says something else.
     On,
-    /// It ends what held before; how it is now, goes without saying.
+    /// Clears the previous status. No status means healthy.
     NoMore,
     /// It tells of a moment.
     Once,

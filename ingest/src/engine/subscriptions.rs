@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::venue::Subscription;
 
-/// How it is with something that is wanted.
+/// Whether something that is wanted is asked of its venue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// It is asked of its venue.
@@ -55,7 +55,7 @@ impl Subscriptions {
         }
     }
 
-    /// How it is with it; `None` where nobody wants it.
+    /// Whether a subscription is asked of its venue or waits; `None` where nobody wants it.
     pub(super) fn standing(&self, subscription: &Subscription) -> Option<Request> {
         let is_beyond = || self.beyond.contains(subscription);
         let standing = || if is_beyond() { Request::Beyond } else { Request::Asked };

@@ -25,7 +25,8 @@ use super::statuses::Statuses;
 use crate::report::{RawFrame, Report};
 use crate::venue::{Decoded, NoTrade, Part, Protocol, Reject, Subscription};
 
-/// A channel that may be silent for so long says too little by its data: there, being accepted counts as connected.
+/// Channels that may be silent for this long (liquidations) cannot prove by data that they work. For them the venue's acknowledgement counts
+/// as connected.
 const RARE: Duration = Duration::from_secs(600);
 
 /// What has to be done on behalf of the connection, in this order.

@@ -49,9 +49,8 @@ pub trait CursorStore: Send + Sync {
 }
 
 impl LaneCursors {
-    /// Where `connection` had been brought to. `None`: nothing saved holds since it last said where to go on, and so it begins where it
-    /// says. Thus a `resume` that came after the save wins over it, and a save over one that it knew of, whatever else the connection
-    /// has asked for since.
+    /// The saved positions of `connection`, or `None` if its client said where to go on after they were saved. The newer of the two wins:
+    /// a `resume` after the save wins over the save, and the save wins over a `resume` that was already known to it.
     pub fn of(&self, connection: &Connection) -> Option<&BTreeMap<Topic, Position>> {
         match self.apart.get(&connection.id) {
             Some(apart) => (apart.placed_at >= connection.placed_at).then_some(&apart.positions),

@@ -39,7 +39,7 @@ pub struct EventClock {
 struct ClockReading {
     /// What the clock shows.
     shown: UnixNanos,
-    /// When, by our clock, it last had a reason to stand still.
+    /// Our time of the last event. If this is long ago, the clock runs on at wall pace.
     heard: UnixNanos,
     /// The most that a trusted time was ahead of our clock, in nanoseconds; below zero where all were behind.
     lead: i64,
