@@ -48,10 +48,10 @@ impl RestClient {
         Ok(self.ask(path, body).await?)
     }
 
-    /// As [`Client::post`], for those who may ask again.
+    /// As [`RestClient::post`], for those who may ask again.
     ///
     /// # Errors
-    /// As [`Client::post`], with when to ask again.
+    /// As [`RestClient::post`], with when to ask again.
     pub async fn ask(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
         let request = self.http.post(format!("{}{path}", self.base));
         self.send(request.header("content-type", "application/json").body(body.to_string())).await
