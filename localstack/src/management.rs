@@ -32,7 +32,7 @@ enum PostRefusal {
     Gone,
     TooLarge,
     NotText,
-    /// The account's quota. On the wire it looks like [`Refusal::Slow`]: the one documented exception stands for both.
+    /// The account's quota. On the wire it looks like [`PostRefusal::Slow`]: the one documented exception stands for both.
     Quota,
     Slow,
 }

@@ -27,7 +27,7 @@ pub enum ClockPace {
 /// - It never runs back.
 /// - After twice the greatest lag without an event that carries a trusted time, it goes on from where it stands at wall pace. Events
 ///   without such a time do not hold it, or a busy social source would keep the windows of a silent market open for ever.
-/// - With [`Pace::Ours`] it is our own clock.
+/// - With [`ClockPace::Ours`] it is our own clock.
 #[derive(Clone, Debug)]
 pub struct EventClock {
     pace: ClockPace,

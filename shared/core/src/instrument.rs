@@ -79,7 +79,7 @@ impl FromStr for Venue {
 
 /// A name that is no venue Bond knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown venue: {0}; known are {}", Venue::names(&Venue::ALL))]
+#[error("unknown venue: {0}; known are {known}", known = Venue::names(&Venue::ALL))]
 pub struct UnknownVenue(pub String);
 
 /// The kind of market an instrument trades on.
