@@ -102,19 +102,28 @@ impl Feed {
 
     /// What its client wants, if it has said so.
     pub(crate) fn filter(&self) -> Option<&FeedFilter> {
-        self.asked()?.wish.as_ref().map(|wish| &wish.filter)
+        self.asked()?.filter()
     }
 
-    /// Serves its client as it asks now. What it follows already and still wants goes on where it is, unless the client says from where;
-    /// what it lacks is for the caller to add. Returns the rings that are followed no more.
-    pub(crate) fn apply(&mut self, new: &FeedState) -> Vec<u64> {
-        let Scope::Filter { asked, .. } = &mut self.scope else { return Vec::new() };
+    /// By which name it is wanted, where a client may ask.
+    pub(crate) fn name(&self) -> Option<&SmolStr> {
+        match &self.scope {
+            Scope::Filter { name, .. } => Some(name),
+            Scope::Stream(_) => None,
+        }
+    }
+
+    /// Serves its client as it asks now. What it follows already and still wants goes on where it is, unless the client says from where.
+    /// Where it wants other topics than before, it returns the rings that it follows no more, and what it lacks is for the caller to add.
+    pub(crate) fn apply(&mut self, new: &FeedState) -> Option<Vec<u64>> {
+        let Scope::Filter { asked, .. } = &mut self.scope else { return None };
         let old = std::mem::replace(&mut **asked, new.clone());
         self.is_background = new.is_background;
         if let Some(wish) = new.wish.as_ref().filter(|wish| old.wish.as_ref() != Some(wish)) {
             self.adjust(wish);
         }
-        let dropped = self.keep_only(new.wish.as_ref().map(|wish| &wish.filter));
+        let wants_others = old.filter() != new.filter();
+        let dropped = wants_others.then(|| self.keep_only(new.filter()));
         for topic in &mut self.topics {
             topic.rate = new.rates.get(&topic.follow.ring.name).copied();
         }

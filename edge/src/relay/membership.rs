@@ -147,16 +147,12 @@ impl Lane {
     /// Serves a feed as its client asks now.
     fn apply(&mut self, key: usize, asked: &FeedState) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let filter = asked.wish.as_ref().map(|wish| wish.filter.clone());
-        let is_same = client.feed.filter() == filter.as_ref();
-        for ring in client.feed.apply(asked) {
+        let Some(dropped) = client.feed.apply(asked) else { return };
+        for ring in dropped {
             self.followers.leave(key, ring);
         }
-        if !is_same {
-            let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
-            self.shared.leases.set(&name, holder, filter.clone());
-        }
-        let Some(filter) = filter else { return };
+        self.shared.leases.want(&client.feed, client.asked.holder.as_ref());
+        let Some(filter) = asked.filter() else { return };
         for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
             self.follow_more(key, &topic);
         }
@@ -212,10 +208,7 @@ impl Lane {
         for ring in client.feed.drop_all() {
             self.followers.leave(key, ring);
         }
-        if client.feed.filter().is_some() {
-            let (name, holder) = (client.asked.id.as_str().into(), client.asked.holder.as_ref());
-            self.shared.leases.set(&name, holder, None);
-        }
+        self.shared.leases.give_up(&client.feed, client.asked.holder.as_ref());
         self.shared.closed();
     }
 

@@ -87,18 +87,13 @@ impl Worker {
     pub(super) fn apply(&mut self, id: usize, asked: &FeedState) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Carried::Feed(feed) = &mut connection.carried else { return };
-        let filter = asked.wish.as_ref().map(|wish| wish.filter.clone());
-        let is_same = feed.filter() == filter.as_ref();
-        for ring in feed.apply(asked) {
+        self.ready.push(id);
+        let Some(dropped) = feed.apply(asked) else { return };
+        for ring in dropped {
             self.followers.leave(id, ring);
         }
-        self.ready.push(id);
-        if let Scope::Filter { name, .. } = &feed.scope
-            && !is_same
-        {
-            self.shared.leases.set(name, connection.holder.as_ref(), filter.clone());
-        }
-        let Some(filter) = filter else { return };
+        self.shared.leases.want(feed, connection.holder.as_ref());
+        let Some(filter) = asked.filter() else { return };
         for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
             self.follow_more(id, &topic);
         }
@@ -245,18 +240,15 @@ impl Worker {
     /// Has a connection follow nothing any more.
     fn let_go(&mut self, id: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let holder = connection.holder.clone();
         let carried = std::mem::replace(&mut connection.carried, Carried::Nothing);
         for ring in carried.rings() {
             self.followers.leave(id, ring);
         }
         if let Carried::Feed(feed) = carried
-            && let Scope::Filter { name, .. } = &feed.scope
+            && feed.asked().is_some()
         {
             self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
-            if feed.filter().is_some() {
-                self.shared.leases.set(name, holder.as_ref(), None);
-            }
+            self.shared.leases.give_up(&feed, connection.holder.as_ref());
         }
     }
 

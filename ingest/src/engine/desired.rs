@@ -376,7 +376,7 @@ fn forms(filter: &FeedFilter, served: &BTreeSet<Venue>) -> Vec<Form> {
 }
 
 /// Whether the last one was counted.
-fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
+pub(super) fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
     let Some(count) = counts.get_mut(key) else { return false };
     *count -= 1;
     let is_last = *count == 0;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bond_core::topic::Topic;
 use smol_str::SmolStr;
 
+use super::desired::count_down;
+
 /// The most topics that the feeds of one owner make run together: more than one feed can name, and a fraction of what a process asks of
 /// venues, so that one owner cannot take what others come for. Beyond it a topic does not run for that owner; it is tried again when the
 /// feed's lease is renewed.
@@ -43,12 +45,7 @@ impl Owners {
     pub(super) fn give_back(&mut self, owner: Option<&SmolStr>, topic: &Topic) {
         let Some(owner) = owner else { return };
         let Some(owned) = self.0.get_mut(owner) else { return };
-        if let Some(count) = owned.topics.get_mut(topic) {
-            *count -= 1;
-            if *count == 0 {
-                owned.topics.remove(topic);
-            }
-        }
+        count_down(&mut owned.topics, topic);
         if owned.topics.is_empty() {
             self.0.remove(owner);
         }

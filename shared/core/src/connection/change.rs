@@ -63,7 +63,7 @@ impl Connection {
     /// What must run for its feed.
     pub fn filter(&self) -> Option<&FeedFilter> {
         match &self.carries {
-            Carries::Feed(feed) => feed.wish.as_ref().map(|wish| &wish.filter),
+            Carries::Feed(feed) => feed.filter(),
             Carries::Stream { .. } => None,
         }
     }
@@ -99,6 +99,11 @@ fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
 }
 
 impl FeedState {
+    /// What it wants, if its client has said so.
+    pub fn filter(&self) -> Option<&FeedFilter> {
+        self.wish.as_ref().map(|wish| &wish.filter)
+    }
+
     /// Takes a message that was made at `now`, and returns what in it is unknown; the rest of it is served. `is_overtaken`: what the client
     /// said later was taken before, and stands.
     ///
@@ -170,7 +175,7 @@ impl FeedState {
     /// Whether its filter takes the topic of this name, running or not, and there is room to note something about it among what is `noted`.
     fn check<T>(&self, name: &str, noted: &BTreeMap<String, T>) -> Result<(), MessageError> {
         let topic: Topic = name.parse().map_err(|_| unknown(name))?;
-        if !self.wish.as_ref().is_some_and(|wish| wish.filter.matches(&topic)) {
+        if !self.filter().is_some_and(|filter| filter.matches(&topic)) {
             return Err(unknown(name));
         }
         if noted.len() < TOPIC_LIMIT || noted.contains_key(name) {

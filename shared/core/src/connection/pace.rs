@@ -23,6 +23,11 @@ impl Limit {
         let rate = if rate == 0 { 1 } else { rate };
         Self { interval: Duration::from_nanos(1_000_000_000 / rate as u64), burst }
     }
+
+    /// How far ahead of an even pace the last of a burst is.
+    fn slack(self) -> Duration {
+        self.interval.saturating_mul(self.burst.saturating_sub(1))
+    }
 }
 
 /// How much of a limit is used up.
@@ -45,7 +50,7 @@ impl RateState {
 
     /// When something may be done again that keeps to `limit`.
     pub fn opens_at(&self, limit: Limit) -> UnixNanos {
-        self.free_at.minus(limit.interval.saturating_mul(limit.burst.saturating_sub(1)))
+        self.free_at.minus(limit.slack())
     }
 
     /// Counts something that is done at `now`, whether or not it is within `limit`.
@@ -55,8 +60,7 @@ impl RateState {
 
     /// Has nothing be done within `limit` before `until`.
     pub fn hold(&mut self, limit: Limit, until: UnixNanos) {
-        let slack = limit.interval.saturating_mul(limit.burst.saturating_sub(1));
-        self.free_at = self.free_at.max(until.plus(slack));
+        self.free_at = self.free_at.max(until.plus(limit.slack()));
     }
 
     /// Whether something that is paid off in the time `cost` may be done at `now`, where so much may be owed at `most`. What may not changes
