@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What is told.
 #[derive(Clone)]
-struct Response {
+struct HttpState {
     readiness: Readiness,
     leading: Leading,
     prometheus: Prometheus,
@@ -27,10 +27,10 @@ pub(crate) fn router(readiness: Readiness, leading: Leading, prometheus: Prometh
         .route("/health", get(|| async { r#"{"status": "ok"}"# }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Response { readiness, leading, prometheus })
+        .with_state(HttpState { readiness, leading, prometheus })
 }
 
-async fn ready(State(told): State<Response>) -> StatusCode {
+async fn ready(State(told): State<HttpState>) -> StatusCode {
     if told.readiness.get() && told.readiness.death().is_none() {
         StatusCode::OK
     } else {
@@ -38,7 +38,7 @@ async fn ready(State(told): State<Response>) -> StatusCode {
     }
 }
 
-async fn metrics(State(told): State<Response>) -> String {
+async fn metrics(State(told): State<HttpState>) -> String {
     metrics::gauge!("bond_leading").set(u8::from(told.leading.get()));
     told.prometheus.render()
 }

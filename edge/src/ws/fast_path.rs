@@ -18,7 +18,7 @@ const RUN_USES: u32 = 64;
 
 /// How a turn of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FastPath {
+pub(crate) enum TurnOutcome {
     /// It has everything there is, or the socket is full.
     Done,
     /// It has had its share, and there is more.
@@ -61,18 +61,18 @@ pub(crate) fn deliver(
     connection: &mut Connection,
     cache: &mut RunCache,
     moment: &mut Moment<'_>,
-) -> FastPath {
+) -> TurnOutcome {
     match connection.flush(moment.now) {
         Ok(true) => {}
-        Ok(false) => return FastPath::Done,
-        Err(_) => return FastPath::Broken,
+        Ok(false) => return TurnOutcome::Done,
+        Err(_) => return TurnOutcome::Broken,
     }
-    let Carried::Stream { follow, .. } = &mut connection.carried else { return FastPath::Done };
+    let Carried::Stream { follow, .. } = &mut connection.carried else { return TurnOutcome::Done };
     let Some(cursor) = settle(follow, connection.control, moment.clock, connection.outbox.end()) else {
-        return FastPath::Done;
+        return TurnOutcome::Done;
     };
     if !connection.outbox.is_empty() {
-        return FastPath::More;
+        return TurnOutcome::More;
     }
     let ring = Arc::clone(&follow.ring);
     match cache.get(&ring, cursor, connection.control) {
@@ -81,7 +81,7 @@ pub(crate) fn deliver(
     }
 }
 
-fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> FastPath {
+fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Tally) -> TurnOutcome {
     let skip = ring.skip(cursor);
     tally.dropped += skip.dropped;
     if connection.control
@@ -90,7 +90,7 @@ fn skip(connection: &mut Connection, ring: &Ring, cursor: Cursor, tally: &mut Ta
         announce(ring, &epoch, gap, connection.outbox.end());
     }
     set_cursor(connection, skip.cursor);
-    FastPath::More
+    TurnOutcome::More
 }
 
 fn write(
@@ -99,14 +99,14 @@ fn write(
     cursor: Cursor,
     frames: &Frames,
     moment: &mut Moment<'_>,
-) -> FastPath {
+) -> TurnOutcome {
     let outcome =
         if frames.slices.is_empty() { Ok(0) } else { connection.write_slices(&frames.slices, moment.now) };
-    let Ok(written) = outcome else { return FastPath::Broken };
+    let Ok(written) = outcome else { return TurnOutcome::Broken };
     if written == frames.len() {
         moment.tally.add(frames.events, frames.newest);
         set_cursor(connection, frames.to);
-        return if frames.more { FastPath::More } else { FastPath::Done };
+        return if frames.more { TurnOutcome::More } else { TurnOutcome::Done };
     }
     if written > 0 {
         let reached = reach(ring, frames, written as u64);
@@ -115,7 +115,7 @@ fn write(
         moment.tally.add(events_between(cursor, reached).min(frames.events), frames.newest);
         set_cursor(connection, reached);
     }
-    FastPath::Done
+    TurnOutcome::Done
 }
 
 /// How many events lie between two places of one epoch.

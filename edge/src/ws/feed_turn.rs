@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::connection::{Carried, Connection};
-use super::fast_path::FastPath;
+use super::fast_path::TurnOutcome;
 use crate::delivery::feed::{Feed, Scratch};
 use crate::delivery::follow::Moment;
 
@@ -13,15 +13,15 @@ pub(crate) fn deliver(
     connection: &mut Connection,
     bench: &mut Scratch,
     moment: &mut Moment<'_>,
-) -> (FastPath, Option<Instant>) {
+) -> (TurnOutcome, Option<Instant>) {
     match connection.flush(moment.now) {
         Ok(true) => {}
-        Ok(false) => return (FastPath::Done, None),
-        Err(_) => return (FastPath::Broken, None),
+        Ok(false) => return (TurnOutcome::Done, None),
+        Err(_) => return (TurnOutcome::Broken, None),
     }
     // Taken out, so that the socket and the feed can be worked on at once.
     let Carried::Feed(mut feed) = mem::replace(&mut connection.carried, Carried::Nothing) else {
-        return (FastPath::Done, None);
+        return (TurnOutcome::Done, None);
     };
     let outcome = turn(&mut feed, connection, bench, moment);
     connection.carried = Carried::Feed(feed);
@@ -33,13 +33,13 @@ fn turn(
     connection: &mut Connection,
     bench: &mut Scratch,
     moment: &mut Moment<'_>,
-) -> (FastPath, Option<Instant>) {
+) -> (TurnOutcome, Option<Instant>) {
     let chosen = feed.choose(connection.control, connection.outbox.end(), bench, moment);
     if !connection.outbox.is_empty() {
-        return (FastPath::More, chosen.timer);
+        return (TurnOutcome::More, chosen.timer);
     }
     if chosen.is_held {
-        return (FastPath::Done, chosen.timer);
+        return (TurnOutcome::Done, chosen.timer);
     }
     (send(feed, connection, bench, chosen.more, moment), chosen.timer)
 }
@@ -50,10 +50,10 @@ fn send(
     bench: &mut Scratch,
     more: bool,
     moment: &mut Moment<'_>,
-) -> FastPath {
+) -> TurnOutcome {
     feed.render(bench);
     let outcome = if bench.buffer.is_empty() { Ok(0) } else { connection.write(&bench.buffer, moment.now) };
-    let Ok(written) = outcome else { return FastPath::Broken };
+    let Ok(written) = outcome else { return TurnOutcome::Broken };
     let reached = bench.frame_end(written);
     connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
     let passed = bench.ends.iter().take_while(|end| **end <= reached).count();
@@ -61,5 +61,5 @@ fn send(
     bench.picks.drain(..passed);
     let more = more || !bench.picks.is_empty() || feed.has_due();
     feed.put_back(&mut bench.picks);
-    if more && !connection.blocked { FastPath::More } else { FastPath::Done }
+    if more && !connection.blocked { TurnOutcome::More } else { TurnOutcome::Done }
 }

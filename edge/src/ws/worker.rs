@@ -14,7 +14,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Carried, Connection};
-use super::fast_path::{self, FastPath, RunCache};
+use super::fast_path::{self, RunCache, TurnOutcome};
 use super::feed_turn;
 use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
@@ -171,7 +171,7 @@ impl Worker {
                     return;
                 }
                 let mut moment = Moment { clock: &*self.shared.clock, now: self.now, tally };
-                if fast_path::deliver(connection, &mut self.cache, &mut moment) != FastPath::Done {
+                if fast_path::deliver(connection, &mut self.cache, &mut moment) != TurnOutcome::Done {
                     self.ready.push(id);
                 }
             }
@@ -207,14 +207,14 @@ impl Worker {
                 feed_turn::deliver(connection, &mut self.bench, &mut moment)
             }
             Carried::Nothing => {
-                (connection.flush(self.now).map_or(FastPath::Broken, |_| FastPath::Done), None)
+                (connection.flush(self.now).map_or(TurnOutcome::Broken, |_| TurnOutcome::Done), None)
             }
         };
         self.shared.count(connection.carried.stream(), &tally);
         match turn {
-            FastPath::Done => {}
-            FastPath::More => self.queue(id),
-            FastPath::Broken => return self.remove(id),
+            TurnOutcome::Done => {}
+            TurnOutcome::More => self.queue(id),
+            TurnOutcome::Broken => return self.remove(id),
         }
         if let Some(at) = timer {
             self.set_timer(id, at);

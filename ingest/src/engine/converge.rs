@@ -14,7 +14,7 @@ use super::instruments::StreamInput;
 use super::plan::StreamPlan;
 use super::run::{Engine, STREAMS_AT_ONCE};
 use super::streams::{StreamKey, StreamRun};
-use super::subscriptions::Request;
+use super::subscriptions::AskState;
 use super::takeover::StreamTakeover;
 use crate::source::websocket::source_name;
 use crate::venue::Subscription;
@@ -159,7 +159,7 @@ impl Engine {
                 None => self.sources.drop(&subscription),
                 Some(_) => self.sources.want(&subscription),
             }
-            if standing == Some(Request::Beyond) {
+            if standing == Some(AskState::Beyond) {
                 self.sources.subscription(&subscription, Health::beyond(self.now()));
                 self.concern(&subscription);
                 continue;

@@ -6,7 +6,7 @@ use crate::venue::Subscription;
 
 /// Whether something that is wanted is asked of its venue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum AskState {
     /// It is asked of its venue.
     Asked,
     /// It is beyond what one process asks for, and waits until something else is wanted no more.
@@ -56,9 +56,9 @@ impl Subscriptions {
     }
 
     /// Whether a subscription is asked of its venue or waits; `None` where nobody wants it.
-    pub(super) fn standing(&self, subscription: &Subscription) -> Option<Request> {
+    pub(super) fn standing(&self, subscription: &Subscription) -> Option<AskState> {
         let is_beyond = || self.beyond.contains(subscription);
-        let standing = || if is_beyond() { Request::Beyond } else { Request::Asked };
+        let standing = || if is_beyond() { AskState::Beyond } else { AskState::Asked };
         self.wanted.contains_key(subscription).then(standing)
     }
 
@@ -92,7 +92,7 @@ mod tests {
         let mut subscriptions = Subscriptions::new(2);
         [&a, &b, &c, &a].into_iter().for_each(|s| subscriptions.want(s.clone()));
         let standing = |subscriptions: &Subscriptions| [&a, &b, &c].map(|s| subscriptions.standing(s));
-        let (asked, beyond) = (Some(Request::Asked), Some(Request::Beyond));
+        let (asked, beyond) = (Some(AskState::Asked), Some(AskState::Beyond));
         assert_eq!(standing(&subscriptions), [asked, asked, beyond]);
         subscriptions.take_touched();
         subscriptions.drop(&a);
