@@ -45,7 +45,7 @@ impl Conflation {
                 Channel::Ticker | Channel::OrderBook | Channel::Funding => Self::Newest,
                 Channel::Trades | Channel::Liquidations => Self::Oldest,
             },
-            Topic::Raw(_) => Self::Oldest,
+            Topic::Raw(_) | Topic::Published(_) => Self::Oldest,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Engine {
         let instrument = match topic {
             Topic::Market(market) => &market.instrument,
             Topic::Raw(instrument) => instrument,
-            Topic::Stream(_) => return,
+            Topic::Stream(_) | Topic::Published(_) => return,
         };
         let state = self.instruments.of(&Arc::new(instrument.clone()));
         match topic {

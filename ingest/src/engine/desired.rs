@@ -392,7 +392,7 @@ fn subscription(topic: &Topic) -> Option<Subscription> {
         Topic::Market(topic) => {
             Some(Subscription { instrument: Arc::new(topic.instrument.clone()), channel: topic.channel })
         }
-        Topic::Stream(_) | Topic::Raw(_) => None,
+        Topic::Stream(_) | Topic::Raw(_) | Topic::Published(_) => None,
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Code {
     InvalidTopic,
     /// More bytes than are taken.
     TooLarge,
+    /// What the request was made for has changed meanwhile.
+    Conflict,
     /// A quota is used up.
     LimitExceeded,
     /// Too many requests in a time.
@@ -47,6 +49,7 @@ impl Code {
             Self::InvalidMessage => "INVALID_MESSAGE",
             Self::InvalidTopic => "INVALID_TOPIC",
             Self::TooLarge => "TOO_LARGE",
+            Self::Conflict => "CONFLICT",
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
             Self::SlowConsumer => "SLOW_CONSUMER",
@@ -71,6 +74,7 @@ impl Code {
             Self::NotFound => 404,
             Self::InvalidMessage | Self::InvalidTopic => 400,
             Self::TooLarge => 413,
+            Self::Conflict => 409,
             Self::LimitExceeded | Self::RateLimitExceeded => 429,
             Self::SlowConsumer | Self::ConnectionError => 503,
             Self::InternalError => 500,
@@ -90,6 +94,7 @@ impl Code {
             | Self::NotFound
             | Self::InvalidMessage
             | Self::InvalidTopic
+            | Self::Conflict
             | Self::LimitExceeded => CloseCode::PolicyViolation,
         }
     }

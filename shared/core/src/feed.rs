@@ -40,7 +40,7 @@ impl FeedFilter {
     /// Whether events of `topic` are wanted.
     pub fn matches(&self, topic: &Topic) -> bool {
         match topic {
-            Topic::Stream(_) => false,
+            Topic::Stream(_) | Topic::Published(_) => false,
             Topic::Raw(instrument) => self.raw && self.takes_instrument(instrument, None),
             Topic::Market(market) => self.takes_market(market),
         }

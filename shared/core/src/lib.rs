@@ -24,6 +24,7 @@ pub mod message;
 pub mod meter;
 pub mod order;
 pub mod position;
+pub mod publish;
 pub mod settings;
 pub mod share;
 pub mod source;

@@ -2,8 +2,15 @@
 //!
 //! What every adapter must hold to is in [`EventLog`]'s documentation, and checked by its behaviour suite.
 
+mod publication;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use self::publication::{
+    KEY_LIFE, LEAST_KEPT, LEAST_KEPT_FOR, Publication, PublishKey, PublishOutcome, PublishedHead,
+    PublishedState,
+};
 
 use crate::position::{Epoch, Position};
 use crate::time::UnixNanos;
@@ -30,11 +37,17 @@ pub enum EventKind {
     Custom,
     /// A venue's own frame.
     Raw,
+    /// A publisher's whole payload, in the place of what its topic's state was.
+    Snapshot,
+    /// A publisher's merge patch of its topic's state.
+    Delta,
+    /// What a publisher has to tell, beside the state.
+    Alert,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Aggregate,
         Self::Trade,
         Self::Ticker,
@@ -44,6 +57,9 @@ impl EventKind {
         Self::Tweet,
         Self::Custom,
         Self::Raw,
+        Self::Snapshot,
+        Self::Delta,
+        Self::Alert,
     ];
 
     /// The `type` on the wire.
@@ -58,7 +74,15 @@ impl EventKind {
             Self::Tweet => "tweet",
             Self::Custom => "custom",
             Self::Raw => "raw",
+            Self::Snapshot => "snapshot",
+            Self::Delta => "delta",
+            Self::Alert => "alert",
         }
+    }
+
+    /// Whether publishers send it.
+    pub const fn is_published(self) -> bool {
+        matches!(self, Self::Snapshot | Self::Delta | Self::Alert)
     }
 
     /// The kind that [`EventKind::name`] calls so.
@@ -192,6 +216,10 @@ pub enum LogError {
 ///   A position of another epoch, or ahead of the log, gets `EpochChanged` with `from_seq: None` and what is kept of the current
 ///   epoch.
 /// - **Statuses** kept after N or later are part of what comes after N, in their place.
+/// - **Published topics.** `publish` appends events and their topic's state in one step, and to the head that the state was computed from
+///   alone. A batch that comes again under its key, within [`KEY_LIFE`], is answered as it was the first time. The newest [`LEAST_KEPT`] events
+///   stay for [`LEAST_KEPT_FOR`] although the ring is over, and the state stays until the topic ends. These topics are many: neither
+///   `topics` nor `began` names them.
 ///
 /// A writer appends, and a reader goes on after the last event that it has:
 ///
@@ -238,6 +266,34 @@ pub trait EventLog: Send + Sync {
     /// [`LogError::Fenced`] where another writer has taken over, [`LogError::Unavailable`].
     async fn append(&self, fence: Fence, topic: &Topic, records: Vec<Record>) -> Result<Appended, LogError>;
 
+    /// Appends a publisher's batch to a published topic, and keeps the state that it makes.
+    ///
+    /// # Errors
+    /// As [`EventLog::append`].
+    async fn publish(
+        &self,
+        fence: Fence,
+        topic: &Topic,
+        publication: Publication,
+    ) -> Result<PublishOutcome, LogError>;
+
+    /// The head of a published topic, and its state there; `None` for a topic without history.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    async fn state(&self, topic: &Topic) -> Result<Option<PublishedState>, LogError>;
+
+    /// The published topics whose names begin with `prefix`, by name: at most `limit` of those behind the name `after`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    async fn published(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<PublishedHead>, LogError>;
+
     /// Keeps a status after the topic's last event. A topic without history keeps none: `None`.
     ///
     /// # Errors
@@ -274,7 +330,7 @@ pub trait EventLog: Send + Sync {
     /// [`LogError::Unavailable`].
     async fn position_at(&self, topic: &Topic, time: UnixNanos) -> Result<Option<Position>, LogError>;
 
-    /// The topics that have history.
+    /// The topics that have history, but for published ones.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -305,8 +361,9 @@ pub trait Tail: Send {
 pub struct News {
     /// New items of followed topics. A followed topic that ended and began again comes with a gap `EpochChanged`.
     pub runs: Vec<(Topic, Run)>,
-    /// Topics, followed or not, that began to have history. The first call names all that have.
+    /// Topics, followed or not, that began to have history, but for published ones. The first call names all that have.
     pub began: Vec<Topic>,
-    /// Topics, followed or not, that have ended. One that began again has its end told no later than what came after.
+    /// Topics, followed or not, that have ended; of published ones those that are followed at least. One that began again has its end told no
+    /// later than what came after.
     pub ended: Vec<Topic>,
 }

@@ -1,10 +1,13 @@
 //! Topics: the names of logs.
 
+mod published;
+
 use std::fmt;
 use std::str::FromStr;
 
 use smol_str::{SmolStr, format_smolstr};
 
+pub use self::published::{Family, PublishedTopic};
 use crate::event::Channel;
 use crate::instrument::{Instrument, MarketType, Symbol, Venue};
 
@@ -61,6 +64,8 @@ pub enum Topic {
     Market(MarketTopic),
     /// `raw.binance.BTC-USDT`: the venue's own frames about one instrument.
     Raw(Instrument),
+    /// `prices.IN1234567890` and the like: what publishers send, and a state that it adds up to.
+    Published(PublishedTopic),
 }
 
 /// One channel of one instrument.
@@ -84,7 +89,7 @@ impl Topic {
     /// The instrument it is about, if it is about one.
     pub const fn instrument(&self) -> Option<&Instrument> {
         match self {
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::Published(_) => None,
             Self::Market(topic) => Some(&topic.instrument),
             Self::Raw(instrument) => Some(instrument),
         }
@@ -97,6 +102,7 @@ impl fmt::Display for Topic {
             Self::Stream(id) => write!(f, "streams.{id}"),
             Self::Market(topic) => topic.fmt(f),
             Self::Raw(i) => write!(f, "raw.{}.{}", i.venue, i.symbol.topic_form()),
+            Self::Published(topic) => topic.fmt(f),
         }
     }
 }
@@ -115,7 +121,7 @@ impl fmt::Display for MarketTopic {
 /// A text that names no topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a topic: {0}; topics look like streams.{{id}}, trades.binance.BTC-USDT, orderbook.okx.BTC-USDT.20"
+    "not a topic: {0:.80}; topics look like streams.{{id}}, trades.binance.BTC-USDT, orderbook.okx.BTC-USDT.20, or prices.{{id}} for one of your own"
 )]
 pub struct TopicError(pub String);
 
@@ -132,7 +138,10 @@ fn parse(text: &str) -> Option<Topic> {
     match family {
         "streams" => StreamId::parse(rest).map(Topic::Stream),
         "raw" => parse_instrument(rest).map(Topic::Raw),
-        _ => parse_market(Channel::from_name(family)?, rest),
+        _ => match Channel::from_name(family) {
+            Some(channel) => parse_market(channel, rest),
+            None => PublishedTopic::parse(text).map(Topic::Published),
+        },
     }
 }
 
@@ -176,6 +185,8 @@ mod tests {
             "raw.binance.BTC-USDT",
             "trades.binance.币安人生-USDT",
             "orderbook.binance.这是测试币-456.20",
+            "prices.IN1234567890",
+            "risk.u1.alerts",
         ] {
             assert_eq!(name.parse::<Topic>().map(|t| t.to_string()), Ok(name.to_owned()));
         }
@@ -190,7 +201,10 @@ mod tests {
             "orderbook.okx.BTC-USDT.0",
             "orderbook.okx.BTC-USDT.51",
             "orderbook.okx.BTC-USDT.450",
-            "candles.okx.BTC-USDT",
+            "raw.prices.X",
+            "prices",
+            "prices.",
+            "prices.a b",
         ] {
             assert!(name.parse::<Topic>().is_err(), "{name}");
         }

@@ -54,7 +54,7 @@ pub fn frame(topic: &str, epoch: &Epoch, seq: u64, ts: UnixNanos, kind: EventKin
     let mut out = Vec::with_capacity(body.len() + 192);
     head(kind.name(), topic, epoch, &mut out);
     field_integer("seq", seq, &mut out);
-    if kind != EventKind::Aggregate {
+    if kind != EventKind::Aggregate && !kind.is_published() {
         field_integer("seq_internal", seq, &mut out);
     }
     key("ts", &mut out);

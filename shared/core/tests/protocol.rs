@@ -166,6 +166,7 @@ fn codes() -> Vec<Code> {
         Code::InvalidMessage,
         Code::InvalidTopic,
         Code::TooLarge,
+        Code::Conflict,
         Code::LimitExceeded,
         Code::RateLimitExceeded,
         Code::SlowConsumer,
@@ -181,6 +182,7 @@ fn codes() -> Vec<Code> {
         | Code::InvalidMessage
         | Code::InvalidTopic
         | Code::TooLarge
+        | Code::Conflict
         | Code::LimitExceeded
         | Code::RateLimitExceeded
         | Code::SlowConsumer

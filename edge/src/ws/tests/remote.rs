@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bond_core::log::{Appended, EventKind, EventLog, Fence, LogError, Record, Run, Tail};
+use bond_core::log::{
+    Appended, EventKind, EventLog, Fence, LogError, Publication, PublishOutcome, PublishedHead,
+    PublishedState, Record, Run, Tail,
+};
 use bond_core::memory::MemoryLog;
 use bond_core::position::Position;
 use bond_core::time::UnixNanos;
@@ -31,6 +34,28 @@ impl EventLog for Remote {
 
     async fn append(&self, fence: Fence, topic: &Topic, records: Vec<Record>) -> Result<Appended, LogError> {
         self.log.append(fence, topic, records).await
+    }
+
+    async fn publish(
+        &self,
+        fence: Fence,
+        topic: &Topic,
+        publication: Publication,
+    ) -> Result<PublishOutcome, LogError> {
+        self.log.publish(fence, topic, publication).await
+    }
+
+    async fn state(&self, topic: &Topic) -> Result<Option<PublishedState>, LogError> {
+        self.log.state(topic).await
+    }
+
+    async fn published(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<PublishedHead>, LogError> {
+        self.log.published(prefix, after, limit).await
     }
 
     async fn keep(&self, fence: Fence, topic: &Topic, body: Bytes) -> Result<Option<Position>, LogError> {

@@ -24,6 +24,12 @@ impl Limit {
         Self { interval: Duration::from_nanos(1_000_000_000 / rate as u64), burst }
     }
 
+    /// So many a minute, at least one, after a burst.
+    pub const fn per_minute(rate: u32, burst: u32) -> Self {
+        let rate = if rate == 0 { 1 } else { rate };
+        Self { interval: Duration::from_nanos(60_000_000_000 / rate as u64), burst }
+    }
+
     /// How far ahead of an even pace the last of a burst is.
     fn slack(self) -> Duration {
         self.interval.saturating_mul(self.burst.saturating_sub(1))

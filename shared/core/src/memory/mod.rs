@@ -1,6 +1,7 @@
 //! The event log and the connections in memory: the laptop's adapters, and the models that the others are held to.
 
 mod connections;
+mod published;
 mod ring;
 mod slot;
 mod tail;
@@ -12,14 +13,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::log::{Appended, EventLog, Fence, LogError, Record, Run, Tail};
+use crate::log::{
+    Appended, EventLog, Fence, LogError, Publication, PublishOutcome, PublishedHead, PublishedState, Record,
+    Run, Tail,
+};
 use crate::position::{Epoch, Position};
 use crate::time::{Clock, UnixNanos};
 use crate::topic::Topic;
 
 pub use self::connections::MemoryConnections;
+use self::published::KeyBook;
 use self::ring::Ring;
 use self::slot::Slot;
 use self::tail::{Mailbox, MemoryTail};
@@ -46,6 +51,11 @@ struct Shared {
     used_bytes: AtomicUsize,
     /// When topics that nobody touches are to be looked at next, in Unix nanoseconds.
     next_sweep: AtomicI64,
+    /// When published topics that nobody publishes to are to be looked for next, in Unix nanoseconds.
+    next_end: AtomicI64,
+    /// How long a published topic is kept after it was published to.
+    topic_ttl: Duration,
+    keys: Mutex<KeyBook>,
     /// Appends hold it for reading, so that an `acquire` waits for those in flight. Taken before any slot's lock.
     state: RwLock<State>,
 }
@@ -67,11 +77,27 @@ impl State {
     }
 }
 
+/// How long a published topic is kept after it was published to, unless it is said.
+const TOPIC_TTL: Duration = Duration::from_secs(86_400);
+
 impl MemoryLog {
     /// An empty log. `nonce` tells its epochs from those of a log that ran before it within the same millisecond: draw it at
     /// random.
     pub fn new(retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
+        Self::with_topic_ttl(retention, clock, nonce, TOPIC_TTL)
+    }
+
+    /// As [`MemoryLog::new`], with published topics that end `topic_ttl` after they were last published to.
+    pub fn with_topic_ttl(
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+        nonce: u32,
+        topic_ttl: Duration,
+    ) -> Self {
         Self(Arc::new(Shared {
+            topic_ttl,
+            next_end: AtomicI64::new(i64::MIN),
+            keys: Mutex::default(),
             retention,
             clock,
             next_nonce: AtomicU64::new(nonce.into()),
@@ -107,7 +133,7 @@ impl Shared {
         let epoch = ring.epoch().clone();
         self.trim(ring, before, now);
         inner.wake_followers();
-        if began {
+        if began && !matches!(topic, Topic::Published(_)) {
             state.tails().for_each(|tail| tail.began(topic));
         }
         Appended { epoch, first_seq }
@@ -130,7 +156,12 @@ impl Shared {
     fn end(&self, fence: Fence, topic: &Topic) -> Result<(), LogError> {
         let mut state = self.state.write();
         state.check(fence)?;
-        let Some(slot) = state.slots.get(topic).map(Arc::clone) else { return Ok(()) };
+        self.drop_ring(&mut state, topic);
+        Ok(())
+    }
+
+    fn drop_ring(&self, state: &mut State, topic: &Topic) {
+        let Some(slot) = state.slots.get(topic).map(Arc::clone) else { return };
         let mut inner = slot.lock();
         if let Some(ring) = inner.ring.take() {
             self.used_bytes.fetch_sub(ring.bytes(), Ordering::Relaxed);
@@ -139,13 +170,12 @@ impl Shared {
         if !inner.has_followers() {
             state.slots.remove(topic);
         }
-        Ok(())
     }
 
     /// Brings a ring that had `before` bytes within its bounds, and the sum of all with it.
     fn trim(&self, ring: &mut Ring, before: usize, now: UnixNanos) {
         let Retention { ring: length, topic_bytes, total_bytes } = self.retention;
-        ring.drop_before(now.minus(length));
+        ring.drop_older(now, length);
         ring.shrink_to(topic_bytes);
         let others = self.used_bytes.load(Ordering::Relaxed).saturating_sub(before);
         ring.shrink_to(total_bytes.saturating_sub(others));
@@ -171,7 +201,7 @@ impl Shared {
         let mut inner = slot.lock();
         let ring = inner.ring.as_mut()?;
         let before = ring.bytes();
-        ring.drop_before(self.clock.now().minus(self.retention.ring));
+        ring.drop_older(self.clock.now(), self.retention.ring);
         self.used_bytes.fetch_sub(before - ring.bytes(), Ordering::Relaxed);
         Some(look(ring))
     }
@@ -188,7 +218,8 @@ impl Shared {
 
 impl State {
     fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.slots.iter().filter(|(_, slot)| slot.lock().ring.is_some()).map(|(topic, _)| topic)
+        let named = self.slots.iter().filter(|(topic, _)| !matches!(topic, Topic::Published(_)));
+        named.filter(|(_, slot)| slot.lock().ring.is_some()).map(|(topic, _)| topic)
     }
 }
 
@@ -204,6 +235,30 @@ impl EventLog for MemoryLog {
     async fn append(&self, fence: Fence, topic: &Topic, records: Vec<Record>) -> Result<Appended, LogError> {
         debug_assert!(!records.is_empty(), "an append without records would begin an epoch without events");
         self.0.append(fence, topic, records)
+    }
+
+    async fn publish(
+        &self,
+        fence: Fence,
+        topic: &Topic,
+        publication: Publication,
+    ) -> Result<PublishOutcome, LogError> {
+        debug_assert!(!publication.records.is_empty(), "a publication has events");
+        self.0.publish(fence, topic, publication)
+    }
+
+    async fn state(&self, topic: &Topic) -> Result<Option<PublishedState>, LogError> {
+        self.0.end_if_over(topic);
+        Ok(self.0.look(topic, Ring::state).flatten())
+    }
+
+    async fn published(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<PublishedHead>, LogError> {
+        Ok(self.0.published(prefix, after, limit))
     }
 
     async fn keep(&self, fence: Fence, topic: &Topic, body: Bytes) -> Result<Option<Position>, LogError> {

@@ -4,7 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::log::{Entry, Gap, GapReason, Item, Kept, Record, Run};
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::log::{
+    Entry, Gap, GapReason, Item, Kept, LEAST_KEPT, LEAST_KEPT_FOR, Publication, PublishedState, Record, Run,
+};
 use crate::position::{Epoch, Position};
 use crate::time::UnixNanos;
 
@@ -21,6 +27,16 @@ pub(super) struct Ring {
     items: VecDeque<Item>,
     bytes: usize,
     last_at: UnixNanos,
+    /// What publishers have made of it, where it is theirs.
+    folded: Option<Folded>,
+}
+
+/// The state of a published topic at its head.
+#[derive(Debug)]
+struct Folded {
+    ts: UnixNanos,
+    state: Option<Bytes>,
+    entry: Option<SmolStr>,
 }
 
 /// A reader's place between two items, statuses included.
@@ -41,6 +57,7 @@ impl Ring {
             items: VecDeque::new(),
             bytes: 0,
             last_at: UnixNanos::from_nanos(i64::MIN),
+            folded: None,
         }
     }
 
@@ -67,6 +84,30 @@ impl Ring {
         first
     }
 
+    /// Appends a publisher's batch with the state that it makes, and gives the first event's number.
+    pub(super) fn publish(&mut self, publication: Publication, now: UnixNanos) -> u64 {
+        let Publication { records, state, entry, .. } = publication;
+        let ts = records.last().map_or(now, |record| record.ts);
+        let before = self.folded.take();
+        self.bytes -= before.as_ref().map_or(0, Folded::bytes);
+        let entry = entry.or_else(|| before.and_then(|folded| folded.entry));
+        let folded = Folded { ts, state, entry };
+        self.bytes += folded.bytes();
+        self.folded = Some(folded);
+        self.append(records, now)
+    }
+
+    /// The head, and the state there, of a published topic.
+    pub(super) fn state(&self) -> Option<PublishedState> {
+        let Folded { ts, state, entry } = self.folded.as_ref()?;
+        Some(PublishedState { position: self.head(), ts: *ts, state: state.clone(), entry: entry.clone() })
+    }
+
+    /// Whether nothing was published for as long as a topic is kept.
+    pub(super) fn is_over(&self, now: UnixNanos, ttl: Duration) -> bool {
+        self.folded.is_some() && self.last_at < now.minus(ttl)
+    }
+
     /// Keeps a status after the last event.
     pub(super) fn keep(&mut self, body: Bytes, now: UnixNanos) {
         let at = self.stamp(now);
@@ -84,9 +125,15 @@ impl Ring {
         self.items.push_back(item);
     }
 
-    /// Drops what was appended before `oldest`.
-    pub(super) fn drop_before(&mut self, oldest: UnixNanos) {
-        while self.items.front().is_some_and(|item| at(item) < oldest) {
+    /// Drops what is older than `length`, but for the newest events of a published topic.
+    pub(super) fn drop_older(&mut self, now: UnixNanos, length: Duration) {
+        let least = if self.folded.is_some() { LEAST_KEPT } else { 0 };
+        let (oldest, oldest_of_least) = (now.minus(length), now.minus(length.max(LEAST_KEPT_FOR)));
+        while self
+            .items
+            .front()
+            .is_some_and(|item| at(item) < oldest && (self.items.len() > least || at(item) < oldest_of_least))
+        {
             self.drop_oldest();
         }
     }
@@ -185,6 +232,12 @@ const fn comes_before(item: &Item, seq: u64) -> bool {
     match item {
         Item::Event(entry) => entry.seq <= seq,
         Item::Status(kept) => kept.after_seq < seq,
+    }
+}
+
+impl Folded {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.state.as_ref().map_or(0, Bytes::len)
     }
 }
 

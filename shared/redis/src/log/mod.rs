@@ -34,7 +34,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bond_core::log::{Appended, EventLog, Fence, LogError, Record, Run, Tail};
+use bond_core::log::{
+    Appended, EventLog, Fence, LogError, Publication, PublishOutcome, PublishedHead, PublishedState, Record,
+    Run, Tail,
+};
 use bond_core::position::{Epoch, Position};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::Topic;
@@ -105,6 +108,28 @@ impl EventLog for RedisLog {
             Some(Position { epoch, seq }) => Ok(Appended { epoch, first_seq: seq }),
             None => Err(LogError::Unavailable(format!("{topic} was given no records"))),
         }
+    }
+
+    async fn publish(
+        &self,
+        _fence: Fence,
+        topic: &Topic,
+        _publication: Publication,
+    ) -> Result<PublishOutcome, LogError> {
+        Err(LogError::Unavailable(format!("{topic} cannot be published to on Redis yet")))
+    }
+
+    async fn state(&self, _topic: &Topic) -> Result<Option<PublishedState>, LogError> {
+        Ok(None)
+    }
+
+    async fn published(
+        &self,
+        _prefix: &str,
+        _after: &str,
+        _limit: usize,
+    ) -> Result<Vec<PublishedHead>, LogError> {
+        Ok(Vec::new())
     }
 
     async fn keep(&self, fence: Fence, topic: &Topic, body: Bytes) -> Result<Option<Position>, LogError> {

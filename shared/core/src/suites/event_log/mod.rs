@@ -1,5 +1,6 @@
 //! What every [`EventLog`] must do.
 
+mod publishing;
 mod reader;
 mod reading;
 mod retention;
@@ -51,6 +52,7 @@ pub trait Harness: Send + Sync {
 /// Where the log does not behave as [`EventLog`] says.
 pub async fn run(harness: &impl Harness) {
     writing::run(harness).await;
+    publishing::run(harness).await;
     reading::run(harness).await;
     retention::run(harness).await;
     tailing::run(harness).await;
