@@ -15,6 +15,7 @@ pub mod emf;
 pub mod event;
 pub mod event_clock;
 pub mod feed;
+pub mod grants;
 pub mod instrument;
 pub mod key_source;
 pub mod lease;
