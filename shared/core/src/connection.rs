@@ -8,6 +8,7 @@ mod excess;
 mod json;
 mod pace;
 mod query;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,10 @@ pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::{Limit, RateState};
 pub use self::query::Parameters;
+pub use self::topics::{
+    FamilyLimits, MOST_TOPICS, MOST_TOPICS_OF_ITEM, TopicAccess, TopicAck, TopicAnswers, TopicRefusal,
+    TopicRequest, TopicStart, TopicsState,
+};
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};

@@ -1,9 +1,12 @@
 //! What clients say.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use crate::code::Code;
 use crate::position::{Epoch, Position};
@@ -13,6 +16,15 @@ pub const MAX_LAG_LIMIT: Duration = Duration::from_millis(1000);
 
 /// The longest `correlation_id` that is echoed, in bytes of JSON.
 const CORRELATION_LIMIT: usize = 256;
+
+/// The most events that `rewind` goes back.
+pub const MOST_REWIND: u16 = 100;
+
+/// The most names that `subtopics` may allow.
+const MOST_SUBTOPICS: usize = 32;
+
+/// The longest of these names, in bytes.
+const SUBTOPIC_BYTES: usize = 64;
 
 /// What a client wants echoed in the answer: its JSON text, as it was sent.
 pub type CorrelationId = Box<RawValue>;
@@ -124,13 +136,21 @@ pub struct Subscribe {
     pub batch_size: Option<usize>,
 }
 
-/// The part of a subscribe message that concerns one topic.
+/// The part of a subscribe message that concerns topics by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicForm {
-    /// The topic's name.
-    pub topic: String,
+    /// The topics' names; one, unless the message has a list.
+    pub topics: Vec<String>,
     /// The number of the last event the client has.
     pub resume_from_seq: Option<u64>,
+    /// The epoch of that number; `None`: the current one, whichever it is.
+    pub epoch: Option<Epoch>,
+    /// The values of `meta.subtopic` that are wanted; empty: all.
+    pub subtopics: BTreeSet<SmolStr>,
+    /// Whether frames may be compressed; `None` where the client does not say.
+    pub compression: Option<bool>,
+    /// How many of the newest events are wanted in the place of the state.
+    pub rewind: Option<u16>,
 }
 
 /// A wish to stop following.
@@ -231,6 +251,10 @@ struct Wire {
     batch_size: Option<usize>,
     epoch: Option<String>,
     seq: Option<u64>,
+    topics: Option<Vec<String>>,
+    subtopics: Option<Value>,
+    compression: Option<bool>,
+    rewind: Option<u16>,
     enabled: Option<bool>,
     rate: Option<Rate>,
     token: Option<String>,
@@ -261,7 +285,28 @@ impl Wire {
         }
     }
 
-    fn subscribe(self) -> Result<Subscribe, MessageError> {
+    /// What it says of topics by name, if it names any.
+    fn topic_form(&mut self) -> Result<Option<TopicForm>, MessageError> {
+        let topics: Vec<String> =
+            self.topic.take().into_iter().chain(self.topics.take().unwrap_or_default()).collect();
+        if topics.is_empty() {
+            return Ok(None);
+        }
+        let epoch = self.epoch.take().map(|epoch| Epoch::new(&epoch).ok_or_else(|| missing("epoch")));
+        if self.rewind.is_some_and(|rewind| rewind > MOST_REWIND) {
+            return Err(MessageError::invalid(format!("rewind is at most {MOST_REWIND}")));
+        }
+        Ok(Some(TopicForm {
+            topics,
+            resume_from_seq: self.resume_from_seq,
+            epoch: epoch.transpose()?,
+            subtopics: subtopics(self.subtopics.take())?,
+            compression: self.compression,
+            rewind: self.rewind,
+        }))
+    }
+
+    fn subscribe(mut self) -> Result<Subscribe, MessageError> {
         let max_lag = Duration::from_millis(self.max_lag_ms.unwrap_or(0));
         if max_lag > MAX_LAG_LIMIT {
             return Err(MessageError::invalid("max_lag_ms is at most 1000"));
@@ -271,9 +316,8 @@ impl Wire {
             Some("changes") => true,
             Some(_) => return Err(MessageError::invalid("book is \"whole\" or \"changes\"")),
         };
-        let resume_from_seq = self.resume_from_seq;
         Ok(Subscribe {
-            topic: self.topic.map(|topic| TopicForm { topic, resume_from_seq }),
+            topic: self.topic_form()?,
             channels: self.channels.unwrap_or_default().list(),
             symbols: self.symbols.unwrap_or_default().list(),
             exchanges: self.exchanges.unwrap_or_default().list(),
@@ -294,6 +338,35 @@ impl Wire {
     }
 }
 
+/// The names that `subtopics` allows: the words between commas of texts, the items of lists, and the keys whose value is true.
+fn subtopics(value: Option<Value>) -> Result<BTreeSet<SmolStr>, MessageError> {
+    let mut names = BTreeSet::new();
+    match value {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(members)) => {
+            members.iter().for_each(|(key, value)| allowed(Some(key), value, &mut names));
+        }
+        Some(value) => allowed(None, &value, &mut names),
+    }
+    let is_short = |name: &SmolStr| name.len() <= SUBTOPIC_BYTES;
+    if names.len() > MOST_SUBTOPICS || !names.iter().all(is_short) {
+        let advice = format!("subtopics allows at most {MOST_SUBTOPICS} names of {SUBTOPIC_BYTES} bytes");
+        return Err(MessageError::new(Code::LimitExceeded, advice));
+    }
+    Ok(names)
+}
+
+fn allowed(key: Option<&str>, value: &Value, names: &mut BTreeSet<SmolStr>) {
+    match value {
+        Value::String(text) => {
+            names.extend(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(SmolStr::new));
+        }
+        Value::Array(items) => items.iter().for_each(|item| allowed(None, item, names)),
+        Value::Bool(true) => names.extend(key.map(SmolStr::new)),
+        _ => {}
+    }
+}
+
 fn missing(field: &str) -> MessageError {
     MessageError::invalid(format!("missing or malformed: {field}"))
 }
@@ -310,10 +383,29 @@ mod tests {
             (r#"{"type":"sing","correlation_id":"x"}"#, Code::InvalidMessage),
             (r#"{"type":"resume","topic":"trades.okx.BTC-USDT"}"#, Code::InvalidMessage),
             (r#"{"type":"subscribe","max_lag_ms":1001}"#, Code::InvalidMessage),
+            (r#"{"type":"subscribe","topic":"prices.X","rewind":101}"#, Code::InvalidMessage),
+            (r#"{"type":"subscribe","topic":"prices.X","epoch":"E!"}"#, Code::InvalidMessage),
             (r#"{"type":"frequency","rate":"warp"}"#, Code::InvalidMessage),
         ];
         for (text, code) in cases {
             assert_eq!(Request::parse(text).message.map_err(|e| e.code), Err(code), "{text}");
+        }
+        for (given, names) in [
+            (r#"{"levels":"L1, L2","trades":true,"quotes":false}"#, vec!["L1", "L2", "trades"]),
+            (r#"["L1","L2"]"#, vec!["L1", "L2"]),
+            (r#""L1,,L3""#, vec!["L1", "L3"]),
+            ("{}", vec![]),
+            ("null", vec![]),
+        ] {
+            let text = format!(r#"{{"type":"subscribe","topic":"prices.X","subtopics":{given}}}"#);
+            let Ok(ClientMessage::Subscribe(message)) = Request::parse(&text).message else {
+                panic!("{text}")
+            };
+            assert_eq!(
+                message.topic.expect("a topic").subtopics.into_iter().collect::<Vec<_>>(),
+                names,
+                "{given}"
+            );
         }
         let request = Request::parse(r#"{"type":"subscribe","depth":"deep","correlation_id":"x"}"#);
         assert!(request.message.is_err());
