@@ -2,7 +2,6 @@
 
 mod appender;
 mod board;
-mod converge;
 mod depth;
 mod desired;
 mod health;
@@ -15,6 +14,7 @@ mod owners;
 mod plan;
 #[doc(hidden)]
 pub mod probe;
+mod registry;
 mod run;
 mod sockets;
 mod streams;
