@@ -27,14 +27,27 @@ const CRATES: [&str; 13] = [
 const MOST_SHARED: usize = 3;
 
 /// Modules of one crate, by folder or file below its `src`. None may use one that comes after it: there would be a circle.
-const ORDERS: [(&str, &[&str]); 7] = [
+const ORDERS: [(&str, &[&str]); 9] = [
     ("edge", &["delivery", "ws", "broker"]),
     ("edge", &["delivery", "relay"]),
-    ("edge", &["delivery/cursor", "delivery/history", "delivery/ring", "delivery/follow", "delivery/feed"]),
+    (
+        "edge",
+        &[
+            "delivery/cursor",
+            "delivery/history",
+            "delivery/ring",
+            "delivery/follow",
+            "delivery/hub",
+            "delivery/leases",
+            "delivery/feed",
+        ],
+    ),
     ("edge", &["failure", "logging", "venues", "command"]),
     ("edge", &["ws/connection", "ws/fast_path", "ws/feed_turn", "ws/worker"]),
     ("ingest", &["net", "session", "source"]),
     ("ingest", &["session/context", "session/session_loop", "session/connection"]),
+    ("ingest", &["session/market", "session/standing"]),
+    ("ingest", &["engine/desired", "engine/run", "engine/registry"]),
 ];
 
 fn root() -> &'static Path {
