@@ -55,7 +55,7 @@ impl Lane {
     fn hear_of(&mut self, connection: Connection) -> bool {
         let key = self.ids.get(&connection.id).copied();
         let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get_mut(key)?))) else {
-            return connection.is_over(self.shared.parts.clock.now()) || self.join(connection);
+            return connection.is_over(self.shared.parts.ports.clock.now()) || self.join(connection);
         };
         client.missed = 0;
         let latest = match &client.update {
@@ -126,11 +126,11 @@ impl Lane {
         if !client.has_heartbeats() || client.heartbeat_at.is_some() {
             return;
         }
-        let (every, now) = (self.shared.config.heartbeat, self.shared.parts.clock.now());
+        let (every, now) = (self.shared.config.heartbeat, self.shared.parts.ports.clock.now());
         if was_known {
             client.expect_heartbeat(every, now);
         } else {
-            client.heartbeat(every, now, &self.shared.parts.board);
+            client.heartbeat(every, now, &self.shared.parts.ports.board);
         }
     }
 
@@ -174,7 +174,7 @@ impl Lane {
             followers: &mut self.followers,
             hub: &self.shared.hub,
             leases: &self.shared.leases,
-            clock: &*self.shared.parts.clock,
+            clock: &*self.shared.parts.ports.clock,
             now: self.now,
         };
         Some((feed, subscriber))

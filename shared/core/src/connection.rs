@@ -20,7 +20,7 @@ pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::{Limit, RateState};
-pub use self::query::Parameters;
+pub use self::query::{Parameters, SUBPROTOCOL, offers_subprotocol};
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};
