@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use bond_api::rest::Readiness;
 use bond_aws::Aws;
-use bond_core::meter::Meters;
-use bond_core::source::SourceBoard;
-use bond_core::time::Clock;
-use bond_core::vitals::LocalVitals;
-use bond_edge::host::Parts;
-use bond_ingest::clock::SystemClock;
-use bond_ingest::engine::Ports;
-use bond_redis::{Redis, RedisConfig, RedisControl, RedisLog, RedisVitals, Retention, Secret};
+use bond_core::clock::SystemClock;
+use bond_core::secret::Secret;
+use bond_edge::host::{self, Parts};
+use bond_redis::{Redis, RedisConfig};
 use bond_supervise::Supervisor;
 
 use crate::config::Common;
@@ -35,42 +30,11 @@ impl Adapters {
         };
         let redis = Redis::connect(&RedisConfig { url: common.redis_url.clone(), password }).await?;
         let nonce = getrandom::u32()?;
-        let instance = format!("{nonce:08x}");
         let supervisor = Supervisor::default();
         let redis = redis.watched_by(&supervisor);
-        let parts = parts(common, &aws, &redis, &instance, nonce, supervisor);
-        Ok(Self { aws, redis, parts, instance })
-    }
-}
-
-fn parts(
-    common: &Common,
-    aws: &Aws,
-    redis: &Redis,
-    instance: &str,
-    nonce: u32,
-    supervisor: Supervisor,
-) -> Parts {
-    let settings = &common.settings;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let retention = Retention {
-        ring: settings.ring,
-        topic_bytes: settings.ring_bytes / 4,
-        total_bytes: settings.ring_bytes,
-    };
-    let (board, meters) = <(SourceBoard, Meters)>::default();
-    Parts {
-        control: Arc::new(RedisControl::new(redis.clone())),
-        vitals: Arc::new(RedisVitals::new(redis.clone(), instance)),
-        local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
-        readiness: Readiness::of(&supervisor),
-        ports: Ports {
-            log: Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce)),
-            store: Arc::new(aws.streams(&common.streams_table)),
-            board,
-            meters,
-            clock,
-            supervisor,
-        },
+        let store = Arc::new(aws.streams(&common.streams_table));
+        let clock = Arc::new(SystemClock);
+        let parts = host::redis::parts(&redis, store, &common.settings, clock, nonce, supervisor);
+        Ok(Self { aws, redis, parts, instance: host::redis::name(nonce).into() })
     }
 }

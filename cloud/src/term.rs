@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bond_aws::Aws;
 use bond_core::connection::ConnectionStore;
-use bond_core::control::{Commands, Control};
+use bond_core::control::{Command, Control};
 use bond_core::deliver::{Deliverer, Invoker};
 use bond_core::log::{Fence, LogError};
 use bond_edge::host::Parts;
@@ -14,14 +14,10 @@ use bond_ingest::leader::Deadline;
 use bond_redis::{Redis, RedisCommands, RedisCursors};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::IngestSettings;
 use crate::keys::{KeySecret, KnownKeys};
-
-/// How long to wait before commands that could not be read are asked for again.
-const COMMANDS_RETRY: Duration = Duration::from_millis(500);
 
 /// The probe asks one connection after the other and never posts.
 const PROBES_PER_SECOND: u32 = 100;
@@ -97,12 +93,9 @@ impl Terms {
         *self.relay.lock() = Some(relay.clone());
         self.leading.set(true);
         let ended = CancellationToken::new();
-        let (stop, control, told) = (ended.clone(), engine.control(), relay.clone());
-        let carrying = self.parts.ports.supervisor.spawn("commands", &ended, async move {
-            stop.run_until_cancelled(carry(Box::new(commands), control, told)).await;
-            // Where the engine has stopped there is nothing to carry, which is told by the engine.
-            stop.cancelled().await;
-        });
+        let told = relay.clone();
+        let tell_relay = move |command: &Command| told.tell(command.clone());
+        let carrying = self.ingest.carry(&engine, Box::new(commands), tell_relay, &ended);
         let following = self.follow_keys(&ended);
         let outcome = engine.stopped().await;
         self.leading.set(false);
@@ -123,42 +116,16 @@ impl Terms {
     }
 
     fn relay_parts(&self, fence: Fence, control: Arc<dyn Control>, until: Deadline) -> RelayParts {
-        let ports = self.parts.ports.clone();
         RelayParts {
-            log: ports.log,
-            streams: ports.store,
+            ports: self.parts.ports.clone(),
             control,
             connections: Arc::clone(&self.connections),
             cursors: Arc::new(RedisCursors::new(self.redis.clone())),
             invoker: Arc::clone(&self.invoker),
             probe: Arc::clone(&self.probe),
-            board: ports.board,
-            meters: ports.meters,
-            clock: ports.clock,
             fence,
             until,
-            supervisor: ports.supervisor,
             revoked: Arc::<KnownKeys>::clone(&self.keys),
-        }
-    }
-}
-
-/// Brings engine and relay what functions and edges send, until the engine has stopped.
-async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>, relay: Relay) {
-    loop {
-        match commands.next().await {
-            Ok(batch) => {
-                for command in batch {
-                    relay.tell(command.clone());
-                    if engine.send(command).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "commands cannot be read; wants and connections are reconciled without them");
-                sleep(COMMANDS_RETRY).await;
-            }
         }
     }
 }

@@ -1,35 +1,13 @@
 //! Settings from the environment: read once, strictly, with all problems reported at once.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use bond_core::instrument::Symbol;
+use bond_core::secret::Secret;
 use bond_core::settings::{Reader, SettingsError, Variables};
 use bond_core::token::check_secret;
 use url::{Host, Url};
-
-/// A secret text that does not show in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for signing.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// How `bond up` behaves. Each field names the variable it is read from.
 #[derive(Clone, Debug)]

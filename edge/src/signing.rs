@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use bond_core::settings::SettingsError;
 use bond_core::token::{SECRET_BYTES, TokenKey, TokenKeys, check_secret};
 
-use crate::config::{Secret, Settings};
+use crate::config::Settings;
+use bond_core::secret::Secret;
 
 /// The name of the file in the data directory that holds a secret nobody set.
 const FILE: &str = "secret";

@@ -11,6 +11,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bond_core::connection::{SUBPROTOCOL, offers_subprotocol};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
@@ -18,9 +19,6 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::server::HttpConnection;
-
-/// The subprotocol that turns control messages and batches on.
-const SUBPROTOCOL: &str = "bond.v1";
 
 /// After this long without a byte the kernel looks whether the client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -69,7 +67,7 @@ impl Upgrade {
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == KEY_LENGTH).ok_or(Unfit::NoKey)?;
         let accept = derive_accept_key(key.as_bytes()).parse().map_err(|_| Unfit::NoKey)?;
-        Ok(Self { accept, has_subprotocol: has_token(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) })
+        Ok(Self { accept, has_subprotocol: offers_subprotocol(lists(headers, &SEC_WEBSOCKET_PROTOCOL)) })
     }
 
     /// The answer that makes the connection a WebSocket.
@@ -89,8 +87,11 @@ impl Upgrade {
 
 /// Whether a header has `token` in its comma-separated lists.
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    lists(headers, name).flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+fn lists<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
 /// The TCP socket under an upgraded connection, and what the client sent already.

@@ -8,14 +8,15 @@ use bond_api::authorizer::{Checks, ConnectionAuthorizer};
 use bond_api::paces::Paces;
 use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_aws::{Aws, KeySecrets};
+use bond_core::clock::SystemClock;
 use bond_core::deliver::Deliverer;
 use bond_core::instrument::Venue;
+use bond_core::secret::Secret;
 use bond_core::time::Clock;
-use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals, Secret};
+use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals};
 use lambda_runtime::Error;
 
 use crate::api::{self, ApiContext};
-use crate::clock::SystemClock;
 use crate::config::{
     ApiSettings, Common, ConnectSettings, DisconnectSettings, FanoutSettings, KeySettings, MessageSettings,
     RedisSettings, from_env,

@@ -11,7 +11,9 @@ use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_api::problem::Problem;
 use bond_core::code::Code;
-use bond_core::connection::{Carries, Connection, ConnectionStore, Parameters};
+use bond_core::connection::{
+    Carries, Connection, ConnectionStore, Parameters, SUBPROTOCOL, offers_subprotocol,
+};
 use bond_core::control::{Command, Control};
 use bond_core::message::{MessageError, ServerMessage, to_json};
 use bond_core::position::Start;
@@ -21,9 +23,6 @@ use tracing::Instrument;
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
 use crate::secrets::Vault;
-
-/// The subprotocol that turns control messages and batches on.
-const SUBPROTOCOL: &str = "bond.v1";
 
 /// Lets clients in.
 pub struct Connect {
@@ -157,5 +156,5 @@ fn problem(refusal: Refusal) -> Problem {
 
 fn speaks_subprotocol(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| item.trim() == SUBPROTOCOL)
+    offers_subprotocol(lists)
 }

@@ -5,7 +5,6 @@
 
 pub mod adapters;
 pub mod api;
-mod clock;
 pub mod config;
 pub mod connect;
 pub mod disconnect;

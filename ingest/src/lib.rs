@@ -1,7 +1,6 @@
 //! The long-running side of Bond: exchange connectors, order books, windows, and the single writer of the event log.
 
 pub mod book;
-pub mod clock;
 pub mod engine;
 pub mod leader;
 pub mod net;

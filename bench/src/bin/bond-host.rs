@@ -20,7 +20,8 @@ use bond_core::topic::{StreamId, Topic};
 use bond_edge::server::{self, ServerConfig};
 use bond_edge::store::RedbStore;
 use bond_edge::ws::{Fanout, FanoutConfig, FanoutParts};
-use bond_ingest::clock::SystemClock;
+use bond_core::clock::SystemClock;
+use bond_ingest::engine::Ports;
 use bond_supervise::Supervisor;
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -60,16 +61,15 @@ async fn main() -> Result<()> {
 /// Starts the edge on a free port of loopback.
 async fn serve(log: MemoryLog) -> Result<SocketAddr> {
     let supervisor = Supervisor::default();
-    let parts = FanoutParts {
+    let ports = Ports {
         log: Arc::new(log),
         store: Arc::new(registry().await?),
-        control: Arc::new(NoIngest),
-        admission: Arc::new(Open),
         board: SourceBoard::default(),
         meters: Meters::default(),
         clock: Arc::new(SystemClock),
         supervisor: supervisor.clone(),
     };
+    let parts = FanoutParts { ports, control: Arc::new(NoIngest), admission: Arc::new(Open) };
     let config = FanoutConfig { ring_bytes: HISTORY as u64, ..FanoutConfig::new("bench") };
     let fanout = Fanout::start(config, parts)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::*;
 use crate::server::{self, Peer, ServerConfig};
 use crate::ws::tests::floods::{flood, fragment};
-use crate::ws::tests::host::{Client, SystemClock, until};
+use crate::ws::tests::host::{Client, until};
+use bond_core::clock::SystemClock;
 
 const STREAM: &str = "0123456789abcdef";
 const ANOTHER: &str = "fedcba9876543210";

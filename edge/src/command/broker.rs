@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bond_ingest::clock::SystemClock;
+use bond_core::clock::SystemClock;
 use bond_redis::external::ForeignStreams;
 use bond_redis::{Redis, RedisConfig};
 use bond_supervise::Supervisor;

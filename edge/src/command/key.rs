@@ -1,8 +1,8 @@
 //! `bond key`: API keys in the data directory.
 
 use bond_core::api_key::{KeyEntry, Role};
+use bond_core::clock::SystemClock;
 use bond_core::time::Clock;
-use bond_ingest::clock::SystemClock;
 
 use crate::cli::{KeyAction, KeyArgs};
 use crate::failure::{Exit, Failure, Outcome};

@@ -2,8 +2,8 @@
 
 use std::io::{BufWriter, stdin, stdout};
 
+use bond_core::clock::SystemClock;
 use bond_core::instrument::{MarketType, Venue};
-use bond_ingest::clock::SystemClock;
 use bond_ingest::normalize::{Counts, NormalizeError, normalize};
 
 use crate::cli::{Market, NormalizeArgs};

@@ -8,19 +8,20 @@ use std::time::Duration;
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
 use bond_api::tokens::Tokens;
+use bond_core::clock::SystemClock;
 use bond_core::token::{SECRET_BYTES, check_secret};
-use bond_ingest::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
-use crate::config::{Secret, Settings};
+use crate::config::Settings;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::host::redis::RedisHost;
 use crate::host::{self, HostConfig, Parts};
 use crate::server::{self, ServerConfig};
 use crate::signing::{self, Origin, SecretPlace};
 use crate::{private, ready, signal};
+use bond_core::secret::Secret;
 
 /// How often the file of API keys is looked at.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bond_api::rest::Readiness;
+use bond_core::clock::SystemClock;
 use bond_core::instrument::Venue;
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
 use bond_core::vitals::LocalVitals;
-use bond_ingest::clock::SystemClock;
 use bond_ingest::engine::Ports;
 use bond_supervise::Supervisor;
 use smol_str::format_smolstr;

@@ -5,14 +5,14 @@
 mod choose;
 mod order;
 mod render;
+mod subscription;
 
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Batch, FeedRequest, FeedState};
+use bond_core::connection::{Batch, FeedState};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::message::Rate;
-use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use smol_str::SmolStr;
@@ -22,6 +22,7 @@ use super::follow::{Follow, FollowState};
 use order::Order;
 
 pub(crate) use render::Scratch;
+pub(crate) use subscription::Subscriber;
 
 /// What a feed is about.
 #[derive(Debug)]
@@ -113,77 +114,11 @@ impl Feed {
         }
     }
 
-    /// Serves its client as it asks now. What it follows already and still wants goes on where it is, unless the client says from where.
-    /// Where it wants other topics than before, it returns the rings that it follows no more, and what it lacks is for the caller to add.
-    pub(crate) fn apply(&mut self, new: &FeedState) -> Option<Vec<u64>> {
-        let Scope::Filter { asked, .. } = &mut self.scope else { return None };
-        let old = std::mem::replace(&mut **asked, new.clone());
-        self.is_background = new.is_background;
-        if let Some(wish) = new.wish.as_ref().filter(|wish| old.wish.as_ref() != Some(wish)) {
-            self.adjust(wish);
-        }
-        let wants_others = old.filter() != new.filter();
-        let dropped = wants_others.then(|| self.keep_only(new.filter()));
-        for topic in &mut self.topics {
-            topic.rate = new.rates.get(&topic.follow.ring.name).copied();
-        }
-        // A topic that does not run yet begins there.
-        for (name, resume) in
-            new.resumes.iter().filter(|(name, resume)| old.resumes.get(*name) != Some(resume))
-        {
-            self.move_topic(name, FollowState::Waiting(Box::new(Start::After(resume.position.clone()))));
-        }
-        dropped
-    }
-
-    /// Takes over how a client wants what it asked for.
-    fn adjust(&mut self, wish: &FeedRequest) {
-        (self.speed, self.book_changes, self.since) = (wish.speed, wish.book_changes, wish.since);
-        self.order = Order::adjusted(self.order.take(), wish.max_lag);
-    }
-
-    /// From where it takes a topic that it does not follow yet.
-    pub(crate) fn start(&self, topic: &Topic) -> Start {
-        let resume = self.asked().and_then(|asked| asked.resumes.get(&topic.to_string()));
-        resume.map_or(Start::At(self.since), |resume| Start::After(resume.position.clone()))
-    }
-
-    /// Follows one topic more.
-    pub(crate) fn add(&mut self, follow: Follow, now: Instant) {
-        let rate = self.asked().and_then(|asked| asked.rates.get(&follow.ring.name).copied());
-        self.topics.push(FeedTopic {
-            follow,
-            fresh: true,
-            rate,
-            due: now,
-            needs_whole: true,
-            in_buffer: false,
-        });
-    }
-
-    /// Stops following anything.
-    pub(crate) fn drop_all(&mut self) -> Vec<u64> {
-        self.keep_only(None)
-    }
-
-    /// Stops following what `filter` does not take, all of it where there is none. Returns the rings that are followed no more.
-    fn keep_only(&mut self, filter: Option<&FeedFilter>) -> Vec<u64> {
-        let is_wanted = |topic: &Topic| filter.is_some_and(|filter| filter.matches(topic));
-        let dropped = self.topics.extract_if(.., |topic| !is_wanted(&topic.follow.ring.topic));
-        dropped.map(|topic| topic.follow.ring.id).collect()
-    }
-
     /// Takes note of news in a ring.
     pub(crate) fn mark(&mut self, ring: u64) {
         for topic in self.topics.iter_mut().filter(|topic| topic.follow.ring.id == ring) {
             topic.fresh = true;
         }
-    }
-
-    /// Whether its filter takes `topic`, and it does not follow it yet.
-    pub(crate) fn lacks(&self, topic: &Topic) -> bool {
-        let Some(filter) = self.filter() else { return false };
-        filter.matches(topic) && self.topics.iter().all(|known| known.follow.ring.topic != *topic)
     }
 
     /// Whether the client wants but the newest of a topic now and then.

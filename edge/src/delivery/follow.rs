@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bond_core::log::Gap;
 use bond_core::message::{ServerMessage, to_json};
+use bond_core::meter::StreamMeter;
 use bond_core::position::{Epoch, Start};
 use bond_core::time::{Clock, UnixNanos};
 
@@ -58,6 +59,15 @@ impl Tally {
         if events > 0 {
             self.delivered += events;
             self.newest = newest;
+        }
+    }
+
+    /// Adds it to what a stream has come to.
+    pub(crate) fn meter(&self, meter: &StreamMeter, clock: &dyn Clock) {
+        meter.add_out(self.delivered);
+        meter.add_dropped(self.dropped);
+        if self.delivered > 0 {
+            meter.add_latency(clock.now().since(self.newest));
         }
     }
 }

@@ -16,8 +16,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::feed::Feed;
-
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
 
@@ -85,22 +83,8 @@ fn has_room(of_owners: &mut HashMap<SmolStr, usize>, owner: Option<&SmolStr>) ->
 }
 
 impl Leases {
-    /// Has ingest told what the client of `feed`, who came with `holder`'s key, wants from now on.
-    pub(crate) fn want(&self, feed: &Feed, holder: Option<&Holder>) {
-        if let Some(name) = feed.name() {
-            self.set(name, holder, feed.filter().cloned());
-        }
-    }
-
-    /// Has ingest told that the client of `feed` is gone, if it wanted something.
-    pub(crate) fn give_up(&self, feed: &Feed, holder: Option<&Holder>) {
-        if let Some(name) = feed.name().filter(|_| feed.filter().is_some()) {
-            self.set(name, holder, None);
-        }
-    }
-
-    /// What a connection, that of `holder`'s key, wants from now on; `None`: nothing.
-    fn set(&self, connection: &SmolStr, holder: Option<&Holder>, filter: Option<FeedFilter>) {
+    /// Has ingest told what a connection, that of `holder`'s key, wants from now on; `None`: nothing.
+    pub(crate) fn set(&self, connection: &SmolStr, holder: Option<&Holder>, filter: Option<FeedFilter>) {
         let mut wishes = self.wishes.lock();
         let wish = DesiredFeed { owner: holder.map(|holder| holder.owner.clone()), filter };
         match &wish.filter {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bond_core::backoff::BackoffPolicy;
-use bond_core::control::Commands;
+use bond_core::control::{Command, Commands};
 use bond_core::lease::Lease;
 use bond_core::log::LogError;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Market, Ports};
 use bond_ingest::leader;
 use bond_ingest::session::{Network, Timing};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -86,6 +87,22 @@ impl Ingest {
         leader::lead(lease, &self.ports.supervisor, cancel, serve).await;
     }
 
+    /// Brings `engine` what other processes send, until `over`. `told` hears of each command before.
+    pub fn carry(
+        &self,
+        engine: &EngineHandle,
+        commands: Box<dyn Commands>,
+        told: impl Fn(&Command) + Send + Sync + 'static,
+        over: &CancellationToken,
+    ) -> JoinHandle<()> {
+        let (stop, control) = (over.clone(), engine.control());
+        self.ports.supervisor.spawn("commands", over, async move {
+            stop.run_until_cancelled(engine::carry(commands, control, told)).await;
+            // Where the engine has stopped there is nothing to carry, which is told by the engine.
+            stop.cancelled().await;
+        })
+    }
+
     async fn serve_term(
         &self,
         commands: Box<dyn Commands>,
@@ -95,12 +112,7 @@ impl Ingest {
         let engine = self.start(over).await?;
         leading.set(true);
         let over = CancellationToken::new();
-        let (stop, control) = (over.clone(), engine.control());
-        let carrying = self.ports.supervisor.spawn("commands", &over, async move {
-            stop.run_until_cancelled(engine::carry(commands, control)).await;
-            // Where the engine has stopped there is nothing to carry, which is told by the engine.
-            stop.cancelled().await;
-        });
+        let carrying = self.carry(&engine, commands, |_| {}, &over);
         let outcome = engine.stopped().await;
         over.cancel();
         // It has panicked at most, which was noted.

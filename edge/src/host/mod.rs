@@ -96,8 +96,7 @@ pub fn start(
     access: Arc<Access>,
     tokens: Arc<Tokens>,
 ) -> anyhow::Result<(Fanout, Router)> {
-    let Parts { ports: Ports { log, store, board, meters, clock, supervisor }, control, local, .. } =
-        parts.clone();
+    let Parts { ports, control, local, .. } = parts.clone();
     let fanout_config = FanoutConfig {
         ring: config.ring,
         ring_bytes: config.ring_bytes,
@@ -106,13 +105,12 @@ pub fn start(
     };
     let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
     let admission = Arc::new(ConnectionAuthorizer::of(&state));
-    let meters_of_ended = meters.clone();
-    let fanout_parts = FanoutParts { log, store, control, admission, board, meters, clock, supervisor };
-    let fanout = Fanout::start(fanout_config, fanout_parts)?;
+    let meters = ports.meters.clone();
+    let fanout = Fanout::start(fanout_config, FanoutParts { ports, control, admission })?;
     let (told, counted) = (fanout.clone(), fanout.clone());
     state.ended.get_or_init(|| {
         Box::new(move |id| {
-            meters_of_ended.remove(id);
+            meters.remove(id);
             told.end_stream(id);
         })
     });

@@ -7,6 +7,7 @@ use bond_core::control::Commands;
 use bond_core::log::LogError;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
+use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_core::vitals::LocalVitals;
 use bond_ingest::engine::Ports;
@@ -45,29 +46,12 @@ impl RedisHost {
         clock: Arc<dyn Clock>,
         nonce: u32,
     ) -> Result<Self, ConnectError> {
-        let (board, meters, supervisor) = <(SourceBoard, Meters, Supervisor)>::default();
+        let supervisor = Supervisor::default();
         let redis = Redis::connect(&RedisConfig { url: url.to_owned(), password: None }).await?;
         let redis = redis.watched_by(&supervisor);
-        let instance = format_smolstr!("{nonce:08x}");
-        let retention = Retention {
-            ring: settings.ring,
-            topic_bytes: settings.ring_bytes / 4,
-            total_bytes: settings.ring_bytes,
-        };
-        let parts = Parts {
-            control: Arc::new(RedisControl::new(redis.clone())),
-            vitals: Arc::new(RedisVitals::new(redis.clone(), instance.as_str())),
-            local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
-            readiness: Readiness::of(&supervisor),
-            ports: Ports {
-                log: Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce)),
-                store: Arc::new(RedisStore::new(redis.clone())),
-                board,
-                meters,
-                clock,
-                supervisor,
-            },
-        };
+        let store = Arc::new(RedisStore::new(redis.clone()));
+        let parts = parts(&redis, store, settings, clock, nonce, supervisor);
+        let instance = name(nonce);
         Ok(Self { parts, instance, redis, leading: Leading::default() })
     }
 
@@ -97,5 +81,35 @@ impl RedisHost {
             };
             ingest.lead(lease, leading, commands, stop).await;
         })
+    }
+}
+
+/// The name of a process, unique among those on its Redis. `nonce` is drawn at random.
+pub fn name(nonce: u32) -> SmolStr {
+    format_smolstr!("{nonce:08x}")
+}
+
+/// What a process serves clients from that has its log, its commands and its vitals on this Redis, and its streams in `store`.
+pub fn parts(
+    redis: &Redis,
+    store: Arc<dyn StreamStore>,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    nonce: u32,
+    supervisor: Supervisor,
+) -> Parts {
+    let retention = Retention {
+        ring: settings.ring,
+        topic_bytes: settings.ring_bytes / 4,
+        total_bytes: settings.ring_bytes,
+    };
+    let (board, meters) = <(SourceBoard, Meters)>::default();
+    let log = Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce));
+    Parts {
+        control: Arc::new(RedisControl::new(redis.clone())),
+        vitals: Arc::new(RedisVitals::new(redis.clone(), name(nonce).as_str())),
+        local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
+        readiness: Readiness::of(&supervisor),
+        ports: Ports { log, store, board, meters, clock, supervisor },
     }
 }

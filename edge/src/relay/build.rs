@@ -56,7 +56,8 @@ impl Lane {
         }
         self.invocations += 1;
         self.free_at = self.now + self.shared.config.pace;
-        let invocation = draft.finish(self.index, self.invocations, budget, self.shared.parts.clock.now());
+        let invocation =
+            draft.finish(self.index, self.invocations, budget, self.shared.parts.ports.clock.now());
         self.under_way = Some(UnderWay::begin(&self.shared, invocation, sent));
     }
 
@@ -93,7 +94,7 @@ impl Lane {
         // Who has left since it was put in line is not found.
         let client = self.clients.get_mut(key).filter(|client| client.standing == Standing::Queued)?;
         let mut tally = Tally::default();
-        let mut moment = Moment { clock: &*self.shared.parts.clock, now: self.now, tally: &mut tally };
+        let mut moment = Moment { clock: &*self.shared.parts.ports.clock, now: self.now, tally: &mut tally };
         let Looked { mut sent, more, timer } = client.look(&mut self.bench, draft, &mut moment);
         self.shared.count(client.stream(), &tally);
         let goes = !sent.is_empty();

@@ -8,7 +8,7 @@ use bond_core::connection::{Carries, Connection, NOTES};
 use bond_core::cursors::LaneCursors;
 use bond_core::deliver::FRAME_BYTES;
 use bond_core::message::{ServerMessage, to_json};
-use bond_core::position::{Position, Start};
+use bond_core::position::Position;
 use bond_core::source::SourceBoard;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
@@ -128,17 +128,6 @@ impl Client {
         self.restored.as_ref().is_some_and(|cursors| {
             self.asked.asked_at <= cursors.heard && !cursors.apart.contains_key(&self.asked.id)
         })
-    }
-
-    /// Where this client begins with `topic`: at the position that the previous relay saved, else where the client asked to begin.
-    pub(super) fn start(&self, topic: &Topic) -> Start {
-        if let Some(position) = self.restored().and_then(|positions| positions.get(topic)) {
-            return Start::After(position.clone());
-        }
-        match &self.asked.carries {
-            Carries::Stream { start, .. } => start.clone(),
-            Carries::Feed(_) => self.feed.start(topic),
-        }
     }
 
     /// Whether messages that are no events are sent. A feed gets heartbeats in any case.

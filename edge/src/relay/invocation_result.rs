@@ -62,7 +62,7 @@ impl UnderWay {
         gauge!("bond_relay_lanes_busy").increment(1);
         let oldest = sent.iter().flat_map(|sent| sent.picks.first()).map(|(_, pick)| pick.at).min();
         if let Some(oldest) = oldest {
-            histogram!("bond_relay_lag_seconds").record(shared.parts.clock.now().since(oldest));
+            histogram!("bond_relay_lag_seconds").record(shared.parts.ports.clock.now().since(oldest));
         }
         let budget = Duration::from_millis(invocation.budget_ms);
         let invoker = Arc::clone(&shared.parts.invoker);
@@ -178,7 +178,7 @@ impl Lane {
         let has_news = matches!(client.standing, Standing::UnderWay { news: true });
         client.standing = Standing::Idle;
         let mut tally = Tally::default();
-        let mut moment = Moment { clock: &*self.shared.parts.clock, now: self.now, tally: &mut tally };
+        let mut moment = Moment { clock: &*self.shared.parts.ports.clock, now: self.now, tally: &mut tally };
         let stop = client.settle(&mut sent, delivery, &mut moment);
         self.shared.count(client.stream(), &tally);
         self.shared.note_taken(&sent.picks);
@@ -239,7 +239,7 @@ impl Client {
     }
 
     fn is_young(&self, shared: &RelayShared) -> bool {
-        shared.parts.clock.now().since(self.asked.opened_at) < YOUNG
+        shared.parts.ports.clock.now().since(self.asked.opened_at) < YOUNG
     }
 }
 

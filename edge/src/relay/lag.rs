@@ -14,7 +14,7 @@ impl Lane {
     /// Takes note of the most events that one connection waits for, and of the age of the oldest that is not taken.
     pub(super) fn survey(&self) {
         let under_way = self.under_way_picks();
-        let now = self.shared.parts.clock.now();
+        let now = self.shared.parts.ports.clock.now();
         let (mut heads, mut oldest) = (HashMap::new(), HashMap::new());
         let (mut depth, mut lag) = (0, Duration::ZERO);
         for (key, client) in self.clients.iter() {

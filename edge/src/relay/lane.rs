@@ -197,7 +197,7 @@ impl Lane {
 
     /// Looks after everyone's deadlines, and begins the chores whose time has come.
     fn tick(&mut self) {
-        let clock = self.shared.parts.clock.now();
+        let clock = self.shared.parts.ports.clock.now();
         for key in self.clients.ids(|client| client.is_due(&self.shared, clock)) {
             self.see_to(key, clock);
         }
@@ -210,7 +210,7 @@ impl Lane {
     fn see_to(&mut self, key: usize, clock: UnixNanos) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.heartbeat_at.is_some_and(|at| at <= clock) {
-            client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.board);
+            client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.ports.board);
         }
         match client.ending(&self.shared, clock) {
             Some(closing) if closing.is_abrupt() => client.give_up(closing),

@@ -86,8 +86,8 @@ impl Lane {
             self.free_at = self.shared.begin_at;
         }
         self.restored = Some(Arc::new(saved));
-        let asked_at = parts.clock.now();
-        let known = until_done(index, || parts.connections.lane(index, parts.clock.now())).await;
+        let asked_at = parts.ports.clock.now();
+        let known = until_done(index, || parts.connections.lane(index, parts.ports.clock.now())).await;
         self.now = now();
         if self.reconcile(known) {
             self.heard = asked_at.minus(HEARD_AFTER);
@@ -117,7 +117,7 @@ impl Lane {
         self.chores.reconcile_at = self.now + RECONCILE_EVERY;
         let (shared, index) = (Arc::clone(&self.shared), self.index);
         self.begin_chore(async move {
-            let asked_at = shared.parts.clock.now();
+            let asked_at = shared.parts.ports.clock.now();
             Chore::Reconciled(asked_at, shared.parts.connections.lane(index, asked_at).await)
         });
     }
@@ -191,7 +191,7 @@ impl Lane {
             Err(error) => {
                 error!(lane = self.index, %error, "a chore of the relay has panicked");
                 let name = format_smolstr!("relay-{}", self.index);
-                self.shared.parts.supervisor.note(Death { name, how: "panicked in a chore" });
+                self.shared.parts.ports.supervisor.note(Death { name, how: "panicked in a chore" });
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use bond_core::connection::{Carries, Connection, ConnectionId, FeedState};
 use bond_core::control::Command;
+use bond_core::position::Start;
 use bond_core::topic::{StreamId, Topic};
 use tracing::warn;
 
 use super::client::{Client, Closing, Standing, Update};
 use super::lane::Lane;
-use crate::delivery::follow::{Follow, FollowState};
+use crate::delivery::feed::{Feed, Subscriber};
+use crate::delivery::follow::FollowState;
 
 /// How often in a row the store must not know a connection for it to be gone: it may have come between a look and its answer.
 const MISSED: u8 = 2;
@@ -53,7 +55,7 @@ impl Lane {
     fn hear_of(&mut self, connection: Connection) -> bool {
         let key = self.ids.get(&connection.id).copied();
         let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get_mut(key)?))) else {
-            return connection.is_over(self.shared.parts.clock.now()) || self.join(connection);
+            return connection.is_over(self.shared.parts.ports.clock.now()) || self.join(connection);
         };
         client.missed = 0;
         let latest = match &client.update {
@@ -99,13 +101,22 @@ impl Lane {
     /// Has a newcomer follow what it carries.
     fn begin(&mut self, key: usize, carries: &Carries) {
         match carries {
-            Carries::Stream { id, .. } => {
-                self.follow(key, &Topic::Stream(id.clone()));
-                if let Some(client) = self.clients.get_mut(key) {
-                    client.restored = None;
-                }
-            }
-            Carries::Feed(state) => self.apply(key, state),
+            Carries::Stream { id, start } => self.begin_stream(key, &Topic::Stream(id.clone()), start),
+            Carries::Feed(state) => self.serve(key, state),
+        }
+    }
+
+    fn begin_stream(&mut self, key: usize, topic: &Topic, start: &Start) {
+        let Some((feed, mut subscriber)) = self.subscriber(key) else { return };
+        feed.follow(topic, start.clone(), &mut subscriber);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.restored = None;
+        }
+    }
+
+    fn serve(&mut self, key: usize, asked: &FeedState) {
+        if let Some((feed, subscriber)) = self.subscriber(key) {
+            feed.serve(asked, subscriber);
         }
     }
 
@@ -115,11 +126,11 @@ impl Lane {
         if !client.has_heartbeats() || client.heartbeat_at.is_some() {
             return;
         }
-        let (every, now) = (self.shared.config.heartbeat, self.shared.parts.clock.now());
+        let (every, now) = (self.shared.config.heartbeat, self.shared.parts.ports.clock.now());
         if was_known {
             client.expect_heartbeat(every, now);
         } else {
-            client.heartbeat(every, now, &self.shared.parts.board);
+            client.heartbeat(every, now, &self.shared.parts.ports.board);
         }
     }
 
@@ -137,48 +148,36 @@ impl Lane {
             (Carries::Stream { .. }, Carries::Stream { id, start }) if is_placed => {
                 client.feed.move_topic(&Topic::Stream(id).to_string(), FollowState::Waiting(Box::new(start)));
             }
-            (Carries::Feed(_), Carries::Feed(new)) => self.apply(key, &new),
+            (Carries::Feed(_), Carries::Feed(new)) => self.serve(key, &new),
             _ => {}
         }
         self.begin_heartbeats(key, false);
         self.queue(key);
     }
 
-    /// Serves a feed as its client asks now.
-    fn apply(&mut self, key: usize, asked: &FeedState) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let Some(dropped) = client.feed.apply(asked) else { return };
-        for ring in dropped {
-            self.followers.leave(key, ring);
-        }
-        self.shared.leases.want(&client.feed, client.asked.holder.as_ref());
-        let Some(filter) = asked.filter() else { return };
-        for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
-            self.follow_more(key, &topic);
-        }
-    }
-
-    fn follow_more(&mut self, key: usize, topic: &Topic) {
-        if !self.clients.get(key).is_some_and(|client| client.feed.lacks(topic)) {
-            return;
-        }
-        self.follow(key, topic);
-        self.queue(key);
-    }
-
-    fn follow(&mut self, key: usize, topic: &Topic) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let ring = self.shared.hub.follow(topic);
-        self.followers.attend(key, &ring);
-        let start = client.start(topic);
-        client.feed.add(Follow::new(ring, start, self.shared.parts.clock.now()), self.now);
-    }
-
     /// A topic began to run: whoever wants it gets it from its first event.
     pub(super) fn on_began(&mut self, topic: &Topic) {
         for key in self.clients.ids(|client| client.feed.lacks(topic)) {
-            self.follow_more(key, topic);
+            if let Some((feed, mut subscriber)) = self.subscriber(key) {
+                feed.follow_more(topic, &mut subscriber);
+                self.queue(key);
+            }
         }
+    }
+
+    fn subscriber(&mut self, key: usize) -> Option<(&mut Feed, Subscriber<'_>)> {
+        let Client { feed, asked, restored, .. } = self.clients.get_mut(key)?;
+        let subscriber = Subscriber {
+            id: key,
+            holder: asked.holder.as_ref(),
+            restored: restored.as_ref().and_then(|cursors| cursors.of(asked)),
+            followers: &mut self.followers,
+            hub: &self.shared.hub,
+            leases: &self.shared.leases,
+            clock: &*self.shared.parts.ports.clock,
+            now: self.now,
+        };
+        Some((feed, subscriber))
     }
 
     pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
@@ -208,7 +207,7 @@ impl Lane {
         for ring in client.feed.drop_all() {
             self.followers.leave(key, ring);
         }
-        self.shared.leases.give_up(&client.feed, client.asked.holder.as_ref());
+        client.feed.give_up(&self.shared.leases, client.asked.holder.as_ref());
         self.shared.closed();
     }
 

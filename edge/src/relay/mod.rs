@@ -30,13 +30,10 @@ use bond_core::control::{Command, Control};
 use bond_core::cursors::CursorStore;
 use bond_core::deliver::{Deliverer, Invoker};
 use bond_core::lease::LEASE;
-use bond_core::log::{EventLog, Fence};
-use bond_core::meter::Meters;
-use bond_core::source::SourceBoard;
-use bond_core::store::StreamStore;
-use bond_core::time::{Clock, UnixNanos};
+use bond_core::log::Fence;
+use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
-use bond_supervise::Supervisor;
+use bond_ingest::engine::Ports;
 use parking_lot::Mutex;
 use smol_str::format_smolstr;
 use tokio::sync::mpsc;
@@ -44,9 +41,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::Delivery;
 use crate::delivery::cursor::Retention;
-use crate::delivery::hub::{self, Hub, Sources};
-use crate::delivery::leases;
 use crate::delivery::mailbox::{Mailbox, Waker};
 use lane::Lane;
 use shared::RelayShared;
@@ -58,10 +54,8 @@ const COMMANDS: usize = 1_024;
 /// What a relay works with.
 #[derive(Clone)]
 pub struct RelayParts {
-    /// Where events come from.
-    pub log: Arc<dyn EventLog>,
-    /// Which streams exist.
-    pub streams: Arc<dyn StreamStore>,
+    /// Where events come from, which streams exist, how the sources fare, and who watches over the lanes and what feeds them.
+    pub ports: Ports,
     /// Where feeds' wishes go.
     pub control: Arc<dyn Control>,
     /// Who is connected.
@@ -72,18 +66,10 @@ pub struct RelayParts {
     pub invoker: Arc<dyn Invoker>,
     /// Tells whether a connection that got nothing for long is still open.
     pub probe: Arc<dyn Deliverer>,
-    /// The state of the sources, for heartbeats.
-    pub board: SourceBoard,
-    /// The streams' counters.
-    pub meters: Meters,
-    /// Our time.
-    pub clock: Arc<dyn Clock>,
     /// The right under which positions are saved.
     pub fence: Fence,
     /// Until when nobody else relays. No post is made after it.
     pub until: Arc<dyn Fn() -> Instant + Send + Sync>,
-    /// Who watches over the lanes and what feeds them.
-    pub supervisor: Supervisor,
     /// Whose connections must be closed.
     pub revoked: Arc<dyn Revoked>,
 }
@@ -163,14 +149,10 @@ impl Relay {
         let mailboxes: Vec<_> =
             (0..LANES).map(|_| Arc::new(Mailbox::new(Waker::Task(tokio::sync::Notify::new())))).collect();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
-        let RelayParts { log, streams: store, control, clock, supervisor, .. } = parts.clone();
-        let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
-        let hub = Arc::new(Hub::new(sources, mailboxes.clone()));
-        let shared = Arc::new(RelayShared::new(hub, config, parts));
         let (stop, rest) = (CancellationToken::new(), CancellationToken::new());
-        supervisor.spawn("relay-tail", &rest, hub::fill(Arc::clone(&shared.hub), rest.clone()));
-        let keep = leases::keep(Arc::clone(&shared.leases), control, clock, rest.clone());
-        supervisor.spawn("relay-feeds", &rest, keep);
+        let delivery = Delivery::new(&parts.ports, retention, mailboxes.clone());
+        delivery.run(["relay-tail", "relay-feeds"], &parts.ports, Arc::clone(&parts.control), &rest);
+        let shared = Arc::new(RelayShared::new(delivery, config, parts));
         let (commands, lanes) = start_lanes(&shared, mailboxes, &stop);
         Self(Arc::new(RelayInner { shared, commands, stop, lanes: Mutex::new(lanes), rest }))
     }
@@ -231,7 +213,7 @@ fn start_lanes(
         let (sender, commands) = mpsc::channel(COMMANDS);
         let lane = Lane::new(index, Arc::clone(shared), mailbox, commands);
         let name = format_smolstr!("relay-{index}");
-        (sender, shared.parts.supervisor.spawn(name, stop, lane.run(stop.clone())))
+        (sender, shared.parts.ports.supervisor.spawn(name, stop, lane.run(stop.clone())))
     });
     lanes.unzip()
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bond_core::meter::Meters;
 use bond_core::topic::StreamId;
+use bond_ingest::engine::Ports;
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
 use super::pause::Pause;
 use super::stats::Gathered;
 use super::{RelayConfig, RelayParts, RelayStats};
+use crate::delivery::Delivery;
 use crate::delivery::follow::Tally;
 use crate::delivery::hub::Hub;
 use crate::delivery::leases::Leases;
@@ -32,10 +33,11 @@ pub(super) struct RelayShared {
 }
 
 impl RelayShared {
-    pub(super) fn new(hub: Arc<Hub>, config: RelayConfig, parts: RelayParts) -> Self {
+    pub(super) fn new(delivery: Delivery, config: RelayConfig, parts: RelayParts) -> Self {
+        let Delivery { hub, leases } = delivery;
         Self {
             hub,
-            leases: Arc::default(),
+            leases,
             begin_at: now() + config.wait,
             config,
             parts,
@@ -79,17 +81,10 @@ impl RelayShared {
         self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
         counter!("bond_events_delivered_total").increment(tally.delivered);
         counter!("bond_events_dropped_total").increment(tally.dropped);
-        let Some(stream) = stream else { return };
-        meter(&self.parts.meters, stream, tally, || self.parts.clock.now().since(tally.newest));
-    }
-}
-
-fn meter(meters: &Meters, stream: &StreamId, tally: &Tally, latency: impl Fn() -> std::time::Duration) {
-    let meter = meters.of(stream);
-    meter.add_out(tally.delivered);
-    meter.add_dropped(tally.dropped);
-    if tally.delivered > 0 {
-        meter.add_latency(latency());
+        if let Some(stream) = stream {
+            let Ports { meters, clock, .. } = &self.parts.ports;
+            tally.meter(&meters.of(stream), &**clock);
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl RelayShared {
     /// Takes note of items that a client has taken.
     pub(super) fn note_taken(&self, picks: &[Picked]) {
         let events = picks.iter().filter(|(_, pick)| pick.kind.is_some()).map(|(_, pick)| pick.at);
-        self.gathered.taken(self.parts.clock.now(), events);
+        self.gathered.taken(self.parts.ports.clock.now(), events);
     }
 }
 

@@ -7,7 +7,7 @@ use bond_core::code::{CloseCode, Code};
 use bond_core::connection::{Batch, FeedRequest, FeedState};
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::time::UnixNanos;
-use bond_core::topic::{StreamId, Topic};
+use bond_core::topic::StreamId;
 use metrics::counter;
 
 use super::connection::{Carried, Connection, Purpose, UpgradedSocket};
@@ -79,44 +79,7 @@ impl Worker {
         self.shared.feeds.fetch_add(1, Ordering::Relaxed);
         self.heartbeat(id);
         if wish.is_some() {
-            self.apply(id, &FeedState { wish, ..FeedState::default() });
-        }
-    }
-
-    /// Serves a feed as its client asks now.
-    pub(super) fn apply(&mut self, id: usize, asked: &FeedState) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let Carried::Feed(feed) = &mut connection.carried else { return };
-        self.ready.push(id);
-        let Some(dropped) = feed.apply(asked) else { return };
-        for ring in dropped {
-            self.followers.leave(id, ring);
-        }
-        self.shared.leases.want(feed, connection.holder.as_ref());
-        let Some(filter) = asked.filter() else { return };
-        for topic in self.shared.hub.running(|topic| filter.matches(topic)) {
-            self.follow_more(id, &topic);
-        }
-    }
-
-    fn follow_more(&mut self, id: usize, topic: &Topic) {
-        let Some(Carried::Feed(feed)) = self.carried(id) else { return };
-        if !feed.lacks(topic) {
-            return;
-        }
-        let (start, now) = (feed.start(topic), self.now);
-        let follow = self.follow(id, topic, start);
-        if let Some(Carried::Feed(feed)) = self.carried(id) {
-            feed.add(follow, now);
-        }
-        self.ready.push(id);
-    }
-
-    /// A topic began to run: whoever wants it gets it from its first event.
-    pub(super) fn on_began(&mut self, topic: &Topic) {
-        let lacks = |c: &Connection| matches!(&c.carried, Carried::Feed(feed) if feed.lacks(topic));
-        for id in self.connections.ids(lacks) {
-            self.follow_more(id, topic);
+            self.serve(id, &FeedState { wish, ..FeedState::default() });
         }
     }
 
@@ -248,7 +211,7 @@ impl Worker {
             && feed.asked().is_some()
         {
             self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
-            self.shared.leases.give_up(&feed, connection.holder.as_ref());
+            feed.give_up(&self.shared.leases, connection.holder.as_ref());
         }
     }
 

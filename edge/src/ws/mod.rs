@@ -28,12 +28,8 @@ use std::time::Duration;
 use axum::Router;
 use bond_api::admission::Admission;
 use bond_core::control::Control;
-use bond_core::log::EventLog;
-use bond_core::meter::Meters;
-use bond_core::source::SourceBoard;
-use bond_core::store::StreamStore;
-use bond_core::time::Clock;
 use bond_core::topic::StreamId;
+use bond_ingest::engine::Ports;
 use bond_supervise::Supervisor;
 use mio::Poll;
 use parking_lot::Mutex;
@@ -45,9 +41,8 @@ pub(crate) use lifecycle::{MISSED_PONGS, UNFINISHED};
 pub(crate) use protocol::UNHEARD;
 pub use shared::Limits;
 
+use crate::delivery::Delivery;
 use crate::delivery::cursor::Retention;
-use crate::delivery::hub::{self, Hub, Sources};
-use crate::delivery::leases;
 use crate::delivery::mailbox::{Mailbox, Waker};
 use post::{Post, WorkerMessage};
 use shared::Shared;
@@ -62,22 +57,12 @@ const MOST_WORKERS: usize = 64;
 /// What a fan-out works with.
 #[derive(Clone)]
 pub struct FanoutParts {
-    /// Where events come from.
-    pub log: Arc<dyn EventLog>,
-    /// Which streams exist.
-    pub store: Arc<dyn StreamStore>,
+    /// Where events come from, which streams exist, how the sources fare, and who watches over the workers and what feeds them.
+    pub ports: Ports,
     /// Where feeds' wishes go.
     pub control: Arc<dyn Control>,
     /// Who may connect.
     pub admission: Arc<dyn Admission>,
-    /// The state of the sources, for heartbeats.
-    pub board: SourceBoard,
-    /// The streams' counters.
-    pub meters: Meters,
-    /// Our time.
-    pub clock: Arc<dyn Clock>,
-    /// Who watches over the workers and what feeds them.
-    pub supervisor: Supervisor,
 }
 
 /// How a fan-out works.
@@ -139,16 +124,13 @@ impl Fanout {
         let polls = poll_each(config.workers)?;
         let posts = polls.iter().map(post).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = posts.iter().map(|post| Arc::clone(&post.mailbox)).collect();
-        let FanoutParts { log, store, control, clock, supervisor, .. } = parts.clone();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
-        let sources = Sources { log, store, clock: Arc::clone(&clock), retention };
-        let hub = Arc::new(Hub::new(sources, mailboxes));
-        let shared = Arc::new(Shared::new(hub, posts, config, parts));
+        let FanoutParts { ports, control, admission } = parts;
         let stop = CancellationToken::new();
-        supervisor.spawn("tail", &stop, hub::fill(Arc::clone(&shared.hub), stop.clone()));
-        let keep = leases::keep(Arc::clone(&shared.leases), control, clock, stop.clone());
-        supervisor.spawn("feeds", &stop, keep);
-        let threads = Mutex::new(spawn(polls, &shared, &supervisor, &stop)?);
+        let delivery = Delivery::new(&ports, retention, mailboxes);
+        delivery.run(["tail", "feeds"], &ports, control, &stop);
+        let shared = Arc::new(Shared::new(delivery, posts, config, admission, &ports));
+        let threads = Mutex::new(spawn(polls, &shared, &ports.supervisor, &stop)?);
         Ok(Self(Arc::new(FanoutInner { shared, stop, threads })))
     }
 

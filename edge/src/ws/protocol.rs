@@ -1,17 +1,19 @@
-//! What clients say, and what they are answered.
+//! What clients say, what is done about it, and what they are answered.
 
 use std::io::{self, Read};
 
 use bond_core::code::{CloseCode, Code};
-use bond_core::connection::start_of_stream;
+use bond_core::connection::{FeedState, start_of_stream};
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage, to_json};
 use bond_core::topic::Topic;
+use mio::event::Event;
 use serde_json::value::RawValue;
 
 use super::budget::Refusing;
 use super::connection::{Carried, Connection};
 use super::frame_decoder::{Inbound, ReceivedFrame, Violation};
 use super::worker::Worker;
+use crate::delivery::feed::{Feed, Subscriber};
 use crate::delivery::follow::FollowState;
 
 /// How often a client's socket is read in one turn.
@@ -36,6 +38,21 @@ pub(crate) const UNHEARD: usize = 16 * 1024;
 type Answer = Result<(), MessageError>;
 
 impl Worker {
+    /// Looks after a socket that can be read or written.
+    pub(super) fn on_socket(&mut self, event: &Event) {
+        let id = event.token().0;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if event.is_writable() {
+            // The other side has taken what it was sent.
+            connection.hear(self.now);
+            connection.blocked = false;
+            self.ready.push(id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(id);
+        }
+    }
+
     /// Reads what a client sent, as far as its turn goes.
     pub(super) fn read(&mut self, id: usize) {
         for _ in 0..TURN_READS {
@@ -215,8 +232,44 @@ impl Worker {
         for error in &unknown {
             self.answer_error(id, error, echo);
         }
-        self.apply(id, &asked);
+        self.serve(id, &asked);
         Ok(())
+    }
+
+    /// Serves a feed as its client asks now.
+    pub(super) fn serve(&mut self, id: usize, asked: &FeedState) {
+        if let Some((feed, subscriber)) = self.subscriber(id) {
+            feed.serve(asked, subscriber);
+            self.ready.push(id);
+        }
+    }
+
+    /// A topic began to run: whoever wants it gets it from its first event.
+    pub(super) fn on_began(&mut self, topic: &Topic) {
+        let lacks = |c: &Connection| matches!(&c.carried, Carried::Feed(feed) if feed.lacks(topic));
+        for id in self.connections.ids(lacks) {
+            if let Some((feed, mut subscriber)) = self.subscriber(id) {
+                feed.follow_more(topic, &mut subscriber);
+                self.ready.push(id);
+            }
+        }
+    }
+
+    fn subscriber(&mut self, id: usize) -> Option<(&mut Feed, Subscriber<'_>)> {
+        let Connection { carried: Carried::Feed(feed), holder, .. } = self.connections.get_mut(id)? else {
+            return None;
+        };
+        let subscriber = Subscriber {
+            id,
+            holder: holder.as_ref(),
+            restored: None,
+            followers: &mut self.followers,
+            hub: &self.shared.hub,
+            leases: &self.shared.leases,
+            clock: &*self.shared.clock,
+            now: self.now,
+        };
+        Some((feed, subscriber))
     }
 
     /// Has a stream go on from elsewhere, where the message says so.

@@ -9,13 +9,15 @@ use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
 use bond_core::topic::StreamId;
+use bond_ingest::engine::Ports;
 use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::FanoutConfig;
 use super::connection::UpgradedSocket;
 use super::post::{Post, WorkerMessage};
 use super::seats::Seats;
-use super::{FanoutConfig, FanoutParts};
+use crate::delivery::Delivery;
 use crate::delivery::follow::Tally;
 use crate::delivery::hub::Hub;
 use crate::delivery::leases::Leases;
@@ -91,20 +93,21 @@ impl Default for Totals {
 
 impl Shared {
     pub(crate) fn new(
-        hub: Arc<Hub>,
+        Delivery { hub, leases }: Delivery,
         posts: Vec<Arc<Post>>,
         config: FanoutConfig,
-        parts: FanoutParts,
+        admission: Arc<dyn Admission>,
+        ports: &Ports,
     ) -> Self {
-        let FanoutParts { admission, board, meters, clock, .. } = parts;
+        let Ports { board, meters, clock, .. } = ports.clone();
         let FanoutConfig { limits, instance, .. } = config;
         Self {
             hub,
+            leases,
             posts,
             admission,
             board,
             meters,
-            leases: Arc::default(),
             clock,
             seats: Seats::new(&limits),
             limits,
@@ -145,12 +148,8 @@ impl Shared {
         self.totals.delivered_events.fetch_add(tally.delivered, Ordering::Relaxed);
         self.totals.delivered.increment(tally.delivered);
         self.totals.dropped.increment(tally.dropped);
-        let Some(stream) = stream else { return };
-        let meter = self.meters.of(stream);
-        meter.add_out(tally.delivered);
-        meter.add_dropped(tally.dropped);
-        if tally.delivered > 0 {
-            meter.add_latency(self.clock.now().since(tally.newest));
+        if let Some(stream) = stream {
+            tally.meter(&self.meters.of(stream), &*self.clock);
         }
     }
 }

@@ -6,11 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bond_core::position::Start;
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
 use bond_supervise::Watch;
-use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Carried, Connection};
@@ -19,7 +17,7 @@ use super::feed_turn;
 use super::post::{Post, WorkerMessage};
 use super::shared::Shared;
 use crate::delivery::feed::Scratch;
-use crate::delivery::follow::{Follow, Moment, Tally};
+use crate::delivery::follow::{Moment, Tally};
 use crate::delivery::followers::Followers;
 use crate::delivery::mailbox::Notice;
 use crate::delivery::roster::Roster;
@@ -117,20 +115,6 @@ impl Worker {
         }
         let timer = self.timers.peek().map_or(self.next_tick, |Reverse((at, _))| self.next_tick.min(*at));
         timer.saturating_duration_since(Instant::now())
-    }
-
-    fn on_socket(&mut self, event: &Event) {
-        let id = event.token().0;
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if event.is_writable() {
-            // The other side has taken what it was sent.
-            connection.hear(self.now);
-            connection.blocked = false;
-            self.ready.push(id);
-        }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(id);
-        }
     }
 
     fn on_message(&mut self, message: WorkerMessage) {
@@ -256,13 +240,6 @@ impl Worker {
     /// The time by a clock of this worker's own, which never goes back.
     pub(super) fn moment(&self) -> UnixNanos {
         UnixNanos::EPOCH.plus(self.now.duration_since(self.began))
-    }
-
-    /// Has a connection follow a topic.
-    pub(super) fn follow(&mut self, id: usize, topic: &Topic, start: Start) -> Follow {
-        let ring = self.shared.hub.follow(topic);
-        self.followers.attend(id, &ring);
-        Follow::new(ring, start, self.shared.clock.now())
     }
 
     pub(super) fn register(&mut self, connection: Connection) -> io::Result<usize> {

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::{EngineConfig, Ports};
 use crate::report::Report;
 use crate::session::{MarketConfig, MarketHandle, Network, OutageLog, market};
-use crate::venue::Subscription;
 
 /// Names a market.
 pub(super) type MarketKey = (Venue, MarketType);
@@ -44,20 +43,9 @@ impl Markets {
         Self(handles)
     }
 
-    /// Says what else is wanted from now on, or no more.
-    pub(super) fn change(&self, changes: BTreeMap<MarketKey, Vec<(Subscription, bool)>>) {
-        for (market, changes) in changes {
-            if let Some(handle) = self.0.get(&market) {
-                handle.change(changes);
-            }
-        }
-    }
-
-    /// Says whether a market's own frames are wanted.
-    pub(super) fn set_raw(&self, market: MarketKey, on: bool) {
-        if let Some(handle) = self.0.get(&market) {
-            handle.set_raw(on);
-        }
+    /// One of them, if it is served.
+    pub(super) fn get(&self, market: MarketKey) -> Option<&MarketHandle> {
+        self.0.get(&market)
     }
 
     /// Waits until all have closed their connections, after they were cancelled.

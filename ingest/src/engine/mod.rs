@@ -2,7 +2,6 @@
 
 mod appender;
 mod board;
-mod converge;
 mod depth;
 mod desired;
 mod health;
@@ -15,6 +14,7 @@ mod owners;
 mod plan;
 #[doc(hidden)]
 pub mod probe;
+mod registry;
 mod run;
 mod sockets;
 mod streams;
@@ -170,19 +170,20 @@ impl Control for Inbox {
     }
 }
 
-/// Brings an engine what edges in other processes send, until the engine has stopped.
-pub async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>) {
+/// Brings an engine what other processes send, until the engine has stopped. `told` hears of each command before.
+pub async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>, told: impl Fn(&Command)) {
     loop {
         match commands.next().await {
             Ok(batch) => {
                 for command in batch {
+                    told(&command);
                     if engine.send(command).await.is_err() {
                         return;
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "commands cannot be read; wants are reconciled without them");
+                tracing::warn!(%error, "commands cannot be read; what they would hasten is reconciled without them");
                 sleep(COMMANDS_RETRY).await;
             }
         }

@@ -1,33 +1,35 @@
 //! The engine's loop: reports in, appends out, and what runs kept in line with what is wanted.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::control::Command;
-use bond_core::instrument::Venue;
+use bond_core::instrument::{Instrument, Venue};
 use bond_core::log::{Fence, LogError};
 use bond_core::store::DesiredStream;
 use bond_core::time::UnixNanos;
-use bond_core::topic::StreamId;
+use bond_core::topic::Topic;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::appender::Appender;
 use super::board::{AnnouncedSources, Showing, ShownToStreams};
-use super::desired::{Desired, Scope};
-use super::health::Sources;
+use super::desired::{Change, Desired, Scope};
+use super::health::{Health, Sources};
 use super::instruments::InstrumentStates;
 use super::markets::{MarketKey, Markets};
 use super::outbox::Outbox;
 use super::sockets::Sockets;
 use super::streams::{StreamKey, Streams};
-use super::takeover::{self, Legacies, StreamTakeover, TakeoverState};
+use super::subscriptions::AskState;
+use super::takeover::StreamTakeover;
 use super::{EngineConfig, Ports};
 use crate::report::Report;
 use crate::session::Network;
 use crate::source::social::{self, SocialHandle};
+use crate::venue::Subscription;
 
 /// Reports that may wait; sessions stop reading from their venue while the queue is full.
 const REPORTS: usize = 1024;
@@ -44,9 +46,6 @@ const COMMANDS_AT_ONCE: usize = 256;
 /// The least time between two readings of the registry that commands ask for.
 const REGISTRY_EVERY: Duration = Duration::from_millis(100);
 
-/// Streams that begin in one turn: a registry that holds thousands must not hold up what runs.
-pub(super) const STREAMS_AT_ONCE: usize = 64;
-
 /// How long the log may take for the last events when the engine ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -55,7 +54,7 @@ pub(super) struct Engine {
     pub(super) ports: Ports,
     appender: Appender,
     /// Whether what an earlier writer left in the log has been looked at.
-    has_taken_over: bool,
+    pub(super) has_taken_over: bool,
     cancel: CancellationToken,
     /// Ends what the engine has started, however it ends itself.
     parts: DropGuard,
@@ -75,8 +74,8 @@ pub(super) struct Engine {
     /// Streams that are wanted and begin with the next turns.
     pub(super) beginning: VecDeque<(DesiredStream, StreamTakeover)>,
     /// When a command has asked for the registry to be read.
-    read_at: Option<Instant>,
-    was_read: Option<Instant>,
+    pub(super) read_at: Option<Instant>,
+    pub(super) was_read: Option<Instant>,
     /// Streams that are to be told how their sources fare.
     pub(super) concerned: BTreeSet<StreamKey>,
     pub(super) shown: ShownToStreams,
@@ -228,51 +227,83 @@ impl Engine {
         }
     }
 
-    /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
-    async fn reconcile(&mut self) {
-        self.read_at = None;
-        match self.ports.store.desired(self.now()).await {
-            Ok(desired) => self.settle_streams(desired).await,
-            Err(error) => tracing::warn!(%error, "streams stay as they are"),
-        }
-        self.was_read = Some(Instant::now());
+    pub(super) fn end_topic(&mut self, topic: &Topic) {
+        self.told.forget(topic);
+        self.outbox.end(topic);
     }
 
-    async fn settle_streams(&mut self, desired: Vec<DesiredStream>) {
-        let wanted = desired.iter().map(|stream| (stream.id.clone(), stream.created_at)).collect();
-        let Some(mut legacy) = self.take_over(&wanted).await else { return };
-        for id in self.wants.gone(&wanted) {
-            self.end_stream(&id);
-        }
-        // Those that have not begun by now are among the desired ones again, if they are still wanted.
-        let mut waiting: BTreeMap<_, _> =
-            self.beginning.drain(..).map(|(stream, legacy)| (stream.id, legacy)).collect();
-        let unknown = desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id));
-        self.beginning = unknown
-            .map(|stream| {
-                let legacy = legacy.remove(&stream.id).or_else(|| waiting.remove(&stream.id));
-                (stream, legacy.unwrap_or_default())
-            })
-            .collect();
-    }
-
-    /// At first, looks at what an earlier writer left in the log. `None` while the log cannot be read: no stream begins before, or its
-    /// windows would come twice or be missing.
-    async fn take_over(&mut self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Option<Legacies> {
-        if self.has_taken_over {
-            return Some(Legacies::new());
-        }
-        match takeover::read(&*self.ports.log, wanted).await {
-            Ok(TakeoverState { streams, orphans, feeds }) => {
-                self.has_taken_over = true;
-                orphans.iter().for_each(|topic| self.outbox.end(topic));
-                let now = self.now();
-                self.wants.inherit(feeds, now);
-                Some(streams)
+    /// Brings subscriptions and topics in line with what is wanted now.
+    fn converge(&mut self) {
+        let (changes, touched) = self.wants.take_changes();
+        self.subscribe(touched);
+        for change in changes {
+            match change {
+                Change::Began(topic) => self.begin_topic(&topic),
+                Change::Ended(topic) => {
+                    self.route(&topic, false);
+                    self.end_topic(&topic);
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the log cannot be taken over yet");
-                None
+        }
+    }
+
+    /// A topic is told how its source fares, if that was reported already.
+    fn begin_topic(&mut self, topic: &Topic) {
+        self.route(topic, true);
+        if let Topic::Market(market) = topic {
+            let instrument = Arc::new(market.instrument.clone());
+            self.concern(&Subscription { instrument, channel: market.channel });
+        }
+    }
+
+    /// Notes at the instrument that a topic takes what comes of it, or no more.
+    fn route(&mut self, topic: &Topic, on: bool) {
+        let instrument = match topic {
+            Topic::Market(market) => &market.instrument,
+            Topic::Raw(instrument) => instrument,
+            Topic::Stream(_) | Topic::Published(_) => return,
+        };
+        let state = self.instruments.of(&Arc::new(instrument.clone()));
+        match topic {
+            Topic::Market(market) if on => state.want_topic(market),
+            Topic::Market(market) => state.drop_topic(market),
+            _ => state.want_raw(instrument, on),
+        }
+        if matches!(topic, Topic::Raw(_)) {
+            self.count_raw(instrument, on);
+        }
+        self.instruments.settle(instrument);
+    }
+
+    fn count_raw(&mut self, instrument: &Instrument, on: bool) {
+        let market = (instrument.venue, instrument.symbol.market());
+        let count = self.raw.entry(market).or_default();
+        *count = if on { *count + 1 } else { count.saturating_sub(1) };
+        if let Some(handle) = self.markets.get(market) {
+            handle.set_raw(*count > 0);
+        }
+    }
+
+    /// Asks venues for what is wanted now and was not, and no more for what was.
+    fn subscribe(&mut self, touched: HashSet<Subscription>) {
+        let mut changes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for subscription in touched {
+            let standing = self.wants.subscriptions().standing(&subscription);
+            match standing {
+                None => self.sources.drop(&subscription),
+                Some(_) => self.sources.want(&subscription),
+            }
+            if standing == Some(AskState::Beyond) {
+                self.sources.subscription(&subscription, Health::beyond(self.now()));
+                self.concern(&subscription);
+                continue;
+            }
+            let market = (subscription.instrument.venue, subscription.instrument.symbol.market());
+            changes.entry(market).or_default().push((subscription, standing.is_some()));
+        }
+        for (market, changes) in changes {
+            if let Some(market) = self.markets.get(market) {
+                market.change(changes);
             }
         }
     }

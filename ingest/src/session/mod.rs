@@ -19,8 +19,8 @@ mod plan;
 mod protocol_state;
 mod rate_limiter;
 mod session_loop;
+mod standing;
 mod statuses;
-mod supervisor;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

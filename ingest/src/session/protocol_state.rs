@@ -23,7 +23,7 @@ use super::link::Lost;
 use super::liveness::Liveness;
 use super::statuses::Statuses;
 use crate::report::{RawFrame, Report};
-use crate::venue::{Decoded, NoTrade, Part, Protocol, Reject, Subscription};
+use crate::venue::{Decoded, Listings, NoTrade, Part, Protocol, Reject, Subscription};
 
 /// Channels that may be silent for this long (liquidations) cannot prove by data that they work. For them the venue's acknowledgement counts
 /// as connected.
@@ -49,6 +49,8 @@ pub(super) struct Effects {
 /// One connection's talk with its venue.
 pub(super) struct ProtocolState<'a> {
     protocol: Box<dyn Protocol>,
+    /// Those that the protocol knows.
+    listings: Arc<Listings>,
     statuses: Arc<Statuses>,
     liveness: &'a mut Liveness,
     books: Books,
@@ -65,6 +67,7 @@ impl<'a> ProtocolState<'a> {
     /// The state of a connection just made.
     pub(super) fn new(
         protocol: Box<dyn Protocol>,
+        listings: Arc<Listings>,
         statuses: Arc<Statuses>,
         liveness: &'a mut Liveness,
         timing: Timing,
@@ -78,6 +81,7 @@ impl<'a> ProtocolState<'a> {
             ),
             timing,
             protocol,
+            listings,
             statuses,
             liveness,
             wanted: BTreeSet::new(),
@@ -99,8 +103,14 @@ impl<'a> ProtocolState<'a> {
         self.raw = raw;
     }
 
-    /// Subscribes to what is newly wanted, unsubscribes from what no longer is.
+    /// Subscribes to what is newly wanted, unsubscribes from what no longer is. An instrument that was listed after this connection was
+    /// made needs a protocol that knows it, and so another connection.
     pub(super) fn want(&mut self, wanted: &BTreeSet<Subscription>, now: Instant) {
+        let is_listed =
+            |subscription: &Subscription| self.listings.by_symbol(&subscription.instrument.symbol).is_some();
+        if !wanted.iter().all(is_listed) {
+            return self.give_up(Lost::Relisted);
+        }
         let removed: Vec<_> = self.wanted.difference(wanted).cloned().collect();
         let added: Vec<_> = wanted.difference(&self.wanted).cloned().collect();
         self.wanted.clone_from(wanted);

@@ -26,7 +26,6 @@ pub(super) struct SessionLoop<'a, T: Transport> {
     connection: &'a mut Connection<T>,
     link: Link<T::Socket>,
     state: ProtocolState<'a>,
-    listings: Arc<Listings>,
     snapshots: JoinSet<(Subscription, Result<Bytes, RestError>)>,
     orders: broadcast::Receiver<BookResync>,
     answered: bool,
@@ -42,8 +41,9 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
     ) -> Self {
         let statuses = Arc::clone(&connection.context.statuses);
         let orders = connection.context.orders.subscribe();
-        let state = ProtocolState::new(protocol, statuses, liveness, connection.context.config.timing);
-        Self { connection, link, state, listings, snapshots: JoinSet::new(), orders, answered: false }
+        let state =
+            ProtocolState::new(protocol, listings, statuses, liveness, connection.context.config.timing);
+        Self { connection, link, state, snapshots: JoinSet::new(), orders, answered: false }
     }
 
     /// Talks until the connection is lost, then closes it. Data reset `backoff`.
@@ -109,14 +109,8 @@ impl<'a, T: Transport> SessionLoop<'a, T> {
         self.state.set_raw(*self.connection.raw.borrow_and_update());
     }
 
-    /// An instrument that was listed after this connection was made needs a protocol that knows it.
     fn take_wanted(&mut self) {
-        let wanted = self.connection.wanted.borrow_and_update().clone();
-        let is_listed = |symbol| self.listings.by_symbol(symbol).is_some();
-        match wanted.iter().all(|subscription| is_listed(&subscription.instrument.symbol)) {
-            true => self.state.want(&wanted, Instant::now()),
-            false => self.state.give_up(Lost::Relisted),
-        }
+        self.state.want(&self.connection.wanted.borrow_and_update(), Instant::now());
     }
 
     fn fetch(&mut self, subscription: Subscription, path: &str) {

@@ -431,7 +431,8 @@ async fn a_state_that_was_forgotten_meanwhile_is_told_again() {
     let statuses = Arc::new(Statuses::new(Arc::new(ManualClock::default())));
     let mut liveness = Liveness::new(BUDGET, BUDGET);
     let words = Box::new(Words::listing(&["BTC/USDT"]));
-    let mut conversation = ProtocolState::new(words, Arc::clone(&statuses), &mut liveness, Timing::default());
+    let (listings, told) = (Arc::clone(&words.listings), Arc::clone(&statuses));
+    let mut conversation = ProtocolState::new(words, listings, told, &mut liveness, Timing::default());
     conversation.want(&wanted, now);
     conversation.frame(&"trade BTC/USDT 1".into(), UnixNanos::EPOCH, now);
     conversation.take_effects();

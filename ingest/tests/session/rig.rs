@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::backoff::BackoffPolicy;
+use bond_core::clock::SystemClock;
 use bond_core::event::{BookUpdate, Channel, MarketData, MarketEvent};
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
 use bond_core::source::SourceState;
 use bond_core::time::UnixNanos;
-use bond_ingest::clock::SystemClock;
 use bond_ingest::report::{Report, SubscriptionState};
 use bond_ingest::session::{MarketConfig, MarketHandle, Network, Timing, market};
 use bond_ingest::venue::{

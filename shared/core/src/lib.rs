@@ -1,9 +1,12 @@
 //! The domain of Bond: market-data events, streams, topics and positions, the client protocol, and the ports to the outside.
 //!
-//! No I/O, no clock, no runtime: time, randomness and ids come in as values.
+//! No I/O, no clock, no runtime: time, randomness and ids come in as values. The feature `clock` adds the adapter of the port
+//! [`Clock`](time::Clock) that reads the system's, for what runs as a process.
 
 pub mod api_key;
 pub mod backoff;
+#[cfg(feature = "clock")]
+pub mod clock;
 pub mod code;
 pub mod connection;
 pub mod control;
@@ -26,6 +29,7 @@ pub mod meter;
 pub mod order;
 pub mod position;
 pub mod publish;
+pub mod secret;
 pub mod settings;
 pub mod share;
 pub mod source;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::log::LogError;
+use bond_core::secret::Secret;
 use bond_supervise::{Death, Supervisor};
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
@@ -34,23 +35,6 @@ const WAITING_MESSAGES: usize = 4096;
 const DRIVER: &str = "redis";
 
 static PING: Script = Script::new("return redis.call('PING')");
-
-/// A secret text that does not show in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Which Redis to use.
 #[derive(Clone, PartialEq, Eq)]
@@ -278,8 +262,8 @@ fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
     }
     install_tls_provider();
     let mut parsed = Config::from_url(&config.url).map_err(|error| ConnectError::Url(error.to_string()))?;
-    if let Some(Secret(password)) = &config.password {
-        parsed.password = Some(password.clone());
+    if let Some(password) = &config.password {
+        parsed.password = Some(password.expose().to_owned());
     }
     let mut builder = Builder::from_config(parsed);
     builder.set_policy(ReconnectPolicy::new_exponential(0, 50, millis(LONGEST_PAUSE), 2));

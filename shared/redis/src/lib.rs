@@ -31,7 +31,7 @@ mod secret;
 mod store;
 mod vitals;
 
-pub use self::client::{ConnectError, Redis, RedisConfig, SCHEMES, Secret};
+pub use self::client::{ConnectError, Redis, RedisConfig, SCHEMES};
 pub use self::control::{RedisCommands, RedisControl};
 pub use self::cursors::RedisCursors;
 pub use self::lease::RedisLease;

@@ -28,6 +28,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("bond-fuzz", &["bond-core", "bond-edge", "bond-ingest", "bond-language"]),
 ];
 
+/// The crates that read the system's clock, since they are what runs.
+const WITH_CLOCK: [&str; 3] = ["bond-edge", "bond-functions", "bond-cloud"];
+
 /// What must not come into the `bond` command: an SDK, a columnar store, a C toolchain.
 const KEPT_OUT: [&str; 5] = ["aws-", "arrow", "openssl-sys", "cmake", "bindgen"];
 
@@ -58,6 +61,23 @@ fn dependencies_point_down_only() -> Result<()> {
         let forbidden: Vec<_> = uses.iter().filter(|used| !may.contains(used)).collect();
         ensure!(forbidden.is_empty(), "{name} must not depend on {forbidden:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_runs_alone_has_a_clock() -> Result<()> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])?)?;
+    let packages = metadata["packages"].as_array().context("packages")?;
+    let asks = |dependency: &Value| {
+        let features = dependency["features"].as_array();
+        dependency["kind"].is_null()
+            && dependency["name"] == "bond-core"
+            && features.is_some_and(|features| features.iter().any(|feature| feature == "clock"))
+    };
+    let asks = |package: &&Value| package["dependencies"].as_array().is_some_and(|all| all.iter().any(asks));
+    let with_clock: BTreeSet<&str> =
+        packages.iter().filter(asks).filter_map(|package| package["name"].as_str()).collect();
+    ensure!(with_clock == BTreeSet::from(WITH_CLOCK), "the system's clock is read by {with_clock:?}");
     Ok(())
 }
 

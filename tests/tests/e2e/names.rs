@@ -1,4 +1,5 @@
-//! How the sources name things: a type's name means one thing within its crate, and modules that were once tangled stay apart.
+//! How the sources name things: a type's name means one thing within its crate, modules that were once tangled stay apart, and the way of a
+//! `subscribe` is as short as the document says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,14 +28,27 @@ const CRATES: [&str; 13] = [
 const MOST_SHARED: usize = 3;
 
 /// Modules of one crate, by folder or file below its `src`. None may use one that comes after it: there would be a circle.
-const ORDERS: [(&str, &[&str]); 7] = [
+const ORDERS: [(&str, &[&str]); 9] = [
     ("edge", &["delivery", "ws", "broker"]),
     ("edge", &["delivery", "relay"]),
-    ("edge", &["delivery/cursor", "delivery/history", "delivery/ring", "delivery/follow", "delivery/feed"]),
+    (
+        "edge",
+        &[
+            "delivery/cursor",
+            "delivery/history",
+            "delivery/ring",
+            "delivery/follow",
+            "delivery/hub",
+            "delivery/leases",
+            "delivery/feed",
+        ],
+    ),
     ("edge", &["failure", "logging", "venues", "command"]),
     ("edge", &["ws/connection", "ws/fast_path", "ws/feed_turn", "ws/worker"]),
     ("ingest", &["net", "session", "source"]),
     ("ingest", &["session/context", "session/session_loop", "session/connection"]),
+    ("ingest", &["session/market", "session/standing"]),
+    ("ingest", &["engine/desired", "engine/run", "engine/registry"]),
 ];
 
 fn root() -> &'static Path {
@@ -168,5 +182,37 @@ fn modules_that_were_tangled_stay_apart() -> Result<()> {
         }
         ensure!(seen.len() == order.len(), "{of}: some of {order:?} are not there");
     }
+    Ok(())
+}
+
+/// The most files that somebody has to open who follows a `subscribe` from the socket to the venue and back.
+const MOST_STOPS: usize = 12;
+
+/// The files and functions that ARCHITECTURE.md names under `heading`, as `path/file.rs: function`.
+fn stops(document: &str, heading: &str) -> Result<Vec<(String, String)>> {
+    let (_, section) = document.split_once(heading).context("no such section")?;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let code = section.split('`').skip(1).step_by(2).filter(|code| code.contains(".rs"));
+    code.map(|code| {
+        let (file, function) =
+            code.split_once(": ").with_context(|| format!("no function is named: {code}"))?;
+        Ok((file.to_owned(), function.to_owned()))
+    })
+    .collect()
+}
+
+#[test]
+fn a_subscribe_passes_a_dozen_files_and_the_document_names_them() -> Result<()> {
+    let document = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let stops = stops(&document, "\n## How a `subscribe` reaches a venue\n")?;
+    for (file, function) in &stops {
+        let text = production(&root().join(file)).with_context(|| file.clone())?;
+        let is_there =
+            [format!("fn {function}("), format!("fn {function}<")].iter().any(|begin| text.contains(begin));
+        ensure!(is_there, "{file} has no function {function}");
+    }
+    let files: BTreeSet<&str> = stops.iter().map(|(file, _)| file.as_str()).collect();
+    ensure!(files.len() == stops.len(), "a file is named twice: {stops:?}");
+    ensure!((8..=MOST_STOPS).contains(&files.len()), "a subscribe passes {} files: {files:?}", files.len());
     Ok(())
 }

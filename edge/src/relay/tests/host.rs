@@ -18,6 +18,7 @@ use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::{StreamId, Topic};
+use bond_ingest::engine::Ports;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -218,20 +219,23 @@ impl Host {
         let until = Arc::new(Mutex::new(Instant::now() + Duration::from_secs(1 << 20)));
         let lease = Arc::clone(&until);
         let revoked = Arc::<RevokedKeys>::default();
-        let parts = RelayParts {
+        let ports = Ports {
             log: Arc::new(log),
-            streams: Arc::new(Registry::default()),
+            store: Arc::new(Registry::default()),
+            board: SourceBoard::default(),
+            meters: Meters::default(),
+            clock: Arc::clone(&clock),
+            supervisor: bond_supervise::Supervisor::default(),
+        };
+        let parts = RelayParts {
+            ports,
             control: Arc::<Commands>::clone(&commands),
             connections: Arc::<Connections>::clone(&connections),
             cursors: Arc::<Cursors>::clone(&cursors),
             invoker: Arc::<Gateway>::clone(&gateway),
             probe: Arc::new(Probe(Arc::clone(&gateway))),
-            board: SourceBoard::default(),
-            meters: Meters::default(),
-            clock: Arc::clone(&clock),
             fence,
             until: Arc::new(move || *lease.lock()),
-            supervisor: bond_supervise::Supervisor::default(),
             revoked: Arc::<RevokedKeys>::clone(&revoked),
         };
         let mut config = RelayConfig { wait: Duration::ZERO, ..RelayConfig::default() };
@@ -252,7 +256,7 @@ impl Host {
     }
 
     pub(super) fn meters(&self) -> &Meters {
-        &self.parts.meters
+        &self.parts.ports.meters
     }
 
     /// A connection to the stream, opened now, with control on.
@@ -293,27 +297,27 @@ impl Host {
 
     pub(super) async fn append_records(&self, topic: &str, records: Vec<Record>) {
         let topic: Topic = topic.parse().expect("topic");
-        self.parts.log.append(self.fence, &topic, records).await.expect("append");
+        self.parts.ports.log.append(self.fence, &topic, records).await.expect("append");
     }
 
     pub(super) async fn keep(&self, topic: &str, body: &str) {
         let topic = topic.parse().expect("topic");
         let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-        self.parts.log.keep(self.fence, &topic, body).await.expect("keep");
+        self.parts.ports.log.keep(self.fence, &topic, body).await.expect("keep");
     }
 
     pub(super) async fn end(&self, topic: &str) {
-        self.parts.log.end(self.fence, &topic.parse().expect("topic")).await.expect("end");
+        self.parts.ports.log.end(self.fence, &topic.parse().expect("topic")).await.expect("end");
     }
 
     pub(super) async fn delete_stream(&self) {
-        self.parts.streams.release(&stream(), "owner", self.clock.now()).await.expect("released");
+        self.parts.ports.store.release(&stream(), "owner", self.clock.now()).await.expect("released");
         self.end(&stream_topic()).await;
     }
 
     pub(super) async fn epoch(&self) -> String {
         let topic = stream_topic().parse().expect("topic");
-        self.parts.log.head(&topic).await.expect("head").expect("history").epoch.to_string()
+        self.parts.ports.log.head(&topic).await.expect("head").expect("history").epoch.to_string()
     }
 
     /// The numbers that a client has, repeats dropped. Fails where one is missing that no gap told of.

@@ -7,7 +7,8 @@ use bond_core::control::Command;
 use bond_core::log::{EventKind, Record};
 use bond_core::time::Clock;
 
-use super::host::{Host, SystemClock, record};
+use super::host::{Host, record};
+use bond_core::clock::SystemClock;
 
 const BTC: &str = "trades.okx.BTC-USDT";
 const ETH: &str = "trades.okx.ETH-USDT";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal};
 use bond_core::api_key::Holder;
+use bond_core::clock::SystemClock;
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::log::{EventKind, EventLog, Fence, Record};
@@ -17,6 +18,7 @@ use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::{StreamId, Topic};
+use bond_ingest::engine::Ports;
 use bond_supervise::Supervisor;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -39,17 +41,6 @@ use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) const STREAM: &str = "0123456789abcdef";
-
-#[derive(Debug)]
-pub(crate) struct SystemClock;
-
-impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the tests' wall clock")]
-    fn now(&self) -> UnixNanos {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        UnixNanos::from_nanos(since.as_nanos() as i64)
-    }
-}
 
 /// Knows the streams it was told of.
 #[derive(Default)]
@@ -182,16 +173,15 @@ impl Host {
         let (sender, commands) = mpsc::channel(64);
         let meters = Meters::default();
         let supervisor = Supervisor::default();
-        let parts = FanoutParts {
+        let ports = Ports {
             log: remote(log.clone()),
             store: Arc::clone(&registry) as Arc<dyn StreamStore>,
-            control: Arc::new(Commands(sender)),
-            admission: Arc::new(Door),
             board: SourceBoard::default(),
             meters: meters.clone(),
             clock,
             supervisor: supervisor.clone(),
         };
+        let parts = FanoutParts { ports, control: Arc::new(Commands(sender)), admission: Arc::new(Door) };
         let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };
         change(&mut config);
         let fanout = Fanout::start(config, parts).expect("start");

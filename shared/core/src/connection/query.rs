@@ -1,4 +1,4 @@
-//! What a connection's query says.
+//! What a request for a connection says: its query, and the subprotocols that it offers.
 
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use crate::message::{MessageError, Subscribe};
 use crate::position::Start;
 use crate::time::UnixNanos;
 
+/// The subprotocol that turns control messages and batches on.
+pub const SUBPROTOCOL: &str = "bond.v1";
+
 /// The events in a batch where the subprotocol asks for batches and no size is named.
 const BATCH_SIZE: usize = 100;
 
@@ -16,6 +19,14 @@ const BATCH_LIMIT: usize = 1_000;
 
 /// The longest that a batch may wait to fill.
 const WAIT_LIMIT_MS: u64 = 1_000;
+
+/// Whether [`SUBPROTOCOL`] is among the subprotocols that a client offers, in lists with commas.
+pub fn offers_subprotocol<'a>(lists: impl IntoIterator<Item = &'a str>) -> bool {
+    lists
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(SUBPROTOCOL))
+}
 
 /// A query, in order; names may come again.
 #[derive(Clone, Debug)]

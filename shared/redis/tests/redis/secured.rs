@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use bond_core::log::EventLog;
-use bond_redis::{Redis, RedisConfig, Secret};
+use bond_core::secret::Secret;
+use bond_redis::{Redis, RedisConfig};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::faults::{record, topic};

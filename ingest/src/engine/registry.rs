@@ -1,25 +1,76 @@
-//! Keeping what runs in line with what is wanted: streams begin and end, and what has changed is asked for and noted where events come by.
+//! The registry's streams: which of them are wanted, how one begins, and how it ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bond_core::instrument::{Instrument, Venue};
 use bond_core::spec::StreamSpec;
 use bond_core::store::DesiredStream;
+use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
+use tokio::time::Instant;
 
-use super::desired::Change;
 use super::health::Health;
 use super::instruments::StreamInput;
 use super::plan::StreamPlan;
-use super::run::{Engine, STREAMS_AT_ONCE};
+use super::run::Engine;
 use super::streams::{StreamKey, StreamRun};
-use super::subscriptions::AskState;
-use super::takeover::StreamTakeover;
+use super::takeover::{self, Legacies, StreamTakeover, TakeoverState};
 use crate::source::websocket::source_name;
-use crate::venue::Subscription;
+
+/// Streams that begin in one turn: a registry that holds thousands must not hold up what runs.
+const STREAMS_AT_ONCE: usize = 64;
 
 impl Engine {
+    /// Reads the registry, and starts and ends streams accordingly. While it cannot be read, what runs goes on.
+    pub(super) async fn reconcile(&mut self) {
+        self.read_at = None;
+        match self.ports.store.desired(self.now()).await {
+            Ok(desired) => self.settle_streams(desired).await,
+            Err(error) => tracing::warn!(%error, "streams stay as they are"),
+        }
+        self.was_read = Some(Instant::now());
+    }
+
+    async fn settle_streams(&mut self, desired: Vec<DesiredStream>) {
+        let wanted = desired.iter().map(|stream| (stream.id.clone(), stream.created_at)).collect();
+        let Some(mut legacy) = self.take_over(&wanted).await else { return };
+        for id in self.wants.gone(&wanted) {
+            self.end_stream(&id);
+        }
+        // Those that have not begun by now are among the desired ones again, if they are still wanted.
+        let mut waiting: BTreeMap<_, _> =
+            self.beginning.drain(..).map(|(stream, legacy)| (stream.id, legacy)).collect();
+        let unknown = desired.into_iter().filter(|stream| !self.wants.has_stream(&stream.id));
+        self.beginning = unknown
+            .map(|stream| {
+                let legacy = legacy.remove(&stream.id).or_else(|| waiting.remove(&stream.id));
+                (stream, legacy.unwrap_or_default())
+            })
+            .collect();
+    }
+
+    /// At first, looks at what an earlier writer left in the log. `None` while the log cannot be read: no stream begins before, or its
+    /// windows would come twice or be missing.
+    async fn take_over(&mut self, wanted: &BTreeMap<StreamId, UnixNanos>) -> Option<Legacies> {
+        if self.has_taken_over {
+            return Some(Legacies::new());
+        }
+        match takeover::read(&*self.ports.log, wanted).await {
+            Ok(TakeoverState { streams, orphans, feeds }) => {
+                self.has_taken_over = true;
+                orphans.iter().for_each(|topic| self.outbox.end(topic));
+                let now = self.now();
+                self.wants.inherit(feeds, now);
+                Some(streams)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the log cannot be taken over yet");
+                None
+            }
+        }
+    }
+
     /// Begins streams that wait for it, some in one turn.
     pub(super) fn begin_streams(&mut self) {
         for _ in 0..STREAMS_AT_ONCE {
@@ -93,80 +144,5 @@ impl Engine {
     fn settle_instruments(&mut self, plan: &StreamPlan) {
         let instruments: BTreeSet<&Instrument> = plan.market.iter().map(|need| &*need.instrument).collect();
         instruments.into_iter().for_each(|instrument| self.instruments.settle(instrument));
-    }
-
-    fn end_topic(&mut self, topic: &Topic) {
-        self.told.forget(topic);
-        self.outbox.end(topic);
-    }
-
-    /// Brings subscriptions and topics in line with what is wanted now.
-    pub(super) fn converge(&mut self) {
-        let (changes, touched) = self.wants.take_changes();
-        self.subscribe(touched);
-        for change in changes {
-            match change {
-                Change::Began(topic) => self.begin_topic(&topic),
-                Change::Ended(topic) => {
-                    self.route(&topic, false);
-                    self.end_topic(&topic);
-                }
-            }
-        }
-    }
-
-    /// A topic is told how its source fares, if that was reported already.
-    fn begin_topic(&mut self, topic: &Topic) {
-        self.route(topic, true);
-        if let Topic::Market(market) = topic {
-            let instrument = Arc::new(market.instrument.clone());
-            self.concern(&Subscription { instrument, channel: market.channel });
-        }
-    }
-
-    /// Notes at the instrument that a topic takes what comes of it, or no more.
-    fn route(&mut self, topic: &Topic, on: bool) {
-        let instrument = match topic {
-            Topic::Market(market) => &market.instrument,
-            Topic::Raw(instrument) => instrument,
-            Topic::Stream(_) | Topic::Published(_) => return,
-        };
-        let state = self.instruments.of(&Arc::new(instrument.clone()));
-        match topic {
-            Topic::Market(market) if on => state.want_topic(market),
-            Topic::Market(market) => state.drop_topic(market),
-            _ => state.want_raw(instrument, on),
-        }
-        if matches!(topic, Topic::Raw(_)) {
-            self.count_raw(instrument, on);
-        }
-        self.instruments.settle(instrument);
-    }
-
-    fn count_raw(&mut self, instrument: &Instrument, on: bool) {
-        let market = (instrument.venue, instrument.symbol.market());
-        let count = self.raw.entry(market).or_default();
-        *count = if on { *count + 1 } else { count.saturating_sub(1) };
-        self.markets.set_raw(market, *count > 0);
-    }
-
-    /// Asks venues for what is wanted now and was not, and no more for what was.
-    fn subscribe(&mut self, touched: HashSet<Subscription>) {
-        let mut changes: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for subscription in touched {
-            let standing = self.wants.subscriptions().standing(&subscription);
-            match standing {
-                None => self.sources.drop(&subscription),
-                Some(_) => self.sources.want(&subscription),
-            }
-            if standing == Some(AskState::Beyond) {
-                self.sources.subscription(&subscription, Health::beyond(self.now()));
-                self.concern(&subscription);
-                continue;
-            }
-            let market = (subscription.instrument.venue, subscription.instrument.symbol.market());
-            changes.entry(market).or_default().push((subscription, standing.is_some()));
-        }
-        self.markets.change(changes);
     }
 }

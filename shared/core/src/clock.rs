@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bond_core::time::{Clock, UnixNanos};
+use crate::time::{Clock, UnixNanos};
 
 /// Wall time as the operating system keeps it.
 #[derive(Debug, Clone, Copy, Default)]
