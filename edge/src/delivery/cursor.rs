@@ -6,6 +6,7 @@ use bond_core::log::{EventKind, Gap};
 use bond_core::position::Epoch;
 use bond_core::time::UnixNanos;
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 /// A place between two items of a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,19 @@ pub(crate) struct Retention {
 pub(crate) struct Joined {
     pub(crate) cursor: Cursor,
     pub(crate) gap: Option<(Epoch, Gap)>,
+}
+
+/// Where a follower of a topic by name begins, and what it is told before the first event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicJoined {
+    pub(crate) cursor: Cursor,
+    /// The history that goes on; `None` for a topic without any.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) gap: Option<Gap>,
+    /// The frame of the state, where the client begins with it.
+    pub(crate) snapshot: Option<Bytes>,
+    /// The number of the topic's newest event.
+    pub(crate) head: u64,
 }
 
 /// Frames that a connection gets next, in one piece of the ring.
@@ -73,9 +87,21 @@ pub(crate) struct Pick {
     pub(crate) frame: Bytes,
     /// The frame of the form that has changed levels only.
     pub(crate) changes: Option<Bytes>,
+    /// What `meta.subtopic` says.
+    pub(crate) subtopic: Option<SmolStr>,
 }
 
 impl Pick {
+    /// The same place, of which the client is given nothing.
+    pub(crate) fn passed_over(self) -> Self {
+        Self { frame: Bytes::new(), changes: None, ..self }
+    }
+
+    /// Whether the client is given an event by it.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.kind.is_some() && !self.frame.is_empty()
+    }
+
     /// The place before it, but for the offset.
     pub(crate) fn from(&self) -> Cursor {
         Cursor { seq: self.to.seq - u64::from(self.kind.is_some()), ..self.to }

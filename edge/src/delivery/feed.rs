@@ -3,26 +3,31 @@
 //! Such a connection picks items one by one, in the order of their arrival, into a buffer that all of them share.
 
 mod choose;
+mod enveloped;
 mod order;
 mod render;
 mod subscription;
+mod topics;
 
 use std::time::{Duration, Instant};
 
 use bond_core::connection::{Batch, FeedState};
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
+use bond_core::log::EventKind;
 use bond_core::message::Rate;
 use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use smol_str::SmolStr;
 
-use super::cursor::{Cursor, Pick};
+use super::cursor::Pick;
 use super::follow::{Follow, FollowState};
 use order::Order;
 
 pub(crate) use render::Scratch;
 pub(crate) use subscription::Subscriber;
+use topics::NamedTopic;
+pub(crate) use topics::{NamedTopics, TakenMessage, from_path};
 
 /// What a feed is about.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(crate) enum Scope {
     Stream(StreamId),
     /// What a client asked for, wanted under this name.
     Filter { name: SmolStr, asked: Box<FeedState> },
+    /// The topics that a client named.
+    Topics(Box<NamedTopics>),
 }
 
 impl Scope {
@@ -74,6 +81,8 @@ pub(crate) struct FeedTopic {
     needs_whole: bool,
     /// Whether it has an event in the buffer.
     in_buffer: bool,
+    /// What it has besides where the client asked for it by name.
+    named: Option<Box<NamedTopic>>,
 }
 
 impl Feed {
@@ -97,7 +106,7 @@ impl Feed {
     pub(crate) fn asked(&self) -> Option<&FeedState> {
         match &self.scope {
             Scope::Filter { asked, .. } => Some(asked),
-            Scope::Stream(_) => None,
+            Scope::Stream(_) | Scope::Topics(_) => None,
         }
     }
 
@@ -110,7 +119,7 @@ impl Feed {
     pub(crate) fn name(&self) -> Option<&SmolStr> {
         match &self.scope {
             Scope::Filter { name, .. } => Some(name),
-            Scope::Stream(_) => None,
+            Scope::Stream(_) | Scope::Topics(_) => None,
         }
     }
 
@@ -131,6 +140,9 @@ impl Feed {
         if !is_thinnable(&topic.follow.ring.topic) {
             return Duration::ZERO;
         }
+        if let Some(interval) = self.named_interval(topic) {
+            return interval;
+        }
         let background = if self.is_background { Rate::Background.interval() } else { Duration::ZERO };
         self.speed.max(background).max(topic.rate.map_or(Duration::ZERO, Rate::interval))
     }
@@ -144,17 +156,21 @@ impl FeedTopic {
     }
 
     /// Moves past an item. `interval` is the time until the next thinned event may go.
-    fn pass(&mut self, to: Cursor, is_event: bool, now: Instant, interval: Duration) {
-        self.follow.place = FollowState::At(to);
-        if is_event {
+    fn pass(&mut self, pick: &Pick, now: Instant, interval: Duration) {
+        self.follow.place = FollowState::At(pick.to);
+        if pick.is_delivered() && pick.kind != Some(EventKind::Alert) {
             self.due = now + interval;
         }
     }
 }
 
-/// Trades and funding are never thinned.
+/// Trades and funding are never thinned. Of published topics alerts are not, and the rest is made whole by a snapshot.
 fn is_thinnable(topic: &Topic) -> bool {
-    matches!(topic, Topic::Market(market) if matches!(market.channel, Channel::Ticker | Channel::OrderBook))
+    match topic {
+        Topic::Market(market) => matches!(market.channel, Channel::Ticker | Channel::OrderBook),
+        Topic::Published(_) => true,
+        Topic::Stream(_) | Topic::Raw(_) => false,
+    }
 }
 
 /// An item that was picked, and the topic it belongs to, as an index into the feed's topics.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bond_core::connection::TopicStart;
 use bond_core::log::Gap;
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::meter::StreamMeter;
@@ -24,6 +25,8 @@ pub(crate) struct Follow {
 pub(crate) enum FollowState {
     /// The ring is not filled yet, or holds nothing that a resumed position could be compared with.
     Waiting(Box<Start>),
+    /// As `Waiting`, for a topic that was asked for by name.
+    Joining(Box<TopicStart>),
     At(Cursor),
 }
 
@@ -95,7 +98,7 @@ pub(crate) fn settle(
     }
     match follow.place {
         FollowState::At(cursor) => Some(cursor),
-        FollowState::Waiting(_) => None,
+        FollowState::Waiting(_) | FollowState::Joining(_) => None,
     }
 }
 

@@ -1,14 +1,18 @@
 //! What a ring holds: the items' places, numbers and times beside the tape of their frames.
 
 mod cursors;
+mod folding;
 #[cfg(test)]
 mod tests;
+mod thinned;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bond_core::event::Channel;
 use bond_core::log::{Entry, EventKind, Gap, GapReason, Item, Kept, Run};
+use bond_core::log::{LEAST_KEPT, LEAST_KEPT_FOR, PublishedState};
+use bond_core::message::envelope::{self, Place};
 use bond_core::message::{ServerMessage, to_json};
 use bond_core::position::{Epoch, Position};
 use bond_core::time::UnixNanos;
@@ -19,6 +23,7 @@ use bytes::Bytes;
 use super::cursor::{BehindRing, Cursor, Frames, Pick, Retention};
 use super::frame;
 use super::frame_buffer::FrameBuffer;
+use folding::{Folding, PublishedMeta};
 
 /// How much longer than the window items are kept: whoever joins at the window's very beginning must not find it gone a moment later.
 const GRACE: Duration = Duration::from_secs(2);
@@ -62,6 +67,7 @@ struct ItemMeta {
     order: UnixNanos,
     arrival: u64,
     changes: Option<Bytes>,
+    published: Option<Box<PublishedMeta>>,
 }
 
 impl ItemMeta {
@@ -94,6 +100,8 @@ pub(crate) struct History {
     epoch_start: u64,
     /// Whether the topic has ended, and no epoch has followed yet.
     has_ended: bool,
+    /// What a published topic has besides; these alone have it.
+    folding: Option<Box<Folding>>,
 }
 
 /// Whether the ring holds what the log held when the ring began.
@@ -122,10 +130,14 @@ impl History {
             phase: Phase::Unknown,
             epoch_start: 0,
             has_ended: false,
+            folding: matches!(topic, Topic::Published(_)).then(Box::default),
         }
     }
 
-    pub(crate) fn begin(&mut self, head: Option<Position>, kept: bool) {
+    pub(crate) fn begin(&mut self, head: Option<Position>, kept: bool, state: Option<PublishedState>) {
+        if let Some(folding) = &mut self.folding {
+            folding.begin(state);
+        }
         self.phase = match head {
             Some(head) if kept => Phase::Filling(head),
             Some(head) => {
@@ -154,10 +166,25 @@ impl History {
     }
 
     /// The topic has ended. Its followers may still take what is here; whoever joins from here on gets nothing of it.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, now: UnixNanos, arrival: &mut u64) {
+        if let Some(mut folding) = self.folding.take() {
+            folding.end();
+            self.folding = Some(folding);
+            self.tell_end(now, arrival);
+        }
         self.generation += 1;
         self.epoch_start = self.tape.end();
         self.has_ended = true;
+    }
+
+    /// Tells the followers of a published topic that it has ended. They stay: it may be published to again.
+    fn tell_end(&mut self, now: UnixNanos, arrival: &mut u64) {
+        let Some(epoch) = self.epoch.clone().filter(|_| !self.has_ended) else { return };
+        let mut block = Vec::new();
+        let kept = Kept { after_seq: self.head, at: now, body: Bytes::from_static(br#""state":"ended""#) };
+        self.status(&epoch, &kept, arrival, &mut block);
+        self.tape.push(block.into());
+        self.head = 0;
     }
 
     /// Takes a run. What is there already (tails deliver at least once) is left out, and what still comes of an epoch that has ended.
@@ -197,7 +224,15 @@ impl History {
         if let Some(gap) = gap {
             self.head = self.head.max(to_seq);
             let at = run.items.first().map_or(UnixNanos::EPOCH, item_time);
-            let json = to_json(&ServerMessage::gap(&self.name, &run.epoch, gap));
+            let json = match &mut self.folding {
+                Some(folding) => {
+                    if !is_new || to_seq > 0 {
+                        folding.lose();
+                    }
+                    envelope::gap(&self.name, Some(&run.epoch), gap, at)
+                }
+                None => to_json(&ServerMessage::gap(&self.name, &run.epoch, gap)),
+            };
             self.aside(&json, to_seq, at, arrival, block);
         }
         if is_new {
@@ -216,7 +251,8 @@ impl History {
             encode(body, &mut changes);
             Bytes::from(changes)
         });
-        self.extra_bytes += changes.as_ref().map_or(0, |c| c.len() as u64);
+        let published = self.folding.as_mut().and_then(|folding| folding.take(epoch, entry));
+        self.extra_bytes += extra_bytes(changes.as_ref(), published.as_deref());
         self.head = entry.seq;
         let end = self.tape.end() + block.len() as u64;
         self.places.push_back(ItemMeta {
@@ -229,6 +265,7 @@ impl History {
             order: record.order,
             arrival: next(arrival),
             changes,
+            published,
         });
         self.note_fill(epoch, entry.seq);
     }
@@ -243,7 +280,12 @@ impl History {
     }
 
     fn status(&mut self, epoch: &Epoch, kept: &Kept, arrival: &mut u64, block: &mut Vec<u8>) {
-        let json = wire::status(&self.name, epoch, kept.after_seq, &kept.body);
+        let json = if self.folding.is_some() {
+            let place = Place { topic: &self.name, epoch: Some(epoch), seq: kept.after_seq };
+            envelope::status(place, &String::from_utf8_lossy(&kept.body), kept.at)
+        } else {
+            wire::status(&self.name, epoch, kept.after_seq, &kept.body)
+        };
         self.aside(&json, kept.after_seq, kept.at, arrival, block);
     }
 
@@ -262,13 +304,23 @@ impl History {
             order: at,
             arrival: next(arrival),
             changes: None,
+            published: None,
         });
     }
 
     pub(crate) fn trim(&mut self, now: UnixNanos) {
         let oldest = now.minus(self.retention.window).minus(GRACE);
         let most = self.retention.bytes;
-        self.drop_while(|place, bytes| place.at < oldest || bytes > most);
+        let Some(_) = self.folding else {
+            return self.drop_while(|place, bytes| place.at < oldest || bytes > most);
+        };
+        let oldest_of_least = now.minus(self.retention.window.max(LEAST_KEPT_FOR)).minus(GRACE);
+        let mut spare = self.places.len().saturating_sub(LEAST_KEPT);
+        self.drop_while(|place, bytes| {
+            let is_spare = spare > 0;
+            spare = spare.saturating_sub(1);
+            (is_spare && place.at < oldest) || place.at < oldest_of_least || bytes > most
+        });
     }
 
     /// Drops what is oldest, until `most` bytes are left.
@@ -283,13 +335,13 @@ impl History {
     }
 
     /// Drops items from the front, for as long as `is_too_much` of the first and of the bytes that are held.
-    fn drop_while(&mut self, is_too_much: impl Fn(&ItemMeta, u64) -> bool) {
+    fn drop_while(&mut self, mut is_too_much: impl FnMut(&ItemMeta, u64) -> bool) {
         while let Some(place) = self.places.front() {
             if !is_too_much(place, self.bytes()) {
                 break;
             }
             self.start = place.end;
-            self.extra_bytes -= place.changes.as_ref().map_or(0, |c| c.len() as u64);
+            self.extra_bytes -= extra_bytes(place.changes.as_ref(), place.published.as_deref());
             self.places.pop_front();
         }
         while self.asides.front().is_some_and(|aside| aside.1 <= self.start) {
@@ -376,6 +428,7 @@ impl History {
             kind: place.kind,
             frame: self.tape.frame(start, place.end),
             changes: place.changes.clone(),
+            subtopic: place.published.as_ref().and_then(|published| published.subtopic.clone()),
         }
     }
 
@@ -396,6 +449,11 @@ impl History {
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
         self.places.get(self.index_after(offset)).map(ItemMeta::cursor)
     }
+}
+
+/// What an item takes besides its frame and its [`ItemMeta`].
+fn extra_bytes(changes: Option<&Bytes>, published: Option<&PublishedMeta>) -> u64 {
+    changes.map_or(0, |changes| changes.len() as u64) + published.map_or(0, PublishedMeta::bytes)
 }
 
 fn next(arrival: &mut u64) -> u64 {

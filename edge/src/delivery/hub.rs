@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bond_core::log::{EventLog, LogError, News, Tail};
+use bond_core::log::{EventLog, LogError, News, PublishedState, Tail};
 use bond_core::position::Position;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
@@ -104,7 +104,8 @@ impl Hub {
     /// new stream may have the same id by then.
     pub(crate) fn end_stream(&self, id: &StreamId) {
         if let Some(ring) = self.rings.lock().get(&Topic::Stream(id.clone())) {
-            ring.end();
+            // A stream's followers are told by a notice.
+            ring.end(self.sources.clock.now(), &mut 0);
         }
         self.broadcast(&Notice::StreamEnded(id.clone()));
     }
@@ -181,16 +182,18 @@ struct Look {
     head: Option<Position>,
     /// Whether there is anything before the head.
     kept: bool,
+    /// The state there, of a published topic.
+    state: Option<PublishedState>,
 }
 
 /// Looks until the log answers, or nobody follows the topic any more.
 async fn look(log: Arc<dyn EventLog>, ring: Arc<Ring>) -> Look {
     loop {
         if ring.is_idle() {
-            return Look { ring, head: None, kept: false };
+            return Look { ring, head: None, kept: false, state: None };
         }
         match timeout(LOOK, look_once(&*log, &ring.topic)).await {
-            Ok(Ok((head, kept))) => return Look { ring, head, kept },
+            Ok(Ok((head, kept, state))) => return Look { ring, head, kept, state },
             Ok(Err(error)) => warn!(topic = %ring.name, %error, "cannot read the log yet"),
             Err(_) => warn!(topic = %ring.name, "the log does not answer yet"),
         }
@@ -198,10 +201,17 @@ async fn look(log: Arc<dyn EventLog>, ring: Arc<Ring>) -> Look {
     }
 }
 
-async fn look_once(log: &dyn EventLog, topic: &Topic) -> Result<(Option<Position>, bool), LogError> {
-    let head = log.head(topic).await?;
+async fn look_once(
+    log: &dyn EventLog,
+    topic: &Topic,
+) -> Result<(Option<Position>, bool, Option<PublishedState>), LogError> {
+    let state = if matches!(topic, Topic::Published(_)) { log.state(topic).await? } else { None };
+    let head = match &state {
+        Some(state) => Some(state.position.clone()),
+        None => log.head(topic).await?,
+    };
     let run = log.read(topic, None, 1).await?;
-    Ok((head, run.is_some_and(|run| !run.items.is_empty())))
+    Ok((head, run.is_some_and(|run| !run.items.is_empty()), state))
 }
 
 struct Filler {
@@ -225,12 +235,16 @@ impl Filler {
     }
 
     fn begin(&mut self, looked: Result<Look, JoinError>) {
-        let Look { ring, head, kept } = looked.unwrap_or_else(fail);
+        let Look { ring, head, kept, state } = looked.unwrap_or_else(fail);
         if self.let_go(&ring) {
             return;
         }
-        ring.begin(head, kept);
-        self.tail.follow(ring.topic.clone(), None);
+        if ring.has_begun() {
+            ring.restate(state);
+        } else {
+            ring.begin(head, kept, state);
+            self.tail.follow(ring.topic.clone(), None);
+        }
         self.hub.wake(self.hub.tell(&ring));
     }
 
@@ -246,19 +260,21 @@ impl Filler {
     }
 
     fn spread(&mut self, news: News) {
+        let mut workers = 0;
+        let now = self.hub.sources.clock.now();
         // Before the runs, which may be of the epoch that came after.
         for topic in &news.ended {
             if let Some(ring) = self.hub.rings.lock().get(topic) {
-                ring.end();
+                ring.end(now, &mut self.arrival);
+                workers |= self.hub.tell(ring);
             }
         }
-        let mut workers = 0;
-        let now = self.hub.sources.clock.now();
         for (topic, run) in &news.runs {
             let ring = self.hub.rings.lock().get(topic).cloned();
             if let Some(ring) = ring {
                 ring.append(run, now, &mut self.arrival);
                 workers |= self.hub.tell(&ring);
+                self.ask_for_state(ring);
             }
         }
         self.hub.relieve();
@@ -275,11 +291,19 @@ impl Filler {
         }
     }
 
+    /// Has the state of a published topic read again whose events were missed.
+    fn ask_for_state(&mut self, ring: Arc<Ring>) {
+        if ring.needs_state() {
+            self.looks.spawn(owned("look", look(Arc::clone(&self.hub.sources.log), ring)));
+        }
+    }
+
     fn keep_house(&mut self) {
         let now = self.hub.sources.clock.now();
         let mut rings: Vec<Arc<Ring>> = self.hub.rings.lock().values().cloned().collect();
         rings.iter().for_each(|ring| ring.trim(now));
         rings.retain(|ring| !self.let_go(ring));
+        rings.iter().for_each(|ring| self.ask_for_state(Arc::clone(ring)));
         // Checks of a registry that does not answer must not pile up.
         if self.checks.is_empty() {
             let running = self.hub.running.read().clone();

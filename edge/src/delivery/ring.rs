@@ -1,16 +1,19 @@
 //! A topic's latest items as ready WebSocket frames, and the cursors into them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bond_core::log::Run;
+use bond_core::connection::TopicStart;
+use bond_core::log::{PublishedState, Run};
 use bond_core::position::{Position, Start};
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::cursor::{BehindRing, Cursor, Frames, Joined, Pick, Retention, Skip};
+use bytes::Bytes;
+
+use super::cursor::{BehindRing, Cursor, Frames, Joined, Pick, Retention, Skip, TopicJoined};
 use super::history::History;
 use super::pool::Pool;
 
@@ -30,6 +33,8 @@ pub(crate) struct Ring {
     followers: AtomicUsize,
     pool: Arc<Pool>,
     begun: watch::Sender<bool>,
+    /// Whether the state is being read from the log.
+    is_asked: AtomicBool,
 }
 
 impl Ring {
@@ -47,13 +52,58 @@ impl Ring {
             followers: AtomicUsize::new(0),
             pool,
             begun: watch::Sender::new(false),
+            is_asked: AtomicBool::new(false),
         }
     }
 
-    /// Says what the log holds as the ring begins to follow it: its head, and whether anything before that is kept.
-    pub(crate) fn begin(&self, head: Option<Position>, kept: bool) {
-        self.history.write().begin(head, kept);
+    /// Says what the log holds as the ring begins to follow it: its head, whether anything before that is kept, and the state at the head of
+    /// a published topic.
+    pub(crate) fn begin(&self, head: Option<Position>, kept: bool, state: Option<PublishedState>) {
+        self.history.write().begin(head, kept, state);
         self.begun.send_replace(true);
+    }
+
+    /// Whether that was said.
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.begun.borrow()
+    }
+
+    /// Whether the state must be read from the log again, since events were missed. Says so once, until it has been.
+    pub(crate) fn needs_state(&self) -> bool {
+        let needs = self.history.read().needs_state();
+        needs && !self.is_asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes over the state as the log has it.
+    pub(crate) fn restate(&self, found: Option<PublishedState>) {
+        self.is_asked.store(false, Ordering::Release);
+        self.history.write().restate(found);
+    }
+
+    /// Where a follower by name begins. `None`: not known before there is more in the ring.
+    pub(crate) fn join_topic(&self, start: &TopicStart, now: UnixNanos) -> Option<TopicJoined> {
+        self.history.write().join_topic(start, now)
+    }
+
+    /// The frame of a published topic's state as a snapshot, where there is one.
+    pub(crate) fn snapshot(&self) -> Option<Bytes> {
+        self.history.write().snapshot()
+    }
+
+    /// The alerts after `cursor` that are kept.
+    pub(crate) fn alerts(&self, cursor: Cursor, into: &mut Vec<Pick>) {
+        self.history.read().alerts(cursor, into);
+    }
+
+    /// What a thinned follower of a published topic is given.
+    pub(crate) fn thinned(
+        &self,
+        cursor: Cursor,
+        is_due: bool,
+        takes: impl Fn(&Pick) -> bool,
+        into: &mut Vec<Pick>,
+    ) -> Result<(), BehindRing> {
+        self.history.write().thinned(cursor, is_due, takes, into)
     }
 
     /// Waits until it is known what the log holds.
@@ -103,8 +153,8 @@ impl Ring {
     }
 
     /// The topic has ended: what is kept is for those who follow it already.
-    pub(crate) fn end(&self) {
-        self.history.write().end();
+    pub(crate) fn end(&self, now: UnixNanos, arrival: &mut u64) {
+        self.change(|history| history.end(now, arrival));
     }
 
     /// Drops what is too old.
@@ -231,7 +281,7 @@ mod tests {
     #[test]
     fn who_joins_live_while_the_ring_is_filled_begins_at_the_logs_head_whatever_the_writers_clock_says() {
         let (ring, epoch, now) = (ring(), Epoch::new("e").expect("epoch"), UnixNanos::from_secs(1000));
-        ring.begin(Some(Position { epoch: epoch.clone(), seq: 2 }), true);
+        ring.begin(Some(Position { epoch: epoch.clone(), seq: 2 }), true, None);
         let start = ring.place(Start::Live, now).expect_err("not filled yet");
         let at = now.minus(Duration::from_secs(5));
         let event = |seq| {

@@ -199,7 +199,7 @@ impl Client {
             let frame = self.feed.frame_of(*index, pick);
             let is_changes = pick.changes.as_ref().is_some_and(|changes| changes.as_ptr() == frame.as_ptr());
             let source = (self.feed.topics[*index].follow.ring.id, pick.to.offset, is_changes);
-            match draft.event(source, frame::payload(frame), is_batched) {
+            match draft.event(source, frame::payload(&frame), is_batched) {
                 Ok(()) => count += 1,
                 Err(Refused::Full | Refused::Poison) => break,
             }

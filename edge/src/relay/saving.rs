@@ -90,6 +90,7 @@ impl Client {
                     Start::After(position) => Some(position.clone()),
                     _ => None,
                 },
+                (FollowState::Joining(_), _) => None,
                 (FollowState::At(_), cursor) => cursor.and_then(|cursor| follow.ring.position(cursor)),
             };
             positions.extend(position.map(|position| (follow.ring.topic.clone(), position)));

@@ -81,7 +81,7 @@ impl Carried {
             Self::Stream { id, .. } => Some(id),
             Self::Feed(feed) => match &feed.scope {
                 Scope::Stream(id) => Some(id),
-                Scope::Filter { .. } => None,
+                Scope::Filter { .. } | Scope::Topics(_) => None,
             },
             Self::Nothing => None,
         }

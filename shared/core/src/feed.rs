@@ -46,6 +46,18 @@ impl FeedFilter {
         }
     }
 
+    /// The filter that takes just this topic, and of a perpetual nothing under its spot name.
+    pub fn of(topic: &MarketTopic) -> Self {
+        let MarketTopic { channel, instrument, depth } = topic;
+        Self {
+            channels: [*channel].into(),
+            symbols: [instrument.symbol.clone()].into(),
+            venues: [instrument.venue].into(),
+            depth: depth.unwrap_or(DEFAULT_DEPTH),
+            raw: false,
+        }
+    }
+
     fn takes_market(&self, topic: &MarketTopic) -> bool {
         self.channels().any(|channel| channel == topic.channel)
             && topic.depth.is_none_or(|depth| depth == self.depth)

@@ -157,6 +157,13 @@ impl GapReason {
             Self::EpochChanged => "epoch_changed",
         }
     }
+
+    /// The reason that [`GapReason::as_str`] calls so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::BehindRing, Self::SlowConsumer, Self::EpochChanged]
+            .into_iter()
+            .find(|reason| reason.as_str() == name)
+    }
 }
 
 /// Numbers that cannot be delivered, in the epoch of the run they come with.

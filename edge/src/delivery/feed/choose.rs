@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bond_core::topic::Topic;
+
 use super::{Feed, FeedTopic, Picked, Scratch};
 use crate::delivery::cursor::{Cursor, Pick};
 use crate::delivery::follow::{FollowState, Moment, announce, settle};
+use crate::delivery::frame;
 use crate::delivery::ring::Ring;
 
 /// The most items of one topic that are looked at in one turn.
@@ -20,6 +23,30 @@ pub(crate) struct Chosen {
     pub(crate) timer: Option<Instant>,
     /// Whether what there is waits for a batch to fill.
     pub(crate) is_held: bool,
+}
+
+/// How a topic is looked at.
+#[derive(Clone, Copy)]
+struct LookedAt {
+    /// The time between two events; zero for every event.
+    interval: Duration,
+    /// Whether that time is over.
+    is_due: bool,
+    control: bool,
+    /// How far the cursor may lag.
+    most_lag: u64,
+    is_compressed: bool,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// Everything that is to be had now was taken.
+    All,
+    /// There is more.
+    Part,
+    /// The client had fallen behind, and goes on elsewhere.
+    Behind,
 }
 
 impl Chosen {
@@ -65,7 +92,9 @@ impl Feed {
         moment: &mut Moment<'_>,
     ) -> Chosen {
         let mut chosen = Chosen::default();
-        let mut horizon = u64::MAX;
+        let (mut horizon, mut has_skipped) = (u64::MAX, false);
+        let (most_lag, is_compressed) =
+            (self.most_lag(), self.named().is_some_and(|named| named.is_compressed));
         bench.picks.clear();
         for index in 0..self.topics.len() {
             let interval = self.interval(&self.topics[index]);
@@ -74,12 +103,19 @@ impl Feed {
             if !topic.fresh {
                 continue;
             }
-            if !interval.is_zero() && moment.now < topic.due {
+            let is_due = interval.is_zero() || moment.now >= topic.due;
+            if !is_due {
                 chosen.wake_at(topic.due);
-                continue;
+                if !topic.has_urgent() {
+                    continue;
+                }
             }
-            topic.fresh = topic.look(interval, control, out, &mut bench.looked, moment);
-            if topic.fresh {
+            let way = LookedAt { interval, is_due, control, most_lag, is_compressed };
+            let looked = topic.look(way, out, &mut bench.looked, moment);
+            has_skipped |= looked == Looked::Behind;
+            let more = looked != Looked::All;
+            topic.fresh = more || !is_due;
+            if more {
                 chosen.more = true;
                 horizon = horizon.min(bench.looked.last().map_or(u64::MAX, |pick| pick.arrival));
             }
@@ -87,6 +123,10 @@ impl Feed {
         }
         bench.picks.sort_unstable_by_key(|(_, pick)| pick.arrival);
         self.leave_beyond(horizon, bench);
+        if let Some(status) = self.adapt(has_skipped, moment) {
+            frame::text(&status, out);
+        }
+        self.raises_at().into_iter().for_each(|at| chosen.wake_at(at));
         chosen
     }
 
@@ -115,10 +155,10 @@ impl Feed {
         for (index, pick) in gone {
             let interval = self.interval(&self.topics[*index]);
             let topic = &mut self.topics[*index];
-            let is_event = pick.kind.is_some();
+            let is_event = pick.is_delivered();
             // A feed that is ordered has moved on already.
             if self.order.is_none() {
-                topic.pass(pick.to, is_event, moment.now, interval);
+                topic.pass(pick, moment.now, interval);
             }
             topic.needs_whole &= !is_event;
             moment.tally.delivered += u64::from(is_event);
@@ -130,26 +170,62 @@ impl Feed {
 }
 
 impl FeedTopic {
-    /// Looks at the next items, and returns whether there are more than were taken.
+    /// Whether there may be items that do not wait until the topic is due.
+    fn has_urgent(&self) -> bool {
+        matches!(self.follow.place, FollowState::Joining(_))
+            || matches!(self.follow.ring.topic, Topic::Published(_))
+    }
+
+    /// Looks at the next items.
     fn look(
         &mut self,
-        interval: Duration,
-        control: bool,
+        way: LookedAt,
         out: &mut Vec<u8>,
         into: &mut Vec<Pick>,
         moment: &mut Moment<'_>,
-    ) -> bool {
-        let Some(cursor) = settle(&mut self.follow, control, moment.clock, out) else { return false };
+    ) -> Looked {
+        if matches!(self.follow.place, FollowState::Joining(_)) {
+            return if self.join(way.is_compressed, out, moment) { Looked::Part } else { Looked::All };
+        }
+        let Some(cursor) = settle(&mut self.follow, way.control, moment.clock, out) else {
+            return Looked::All;
+        };
         let ring = Arc::clone(&self.follow.ring);
-        if !interval.is_zero() {
-            self.look_thinned(&ring, cursor, control, into);
-            return false;
+        if matches!(ring.topic, Topic::Published(_)) {
+            return self.look_published(cursor, way, out, into, moment);
         }
-        if ring.picks(cursor, control, TURN_ITEMS, into).is_err() {
-            self.skip(&ring, cursor, control, out, moment);
-            return true;
+        if !way.interval.is_zero() {
+            self.look_thinned(&ring, cursor, way.control, into);
+            return Looked::All;
         }
-        into.len() == TURN_ITEMS
+        if ring.picks(cursor, way.control, TURN_ITEMS, into).is_err() {
+            self.skip(&ring, cursor, way.control, out, moment);
+            return Looked::Part;
+        }
+        if into.len() == TURN_ITEMS { Looked::Part } else { Looked::All }
+    }
+
+    /// Looks at the next items of a published topic, from which a client goes on by the state where it has fallen behind.
+    fn look_published(
+        &mut self,
+        cursor: Cursor,
+        way: LookedAt,
+        out: &mut Vec<u8>,
+        into: &mut Vec<Pick>,
+        moment: &mut Moment<'_>,
+    ) -> Looked {
+        let more = match self.lags(cursor, way.most_lag) {
+            true => None,
+            false => self.look_named(cursor, (way.interval, way.is_due), into),
+        };
+        match more {
+            Some(true) => Looked::Part,
+            Some(false) => Looked::All,
+            None => {
+                moment.tally.dropped += self.catch_up(cursor, out, moment.clock.now());
+                Looked::Behind
+            }
+        }
     }
 
     /// Takes the newest event, and every status that came before it. Numbers so skipped are no gap.

@@ -90,7 +90,7 @@ impl Feed {
         for (index, pick) in picks.drain(..) {
             let interval = self.interval(&self.topics[index]);
             let topic = &mut self.topics[index];
-            topic.pass(pick.to, pick.kind.is_some(), now, interval);
+            topic.pass(&pick, now, interval);
             let ring = &topic.follow.ring;
             let venue = ring.topic.instrument().map_or(Venue::Binance, |instrument| instrument.venue);
             order.take(venue, (ring.id, pick), clock);

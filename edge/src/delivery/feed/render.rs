@@ -1,7 +1,10 @@
 //! From picked items to bytes: frame after frame, or batches.
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
+use bond_core::topic::Topic;
+
+use super::enveloped::enveloped;
 use super::{Batch, Feed, Picked};
 use crate::delivery::cursor::Pick;
 use crate::delivery::frame;
@@ -47,7 +50,7 @@ impl Feed {
             if bench.buffer.len() >= TURN_BYTES {
                 break;
             }
-            bench.buffer.extend_from_slice(self.frame_of(*index, pick));
+            bench.buffer.extend_from_slice(&self.frame_of(*index, pick));
             bench.ends.push(bench.buffer.len());
         }
     }
@@ -55,7 +58,12 @@ impl Feed {
     fn render_batch(&mut self, batch: Batch, bench: &mut Scratch) {
         let mut json = Vec::with_capacity(4096);
         for (index, pick) in bench.picks.iter().take(batch.size) {
-            let payload = frame::payload(self.frame_of(*index, pick));
+            let of_item = self.frame_of(*index, pick);
+            let payload = frame::payload(&of_item);
+            if payload.is_empty() {
+                bench.ends.push(0);
+                continue;
+            }
             if !json.is_empty() && json.len() + payload.len() + 2 > BATCH_BYTES {
                 break;
             }
@@ -70,14 +78,21 @@ impl Feed {
         bench.ends.fill(bench.buffer.len());
     }
 
-    /// The form of an item that this client takes now.
-    pub(crate) fn frame_of<'a>(&mut self, index: usize, pick: &'a Pick) -> &'a Bytes {
+    /// The form of an item that this client takes now; nothing where it was passed over.
+    pub(crate) fn frame_of<'a>(&mut self, index: usize, pick: &'a Pick) -> Cow<'a, [u8]> {
+        let is_named = self.named().is_some();
         let topic = &mut self.topics[index];
         let is_continued = !topic.needs_whole || topic.in_buffer;
         topic.in_buffer |= pick.kind.is_some();
-        match &pick.changes {
+        let of_item = match &pick.changes {
             Some(changes) if self.book_changes && is_continued => changes,
             _ => &pick.frame,
+        };
+        if !is_named || of_item.is_empty() || matches!(topic.follow.ring.topic, Topic::Published(_)) {
+            return Cow::Borrowed(of_item);
         }
+        let mut out = Vec::with_capacity(of_item.len() + 128);
+        frame::text(&enveloped(pick, of_item).unwrap_or_default(), &mut out);
+        Cow::Owned(out)
     }
 }

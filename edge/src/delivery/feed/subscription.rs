@@ -122,6 +122,7 @@ impl Feed {
             due: now,
             needs_whole: true,
             in_buffer: false,
+            named: None,
         });
     }
 

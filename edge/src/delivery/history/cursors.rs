@@ -13,7 +13,7 @@ impl History {
             return None;
         }
         let at = |cursor| Some(Joined { cursor, gap: None });
-        let earliest = now.minus(self.retention.window);
+        let earliest = self.earliest(now);
         match (start, start.time(now)) {
             (Start::After(position), _) => self.resume(position, earliest),
             (_, Some(time)) => at(self.at_time(time.max(earliest))),
@@ -23,7 +23,9 @@ impl History {
 
     /// Goes on after a position, or with what came at or after `earliest`.
     fn resume(&self, after: &Position, earliest: UnixNanos) -> Option<Joined> {
-        let epoch = self.epoch.as_ref().filter(|_| !self.has_ended)?;
+        let Some(epoch) = self.epoch.as_ref().filter(|_| !self.has_ended) else {
+            return self.folding.is_some().then(|| self.join_without_history(after));
+        };
         let cursor = self.at_time(earliest);
         let missed = |gap: Gap| Some(Joined { cursor, gap: Some((epoch.clone(), gap)) });
         if after.epoch != *epoch || after.seq > self.head {

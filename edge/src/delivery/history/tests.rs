@@ -27,7 +27,7 @@ fn status(after_seq: u64) -> Item {
 fn history(retention: Retention, runs: &[(&str, Vec<Item>)]) -> History {
     let topic: Topic = "trades.okx.BTC-USDT".parse().expect("topic");
     let mut history = History::new(&topic, "trades.okx.BTC-USDT", retention);
-    history.begin(None, false);
+    history.begin(None, false, None);
     for (name, items) in runs {
         history.append(&Run { epoch: epoch(name), gap: None, items: items.clone() }, &mut 0);
     }
@@ -178,7 +178,7 @@ fn nobody_joins_before_the_ring_holds_what_the_log_held() {
     let mut history = History::new(&topic, "trades.okx.BTC-USDT", ROOMY);
     let start = Start::At(UnixNanos::EPOCH);
     assert_eq!(history.join(&start, UnixNanos::EPOCH), None);
-    history.begin(Some(Position { epoch: epoch("e1"), seq: 4 }), true);
+    history.begin(Some(Position { epoch: epoch("e1"), seq: 4 }), true, None);
     for (items, known) in [(vec![event(2), event(3)], false), (vec![event(4)], true)] {
         history.append(&Run { epoch: epoch("e1"), gap: None, items }, &mut 0);
         assert_eq!(history.join(&start, UnixNanos::EPOCH).is_some(), known);

@@ -52,7 +52,7 @@ fn text(value: &str) -> String {
 fn open(
     kind: &str,
     place: Place<'_>,
-    ts: UnixNanos,
+    ts: impl std::fmt::Display,
     payload: &str,
     meta: &str,
     correlation_id: Option<&str>,
@@ -136,8 +136,8 @@ pub fn snapshot(place: Place<'_>, ts: UnixNanos, state: &str) -> Vec<u8> {
     close(open("snapshot", place, ts, state, r#"{"synthetic":true}"#, None))
 }
 
-/// An event of another kind of topic: its own fields become the payload.
-pub fn event(place: Place<'_>, kind: &str, ts: UnixNanos, fields: &str, of: &str) -> Vec<u8> {
+/// An event of another kind of topic: its own fields become the payload. `ts` is as [`UnixNanos`] is written.
+pub fn event(place: Place<'_>, kind: &str, ts: &str, fields: &str, of: &str) -> Vec<u8> {
     close(open(kind, place, ts, &format!("{{{fields}}}"), &format!(r#"{{"kind":"{of}"}}"#), None))
 }
 
@@ -229,7 +229,7 @@ mod tests {
         told(heartbeat(TS));
         told(reconnect("shutdown", 100, TS));
         told(status(place, r#""state":"ended""#, TS));
-        told(event(place, "delta", TS, r#""price":1"#, "trade"));
+        told(event(place, "delta", &TS.to_string(), r#""price":1"#, "trade"));
     }
 
     #[test]
