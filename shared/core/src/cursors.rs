@@ -15,10 +15,10 @@ use crate::topic::Topic;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneCursors {
     /// The time, by API Gateway's clock, up to which the relay knew all requests of clients when this was saved.
-    pub heard: UnixNanos,
+    pub known_until: UnixNanos,
     /// For each topic, the position that every connection of the lane has reached, except those in `apart`.
     pub passed: BTreeMap<Topic, Position>,
-    /// The positions of the other connections: those that lag, and those that asked for a position after `heard`.
+    /// The positions of the other connections: those that lag, and those that asked for a position after `known_until`.
     pub apart: BTreeMap<ConnectionId, Apart>,
 }
 
@@ -53,14 +53,14 @@ impl LaneCursors {
     pub fn of(&self, connection: &Connection) -> Option<&BTreeMap<Topic, Position>> {
         match self.apart.get(&connection.id) {
             Some(apart) => (apart.placed_at >= connection.placed_at).then_some(&apart.positions),
-            None => (connection.placed_at <= self.heard).then_some(&self.passed),
+            None => (connection.placed_at <= self.known_until).then_some(&self.passed),
         }
     }
 
     /// The positions as JSON, for adapters.
     pub fn to_json(&self) -> String {
         let wire = Wire {
-            heard_ns: self.heard.as_nanos(),
+            heard_ns: self.known_until.as_nanos(),
             passed: write(&self.passed),
             apart: self
                 .apart
@@ -80,7 +80,7 @@ impl LaneCursors {
         let wire: Wire = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         let apart = wire.apart.into_iter().map(|(id, apart)| Ok((ConnectionId::new(id), apart.read()?)));
         Ok(Self {
-            heard: UnixNanos::from_nanos(wire.heard_ns),
+            known_until: UnixNanos::from_nanos(wire.heard_ns),
             passed: read(wire.passed)?,
             apart: apart.collect::<Result<_, LogError>>()?,
         })
@@ -148,7 +148,7 @@ mod tests {
     fn saved() -> LaneCursors {
         let apart = Apart { placed_at: at(120), positions: positions(3) };
         let apart = BTreeMap::from([(ConnectionId::new("late"), apart)]);
-        LaneCursors { heard: at(100), passed: positions(7), apart }
+        LaneCursors { known_until: at(100), passed: positions(7), apart }
     }
 
     fn connection(name: &str, placed_at: UnixNanos) -> Connection {

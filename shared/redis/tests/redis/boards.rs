@@ -85,7 +85,7 @@ fn cursors(seq: u64) -> LaneCursors {
     let passed = BTreeMap::from([(topic, position)]);
     let apart = Apart { placed_at: UnixNanos::from_secs(50), positions: passed.clone() };
     let apart = BTreeMap::from([(ConnectionId::new("L0SM9cOFvHcCIhw="), apart)]);
-    LaneCursors { heard: UnixNanos::from_secs(40), passed, apart }
+    LaneCursors { known_until: UnixNanos::from_secs(40), passed, apart }
 }
 
 #[tokio::test]
