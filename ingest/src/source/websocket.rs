@@ -127,7 +127,7 @@ impl Ended {
 
 /// Nobody listens to the reports any more.
 #[derive(Debug)]
-struct Unheard;
+struct NobodyListens;
 
 struct Source<T> {
     name: SmolStr,
@@ -150,10 +150,10 @@ impl<T: Transport> Source<T> {
     }
 
     /// Goes on for ever, unless nobody listens, or the source never gives anything.
-    async fn try_run(&mut self) -> Result<(), Unheard> {
+    async fn try_run(&mut self) -> Result<(), NobodyListens> {
         let began = Instant::now();
         let mut backoff = Backoff::new(self.config.backoff);
-        self.tell(SourceState::Connecting, "first attempt").await?;
+        self.report_state(SourceState::Connecting, "first attempt").await?;
         loop {
             // A message that nobody thought of costs the connection, not the source.
             let attempt = AssertUnwindSafe(self.attempt(&mut backoff, began + GIVEN_UP_AFTER));
@@ -163,16 +163,16 @@ impl<T: Transport> Source<T> {
             tracing::warn!(source = %self.name, %reason, failures = backoff.failures(), wait_ms = wait.as_millis(),
                 "custom source lost, connecting again after a wait");
             let state = if backoff.has_failed() { SourceState::Failed } else { SourceState::Reconnecting };
-            self.tell(state, &reason).await?;
+            self.report_state(state, &reason).await?;
             sleep(wait).await;
             if !self.has_given && began.elapsed() >= GIVEN_UP_AFTER {
-                return self.tell(SourceState::Unavailable, NEVER_GAVE).await;
+                return self.report_state(SourceState::Unavailable, NEVER_GAVE).await;
             }
         }
     }
 
     /// One connection. A source that has given nothing by `until` has its connection ended then.
-    async fn attempt(&mut self, backoff: &mut Backoff, until: Instant) -> Result<Ended, Unheard> {
+    async fn attempt(&mut self, backoff: &mut Backoff, until: Instant) -> Result<Ended, NobodyListens> {
         match self.connect().await {
             Ok(link) => Ok(Ended::Lost(self.listen(link, backoff, until).await?)),
             Err(lost) => Ok(Ended::Unreachable(lost)),
@@ -196,7 +196,7 @@ impl<T: Transport> Source<T> {
         mut link: Link<T::Socket>,
         backoff: &mut Backoff,
         until: Instant,
-    ) -> Result<Lost, Unheard> {
+    ) -> Result<Lost, NobodyListens> {
         let mut rate = Rate::new(Instant::now());
         loop {
             if !self.has_given && Instant::now() >= until {
@@ -222,14 +222,14 @@ impl<T: Transport> Source<T> {
         }
     }
 
-    async fn take(&mut self, text: &str, backoff: &mut Backoff) -> Result<(), Unheard> {
+    async fn take(&mut self, text: &str, backoff: &mut Backoff) -> Result<(), NobodyListens> {
         let Some(mapped) = map(text, &self.config.map) else {
             let at = self.config.map.value.as_deref().unwrap_or_default();
-            return self.tell(SourceState::Stale, &format!("a message without a value at '{at}'")).await;
+            return self.report_state(SourceState::Stale, &format!("a message without a value at '{at}'")).await;
         };
         backoff.reset();
         self.has_given = true;
-        self.tell(SourceState::Connected, "data flow").await?;
+        self.report_state(SourceState::Connected, "data flow").await?;
         let event = Custom {
             source: self.name.clone(),
             symbol: None,
@@ -240,7 +240,7 @@ impl<T: Transport> Source<T> {
         self.report(Report::Custom { socket: self.config.id, event }).await
     }
 
-    async fn tell(&mut self, state: SourceState, reason: &str) -> Result<(), Unheard> {
+    async fn report_state(&mut self, state: SourceState, reason: &str) -> Result<(), NobodyListens> {
         if self.state.replace(state) == Some(state) {
             return Ok(());
         }
@@ -248,8 +248,8 @@ impl<T: Transport> Source<T> {
         self.report(Report::Socket { socket: self.config.id, source, state, since, reason }).await
     }
 
-    async fn report(&self, report: Report) -> Result<(), Unheard> {
-        self.reports.send(report).await.map_err(|_| Unheard)
+    async fn report(&self, report: Report) -> Result<(), NobodyListens> {
+        self.reports.send(report).await.map_err(|_| NobodyListens)
     }
 }
 
