@@ -240,6 +240,9 @@ mod tests {
         client.expect_heartbeat(every, UnixNanos::from_millis(450_000));
         assert_eq!(client.heartbeat_at, Some(UnixNanos::from_secs(700)));
         let notices = String::from_utf8_lossy(&client.notices).into_owned();
-        assert!(notices.contains("\"seq_internal\":1,") && notices.contains("\"seq_internal\":2,"), "{notices}");
+        assert!(
+            notices.contains("\"seq_internal\":1,") && notices.contains("\"seq_internal\":2,"),
+            "{notices}"
+        );
     }
 }

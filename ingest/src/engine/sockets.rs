@@ -111,8 +111,10 @@ impl Sockets {
         let (reports, clock) = (self.reports.clone(), Arc::clone(&self.clock));
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
         self.sources.insert(id, source.clone());
-        self.running
-            .insert(source.clone(), RunningSocket { id, streams: BTreeSet::new(), told: None, cancel, task });
+        self.running.insert(
+            source.clone(),
+            RunningSocket { id, streams: BTreeSet::new(), last_report: None, cancel, task },
+        );
     }
 
     /// Records a report.
