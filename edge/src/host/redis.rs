@@ -65,7 +65,7 @@ impl RedisHost {
 
     /// Publishes this process's health report each second, until `cancel`.
     pub fn publish_vitals(&self, cancel: &CancellationToken) -> JoinHandle<()> {
-        let tell = vitals::tell(self.parts.clone(), self.leading.clone(), cancel.clone());
+        let tell = vitals::publish(self.parts.clone(), self.leading.clone(), cancel.clone());
         self.parts.ports.supervisor.spawn("vitals", cancel, tell)
     }
 

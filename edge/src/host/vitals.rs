@@ -1,7 +1,7 @@
 //! Exchanges health reports between the processes on one log, once a second.
 
 use bond_core::log::LogError;
-use bond_core::vitals::{TELL_EVERY, Vitals};
+use bond_core::vitals::{PUBLISH_EVERY, Vitals};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +13,8 @@ const TOLD_LATENCIES: usize = 128;
 
 /// Publishes the health report of this process, and reads from the others the states of sources and whether any of them ingests. Runs until
 /// `cancel`.
-pub async fn tell(parts: Parts, leading: Leading, cancel: CancellationToken) {
-    let mut ticks = interval(TELL_EVERY);
+pub async fn publish(parts: Parts, leading: Leading, cancel: CancellationToken) {
+    let mut ticks = interval(PUBLISH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_away = false;
     loop {
@@ -34,7 +34,7 @@ pub async fn tell(parts: Parts, leading: Leading, cancel: CancellationToken) {
 }
 
 async fn exchange(parts: &Parts, leading: &Leading) -> Result<(), LogError> {
-    parts.vitals.tell(&own(parts, leading.get())).await?;
+    parts.vitals.publish(&own(parts, leading.get())).await?;
     let mut all = parts.vitals.all().await?;
     parts.readiness.set(all.take_writer());
     if !leading.get() {

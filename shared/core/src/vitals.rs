@@ -14,10 +14,10 @@ use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
 /// How often a process publishes its report.
-pub const TELL_EVERY: Duration = Duration::from_secs(1);
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a report counts after it was published.
-pub const BELIEVED_FOR: Duration = Duration::from_secs(10);
+pub const VALID_FOR: Duration = Duration::from_secs(10);
 
 /// The name of the source that stands for the writer itself. A report that contains it comes from the writer.
 const WRITER: &str = "ingest";
@@ -62,9 +62,9 @@ pub trait VitalsBoard: Send + Sync {
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
-    async fn tell(&self, vitals: &Vitals) -> Result<(), LogError>;
+    async fn publish(&self, vitals: &Vitals) -> Result<(), LogError>;
 
-    /// The sum of all reports that are not older than [`BELIEVED_FOR`], including this process's own.
+    /// The sum of all reports that are not older than [`VALID_FOR`], including this process's own.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -130,7 +130,7 @@ impl LocalVitals {
 
 #[async_trait]
 impl VitalsBoard for LocalVitals {
-    async fn tell(&self, _: &Vitals) -> Result<(), LogError> {
+    async fn publish(&self, _: &Vitals) -> Result<(), LogError> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use bond_core::log::LogError;
 use bond_core::source::{SourceState, SourceStatus};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
-use bond_core::vitals::{BELIEVED_FOR, StreamFigures, Vitals, VitalsBoard};
+use bond_core::vitals::{StreamFigures, VALID_FOR, Vitals, VitalsBoard};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -56,14 +56,14 @@ impl RedisVitals {
 
 #[async_trait]
 impl VitalsBoard for RedisVitals {
-    async fn tell(&self, vitals: &Vitals) -> Result<(), LogError> {
+    async fn publish(&self, vitals: &Vitals) -> Result<(), LogError> {
         // Cannot fail: serialization fails only for maps without text keys.
         let text = serde_json::to_string(&Wire::of(vitals)).unwrap_or_default();
         TELL.run(&self.redis, KEY, vec![self.process.as_str().into(), text.into()]).await.map_err(unavailable)
     }
 
     async fn all(&self) -> Result<Vitals, LogError> {
-        let age = i64::from(millis(BELIEVED_FOR));
+        let age = i64::from(millis(VALID_FOR));
         let reports: Vec<String> = ALL.run(&self.redis, KEY, vec![age.into()]).await.map_err(unavailable)?;
         let mut sum = Vitals::default();
         for text in reports {
