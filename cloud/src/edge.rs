@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let supervisor = parts.ports.supervisor.clone();
     let follow = follow(source, settings.keys_every, access, tokens, cancel.clone());
     let following = supervisor.spawn("keys", &cancel, follow);
-    let tell = vitals::tell(parts, Leading::default(), cancel.clone());
+    let tell = vitals::publish(parts, Leading::default(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
     let server = ServerConfig::of(&common.settings, &supervisor);

@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &IngestArgs) -> anyhow::Result<()> {
     // Open to the end: whoever asks meanwhile is told whether something has died.
     let door = CancellationToken::new();
     let serving = supervisor.spawn("server", &door, http::serve(listener, router, door.clone()));
-    let tell = vitals::tell(parts, terms.leading.clone(), cancel.clone());
+    let tell = vitals::publish(parts, terms.leading.clone(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let figures = Figures {
         deployment: settings.deployment.clone(),

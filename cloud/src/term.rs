@@ -94,7 +94,7 @@ impl Terms {
         self.leading.set(true);
         let ended = CancellationToken::new();
         let told = relay.clone();
-        let tell_relay = move |command: &Command| told.tell(command.clone());
+        let tell_relay = move |command: &Command| told.notify(command.clone());
         let carrying = self.ingest.carry(&engine, Box::new(commands), tell_relay, &ended);
         let following = self.follow_keys(&ended);
         let outcome = engine.stopped().await;

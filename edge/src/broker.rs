@@ -1,7 +1,7 @@
-//! `bond broker`: serves `/ws/{id}` from Redis Streams that others write, each entry's `data` as it is.
+//! `bond broker`: serves `/ws/{id}` from Redis Streams that other programs write. Each entry's `data` is sent unchanged.
 //!
-//! Nothing here is numbered, so that nothing could be announced as missing: a client that cannot be served everything in order is closed
-//! with 4008, and comes back with a `from`.
+//! The entries have no numbers, so a gap could not be announced. A client that cannot get every entry in order is closed with 4008, and
+//! connects again with a `from`.
 
 mod client;
 mod ring;
@@ -28,23 +28,24 @@ use crate::ws::Limits;
 use crate::ws::seats::Seats;
 use ring::{BrokerRing, Followed};
 
-/// What a broker works with.
+/// The settings of a broker.
 pub struct BrokerConfig {
-    /// What verifies tokens.
+    /// The keys that verify tokens.
     pub tokens: TokenKeys,
-    /// Whether this machine alone may connect: as on loopback, unless it is said by which name clients come, as by that of a proxy.
+    /// Whether only this machine may connect. This is so on loopback, unless a setting names the host by which clients come, such as that
+    /// of a proxy.
     pub is_local: bool,
     /// How far back clients may begin.
     pub window: Duration,
     /// The most bytes that are kept of one stream.
     pub stream_bytes: usize,
-    /// The most bytes that are kept of all streams: above it, those with the most give up their oldest entries.
+    /// The most bytes that are kept of all streams. Beyond it, the largest streams lose their oldest entries.
     pub total_bytes: usize,
-    /// The most streams at once: whoever asks for one more is told to come again.
+    /// The most streams at one time. A client that asks for a further one is told to come again later.
     pub streams: usize,
     /// Deadlines and limits of clients.
     pub limits: Limits,
-    /// Our time, for tokens; entries have that of Redis.
+    /// Wall time, for tokens. Entries have the time of Redis.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -52,12 +53,12 @@ pub struct BrokerConfig {
 #[derive(Clone)]
 pub struct Broker(Arc<BrokerShared>);
 
-/// What its connections share.
+/// The state that the broker's connections share.
 pub(crate) struct BrokerShared {
     config: BrokerConfig,
     streams: ForeignStreams,
     rings: Mutex<HashMap<String, Arc<BrokerRing>>>,
-    /// There is a stream to be read that was not before.
+    /// Notified when a new stream is to be read.
     asked: Notify,
     supervisor: Supervisor,
     stop: CancellationToken,
@@ -66,7 +67,7 @@ pub(crate) struct BrokerShared {
 }
 
 impl Broker {
-    /// Starts reading what will be asked for, until [`Broker::drain`]. Must be called within a runtime.
+    /// Starts a broker, which reads the streams that clients ask for until [`Broker::drain`]. Must be called within a runtime.
     pub fn start(config: BrokerConfig, streams: ForeignStreams, supervisor: &Supervisor) -> Self {
         let shared = Arc::new(BrokerShared {
             seats: Seats::new(&config.limits),
@@ -87,18 +88,18 @@ impl Broker {
         route::router(Arc::clone(&self.0))
     }
 
-    /// Asks all clients to come back later, and returns when they have gone or `patience` has passed.
+    /// Asks all clients to come back later. Returns when they have gone, or after `patience`.
     pub async fn drain(&self, patience: Duration) {
         self.0.seats.close();
         self.0.stop.cancel();
         self.0.clients.close();
-        // Whoever has not gone by then is dropped.
+        // Clients that have not gone by then are dropped.
         let _ = tokio::time::timeout(patience, self.0.clients.wait()).await;
     }
 }
 
 impl BrokerShared {
-    /// The ring of stream `id`, with one follower more; filled where it is new. `None` where there are too many streams.
+    /// The ring of stream `id`, with one more follower. A new ring is filled from Redis. `None` if there are too many streams.
     fn follow(&self, id: &str) -> Option<Followed> {
         let mut rings = self.rings.lock();
         if rings.len() >= self.config.streams && !rings.contains_key(id) {

@@ -12,25 +12,25 @@ use url::{Host, Url};
 /// How `bond up` behaves. Each field names the variable it is read from.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `BOND_SECRET`: signs tokens. May be left out in open mode alone.
+    /// `BOND_SECRET`: the secret that signs tokens. It may be left out only in open mode.
     pub secret: Option<Secret>,
-    /// `BOND_SECRET_PREVIOUS`: signed tokens that are still to be taken, during a rotation.
+    /// `BOND_SECRET_PREVIOUS`: the previous secret. Tokens signed with it are still accepted during a rotation.
     pub previous_secret: Option<Secret>,
-    /// `BOND_TOKEN_TTL`: how long a token is good, in seconds.
+    /// `BOND_TOKEN_TTL`: how long a token is valid, in seconds.
     pub token_ttl: Duration,
-    /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are taken. Left out: by `bond broker` alone.
+    /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are accepted. `None`: only `bond broker` accepts them.
     pub legacy_tokens: Option<bool>,
     /// `BOND_MAX_STREAMS`: streams per owner.
     pub max_streams: usize,
-    /// `BOND_REST_PER_SECOND`: REST requests a second that one owner may make, four times as many at once.
+    /// `BOND_REST_PER_SECOND`: how many REST requests per second one owner may make; in a burst, four times as many.
     pub rest_per_second: u32,
     /// `BOND_OPEN_METRICS`: whether `/metrics` needs no key where keys are required.
     pub open_metrics: bool,
-    /// `BOND_MAX_CONNECTIONS_PER_ADDRESS`: WebSockets of one address, loopback apart.
+    /// `BOND_MAX_CONNECTIONS_PER_ADDRESS`: WebSockets of one address, except on loopback.
     pub connections_per_address: usize,
     /// `BOND_MAX_CONNECTIONS_PER_KEY`: WebSockets opened with one API key.
     pub connections_per_key: usize,
-    /// `BOND_MAX_HTTP_PER_ADDRESS`: connections of one address that are no WebSockets yet, loopback apart.
+    /// `BOND_MAX_HTTP_PER_ADDRESS`: connections of one address that are not WebSockets yet, except on loopback.
     pub http_per_address: usize,
     /// The most subscriptions to venues at one time.
     pub max_subscriptions: usize,
@@ -42,22 +42,22 @@ pub struct Settings {
     pub ring_bytes: usize,
     /// `BOND_MAX_LAG_MS`: how long a window waits for late events.
     pub max_lag: Duration,
-    /// `BOND_FEED_SYMBOLS`: what `*` makes run, comma-separated.
+    /// `BOND_FEED_SYMBOLS`: the symbols that a feed gets which names none, comma-separated.
     pub feed_symbols: BTreeSet<Symbol>,
     /// `BOND_HEARTBEAT_SECONDS`: how often clients get a heartbeat.
     pub heartbeat: Duration,
-    /// `BOND_BACKOFF_FIRST_MS`: the first wait before a venue is reached again.
+    /// `BOND_BACKOFF_FIRST_MS`: the first wait before connecting to a venue again.
     pub backoff_first: Duration,
     /// `BOND_BACKOFF_MAX_MS`: the longest such wait.
     pub backoff_max: Duration,
-    /// `BOND_PATIENCE_PERCENT`: how long venues may be silent or leave us without an answer, in percent of what each is granted.
+    /// `BOND_PATIENCE_PERCENT`: how long venues may be silent or take to answer, in percent of the defaults.
     pub patience_percent: u32,
     /// `BOND_ALLOW_PRIVATE_SOURCES`: whether custom sources may be on private addresses.
     pub allow_private_sources: bool,
-    /// `BOND_KEYS_IN_URLS`: whether API keys are taken in the URLs of feeds.
+    /// `BOND_KEYS_IN_URLS`: whether API keys are accepted in the URLs of feeds.
     pub keys_in_urls: bool,
-    /// `WS_HOST`: what `ws_url` begins with, where it is not the request's host: `name`, `name:port`, or `ws://` or `wss://` with either and
-    /// perhaps a path.
+    /// `WS_HOST`: the beginning of `ws_url`, if it is not the request's host: `name` or `name:port`, or a URL with `ws://` or `wss://` and
+    /// optionally a path.
     pub ws_host: Option<String>,
     /// `BOND_LOG`: what is logged: a level, or `target=level` pairs, comma-separated (`info,bond_ingest=debug`).
     pub log_filter: String,
@@ -85,7 +85,7 @@ impl Settings {
         reader.finish(settings)
     }
 
-    /// Takes settings from a reader, which notes what is wrong.
+    /// Reads settings through `reader`, which collects the problems.
     pub fn take(reader: &mut Reader<'_>) -> Self {
         Self {
             secret: secret(reader, "BOND_SECRET"),
@@ -116,13 +116,13 @@ impl Settings {
         }
     }
 
-    /// Whether clients are told to come by TLS, which something in front of us ends.
+    /// Whether clients connect by TLS, which a proxy in front of Bond terminates.
     pub fn has_tls(&self) -> bool {
         self.ws_host.as_ref().is_some_and(|host| host.starts_with("wss://"))
     }
 }
 
-/// A flag that may be left open.
+/// A flag that may be unset.
 fn choosable(reader: &mut Reader<'_>, name: &str) -> Option<bool> {
     reader.text(name).map(|_| reader.flag(name))
 }
@@ -135,7 +135,7 @@ fn secret(reader: &mut Reader<'_>, name: &str) -> Option<Secret> {
     Some(Secret::new(secret))
 }
 
-/// `https` and `http` are taken for the schemes of WebSocket.
+/// Reads `WS_HOST`. `https` and `http` are replaced by `wss` and `ws`.
 fn ws_host(reader: &mut Reader<'_>) -> Option<String> {
     let text = reader.text("WS_HOST")?;
     let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
@@ -152,7 +152,7 @@ fn ws_host(reader: &mut Reader<'_>) -> Option<String> {
     Some(format!("{scheme}{}", rest.trim_end_matches('/')))
 }
 
-/// Whether `text` is a host with perhaps a port, and a path where it `may_have` one.
+/// Whether `text` is a host, optionally with a port, and with a path if it `may_have` one.
 fn is_base(text: &str, may_have: bool) -> bool {
     let Ok(url) = Url::parse(&format!("ws://{text}")) else { return false };
     let is_plain = url.username().is_empty() && url.password().is_none() && !text.contains(['?', '#', '@']);

@@ -1,6 +1,6 @@
 //! The process's metrics, as Prometheus reads them.
 //!
-//! Small, since Bond has two dozen metrics: the usual exporter takes longer to build than all else that Bond does with them.
+//! This is written by hand because Bond has only two dozen metrics, and the usual exporter takes long to compile.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,15 +15,15 @@ use parking_lot::RwLock;
 /// The upper bounds of a histogram's buckets. All histograms are of seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// What the process counts and measures. A clone is another handle on the same.
+/// The metrics of the process. A clone is another handle on the same metrics.
 #[derive(Clone, Default)]
 pub struct Prometheus(Arc<Kinds>);
 
 impl Prometheus {
-    /// Takes in from here on what the whole process counts and measures.
+    /// Installs itself as the recorder of all metrics of the process.
     ///
     /// # Errors
-    /// Where something in the process takes it in already.
+    /// Fails if a recorder is installed already.
     pub fn install() -> anyhow::Result<Self> {
         let prometheus = Self::default();
         metrics::set_global_recorder(prometheus.clone())
@@ -31,7 +31,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// All of it, in the text format of Prometheus.
+    /// All metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         let Kinds { counters, gauges, histograms } = &*self.0;
         let mut text = String::new();
@@ -103,10 +103,10 @@ fn sample(text: &mut String, name: &str, suffix: &str, labels: &str, value: impl
     };
 }
 
-/// How many of what a histogram was told are within each bound, with their sum.
+/// A histogram: the number of values in each bucket, and the sum of all values.
 #[derive(Default)]
 struct Buckets {
-    /// Those within each bound and above the bound before it; the last is of those above all bounds.
+    /// The number of values up to each bound and above the one before. The last is for values above all bounds.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// The bits of a floating-point number.
     sum: AtomicU64,

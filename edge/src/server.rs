@@ -1,4 +1,5 @@
-//! The HTTP host: the same router on every port, sockets that can be taken over, deadlines for whoever is slow, and an orderly end.
+//! The HTTP host: it serves the same router on every port, hands over sockets to the WebSocket side, sets deadlines for slow clients, and
+//! ends in order.
 
 mod client;
 mod places;
@@ -25,7 +26,7 @@ use places::{Places, Slot};
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long requests under way may take once the server is to end.
+/// How long requests in progress may take once the server is asked to end.
 const GRACE: Duration = Duration::from_millis(1_500);
 
 /// The most bytes of a request's head.
@@ -34,30 +35,31 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// How long to wait when the system has no file descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// How a server works.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The most connections of one listener that are no WebSockets yet. The one that has kept the server waiting for longest gives way.
+    /// The most connections of one listener that are not WebSockets yet. Beyond it, the connection that has been waited for longest is
+    /// closed.
     pub connections: usize,
-    /// As many of one address, loopback apart.
+    /// The same for one address, except loopback.
     pub connections_per_address: usize,
-    /// Who watches over the listeners.
+    /// The supervisor of the listeners.
     pub supervisor: Supervisor,
 }
 
 impl ServerConfig {
-    /// The defaults, under `supervisor`.
+    /// The default settings, with this supervisor.
     pub fn new(supervisor: &Supervisor) -> Self {
         Self { connections: 4_096, connections_per_address: 64, supervisor: supervisor.clone() }
     }
 
-    /// As `settings` say.
+    /// The settings that `settings` name.
     pub fn of(settings: &Settings, supervisor: &Supervisor) -> Self {
         Self { connections_per_address: settings.http_per_address, ..Self::new(supervisor) }
     }
 }
 
-/// Raises the limit of open files as far as the system allows: every client is one, and the usual limit is 1024.
+/// Raises the limit of open files as far as the system allows. Every client needs one, and the usual limit is 1024.
 fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => debug!(limit, "open files"),
@@ -65,9 +67,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Serves `router` on every listener until `shutdown`, then lets requests under way finish, and waits for `drain`, which lets clients
-/// go. Returns within two seconds of it. Where something has died that must run, the listeners stay open after that, until the process
-/// ends: whoever comes meanwhile is told of it by `/ready`, instead of finding nobody.
+/// Serves `router` on every listener until `shutdown`. Then it lets requests in progress finish, waits for `drain`, which disconnects
+/// clients, and returns within two seconds. If a task that must run has died, the listeners stay open until the process ends, so that
+/// `/ready` can still say so.
 pub async fn serve(
     config: ServerConfig,
     listeners: Vec<TcpListener>,
@@ -81,7 +83,7 @@ pub async fn serve(
         .into_iter()
         .enumerate()
         .map(|(index, listener)| {
-            // Places of its own, so that a crowd on one port does not close the other.
+            // Each port has its own places, so that a crowd on one does not block the other.
             let places = Places::new(config.connections, config.connections_per_address);
             let host = Host { router: router.clone(), shutdown: door.clone(), places };
             let name = format_smolstr!("listener-{index}");
@@ -95,7 +97,7 @@ pub async fn serve(
     door.cancel();
     drain.await;
     for task in accepting {
-        // A listener's task ends with the shutdown; its panic was noted.
+        // A listener's task ends with the shutdown. The supervisor knows of a panic.
         let _ = task.await;
     }
 }
@@ -120,7 +122,7 @@ impl Host {
         }
     }
 
-    /// Serves one connection in a task of its own, which holds a place for as long as it lives.
+    /// Serves one connection in a separate task, which holds a place as long as it runs.
     async fn take(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         let taken = self.shutdown.run_until_cancelled(self.places.take(peer.ip())).await;
         let Some(Some(place)) = taken else { return };

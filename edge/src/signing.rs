@@ -1,4 +1,4 @@
-//! Which secret signs tokens, and what must be set before anybody is let in.
+//! Decides which secret signs tokens, and which settings are required before clients may connect.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,36 +11,37 @@ use bond_core::token::{SECRET_BYTES, TokenKey, TokenKeys, check_secret};
 use crate::config::Settings;
 use bond_core::secret::Secret;
 
-/// The name of the file in the data directory that holds a secret nobody set.
+/// The name of the file in the data directory with the secret that is generated if none is set.
 const FILE: &str = "secret";
 
-/// Where a process stands.
+/// The facts about a process that decide where its secret comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretPlace {
     /// The address it listens on.
     pub bind: IpAddr,
     /// Whether API keys are required.
     pub has_keys: bool,
-    /// Whether it shares a Redis with others, whose tokens it takes.
+    /// Whether it shares a Redis with other processes, whose tokens it must accept.
     pub has_redis: bool,
 }
 
 /// Where the secret comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// It was set.
+    /// The secret was set.
     Set(Secret),
-    /// It was drawn at random once, and is kept in the data directory. In open mode alone: whoever may read the directory may call anyway.
+    /// The secret is generated once and kept in the data directory. This is done only in open mode, in which everybody who can read the
+    /// directory may call anyway.
     Directory,
-    /// As before, but kept in Redis, so that all processes there have the same. Whoever reads it there reads all events there too.
+    /// The same, but kept in Redis, so that all processes on it use the same secret. Whoever can read it there can read all events too.
     Redis,
 }
 
-/// Decides where the secret comes from, and that nothing is missing.
+/// Decides where the secret comes from, and checks that no required setting is missing.
 ///
 /// # Errors
-/// [`SettingsError`] with all that is missing. Only in open mode, on loopback and without keys, may the secret be left out: a client
-/// that must show a key must not get by with a token that some other process or an earlier mode signed.
+/// [`SettingsError`] with everything that is missing. The secret may be left out only in open mode, that is on loopback and without keys.
+/// Where keys are required, a token that another process or an earlier run in open mode has signed must not be accepted.
 pub fn decide(settings: &Settings, place: SecretPlace) -> Result<Origin, SettingsError> {
     let problems = missing(settings, place);
     if !problems.is_empty() {
@@ -74,20 +75,20 @@ fn missing(settings: &Settings, place: SecretPlace) -> Vec<String> {
     problems
 }
 
-/// What is said where a secret must be set.
+/// The error text for a secret that must be set.
 pub fn secret_missing(why: &str) -> String {
     format!(
         "BOND_SECRET is not set, and {why}: set it to at least {SECRET_BYTES} random bytes, such as the output of `openssl rand -hex 32`"
     )
 }
 
-/// The keys of tokens: of `secret`, and of the one before it where that is set.
+/// The token keys of `secret`, and of the previous secret if that is set.
 pub fn token_keys(secret: &Secret, settings: &Settings) -> TokenKeys {
     let previous = settings.previous_secret.as_ref().map(|secret| TokenKey::new(secret.expose()));
     TokenKeys::new(TokenKey::new(secret.expose()), previous)
 }
 
-/// Warns where keys and tokens travel in clear text.
+/// Logs a warning if keys and tokens travel in clear text.
 pub fn warn_of_clear_text(settings: &Settings, bind: IpAddr) {
     if !bind.is_loopback() && !settings.has_tls() {
         tracing::warn!(
@@ -108,12 +109,12 @@ pub enum KeepError {
         /// What the system said.
         source: io::Error,
     },
-    /// What is there was not written by us.
+    /// The file's content was not written by Bond.
     #[error("not a secret: remove {path}", path = .0.display())]
     Broken(PathBuf),
 }
 
-/// The secret in the data directory, made of `random` where there is none yet. Of several processes that begin at once all get the same.
+/// The secret in the data directory. If there is none yet, it is made of `random`. Several processes that start at once all get the same.
 ///
 /// # Errors
 /// [`KeepError`].
@@ -134,10 +135,10 @@ pub fn hex(random: &[u8; SECRET_BYTES]) -> String {
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file that appears whole, for its owner alone, unless another was quicker.
+/// Writes a file atomically and readable only by its owner. Does nothing if another process was quicker.
 fn publish(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
-    // One that was left behind by a process of this number; mostly there is none.
+    // Remove a draft that an earlier process with this id may have left behind.
     let _ = fs::remove_file(&draft);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

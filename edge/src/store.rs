@@ -21,7 +21,7 @@ const CLAIMS: TableDefinition<(&str, &str), Option<i64>> = TableDefinition::new(
 /// The same by owner, for quotas and lists.
 const OWNED: TableDefinition<(&str, &str), Option<i64>> = TableDefinition::new("owned");
 
-/// Stream id, owner → what the owner wrote; no row where that is nothing.
+/// Stream id, owner → the owner's labels. There is no row if the owner wrote none.
 const LABELS: TableDefinition<(&str, &str), &str> = TableDefinition::new("labels");
 
 /// The name of the registry's file in the data directory.
@@ -51,13 +51,12 @@ pub enum OpenError {
     },
 }
 
-/// A [`StreamStore`] on redb. In a file it survives a restart and a crash; in memory it does not. A clone is
-/// another handle.
+/// A [`StreamStore`] on redb. A registry in a file survives a restart and a crash; one in memory does not. A clone is another handle.
 #[derive(Clone)]
 pub struct RedbStore(Arc<Database>);
 
 impl RedbStore {
-    /// The registry in `{data_dir}/streams.redb`; both are made where they are missing.
+    /// The registry in `{data_dir}/streams.redb`. The directory and the file are created if they are missing.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -73,7 +72,7 @@ impl RedbStore {
         .map_err(|source| OpenError::File { path, source })
     }
 
-    /// A registry that is forgotten when the process ends.
+    /// A registry in memory.
     ///
     /// # Errors
     /// [`OpenError::File`].
@@ -83,7 +82,7 @@ impl RedbStore {
         store.map_err(|source| OpenError::File { path: PathBuf::from(":memory:"), source })
     }
 
-    /// Makes the tables, so that readers find them.
+    /// Creates the tables, so that readers find them.
     fn with(database: Database) -> Result<Self, redb::Error> {
         let transaction = database.begin_write()?;
         Tables::open(&transaction)?;
@@ -91,7 +90,7 @@ impl RedbStore {
         Ok(Self(Arc::new(database)))
     }
 
-    /// Runs `work` in one transaction, which a refusal undoes.
+    /// Runs `work` in one transaction, which is rolled back if `work` fails.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tables) -> Result<Result<T, StoreError>, redb::Error> + Send + 'static,
@@ -107,7 +106,7 @@ impl RedbStore {
         .await?
     }
 
-    /// Runs `work` where it may wait for the disk.
+    /// Runs `work` on a thread that may block on the disk.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
@@ -120,7 +119,7 @@ impl RedbStore {
     }
 }
 
-/// The tables of one transaction that writes.
+/// The tables within one write transaction.
 struct Tables<'t> {
     streams: Table<'t, &'static str, (&'static str, &'static str, i64)>,
     claims: Table<'t, (&'static str, &'static str), Option<i64>>,
@@ -196,7 +195,7 @@ impl<'t> Tables<'t> {
         self.drop_if_unclaimed(id).map(Some)
     }
 
-    /// Drops the claims on `id` that have run out, and the stream with the last of them.
+    /// Drops the claims on `id` that have expired, and the stream if no claim is left.
     fn drop_expired(&mut self, id: &StreamId, now: UnixNanos) -> Result<(), redb::Error> {
         for claim in claims_of(&self.claims, id)? {
             if !is_live(&claim, now) {
@@ -243,7 +242,7 @@ fn read_labels(
     Labels::from_text(row.value()).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
-/// All claims on a stream, also those that have run out, without their labels.
+/// All claims on a stream, including expired ones, without their labels.
 fn claims_of(
     claims: &impl ReadableTable<(&'static str, &'static str), Option<i64>>,
     id: &StreamId,
@@ -261,7 +260,7 @@ fn claims_of(
     Ok(found)
 }
 
-/// The ids of an owner's streams, from `from` on, in order, at most `limit`.
+/// At most `limit` ids of an owner's streams, in order, beginning with `from`.
 fn owned_ids(
     owned: &impl ReadableTable<(&'static str, &'static str), Option<i64>>,
     owner: &str,
@@ -342,7 +341,7 @@ impl StreamStore for RedbStore {
     }
 }
 
-/// An owner's streams, each with his claim.
+/// A page of an owner's streams, each with the owner's claim.
 fn page(
     database: &Database,
     owner: &str,
@@ -367,7 +366,7 @@ fn page(
     Ok(page)
 }
 
-/// The streams that exist, and the ids of those with claims that have run out.
+/// The streams that exist, and the ids of streams with expired claims.
 fn survey(database: &Database, now: UnixNanos) -> Result<(Vec<DesiredStream>, Vec<StreamId>), redb::Error> {
     let transaction = database.begin_read()?;
     let (table, claims) = (transaction.open_table(STREAMS)?, transaction.open_table(CLAIMS)?);

@@ -20,16 +20,16 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::server::HttpConnection;
 
-/// After this long without a byte the kernel looks whether the client is still there.
+/// After this long without a byte the kernel checks whether the client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// The length of a `Sec-WebSocket-Key`: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
 
-/// What the kernel may hold for one client, so that one that does not read costs no more.
+/// The size of the kernel's send buffer for one client. It bounds the memory that a client costs which does not read.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// Why a request opens no WebSocket.
+/// Why a request cannot open a WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unfit {
     NoWebSocket,
@@ -48,7 +48,7 @@ impl IntoResponse for Unfit {
     }
 }
 
-/// A request to open a WebSocket, held to RFC 6455.
+/// A request to open a WebSocket, checked by RFC 6455.
 pub(crate) struct Upgrade {
     accept: HeaderValue,
     pub(crate) has_subprotocol: bool,
@@ -70,7 +70,7 @@ impl Upgrade {
         Ok(Self { accept, has_subprotocol: offers_subprotocol(lists(headers, &SEC_WEBSOCKET_PROTOCOL)) })
     }
 
-    /// The answer that makes the connection a WebSocket.
+    /// The response that turns the connection into a WebSocket.
     pub(crate) fn switching(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -94,7 +94,7 @@ fn lists<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
-/// The TCP socket under an upgraded connection, and what the client sent already.
+/// The TCP socket of an upgraded connection, and the bytes that the client has sent already.
 pub(crate) async fn take_socket(upgrade: OnUpgrade) -> io::Result<(TcpStream, bytes::Bytes)> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let Parts { io, read_buf, .. } = upgraded

@@ -1,4 +1,4 @@
-//! Which markets `bond up` serves, and where: the real exchanges, simulators in this process, or URLs of the operator's.
+//! Which markets `bond up` serves, and at which URLs: those of the real exchanges, of simulators in this process, or of the operator.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use url::Url;
 use crate::cli::{VenueArgs, Venues};
 use crate::failure::{Exit, Failure};
 
-/// The markets, and the simulators that have to live as long as they are served.
+/// The markets, and the simulators that must live as long as the markets are served.
 pub struct Served {
     /// What ingest connects to.
     pub markets: Vec<Market>,
@@ -18,7 +18,7 @@ pub struct Served {
     pub simulators: Vec<Simulator>,
 }
 
-/// How long a server may take to say what it is.
+/// How long a server may take to say whether it is a simulator.
 const ASK: Duration = Duration::from_secs(1);
 
 /// The public market-data addresses, as the venues' API documentation gave them in November 2026: venue, market, WebSocket, REST.
@@ -31,10 +31,10 @@ const LIVE: [(Venue, MarketType, &str, &str); 6] = [
     (Venue::Bybit, MarketType::Perpetual, "wss://stream.bybit.com", "https://api.bybit.com"),
 ];
 
-/// Finds the markets that the arguments name, and starts simulators where they are to be simulated.
+/// Finds the markets that the arguments name, and starts simulators if markets are to be simulated.
 ///
 /// # Errors
-/// Where a venue or URL is not understood, or a simulator cannot start.
+/// Fails if a venue or URL is not understood, or a simulator cannot start.
 pub async fn serve(venues: Venues, args: &VenueArgs) -> Result<Served, Failure> {
     if !args.venue_urls.is_empty() {
         let mut markets: Vec<Market> =
@@ -73,7 +73,7 @@ async fn simulated(args: &VenueArgs) -> Result<Served, Failure> {
     Ok(served)
 }
 
-/// Whether the server at `base` says that it is a simulator. One that cannot be asked is taken for a real venue.
+/// Whether the server at `base` says that it is a simulator. If it does not answer, it counts as a real venue.
 async fn says_simulated(base: &Url) -> bool {
     let Ok(http) = reqwest::Client::builder().no_proxy().timeout(ASK).build() else { return false };
     let answer = http.get(base.clone()).send().await;

@@ -1,4 +1,5 @@
-//! The handlers over AWS and Redis: clients are made once, before the first event, those that wait on the network side by side.
+//! The handlers with adapters on AWS and Redis. The clients are made once, before the first event. Those that need the network are made
+//! concurrently.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,4 @@
-//! REST behind an HTTP API: the router of `bond-api`, and what API Gateway puts around it.
+//! REST behind an HTTP API of API Gateway: the router of `bond-api` with the adaptations that API Gateway needs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,9 +18,9 @@ use lambda_http::request::RequestContext;
 use crate::emf::{Emf, Metric};
 use crate::secrets::Vault;
 
-/// What surrounds the router on every request.
+/// What the function does around the router on every request.
 pub struct ApiContext {
-    /// The keys, read again where they are old.
+    /// The keys, which are read again when they are old.
     pub vault: Vault,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -30,7 +30,7 @@ pub struct ApiContext {
 
 /// The REST interface as `lambda_http` calls it.
 pub fn router(state: Arc<RestState>, surroundings: Arc<ApiContext>) -> Router {
-    // Outside of the routes: a path is matched once its stage is cut off.
+    // This wraps the router, because paths are matched after the stage was cut off.
     let routes = rest::router(state, Router::new());
     Router::new()
         .fallback_service(routes)
@@ -38,7 +38,7 @@ pub fn router(state: Arc<RestState>, surroundings: Arc<ApiContext>) -> Router {
         .layer(middleware::map_request(as_seen_by_clients))
 }
 
-/// Keeps keys fresh, counts, and times.
+/// Refreshes the keys, and counts and times the request.
 async fn surround(State(around): State<Arc<ApiContext>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let response = match around.vault.keyring().await {
@@ -49,7 +49,7 @@ async fn surround(State(around): State<Arc<ApiContext>>, request: Request, next:
         }
     };
     let status = response.status();
-    around.emf.tell(
+    around.emf.write(
         around.clock.now(),
         &[
             Metric::count("Requests", 1),
@@ -61,12 +61,12 @@ async fn surround(State(around): State<Arc<ApiContext>>, request: Request, next:
     response
 }
 
-/// `/ready` answers 503 by design; whoever watches it is told there.
+/// Whether a status counts as a failure. The 503 of `/ready` does not: it is an intended answer to whoever watches it.
 fn is_failure(status: StatusCode) -> bool {
     status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// The request without the stage in its path, named as API Gateway names it in its own logs.
+/// The request without the stage in its path, and with the request id that API Gateway uses in its own logs.
 async fn as_seen_by_clients(mut request: Request) -> Request {
     let Some(RequestContext::ApiGatewayV2(context)) = request.extensions().get::<RequestContext>() else {
         return request;
@@ -82,7 +82,7 @@ async fn as_seen_by_clients(mut request: Request) -> Request {
     request
 }
 
-/// `None` where the path does not begin with the stage: that of the default stage never does.
+/// The path without the stage; `None` if the path does not begin with it, as on the default stage.
 fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix('/')?.strip_prefix(stage)?;
     let path = match rest.as_bytes().first() {

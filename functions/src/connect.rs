@@ -1,7 +1,7 @@
-//! `$connect`: who may open a WebSocket, and what it carries from where.
+//! `$connect`: decides who may open a WebSocket, and stores what it carries.
 //!
-//! Other than the dedicated edge, which opens a refused connection and closes it with 1008, API Gateway can only refuse the handshake: with
-//! the status that goes with the refusal's code (401, 403, 404).
+//! The dedicated edge opens a refused connection and closes it with 1008. API Gateway can only refuse the handshake, with the HTTP status of
+//! the refusal's code (401, 403, 404).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,21 +24,21 @@ use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
 use crate::secrets::Vault;
 
-/// Lets clients in.
+/// The handler of `$connect`.
 pub struct Connect {
-    /// Who may.
+    /// Decides who may connect.
     pub admission: Arc<dyn Admission>,
-    /// What refreshes the keys that `admission` checks by.
+    /// Refreshes the keys that `admission` uses.
     pub vault: Vault,
-    /// Where connections are kept.
+    /// The store of connections.
     pub connections: Arc<dyn ConnectionStore>,
-    /// The way to the relay.
+    /// The port by which commands reach the relay.
     pub control: Arc<dyn Control>,
     /// Metrics.
     pub emf: Emf,
 }
 
-/// What a request asks for, once it is allowed to.
+/// What an accepted request asks for.
 struct Asked {
     carries: Carries,
     grant: Grant,
@@ -47,7 +47,7 @@ struct Asked {
 }
 
 impl Connect {
-    /// Takes one event.
+    /// Handles one event.
     ///
     /// # Errors
     /// [`EventError`].
@@ -56,7 +56,7 @@ impl Connect {
         let origin = Origin::of(&event)?;
         let opened = self.open(&origin, &event).instrument(origin.span("$connect")).await;
         let failed = opened.as_ref().is_err_and(|problem| problem.http_status().is_server_error());
-        self.emf.tell(
+        self.emf.write(
             origin.at,
             &[
                 Metric::count("Connects", 1),
@@ -76,7 +76,7 @@ impl Connect {
         })?;
         let parameters = parameters(event);
         let asked = self.admit(origin, &parameters, &event.headers).await.inspect_err(|problem| {
-            // Anybody may be refused, as often as he likes: the metric counts them, and the access log has each.
+            // Not a warning, since anybody can cause refusals without limit. The metric counts them, and the access log has each.
             tracing::debug!(code = problem.code().as_str(), detail = problem.detail(), "refused");
         })?;
         let has_subprotocol = speaks_subprotocol(&event.headers);
@@ -118,7 +118,8 @@ impl Connect {
         }
     }
 
-    /// Keeps the connection, and tells the relay. Where that fails the connection stands all the same: reconciliation finds it.
+    /// Stores the connection, and notifies the relay. If the latter fails, the connection is still good: the relay finds it by
+    /// reconciliation.
     async fn keep(&self, connection: Connection) -> Result<(), Problem> {
         self.connections.put(&connection).await.map_err(|error| {
             tracing::error!(%error, "connection not kept");

@@ -1,4 +1,4 @@
-//! `$disconnect`: a hint that a client is gone. API Gateway sends it at best effort; whoever it does not name is found by the relay.
+//! `$disconnect`: a hint that a connection has closed. API Gateway sends it at best effort; the relay finds connections that were missed.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use tracing::Instrument;
 
 use crate::event::{Answer, EventError, Origin, WebSocketEvent};
 
-/// Forgets connections.
+/// The handler of `$disconnect`.
 pub struct Disconnect {
-    /// Where they are kept.
+    /// The store of connections.
     pub connections: Arc<dyn ConnectionStore>,
-    /// The way to the relay.
+    /// The port by which commands reach the relay.
     pub control: Arc<dyn Control>,
 }
 
 impl Disconnect {
-    /// Takes one event. Whatever fails is found by reconciliation, so that the answer is always the same.
+    /// Handles one event. The answer does not depend on failures, since reconciliation makes up for them.
     ///
     /// # Errors
     /// [`EventError`].

@@ -7,10 +7,10 @@ use bond_core::time::UnixNanos;
 
 pub use bond_core::emf::Metric;
 
-/// Where metric lines go.
+/// Writes a metric line.
 pub type Sink = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Tells the metrics of one function.
+/// Writes the metrics of one function.
 pub struct Emf {
     deployment: String,
     function: &'static str,
@@ -18,24 +18,24 @@ pub struct Emf {
 }
 
 impl Emf {
-    /// Tells them on standard output, where Lambda takes them from.
+    /// Writes to standard output, from which Lambda takes the lines.
     pub fn new(deployment: String, function: &'static str) -> Self {
         Self::to(deployment, function, Box::new(print))
     }
 
-    /// Tells them to `sink`, line by line.
+    /// Passes each line to `sink`.
     pub fn to(deployment: String, function: &'static str, sink: Sink) -> Self {
         Self { deployment, function, sink }
     }
 
-    /// Tells what happened at `at`: by deployment, and by deployment and function.
-    pub fn tell(&self, at: UnixNanos, metrics: &[Metric]) {
+    /// Writes metrics as of `at`. CloudWatch files them by deployment, and by deployment and function.
+    pub fn write(&self, at: UnixNanos, metrics: &[Metric]) {
         let dimensions = [(DEPLOYMENT, self.deployment.as_str()), ("Function", self.function)];
         (self.sink)(&emf::line(at, &dimensions, metrics));
     }
 }
 
 fn print(line: &str) {
-    // A line that cannot be written has nowhere else to go.
+    // If standard output fails, there is no other place to report it.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -1,7 +1,7 @@
-//! The fan-out function: posts what the relay hands it to connections, and says per connection how far it came.
+//! The fan-out function: posts the relay's messages to connections, and returns for each connection how many were accepted.
 //!
-//! Everything it needs is in the invocation. Parcels are delivered side by side, the messages of one in order, each post once the one
-//! before it was taken; a connection that fails holds up no other.
+//! The invocation contains everything that the function needs. Parcels are delivered concurrently. The messages of one parcel are posted in
+//! order, each after the one before was accepted. A connection that fails does not hold up others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use tracing::Instrument;
 
 use crate::emf::{Emf, Metric};
 
-/// Connections that are posted to at the same time. At about 10 ms a post this carries more than a processor can post.
+/// The number of connections to which messages are posted at the same time. At about 10 ms per post this is enough to use up a processor.
 const SIDE_BY_SIDE: usize = 128;
 
-/// How long a delivery may take to notice the end of its budget. Its outcome is then given up.
+/// How long a delivery may take to notice the end of its budget. After that it is abandoned.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Why an invocation cannot be used.
+/// The invocation cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("not an invocation of the relay: {0}")]
 pub struct InvocationError(#[from] serde_json::Error);
@@ -37,12 +37,12 @@ impl From<InvocationError> for Diagnostic {
     }
 }
 
-/// What ends every post by a moment.
+/// Makes a deliverer whose posts all end by the given time.
 pub type Until = Box<dyn Fn(Instant) -> Arc<dyn Deliverer> + Send + Sync>;
 
 /// Posts the relay's parcels.
 pub struct Fanout {
-    /// Deliverers whose posts end by a moment.
+    /// Makes a deliverer whose posts all end by the given time.
     pub until: Until,
     /// Wall time, for metrics and for the relay's deadline.
     pub clock: Arc<dyn Clock>,
@@ -50,7 +50,7 @@ pub struct Fanout {
     pub emf: Emf,
 }
 
-/// An invocation whose messages are still part of its text.
+/// An invocation whose messages are borrowed from its text.
 #[derive(Deserialize)]
 struct Borrowed<'a> {
     lane: u16,
@@ -63,7 +63,7 @@ struct Borrowed<'a> {
 }
 
 impl Fanout {
-    /// Takes one invocation.
+    /// Handles one invocation.
     ///
     /// # Errors
     /// [`InvocationError`].
@@ -72,7 +72,7 @@ impl Fanout {
         let text = Bytes::from(String::from(Box::<str>::from(event)));
         let Borrowed { lane, number, budget_ms, deadline_ms, messages, parcels } =
             serde_json::from_slice(&text)?;
-        // The text itself is kept; each message is a part of it.
+        // Each message is a slice of the text, so nothing is copied.
         let messages = messages.iter().map(|message| text.slice_ref(message.get().as_bytes())).collect();
         let deadline = begun + self.left(deadline_ms).min(Duration::from_millis(budget_ms));
         let round = Round { deadline, deliverer: (self.until)(deadline), messages };
@@ -83,7 +83,7 @@ impl Fanout {
         Ok(receipt)
     }
 
-    /// How long from now until the relay's deadline, by clocks that may be apart.
+    /// The time from now until the relay's deadline, with room for the difference between the clocks.
     fn left(&self, deadline_ms: Option<i64>) -> Duration {
         let Some(deadline_ms) = deadline_ms else { return Duration::MAX };
         UnixNanos::from_millis(deadline_ms).plus(CLOCK_SKEW).since(self.clock.now())
@@ -94,7 +94,7 @@ impl Fanout {
         let stopped = |stop: Stop| deliveries.iter().filter(|delivery| delivery.stop == Some(stop)).count();
         let taken: usize = deliveries.iter().map(|delivery| delivery.taken).sum();
         let failed = stopped(Stop::Failed) + stopped(Stop::Deadline);
-        self.emf.tell(
+        self.emf.write(
             self.clock.now(),
             &[
                 Metric::count("Parcels", deliveries.len()),
@@ -123,7 +123,7 @@ struct Round {
 }
 
 impl Round {
-    /// Delivers the parcels, each on a task of its own so that several processors share them.
+    /// Delivers the parcels, each in a separate task, so that several processors share the work.
     async fn deliver(self: Arc<Self>, parcels: Vec<Parcel>) -> Receipt {
         let mut deliveries = vec![Delivery { taken: 0, stop: Some(Stop::Failed) }; parcels.len()];
         let tasks = parcels.into_iter().enumerate().map(|(place, parcel)| {
@@ -131,7 +131,7 @@ impl Round {
             #[expect(clippy::disallowed_methods, reason = "the round waits for it")]
             tokio::spawn(async move { (place, round.parcel(&parcel).await) }.in_current_span())
         });
-        // Out of order: one that takes long must not keep those behind it from beginning.
+        // Unordered, so that a slow parcel does not keep those behind it from beginning.
         let mut finished = stream::iter(tasks).buffer_unordered(SIDE_BY_SIDE);
         while let Some(task) = finished.next().await {
             if let Ok((place, delivery)) = task {
@@ -157,7 +157,7 @@ impl Round {
         delivery
     }
 
-    /// A parcel's messages, in order; `None` where it names some that are not there.
+    /// A parcel's messages, in order; `None` if a run is out of range.
     fn contents(&self, parcel: &Parcel) -> Option<Vec<Bytes>> {
         let mut contents = Vec::with_capacity(parcel.len().min(self.messages.len()));
         for &(first, count) in &parcel.runs {

@@ -1,7 +1,7 @@
 //! The functions of the serverless edge: REST and the WebSocket routes of API Gateway, and the fan-out.
 //!
-//! None of them sends history. The WebSocket routes keep the connection and what it wants, each wish with the position or time it begins
-//! at, and tell the relay, which delivers through [`fanout`].
+//! None of them sends history. The WebSocket routes store each connection with what it wants, including the position or time at which it
+//! begins, and notify the relay. The relay delivers through [`fanout`].
 
 pub mod adapters;
 pub mod api;

@@ -1,7 +1,7 @@
-//! `$default`: what clients say.
+//! `$default`: handles the messages of clients.
 //!
-//! A route's response is one frame. The first answer goes there; what is left to say (a subscription with several unknown names and its
-//! `ack`) goes into the connection's notes, which the relay sends.
+//! The response of a route is one frame, which carries the first answer. Further answers (a subscription with several unknown names has an
+//! error for each, and an `ack`) are stored in the connection's notes, and the relay sends them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,19 +19,19 @@ use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent};
 use crate::secrets::Vault;
 
-/// How often a change is tried again that another message of the same connection came before.
+/// How many times a change is tried if other messages of the same connection change it at the same time.
 const ATTEMPTS: usize = 5;
 
-/// The most bytes of a message that is looked at. API Gateway passes on four times as many, in frames of this size.
+/// The most bytes of a message that is accepted. API Gateway passes on up to four times as many, in frames of this size.
 const MESSAGE_BYTES: usize = 32 * 1024;
 
-/// Takes clients' messages.
+/// The handler of `$default`.
 pub struct Messages {
-    /// Where connections are kept.
+    /// The store of connections.
     pub connections: Arc<dyn ConnectionStore>,
-    /// The way to the relay.
+    /// The port by which commands reach the relay.
     pub control: Arc<dyn Control>,
-    /// What checks a refreshed token.
+    /// The keys, which check a refreshed token.
     pub vault: Vault,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
@@ -40,7 +40,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Takes one event.
+    /// Handles one event.
     ///
     /// # Errors
     /// [`EventError`].
@@ -50,7 +50,7 @@ impl Messages {
         let request = read(&event);
         let said = self.answer(&origin, &request).instrument(origin.span("$default")).await;
         let failed = said.as_ref().is_err_and(|error| error.code == Code::InternalError);
-        self.emf.tell(
+        self.emf.write(
             origin.at,
             &[
                 Metric::count("Messages", 1),
@@ -62,7 +62,7 @@ impl Messages {
         Ok(Answer::saying(said.unwrap_or_else(|error| Some(text(&ServerMessage::error(&error, echo))))))
     }
 
-    /// What is said at once. An error here concerns the whole message, and nothing has changed.
+    /// The immediate answer. An error concerns the whole message, and nothing has changed then.
     async fn answer(&self, origin: &Origin, request: &Request) -> Result<Option<String>, MessageError> {
         for _ in 0..ATTEMPTS {
             let before = self.known(origin).await?;
@@ -86,7 +86,7 @@ impl Messages {
         found.ok_or_else(|| MessageError::new(Code::ConnectionError, advice))
     }
 
-    /// Lets a connection hear a request, and returns the answers in order.
+    /// Applies a request to a connection, and returns the answers in order.
     async fn say(
         &self,
         connection: &mut Connection,
@@ -111,7 +111,7 @@ impl Messages {
         origin: &Origin,
         request: &Request,
     ) -> Result<Vec<String>, MessageError> {
-        // API Gateway answers pings by itself, but for those that it reads otherwise.
+        // API Gateway answers most `ping` messages by a route of its own. Those whose route it does not recognise arrive here.
         if matches!(request.message, Ok(ClientMessage::Ping)) {
             let correlation_id = request.correlation_id.as_deref();
             return Ok(vec![text(&ServerMessage::Pong { ts: self.clock.now(), correlation_id })]);
@@ -169,7 +169,7 @@ impl Messages {
         }
     }
 
-    /// Keeps the new version in the place of the one it was made from, and tells the relay where that concerns it.
+    /// Replaces the version of a connection by a new one made from it, and notifies the relay if the change concerns it.
     async fn replace(&self, before: &Connection, after: Connection) -> Result<bool, MessageError> {
         if !self.connections.replace(&after, before.asked_at).await.map_err(unavailable)? {
             return Ok(false);
@@ -183,7 +183,7 @@ impl Messages {
     }
 }
 
-/// How often a client has spoken is nothing to the relay, unless it is to be sent away.
+/// Whether a change concerns the relay. The count of a client's messages does not, unless the client is to be disconnected.
 fn concerns_relay(before: &Connection, after: &Connection) -> bool {
     let &Connection { asked_at, pace, refused, .. } = before;
     after.is_dismissed() || Connection { asked_at, pace, refused, ..after.clone() } != *before
@@ -196,7 +196,7 @@ fn read(event: &WebSocketEvent) -> Request {
             format!("a message has {MESSAGE_BYTES} bytes at most: {}", body.len()),
         )),
         Some(body) if !event.is_base64_encoded => Request::parse(body),
-        // API Gateway hands over binary frames in base64; Bond takes text alone.
+        // API Gateway passes on binary frames in base64. Bond accepts only text.
         _ => unread(MessageError::new(Code::InvalidMessage, "text messages only")),
     }
 }

@@ -1,6 +1,6 @@
 //! Standing by and leading: one process at a time holds the lease, and knows until when.
 //!
-//! A [`Term`] says who should write. That a process which did not notice its term's end writes nothing is up to the log's fence.
+//! A [`Term`] decides who should write. It does not stop a process that has not noticed the end of its term: the log's fence does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How often a process that stands by asks for the lease, and how soon a renewal that failed is tried again.
+/// How often a process that stands by asks for the lease, and how soon a failed renewal is tried again.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long giving the lease up may take; it runs out by itself.
+/// How long giving up the lease may take. After that the process does not wait, since the lease ends by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Tells until when a process leads, by its monotonic clock.
+/// Returns until when a process leads, by its monotonic clock.
 pub type Deadline = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// What keeps the lease while this process leads, by its name.
+/// The name of the task that renews the lease while this process leads.
 const KEEPER: &str = "lease";
 
-/// A time of leading. Dropped without [`Term::resign`], the lease is renewed no more and runs out.
+/// A term of leadership. If it is dropped without [`Term::resign`], the lease is no longer renewed and ends by itself.
 pub struct Term {
     lease: Arc<dyn Lease>,
     until: Arc<Mutex<Instant>>,
@@ -32,13 +32,13 @@ pub struct Term {
     renewing: DropGuard,
 }
 
-/// Waits until this process holds the lease, then keeps renewing it. A lease that cannot be asked for is asked for again.
+/// Waits until this process holds the lease, and then keeps renewing it. If asking fails, it asks again.
 pub async fn stand_by(lease: Arc<dyn Lease>, supervisor: &Supervisor) -> Term {
     let mut is_told = false;
     loop {
         let asked = Instant::now();
         match timeout(LEASE, lease.hold()).await {
-            // An answer that took longer than the lease lasts says nothing about now.
+            // If the answer took longer than the lease lasts, the lease may have ended already.
             Ok(Ok(true)) if asked.elapsed() < LEASE => return Term::begin(lease, asked, supervisor),
             Ok(Ok(_)) => is_told = false,
             Ok(Err(_)) | Err(_) if is_told => {}
@@ -52,9 +52,9 @@ pub async fn stand_by(lease: Arc<dyn Lease>, supervisor: &Supervisor) -> Term {
     }
 }
 
-/// Leads whenever it can, until `cancel`: stands by, has `serve` run for a term, and stands by again. `serve` is given until when it
-/// leads, and returns soon after its token is cancelled: with the term's end, or with `cancel`. Where another writer fenced it off, or
-/// where it failed, the lease is given up and asked for again.
+/// Leads whenever possible, until `cancel`: stands by, runs `serve` for a term, and stands by again. `serve` gets the deadline of its term
+/// and a token that is cancelled when the term ends or with `cancel`; it must return soon after. If `serve` fails, or another writer has
+/// fenced it off, the lease is given up and asked for again.
 pub async fn lead<F>(
     lease: Arc<dyn Lease>,
     supervisor: &Supervisor,
@@ -101,7 +101,7 @@ impl Term {
         let until = Arc::new(Mutex::new(asked + LEASE));
         let (lost, ended) = (CancellationToken::new(), CancellationToken::new());
         let renewal = Renewal { lease: Arc::clone(&lease), until: Arc::clone(&until) };
-        // However the renewal ends, the term has ended too.
+        // The guard ends the term however the renewal ends.
         let (told, stop) = (lost.clone().drop_guard(), ended.clone());
         supervisor.spawn(KEEPER, &ended, async move {
             stop.run_until_cancelled(renewal.run()).await;
@@ -111,24 +111,24 @@ impl Term {
         Self { lease, until, lost, renewing: ended.drop_guard() }
     }
 
-    /// Until when nobody else holds the lease, by this process's monotonic clock, counted from before it was asked for. In the past
-    /// once the term is over.
+    /// Until when nobody else holds the lease, by this process's monotonic clock, counted from before it was asked for. A time in the
+    /// past once the term is over.
     pub fn until(&self) -> Instant {
         *self.until.lock()
     }
 
-    /// [`Term::until`] for those who outlive a borrow of the term.
+    /// [`Term::until`] as a function that does not borrow the term.
     pub fn deadline(&self) -> Deadline {
         let until = Arc::clone(&self.until);
         Arc::new(move || *until.lock())
     }
 
-    /// Cancelled once the lease could not be renewed in time, or another holds it.
+    /// A token that is cancelled once the lease could not be renewed in time, or another process holds it.
     pub const fn lost(&self) -> &CancellationToken {
         &self.lost
     }
 
-    /// Gives the lease up, so that the next need not wait for its end. Called when nothing writes any more.
+    /// Gives up the lease, so that the next process need not wait for its end. To be called when nothing writes any more.
     pub async fn resign(self) {
         drop(self.renewing);
         match timeout(RELEASE_WITHIN, self.lease.release()).await {
@@ -152,7 +152,7 @@ impl Renewal {
         loop {
             let until = *self.until.lock();
             sleep(pause).await;
-            // A process that was frozen wakes after its time: what it held may have been another's in between.
+            // A process that was frozen may wake after its lease has ended, and another may have held the lease in between.
             if Instant::now() >= until {
                 return tracing::error!("the lease ran out before it was renewed");
             }

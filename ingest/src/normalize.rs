@@ -12,10 +12,10 @@ use bond_core::wire::{self, BookView, Stamp};
 
 use crate::venue::{self, ContinuityRule, Decoded, Listings, NoTrade, Protocol, Reject};
 
-/// Bytes in the longest line that is read.
+/// The most bytes of a line.
 const MAX_LINE: u64 = 16 << 20;
 
-/// Reasons told apart at most; a hostile file must not fill the memory with them.
+/// The most different reasons that are counted, so that a hostile file cannot fill the memory with them.
 const MAX_REASONS: usize = 1_000;
 
 /// Why a file of frames cannot be normalised at all.
@@ -32,14 +32,14 @@ pub enum NormalizeError {
     Io(#[from] io::Error),
 }
 
-/// What became of the frames.
+/// How many frames led to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Lines that held a frame.
     pub frames: u64,
     /// Events written, by `type`.
     pub events: BTreeMap<&'static str, u64>,
-    /// Frames that carry no event, by what they are.
+    /// Frames that carry no event, by their kind.
     pub other: BTreeMap<&'static str, u64>,
     /// Frames, or items in them, that were not understood, by reason.
     pub rejects: BTreeMap<String, u64>,
@@ -53,14 +53,14 @@ impl Counts {
     }
 }
 
-/// Reads frames of `venue`, one a line, either bare or as `recv_ns frame` with our receive time in Unix nanoseconds, and writes
-/// their events as JSON, one a line. A bare frame counts as received when it is read, by `clock`.
+/// Reads frames of `venue`, one per line, and writes their events as JSON, one per line. A line is either a bare frame, which counts as
+/// received when it is read, by `clock`; or `recv_ns frame`, with the receive time in Unix nanoseconds.
 ///
-/// `instruments` is the venue's own answer that lists its instruments. Without it, and for what it does not list, names are taken
-/// by their spelling; OKX swaps then lack their contract size and are rejected.
+/// `instruments` is the venue's own list of instruments, as its REST API answers. Instruments that are not in it are recognised by the
+/// spelling of their names. OKX swaps are then rejected, because their contract size is not known.
 ///
 /// # Errors
-/// [`NormalizeError`]; a frame that is not understood is no error but counted.
+/// [`NormalizeError`]. A frame that is not understood is not an error; it is counted.
 pub fn normalize(
     (venue, market): (Venue, MarketType),
     instruments: Option<&[u8]>,
@@ -95,7 +95,7 @@ fn open(
     Ok((protocol(Arc::new(listings))?, unreadable))
 }
 
-/// Reads a line into `line`, at most a little more than [`MAX_LINE`] of it; `false` at the end.
+/// Reads a line into `line`, up to slightly more than [`MAX_LINE`] bytes. Returns `false` at the end of the input.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let read = input.by_ref().take(MAX_LINE + 1).read_until(b'\n', line)?;
@@ -105,7 +105,7 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     Ok(read > 0)
 }
 
-/// Whose frames were seen so far.
+/// Which order books were seen so far.
 enum Seen {
     Nobody,
     One(Arc<Instrument>),
@@ -188,7 +188,7 @@ impl<W: Write> Normalizer<W> {
         Ok(())
     }
 
-    /// A REST snapshot among the frames names no symbol: it can only be that of the one that is there.
+    /// Handles a REST snapshot among the frames. It names no symbol, so it is accepted only if a single symbol was seen.
     fn snapshot(&mut self, frame: &str, received: UnixNanos) -> io::Result<()> {
         let Seen::One(instrument) = &self.seen else {
             self.counts.reject(&Reject::Unattributed);
@@ -238,7 +238,7 @@ const fn print_name(kind: NoTrade) -> &'static str {
     }
 }
 
-/// Splits `recv_ns frame`; a bare frame has no receive time.
+/// Splits `recv_ns frame`. The time is `None` for a bare frame.
 fn split_capture(line: &str) -> (Option<UnixNanos>, &str) {
     let timed = line.split_once(' ').and_then(|(time, frame)| {
         let digits = time.bytes().all(|byte| byte.is_ascii_digit());
@@ -269,7 +269,7 @@ fn write_body(event: &MarketEvent, rule: ContinuityRule, out: &mut Vec<u8>) {
     }
 }
 
-/// An update as it came: not the book that it leads to.
+/// An update as the venue sent it, not the book that results from it.
 fn view(book: &BookUpdate, rule: ContinuityRule) -> BookView<'_> {
     BookView {
         update_type: book.kind,

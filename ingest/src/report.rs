@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use crate::venue::Subscription;
 
-/// A report, sent through a bounded channel. A full channel holds up the session's reading, and so the venue.
+/// A report, sent through a bounded channel. If the channel is full, the session stops reading its socket, and the venue has to wait.
 #[derive(Debug, Clone)]
 pub enum Report {
     /// What one frame of a venue meant. Order books have passed the venue's continuity rule: a snapshot first, then contiguous
@@ -19,19 +19,19 @@ pub enum Report {
     Events {
         /// The events, in the frame's order; may be empty when only `raw` is of interest.
         events: Vec<MarketEvent>,
-        /// The frame itself, where it was asked for.
+        /// The frame itself, if raw frames are wanted.
         raw: Option<RawFrame>,
     },
-    /// A print that is no trade took a number of the trades': it was not lost.
+    /// A print that is not a trade has used one of the trade numbers, so this number was not lost.
     Print {
-        /// Of which instrument.
+        /// The instrument.
         instrument: Arc<Instrument>,
         /// The number.
         number: u64,
     },
     /// Subscriptions that changed state, in order.
     Subscriptions(Vec<SubscriptionState>),
-    /// A venue's market changed state as a whole: the worst of its connections, or that it has none to make.
+    /// A venue's market changed state as a whole. The state is that of its worst connection, or says why it has none.
     Market {
         /// The venue.
         venue: Venue,
@@ -44,13 +44,13 @@ pub enum Report {
         /// Why, for people.
         reason: SmolStr,
     },
-    /// Frames that could not be understood since the last such report.
+    /// Frames that were not understood since the last such report.
     Rejected {
         /// The venue.
         venue: Venue,
         /// Its market.
         market: MarketType,
-        /// How many.
+        /// The number of such frames.
         count: u64,
         /// The last one's reason.
         reason: SmolStr,
@@ -64,11 +64,11 @@ pub enum Report {
         /// The event.
         event: Custom,
     },
-    /// A user's own source changed state, of which only the streams that take it are told.
+    /// A user's own source changed state. Only the streams that take it are notified.
     Socket {
         /// Which source.
         socket: SocketId,
-        /// The name that its events have.
+        /// The source's name in its events.
         source: SmolStr,
         /// How it fares now.
         state: SourceState,
@@ -77,7 +77,7 @@ pub enum Report {
         /// Why, for people.
         reason: SmolStr,
     },
-    /// A source that is no venue (`social`) changed state.
+    /// A source other than a venue (`social`) changed state.
     Source {
         /// Its name.
         source: SmolStr,
@@ -90,10 +90,10 @@ pub enum Report {
     },
 }
 
-/// How one subscription fares.
+/// The state of one subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionState {
-    /// Which.
+    /// The subscription.
     pub subscription: Subscription,
     /// How it fares now.
     pub state: SourceState,
@@ -109,7 +109,7 @@ impl From<SubscriptionState> for Report {
     }
 }
 
-/// A user's own socket, unique within the process: two may differ in nothing but the secret part of their URL.
+/// Identifies a user's own socket within the process. Its URL cannot, because two may differ only in the secret part, which is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u64);
 

@@ -8,16 +8,16 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
-/// Who we are to venues.
+/// How Bond identifies itself to venues.
 const USER_AGENT: &str = concat!("bond/", env!("CARGO_PKG_VERSION"));
 
-/// The longest answer taken. Binance's list of spot instruments, the longest one asked for, is some 15 MB.
+/// The most bytes of an answer. The longest is Binance's list of spot instruments, with some 15 MB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long establishing a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a request gave no body.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
     /// An answer other than 2xx.
@@ -25,10 +25,10 @@ pub enum RestError {
     Status {
         /// The status.
         status: u16,
-        /// How long the venue asks us to stay away.
+        /// How long the venue asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// A body longer than is taken.
+    /// The body is too long.
     #[error("answer longer than {MAX_BODY_BYTES} bytes")]
     TooLarge,
     /// No answer in time.
@@ -40,7 +40,7 @@ pub enum RestError {
 }
 
 impl RestError {
-    /// How long the venue asks us to stay away, if it does.
+    /// How long the venue asks us to wait, if it does.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -69,7 +69,7 @@ impl RestClient {
             .map_err(transport)
     }
 
-    /// The body of the answer to `GET url`, read whole within `timeout`.
+    /// The whole body of the answer to `GET url`, read within `timeout`.
     ///
     /// # Errors
     /// [`RestError`].
@@ -99,12 +99,12 @@ async fn read_bounded(mut response: Response) -> Result<Bytes, RestError> {
     Ok(body.freeze())
 }
 
-/// `Retry-After` in seconds; the form with a date is not used by the venues served.
+/// The header `Retry-After` in seconds. The venues that are served do not use its other form, a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The error's whole chain, without the URL: reqwest's own text stops at "error sending request".
+/// The error with all its causes, without the URL. The text of reqwest alone ends with "error sending request".
 fn transport(error: reqwest::Error) -> RestError {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -116,7 +116,7 @@ fn transport(error: reqwest::Error) -> RestError {
     RestError::Transport(text)
 }
 
-/// Makes `ring` the TLS provider of the process. Does nothing where one is installed already.
+/// Makes `ring` the TLS provider of the process. Does nothing if one is installed already.
 pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));

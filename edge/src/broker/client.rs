@@ -1,4 +1,4 @@
-//! One client of the broker: entries out, in order; whatever it says is not heard.
+//! One client of the broker. It gets entries in order; messages that it sends are ignored.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,20 +23,20 @@ use crate::ws::seats::Seat;
 /// The most bytes of entries that wait for a client.
 const TURN_BYTES: usize = 128 * 1024;
 
-/// What a connection begins with.
+/// How a connection begins.
 pub(super) enum Begin {
-    /// A stream, and from where.
+    /// With a stream, from `start` on.
     Stream { ring: Followed, start: Start },
-    /// Nothing: it is told why not.
+    /// With nothing: it is closed with this code and reason.
     Refused { code: CloseCode, reason: String },
 }
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client went, or its socket broke.
+    /// The client closed, or its socket broke.
     Gone,
-    /// It is told to go.
+    /// We close the connection with this code and reason.
     Told(CloseCode, &'static str),
 }
 
@@ -67,22 +67,22 @@ pub(super) async fn serve(shared: Arc<BrokerShared>, upgraded: OnUpgrade, begin:
         Err(end) = follower.run(&mut socket, &leftover) => end,
         () = shared.stop.cancelled() => LEAVING,
     };
-    // Its place among the ring's followers is nothing that it still needs.
+    // The connection no longer follows the ring. What remains is to send the close frame.
     drop(ring);
     if let End::Told(code, reason) = end {
         socket.close(code, reason).await;
     }
 }
 
-/// A client on its way through a ring.
+/// A client that follows a ring.
 struct Follower<'a> {
     shared: &'a BrokerShared,
     ring: &'a BrokerRing,
     start: Start,
     extent: watch::Receiver<Extent>,
-    /// What comes next; `None` until the ring is filled.
+    /// The place of the next entry; `None` until the ring is filled.
     place: Option<u64>,
-    /// Runs until the client's deadlines are to be looked at.
+    /// Fires when the client's deadlines have to be checked.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Follower<'a> {
         Self { shared, ring, start, extent, place: None, timer }
     }
 
-    /// Sends what the ring has and gets, until the client goes or falls behind.
+    /// Sends the ring's entries, those present and those to come, until the client goes or falls behind.
     async fn run(&mut self, socket: &mut Socket, leftover: &[u8]) -> Result<Infallible, End> {
         socket.take(leftover, Instant::now())?;
         loop {
@@ -101,7 +101,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Puts in line what comes next, once all before it has gone.
+    /// Queues the next entries once all queued before are sent.
     async fn fill(&mut self, socket: &mut Socket) -> Result<(), End> {
         let Extent { is_filled, is_unreadable, start, .. } = *self.extent.borrow_and_update();
         if is_unreadable {
@@ -116,7 +116,7 @@ impl<'a> Follower<'a> {
         };
         self.place = Some(place);
         if !socket.is_idle() {
-            // What waits could still go, but nothing could follow it.
+            // The client has fallen behind: entries that wait could still be sent, but none could follow them.
             return if place < start { Err(BEHIND) } else { Ok(()) };
         }
         let (frames, next) = self.ring.after(place, TURN_BYTES).map_err(|FellBehind| BEHIND)?;
@@ -125,7 +125,7 @@ impl<'a> Follower<'a> {
         socket.write(Instant::now())
     }
 
-    /// The place a client begins at: with what comes next, or within the window.
+    /// The place at which a client begins: at the next entry, or within the window.
     async fn begin(&self) -> Option<u64> {
         let now = self.shared.streams.now_ms().await.ok()?;
         let at = self.start.time(UnixNanos::from_millis(i64::try_from(now).ok()?));
@@ -135,7 +135,7 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// Waits for new entries, the client or a deadline. What the client says is taken off the socket meanwhile.
+    /// Waits for new entries, the client or a deadline. Messages of the client are read and dropped meanwhile.
     async fn wait(&mut self, socket: &mut Socket) -> Result<(), End> {
         let limits = &self.shared.config.limits;
         let due = socket.due(limits).into();
@@ -146,7 +146,7 @@ impl<'a> Follower<'a> {
         tokio::select! {
             outcome = socket.turn() => outcome,
             changed = self.extent.changed() => changed.map_err(|_| LEAVING),
-            // Others have their turn.
+            // There is more to send: let other tasks run first.
             () = yield_now(), if has_more => Ok(()),
             () = self.timer.as_mut() => {
                 let outcome = socket.look_after(limits, Instant::now());

@@ -1,4 +1,4 @@
-//! The latest entries of one stream, and clients' places among them.
+//! The latest entries of one stream, addressed by place.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -14,18 +14,19 @@ use tokio::time::Instant;
 
 use crate::delivery::frame::{self, Opcode};
 
-/// How much longer than the window entries are kept: whoever joins at the window's very beginning must not find it gone a moment later.
+/// How much longer than the window entries are kept. A client that joins at the very beginning of the window must still find the next entry
+/// a moment later.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What an entry takes besides its frame, in bytes.
+/// The size of an entry without its frame, in bytes.
 const ENTRY_BYTES: usize = 64;
 
-/// What can be said of a ring without its lock.
+/// The state of a ring that can be read without its lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// Whether it holds what the stream held when it was first asked for.
+    /// Whether the ring holds what the stream held when it was first asked for.
     pub(super) is_filled: bool,
-    /// Whether the stream cannot be read: nothing more will come.
+    /// Whether the stream cannot be read, so that no more entries will come.
     pub(super) is_unreadable: bool,
     /// The place before the oldest entry.
     pub(super) start: u64,
@@ -33,7 +34,7 @@ pub(super) struct Extent {
     pub(super) end: u64,
 }
 
-/// A client's next entries are not kept, or were lost before they came here.
+/// The client's next entries are no longer kept, or were lost before they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FellBehind;
 
@@ -53,12 +54,12 @@ struct Held {
     bytes: usize,
 }
 
-/// An entry as its clients get it.
+/// An entry as clients get it.
 #[derive(Debug)]
 struct Kept {
-    /// When it came here. Ids need not be times.
+    /// When the entry was read. Its id need not be a time.
     came: Instant,
-    /// The first half of its id.
+    /// The first half of the entry's id.
     ms: u64,
     frame: Bytes,
 }
@@ -68,13 +69,13 @@ impl Kept {
         Self { came, ms: id.ms, frame: framed(data) }
     }
 
-    /// What it counts for.
+    /// The size that counts towards the bound.
     fn weight(&self) -> usize {
         ENTRY_BYTES + self.frame.len()
     }
 }
 
-/// A text message, or a binary one where the bytes are no text.
+/// The frame of an entry: a text message, or a binary one if the bytes are not text.
 fn framed(data: &[u8]) -> Bytes {
     let is_text = std::str::from_utf8(data).is_ok();
     let mut frame = Vec::with_capacity(frame::MOST_HEADER + data.len());
@@ -83,7 +84,7 @@ fn framed(data: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// A ring that one client more follows, for as long as this lives.
+/// A handle of a client on the ring it follows. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Followed(Arc<BrokerRing>);
 
@@ -119,17 +120,17 @@ impl BrokerRing {
         }
     }
 
-    /// It holds what the stream held when it was first asked for.
+    /// Records that the ring holds what the stream held when it was first asked for.
     pub(super) fn set_filled(&self) {
         self.extent.send_modify(|extent| extent.is_filled = true);
     }
 
-    /// The stream cannot be read.
+    /// Records that the stream cannot be read.
     pub(super) fn give_up(&self) {
         self.extent.send_modify(|extent| extent.is_unreadable = true);
     }
 
-    /// Takes new entries, which came at `now`, and drops those that are too old or too many.
+    /// Adds entries that were read at `now`, and drops those that are too old or too many.
     pub(super) fn push(&self, entries: &[Entry], now: Instant) {
         let kept: Vec<Kept> = entries.iter().map(|entry| Kept::new(entry, now)).collect();
         let mut held = self.held.lock();
@@ -155,11 +156,11 @@ impl BrokerRing {
         self.held.lock().bytes
     }
 
-    /// Entries are missing before what comes next: no client here can be served without a hole.
+    /// Records that entries are missing before the next one, so that none of the present clients can go on.
     pub(super) fn break_off(&self) {
         let mut held = self.held.lock();
         *held = Held::default();
-        // A place more than there were entries, so that those who have all of them are behind too.
+        // Skip one place, so that clients who have got every entry are behind too.
         self.extent.send_modify(|extent| {
             extent.end += 1;
             extent.start = extent.end;
@@ -190,7 +191,7 @@ impl BrokerRing {
         Ok((taken, end))
     }
 
-    /// Tells of every change.
+    /// A receiver that is notified of every change.
     pub(super) fn watch(&self) -> watch::Receiver<Extent> {
         self.extent.subscribe()
     }
@@ -205,7 +206,7 @@ impl BrokerRing {
 }
 
 impl Held {
-    /// Drops the oldest: those that came before `since`, and those that are too many. Returns how many.
+    /// Drops entries that were read before `since`, and the oldest that are too many. Returns how many were dropped.
     fn trim(&mut self, since: Option<Instant>, most_bytes: usize) -> u64 {
         let mut dropped = 0;
         while let Some(entry) = self.entries.front() {

@@ -1,4 +1,4 @@
-//! The broker's paths: who may open a WebSocket, and from where.
+//! The broker's routes, and who may open a WebSocket.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn router(shared: Arc<BrokerShared>) -> Router {
         .with_state(shared)
 }
 
-/// On loopback refuses what a web page or a proxy could send, as the other edges do without keys.
+/// On loopback, refuses requests that a web page or a proxy could send, as the other edges do without keys.
 async fn refuse_strangers(
     State(shared): State<Arc<BrokerShared>>,
     request: Request,
@@ -70,7 +70,7 @@ async fn stream(
         return (StatusCode::INTERNAL_SERVER_ERROR, "this connection cannot be upgraded\n").into_response();
     };
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
-    // By address alone: a stream's clients are those whom its producer gave tokens, however many.
+    // Seats are limited by address only. The producer decides how many clients get tokens of a stream.
     let seat = match shared.seats.take(peer, None) {
         Ok(seat) => seat,
         Err(none) => return none.into_response(),
@@ -81,7 +81,7 @@ async fn stream(
     upgrade.switching()
 }
 
-/// What a connection begins with: a place in its stream, or a reason to close it.
+/// How a connection begins: with a stream, or with a reason to close it.
 fn admit(shared: &BrokerShared, id: &str, parameters: &Parameters) -> Begin {
     let refused = |code: Code, reason: &dyn Display| Begin::Refused {
         code: code.close_code(),

@@ -1,4 +1,4 @@
-//! A client's socket: what waits for it, what it may send, and how long it may be silent. By the rules of `ws`, which are not written twice.
+//! A client's socket: its write queue, what the client may send, and how long it may be silent. The rules are those of `ws`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -27,8 +27,8 @@ const WRITE_SLICES: usize = 64;
 /// How long a client may take to receive its close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much of what a client still sends is read once it was told to go: an unread rest would reset the connection, and the close be lost
-/// with it.
+/// How many bytes of a client are still read after the close frame. If bytes were left unread, the connection would be reset, and the close
+/// frame could be lost.
 const REST_BYTES: u64 = 256 * 1024;
 
 const TOO_FAST: End =
@@ -43,20 +43,20 @@ const TOO_SLOW: End = End::Told(
 /// The socket of one client.
 pub(super) struct Socket {
     socket: TcpStream,
-    /// Frames that the client has not taken, in order; the first may have gone in part.
+    /// Frames that are not sent yet, in order. The first may be sent in part.
     waiting: VecDeque<Bytes>,
-    /// Whether it has.
+    /// Whether the first frame is sent in part.
     is_begun: bool,
-    /// How many bytes of answers are among them.
+    /// The number of bytes in `waiting` that answer the client's frames.
     answers: usize,
     inbox: FrameDecoder,
     budget: Budget,
     opened_at: Instant,
-    /// When a sign of life last came.
-    heard_at: Instant,
-    /// The pings since then.
+    /// When the client last showed a sign of life.
+    last_seen: Instant,
+    /// The number of pings since then.
     pings: u32,
-    /// Since when it takes no bytes.
+    /// Since when the client takes no bytes.
     blocked_since: Option<Instant>,
 }
 
@@ -70,36 +70,36 @@ impl Socket {
             inbox: FrameDecoder::default(),
             budget: Budget::default(),
             opened_at: now,
-            heard_at: now,
+            last_seen: now,
             pings: 0,
             blocked_since: None,
         }
     }
 
-    /// Puts frames in line.
+    /// Queues frames.
     pub(super) fn queue(&mut self, frames: Vec<Bytes>) {
         self.waiting.extend(frames);
     }
 
-    /// Whether all that was put in line has gone.
+    /// Whether all queued frames are sent.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Waits until something can be read or written, and does so.
     pub(super) async fn turn(&mut self) -> Result<(), End> {
-        // Who leaves its answers is not listened to.
-        let is_heard = self.answers <= UNHEARD;
+        // A client that does not take its answers is not read any more.
+        let is_read = self.answers <= UNHEARD;
         tokio::select! {
-            readable = self.socket.readable(), if is_heard => readable.map_err(|_| End::Gone)?,
+            readable = self.socket.readable(), if is_read => readable.map_err(|_| End::Gone)?,
             writable = self.socket.writable(), if !self.waiting.is_empty() => writable.map_err(|_| End::Gone)?,
         }
         let now = Instant::now();
         self.write(now)?;
-        if is_heard { self.read(now) } else { Ok(()) }
+        if is_read { self.read(now) } else { Ok(()) }
     }
 
-    /// Writes what is in line, as far as the client takes it.
+    /// Writes queued frames, as far as the client takes them.
     pub(super) fn write(&mut self, now: Instant) -> Result<(), End> {
         while !self.waiting.is_empty() {
             match self.write_once() {
@@ -124,11 +124,11 @@ impl Socket {
         self.socket.try_write_vectored(&slices[..self.waiting.len().min(WRITE_SLICES)])
     }
 
-    /// Strikes off what was written.
+    /// Removes what was written from the queue.
     fn note(&mut self, mut written: usize, now: Instant) {
         if self.blocked_since.take().is_some() {
-            // There is room again, as the other side has taken something.
-            self.hear(now);
+            // Something was written, so the client has taken bytes and is alive.
+            self.mark_alive(now);
         }
         while let Some(frame) = self.waiting.front_mut() {
             if written < frame.len() {
@@ -151,9 +151,9 @@ impl Socket {
         }
     }
 
-    /// Takes in what the client sent.
+    /// Handles bytes from the client.
     pub(super) fn take(&mut self, bytes: &[u8], now: Instant) -> Result<(), End> {
-        self.hear(now);
+        self.mark_alive(now);
         self.inbox.feed(bytes, now);
         let end = |Violation { code, reason }| End::Told(code, reason);
         while let Some(taken) = self.inbox.next(now).map_err(end)? {
@@ -162,11 +162,11 @@ impl Socket {
         Ok(())
     }
 
-    fn hear(&mut self, now: Instant) {
-        (self.heard_at, self.pings) = (now, 0);
+    fn mark_alive(&mut self, now: Instant) {
+        (self.last_seen, self.pings) = (now, 0);
     }
 
-    /// Whatever a client says is not heard, but counted.
+    /// Handles a frame from the client. Its content is ignored, but frames are counted against the client's rate.
     fn on_frame(&mut self, ReceivedFrame { bytes, inbound }: ReceivedFrame, now: Instant) -> Result<(), End> {
         let moment = UnixNanos::EPOCH.plus(now.duration_since(self.opened_at));
         let is_admitted = self.budget.admit_frame(bytes, moment);
@@ -195,15 +195,15 @@ impl Socket {
         self.waiting.push_back(answer.into());
     }
 
-    /// When the client's deadlines are to be looked at next.
+    /// When the client's deadlines must be checked next.
     pub(super) fn due(&self, limits: &Limits) -> Instant {
         let stalled = self.blocked_since.map(|since| since + limits.stall);
         let unfinished = self.inbox.begun().map(|begun| begun + limits.unfinished);
-        let silent = self.heard_at + limits.silence * (self.pings + 1);
+        let silent = self.last_seen + limits.silence * (self.pings + 1);
         [stalled, unfinished].into_iter().flatten().fold(silent, Instant::min)
     }
 
-    /// Sends away who has let a deadline pass, and pings who is silent.
+    /// Ends a client that has missed a deadline, and pings one that is silent.
     pub(super) fn look_after(&mut self, limits: &Limits, now: Instant) -> Result<(), End> {
         let is_past = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
         if is_past(self.blocked_since, limits.stall) {
@@ -212,7 +212,7 @@ impl Socket {
         if is_past(self.inbox.begun(), limits.unfinished) {
             return Err(BEGUN);
         }
-        if is_past(Some(self.heard_at), limits.silence * (self.pings + 1)) {
+        if is_past(Some(self.last_seen), limits.silence * (self.pings + 1)) {
             if self.pings >= MISSED_PONGS {
                 return Err(SILENT);
             }
@@ -222,7 +222,7 @@ impl Socket {
         self.write(now)
     }
 
-    /// Sends a close behind the frame that is under way, and waits a little until the client has it.
+    /// Sends a close frame after the frame that is sent in part, and waits a short while for the client to receive it.
     pub(super) async fn close(mut self, code: CloseCode, reason: &str) {
         let begun = self.waiting.pop_front().filter(|_| self.is_begun).unwrap_or_default();
         let mut last = begun.to_vec();
@@ -234,7 +234,7 @@ impl Socket {
             tokio::io::copy(&mut socket.take(REST_BYTES), &mut tokio::io::sink()).await
         };
         if timeout(CLOSE_PATIENCE, goodbye).await.is_err() {
-            // Has the kernel forget what the client did not take, instead of keeping it for minutes. Fails where it is gone already.
+            // Make the kernel drop what the client did not take, instead of keeping it for minutes. This fails if the socket is closed already.
             let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
     }

@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(250);
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
 /// How often the same trouble is logged at most.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 
 /// How many troubles are remembered as logged. Of more, only the first are.
 const TROUBLES: usize = 1_000;
@@ -176,7 +176,7 @@ impl Announced {
     }
 
     fn is_due(&mut self, id: &str, now: Instant) -> bool {
-        self.0.retain(|_, told| now.duration_since(*told) < TELL_EVERY);
+        self.0.retain(|_, told| now.duration_since(*told) < PUBLISH_EVERY);
         if self.0.contains_key(id) || self.0.len() >= TROUBLES {
             return false;
         }
@@ -193,9 +193,9 @@ mod tests {
     fn trouble_is_logged_once_in_a_while_for_each_stream() {
         let (mut told, now) = (Announced::default(), Instant::now());
         assert!(told.is_due("a", now) && told.is_due("b", now));
-        assert!(!told.is_due("a", now + TELL_EVERY / 2));
-        assert!(told.is_due("a", now + TELL_EVERY));
-        let many = (0..2 * TROUBLES).filter(|n| told.is_due(&format!("{n}"), now + TELL_EVERY)).count();
+        assert!(!told.is_due("a", now + PUBLISH_EVERY / 2));
+        assert!(told.is_due("a", now + PUBLISH_EVERY));
+        let many = (0..2 * TROUBLES).filter(|n| told.is_due(&format!("{n}"), now + PUBLISH_EVERY)).count();
         assert_eq!(many, TROUBLES - 1, "what is remembered is bounded, and so is what is logged");
     }
 }

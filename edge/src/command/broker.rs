@@ -1,4 +1,4 @@
-//! `bond broker`: what Bond Broker did, the fan-out of Redis Streams that others write, on an existing Redis.
+//! `bond broker`: sends the entries of Redis Streams that other programs write to WebSocket clients, as the earlier Bond Broker did.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const DRAIN: Duration = Duration::from_millis(1_500);
 /// Serves until a signal asks to stop.
 ///
 /// # Errors
-/// Where settings, port or Redis cannot be used.
+/// Fails if the settings, the port or Redis cannot be used.
 pub async fn run(args: &BrokerArgs, settings: Settings) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     let config = config(args, &settings)?;
@@ -60,7 +60,7 @@ fn config(args: &BrokerArgs, settings: &Settings) -> Result<BrokerConfig, Failur
     let missing = || Failure::new(Exit::Failed, signing::secret_missing("the streams are other producers'"));
     let secret = settings.secret.as_ref().ok_or_else(missing)?;
     signing::warn_of_clear_text(settings, args.bind);
-    // Clients of Bond Broker have tokens of its form.
+    // Clients of the earlier Bond Broker have tokens of the legacy form.
     let takes_legacy = settings.legacy_tokens.unwrap_or(true);
     if takes_legacy {
         tracing::warn!(

@@ -10,7 +10,7 @@ use super::printable::escaped;
 use crate::cli::ServerArgs;
 use crate::failure::{Exit, Failure};
 
-/// Where the server is, and as whom to speak.
+/// The server's URL and the API key to use.
 pub struct RestClient {
     base: String,
     api_key: Option<String>,
@@ -21,7 +21,7 @@ impl RestClient {
     /// A client of the server that `args` name.
     ///
     /// # Errors
-    /// Where no HTTP client can be made on this machine.
+    /// Fails if no HTTP client can be made on this machine.
     pub fn new(args: &ServerArgs) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -48,10 +48,10 @@ impl RestClient {
         Ok(self.ask(path, body).await?)
     }
 
-    /// As [`RestClient::post`], for those who may ask again.
+    /// Like [`RestClient::post`], for callers that may repeat the request.
     ///
     /// # Errors
-    /// As [`RestClient::post`], with when to ask again.
+    /// Like [`RestClient::post`], with when to repeat the request.
     pub async fn ask(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
         let request = self.http.post(format!("{}{path}", self.base));
         self.send(request.header("content-type", "application/json").body(body.to_string())).await
@@ -81,9 +81,9 @@ impl RestClient {
 
 /// Why a request failed.
 pub struct Refusal {
-    /// For a command that ends with it.
+    /// The failure, for a command that ends with it.
     pub failure: Failure,
-    /// Where the same request may succeed later: the wait that the server asks for at least.
+    /// If the same request may succeed later: the least wait that the server asks for.
     pub again: Option<Duration>,
 }
 
@@ -93,7 +93,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The wait that a server asks for. One that names a date instead of seconds asks for none.
+/// The wait that a server asks for in seconds. A date instead of seconds counts as no wait.
 pub fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     seconds.map_or(Duration::ZERO, Duration::from_secs)
@@ -104,7 +104,7 @@ fn garbled(asked: Duration) -> Refusal {
     Refusal { failure: Failure::new(Exit::Refused, message), again: Some(asked) }
 }
 
-/// What the server's problem document says. A sentence or spec it did not understand is told apart.
+/// The failure that the server's problem document describes. A sentence or spec that the server did not understand has its own exit code.
 fn refusal(status: u16, problem: &Value, asked: Duration) -> Refusal {
     let text = |field: &str| escaped(problem.get(field).and_then(Value::as_str).unwrap_or_default());
     let mut message = format!("{} ({status} {})", text("detail"), text("code"));

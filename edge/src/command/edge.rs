@@ -21,9 +21,9 @@ pub async fn run(args: &EdgeArgs, settings: &Settings) -> Outcome {
     let config = HostConfig::new(settings, shared.instance.clone(), venues, door.ws_port());
     let cancel = CancellationToken::new();
     let banner = door.banner();
-    let telling = shared.tell(&cancel);
+    let telling = shared.publish_vitals(&cancel);
     let outcome = door.serve(config, shared.parts.clone(), &banner, &cancel).await;
-    // What has panicked was noted.
+    // The supervisor knows of panics.
     let _ = telling.await;
     outcome
 }

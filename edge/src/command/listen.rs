@@ -21,11 +21,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-/// How often the stream is asked for before the first event, where the server is busy. Later it is asked for without end.
+/// How many attempts to create the stream are made if the server is busy, before the first event. After it there is no limit.
 const FIRST_ATTEMPTS: u32 = 5;
 
 /// Creates the stream and prints its events until `--count` is reached or the stream ends.
-/// A lost connection is made again, and goes on where it was.
+/// A lost connection is made again and goes on where it was.
 ///
 /// # Errors
 /// Where the sentence is not understood, the server cannot be reached, or the stream ends.
@@ -50,7 +50,7 @@ async fn follow<W: Write>(client: &RestClient, args: &ListenArgs, listener: &mut
             Ended::Final(failure) => return Err(failure),
             Ended::Lost { reason, asked } => listener.rest(&reason, asked).await?,
         }
-        // The token of the last connection may have expired: each one gets a fresh one.
+        // Each connection gets a new token, since the last one may have expired.
         url = client.ask(&path, &json!({})).await.map(|token| text(&token, "ws_url").to_owned());
     }
 }
@@ -58,7 +58,7 @@ async fn follow<W: Write>(client: &RestClient, args: &ListenArgs, listener: &mut
 /// How a connection, or an attempt at one, ended.
 enum Ended {
     Done,
-    /// Connect again, after the wait that the server asked for at least.
+    /// Connect again, not before the wait that the server asked for.
     Lost {
         reason: String,
         asked: Duration,

@@ -1,4 +1,4 @@
-//! What `bond up` and `bond edge` share: who is let in, where, and until when.
+//! The common part of `bond up` and `bond edge`: who may connect, on which addresses, and when serving ends.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use crate::signing::{self, Origin, SecretPlace};
 use crate::{private, ready, signal};
 use bond_core::secret::Secret;
 
-/// How often the file of API keys is looked at.
+/// How often the file of API keys is checked for changes.
 const KEYS_RECHECK: Duration = Duration::from_secs(1);
 
-/// Where clients come in, and what they have to show.
+/// The listeners, and the credentials that clients must present.
 pub(super) struct Listeners {
     listeners: Vec<TcpListener>,
     addresses: [SocketAddr; 2],
@@ -35,14 +35,14 @@ pub(super) struct Listeners {
     ready_file: Option<PathBuf>,
 }
 
-/// Who is let in, decided before anything is reached or opened.
+/// The rules of who may connect. They are decided before anything is connected to or opened.
 pub(super) struct Rules {
     access: Access,
     origin: Origin,
 }
 
 impl Rules {
-    /// As arguments, settings and the keys in the data directory say.
+    /// The rules that follow from the arguments, the settings and the keys in the data directory.
     pub(super) fn of(args: &ServeArgs, settings: &Settings, has_redis: bool) -> Result<Self, Failure> {
         private::data_dir(&args.data_dir)
             .map_err(|error| failed(format!("cannot use {}: {error}", args.data_dir.display())))?;
@@ -56,7 +56,7 @@ impl Rules {
 }
 
 impl Listeners {
-    /// `shared`: the processes on one Redis that this one has joined, if it has.
+    /// Opens the listeners. `shared`: the processes on one Redis that this process has joined, if it has.
     pub(super) async fn open(
         args: &ServeArgs,
         settings: &Settings,
@@ -78,7 +78,7 @@ impl Listeners {
         self.addresses
     }
 
-    /// What people are told first.
+    /// The text that is printed at the start.
     pub(super) fn banner(&self) -> String {
         let [rest, ws] = self.addresses;
         let who = match self.access.is_open() {
@@ -92,7 +92,7 @@ impl Listeners {
         self.addresses[1].port()
     }
 
-    /// Serves until a signal asks to stop, or until something has ended that must run; passes that on to `cancel`.
+    /// Serves until a signal asks to stop, or until a task has ended that must run. Then cancels `cancel`.
     pub(super) async fn serve(
         self,
         config: HostConfig,
@@ -100,7 +100,7 @@ impl Listeners {
         banner: &str,
         cancel: &CancellationToken,
     ) -> Outcome {
-        // Whatever ends this ends what runs beside it.
+        // However this ends, the tasks beside it end too.
         let _guard = cancel.clone().drop_guard();
         let connections_per_address = config.http_per_address;
         let supervisor = parts.ports.supervisor.clone();

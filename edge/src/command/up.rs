@@ -31,7 +31,7 @@ use crate::venues::{self, Served};
 /// # Errors
 /// Where settings, ports, data directory, Redis or venues cannot be used.
 pub async fn run(args: &UpArgs, settings: &Settings) -> Outcome {
-    // A variable that is set to nothing is as good as none.
+    // An empty variable counts as not set.
     let redis = args.redis.as_deref().filter(|url| !url.is_empty());
     let rules = Rules::of(&args.serve, settings, redis.is_some())?;
     let shared = match redis {
@@ -99,9 +99,9 @@ async fn among_others(
     let config = HostConfig::new(settings, shared.instance.clone(), venues_of(served), door.ws_port());
     let banner = banner(args, &door);
     let RedisHost { parts, .. } = shared;
-    let beside = [shared.ingest(ingest, &cancel), shared.tell(&cancel)];
+    let beside = [shared.ingest(ingest, &cancel), shared.publish_vitals(&cancel)];
     let outcome = door.serve(config, parts.clone(), &banner, &cancel).await;
-    // What has panicked was noted.
+    // The supervisor knows of panics.
     futures_util::future::join_all(beside).await;
     outcome
 }

@@ -1,4 +1,4 @@
-//! Ingest within a process that serves: at once where it is the only one, else while it leads.
+//! Ingest within a process that also serves clients. A single process ingests at once; one of several does while it leads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,23 +15,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 
-/// Whether this process leads. A clone shows the same.
+/// Whether this process leads. Clones share the value.
 #[derive(Clone, Debug, Default)]
 pub struct Leading(Arc<AtomicBool>);
 
 impl Leading {
-    /// Says so.
+    /// Sets whether this process leads.
     pub fn set(&self, leads: bool) {
         self.0.store(leads, Ordering::Release);
     }
 
-    /// Whether it does.
+    /// Whether this process leads.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// An engine that can be started once or, term by term, again.
+/// Starts an engine: once, or again for each term of leadership.
 #[derive(Clone)]
 pub struct Ingest {
     config: EngineConfig,
@@ -39,7 +39,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// An engine of these markets, as `settings` say. `social_seed` is that of the simulated social source.
+    /// An engine for these markets, configured by `settings`. `social_seed` is the seed of the simulated social source.
     pub fn new(settings: &Settings, markets: Vec<Market>, ports: Ports, social_seed: u64) -> Self {
         let backoff = BackoffPolicy {
             first: settings.backoff_first,
@@ -60,16 +60,16 @@ impl Ingest {
         Self { config, ports }
     }
 
-    /// Starts it; it runs until `cancel`.
+    /// Starts the engine, which runs until `cancel`.
     ///
     /// # Errors
-    /// [`LogError`] where the log or the network cannot be had.
+    /// [`LogError`] if the log or the network cannot be used.
     pub async fn start(&self, cancel: CancellationToken) -> Result<EngineHandle, LogError> {
         let network = Network::new().map_err(|error| LogError::Unavailable(error.to_string()))?;
         engine::start(self.config.clone(), self.ports.clone(), network, cancel).await
     }
 
-    /// Runs it whenever this process holds `lease`, until `cancel`. `commands` opens what other processes send.
+    /// Runs the engine whenever this process holds `lease`, until `cancel`. `commands` opens a reader of what other processes send.
     pub async fn lead<F>(
         self,
         lease: Arc<dyn Lease>,
@@ -115,7 +115,7 @@ impl Ingest {
         let carrying = self.carry(&engine, commands, |_| {}, &over);
         let outcome = engine.stopped().await;
         over.cancel();
-        // It has panicked at most, which was noted.
+        // An error means a panic, which the supervisor knows of.
         let _ = carrying.await;
         outcome
     }

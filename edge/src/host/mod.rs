@@ -1,4 +1,4 @@
-//! What every process that serves clients is made of: REST and WebSocket over a log, a registry and a way to ingest.
+//! The parts of every process that serves clients: REST and WebSocket over a log, a registry and a way to send commands to ingest.
 
 pub mod leading;
 pub mod redis;
@@ -25,22 +25,22 @@ use crate::config::Settings;
 use crate::prometheus::Prometheus;
 use crate::ws::{self, Fanout, FanoutConfig, FanoutParts, Limits};
 
-/// What clients are served from.
+/// The ports and shared state from which clients are served.
 #[derive(Clone)]
 pub struct Parts {
     /// Log, registry, statuses of sources, counters of streams, and wall time.
     pub ports: Ports,
-    /// The way to ingest.
+    /// The port by which commands are sent to ingest.
     pub control: Arc<dyn Control>,
-    /// What all processes together tell.
+    /// The health reports of all processes.
     pub vitals: Arc<dyn VitalsBoard>,
-    /// What this process tells.
+    /// The health report of this process.
     pub local: Arc<LocalVitals>,
-    /// Whether some process ingests.
+    /// Whether any process ingests.
     pub readiness: Readiness,
 }
 
-/// How clients are served.
+/// The settings by which clients are served.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// How long items are kept for replay.
@@ -49,16 +49,16 @@ pub struct HostConfig {
     pub ring_bytes: u64,
     /// Deadlines and limits of connections.
     pub limits: Limits,
-    /// A name of this process, unique among all.
+    /// The name of this process, unique among all.
     pub instance: SmolStr,
-    /// Connections of one address that are no WebSockets yet.
+    /// The most connections of one address that are not WebSockets yet.
     pub http_per_address: usize,
     /// The settings that concern REST.
     pub rest: RestSettings,
 }
 
 impl HostConfig {
-    /// As `settings` say, for the process `instance` with `venues` to choose from and `ws_port` to be reached on.
+    /// The configuration of the process `instance`, which offers `venues` and serves WebSockets on `ws_port`.
     pub fn new(settings: &Settings, instance: SmolStr, venues: BTreeSet<Venue>, ws_port: u16) -> Self {
         Self {
             ring: settings.ring,
@@ -86,10 +86,10 @@ impl HostConfig {
     }
 }
 
-/// Starts what serves clients. The router works under [`crate::server::serve`] alone.
+/// Starts everything that serves clients. The router works only under [`crate::server::serve`].
 ///
 /// # Errors
-/// Where the system gives no thread, or metrics are gathered already.
+/// Fails if no thread can be started, or a metrics recorder is installed already.
 pub fn start(
     config: HostConfig,
     parts: Parts,

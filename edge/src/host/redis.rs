@@ -1,4 +1,4 @@
-//! Several processes on one Redis: its log, registry, lease and what goes between them.
+//! Several processes on one Redis, which share its log, registry and lease, and exchange commands and health reports through it.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use super::leading::{Ingest, Leading};
 use super::vitals;
 use crate::config::Settings;
 
-/// A process among others on one Redis.
+/// One of several processes on one Redis.
 pub struct RedisHost {
     /// What clients are served from.
     pub parts: Parts,
@@ -36,7 +36,7 @@ pub struct RedisHost {
 }
 
 impl RedisHost {
-    /// Joins the processes on the Redis at `url`. `nonce` names this process: draw it at random.
+    /// Joins the processes on the Redis at `url`. `nonce` identifies this process: draw it at random.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -55,7 +55,7 @@ impl RedisHost {
         Ok(Self { parts, instance, redis, leading: Leading::default() })
     }
 
-    /// The secret that the processes here share: `fresh` where there is none yet.
+    /// The secret that the processes on this Redis share. If there is none yet, it becomes `fresh`.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -63,13 +63,13 @@ impl RedisHost {
         self.redis.shared_secret(fresh).await
     }
 
-    /// Has the others told how this process fares, until `cancel`.
-    pub fn tell(&self, cancel: &CancellationToken) -> JoinHandle<()> {
-        let tell = vitals::tell(self.parts.clone(), self.leading.clone(), cancel.clone());
+    /// Publishes this process's health report each second, until `cancel`.
+    pub fn publish_vitals(&self, cancel: &CancellationToken) -> JoinHandle<()> {
+        let tell = vitals::publish(self.parts.clone(), self.leading.clone(), cancel.clone());
         self.parts.ports.supervisor.spawn("vitals", cancel, tell)
     }
 
-    /// Has it stand by and ingest whenever it leads, until `cancel`.
+    /// Stands by, and ingests whenever this process leads, until `cancel`.
     pub fn ingest(&self, ingest: Ingest, cancel: &CancellationToken) -> JoinHandle<()> {
         let lease = Arc::new(RedisLease::new(self.redis.clone(), self.instance.as_str()));
         let (redis, leading, stop) = (self.redis.clone(), self.leading.clone(), cancel.clone());

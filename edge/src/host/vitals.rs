@@ -1,19 +1,20 @@
-//! What processes on one log tell each other once a second.
+//! Exchanges health reports between the processes on one log, once a second.
 
 use bond_core::log::LogError;
-use bond_core::vitals::{TELL_EVERY, Vitals};
+use bond_core::vitals::{PUBLISH_EVERY, Vitals};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use super::leading::Leading;
 
-/// How many latencies of a stream are told, the latest: enough for a 95th percentile, and little enough to be sent each second.
+/// How many of a stream's latest latencies are published: enough for a 95th percentile, and few enough to be sent each second.
 const TOLD_LATENCIES: usize = 128;
 
-/// Tells how this process fares and learns from the others how the sources fare and whether one of them ingests, until `cancel`.
-pub async fn tell(parts: Parts, leading: Leading, cancel: CancellationToken) {
-    let mut ticks = interval(TELL_EVERY);
+/// Publishes the health report of this process, and reads from the others the states of sources and whether any of them ingests. Runs until
+/// `cancel`.
+pub async fn publish(parts: Parts, leading: Leading, cancel: CancellationToken) {
+    let mut ticks = interval(PUBLISH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_away = false;
     loop {
@@ -33,7 +34,7 @@ pub async fn tell(parts: Parts, leading: Leading, cancel: CancellationToken) {
 }
 
 async fn exchange(parts: &Parts, leading: &Leading) -> Result<(), LogError> {
-    parts.vitals.tell(&own(parts, leading.get())).await?;
+    parts.vitals.publish(&own(parts, leading.get())).await?;
     let mut all = parts.vitals.all().await?;
     parts.readiness.set(all.take_writer());
     if !leading.get() {
@@ -42,7 +43,7 @@ async fn exchange(parts: &Parts, leading: &Leading) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The board of a process that does not lead shows what another one told.
+/// The report of this process. A process that does not lead leaves out the sources, since its table shows what another process published.
 fn own(parts: &Parts, leads: bool) -> Vitals {
     let mut vitals = parts.local.now();
     if leads {

@@ -1,4 +1,9 @@
-//! From what is new to an invocation: who is in line gets its share, as far as there is room.
+//! Builds the next invocation: takes clients from the queue, and adds to the draft what each gets next, as long as there is room.
+//!
+//! For example, client A is at event 5 of a topic, client B at event 7, and the topic's head is event 8. The draft's table then holds
+//! the messages 6, 7 and 8 once each; A's parcel lists all three, and B's lists only the last. Nothing moves a client's cursor here.
+//! What was picked is remembered in [`Sent`], and the cursor moves when the receipt says how many messages were taken (see
+//! `invocation_result`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,28 +21,31 @@ use crate::delivery::feed::{Picked, Scratch};
 use crate::delivery::follow::{Moment, Tally, announce};
 use crate::delivery::frame;
 
-/// What is left of the lease after the last post.
+/// The least time between the end of an invocation and the end of the lease. It covers differences of clocks
+/// ([`CLOCK_SKEW`](bond_core::deliver::CLOCK_SKEW)): the next relay must not post while this one still does.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Less than this is no time to post in.
+/// If an invocation could post for less time than this, the lane waits until the lease is renewed.
 const LEAST_BUDGET: Duration = Duration::from_millis(500);
 
 /// How soon to look again whether the lease was renewed.
 const LEASE_RECHECK: Duration = Duration::from_millis(100);
 
-/// How often a client is looked at in one invocation: gaps go first, then what comes after them.
+/// How often one client is looked at for one invocation. A look that finds a gap returns the gap without events, so the events after it
+/// need another look.
 const LOOKS: usize = 4;
 
-/// What a look at one client gave.
+/// What one client adds to the draft.
 struct Looked {
     sent: Sent,
-    /// Whether there is more than went in.
+    /// Whether the client has more to get than went into the draft.
     more: bool,
+    /// When the client is to be looked at again, if that is known.
     timer: Option<Instant>,
 }
 
 impl Lane {
-    /// Begins an invocation, if none is in flight, someone is in line, and it may be.
+    /// Begins an invocation if none is in flight, a client is queued, and neither a pause nor the lease forbids it.
     pub(super) fn begin_invocation(&mut self) {
         if self.under_way.is_some() || self.ready.is_empty() || self.now < self.free_at {
             return;
@@ -51,6 +59,7 @@ impl Lane {
             return;
         };
         let (draft, sent) = self.draft();
+        // An empty invocation is sent only by the search for a poisoned event, to see whether the function works at all.
         if draft.is_empty() && self.search.limit() != Limit::Nothing {
             return;
         }
@@ -61,8 +70,8 @@ impl Lane {
         self.under_way = Some(UnderWay::begin(&self.shared, invocation, sent));
     }
 
-    /// The end of a pause, if there is one: of this lane, or of all while the account's quota is used up. Lanes begin again one after
-    /// the other.
+    /// When the current pause ends, if there is one. A pause is this lane's own, or that of all lanes while the account's quota is used
+    /// up. After the latter, lanes start again 10 ms apart, so that they do not use up the quota at once.
     fn held_until(&self) -> Option<Instant> {
         let quota = self.shared.quota.lock().clone();
         let spread = Duration::from_millis(u64::from(self.index) * 10);
@@ -70,16 +79,18 @@ impl Lane {
         [self.backoff.until(), quota].into_iter().flatten().filter(|until| *until > self.now).max()
     }
 
-    /// How long an invocation may post, so that it ends within the lease.
+    /// How long an invocation may post so that it ends within the lease; `None` if too little of the lease is left. For example, with
+    /// 4.2 s of the lease left and a configured budget of 5 s, the invocation gets 3.2 s.
     fn budget(&self) -> Option<Duration> {
         let until = (self.shared.parts.until)().into_std();
         let budget = until.checked_duration_since(now() + MARGIN)?.min(self.shared.config.budget);
         (budget >= LEAST_BUDGET).then_some(budget)
     }
 
+    /// Fills a draft from the queue. The search for a poisoned event may limit how much goes in.
     fn draft(&mut self) -> (Draft, Vec<Sent>) {
         let (connections, items) = self.search.limit().most();
-        let (mut draft, mut sent) = (Draft::new(items, self.search.convicts()), Vec::new());
+        let (mut draft, mut sent) = (Draft::new(items, self.search.poisoned()), Vec::new());
         while sent.len() < connections
             && draft.has_room()
             && let Some(key) = self.ready.pop_front()
@@ -89,18 +100,19 @@ impl Lane {
         (draft, sent)
     }
 
-    /// Adds what a client gets, if it gets anything.
+    /// Adds a client's share to the draft. `None` if there is nothing to send to it.
     fn add(&mut self, key: usize, draft: &mut Draft) -> Option<Sent> {
-        // Who has left since it was put in line is not found.
+        // A client that has left since it was queued is not found.
         let client = self.clients.get_mut(key).filter(|client| client.standing == Standing::Queued)?;
         let mut tally = Tally::default();
         let mut moment = Moment { clock: &*self.shared.parts.ports.clock, now: self.now, tally: &mut tally };
-        let Looked { mut sent, more, timer } = client.look(&mut self.bench, draft, &mut moment);
+        let Looked { mut sent, more, timer } = client.look(&mut self.scratch, draft, &mut moment);
         self.shared.count(client.stream(), &tally);
         let goes = !sent.is_empty();
         if !goes && !more && timer.is_none() {
             client.slow_since = None;
         }
+        // Nothing found room, yet there is more: look again in the next round.
         let timer = if !goes && more { Some(self.now) } else { timer };
         client.standing = if goes { Standing::UnderWay { news: more } } else { Standing::Idle };
         if goes {
@@ -116,22 +128,22 @@ impl Lane {
 }
 
 impl Client {
-    /// Takes what it gets next into the draft: what we have to say, then events.
-    fn look(&mut self, bench: &mut Scratch, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
+    /// Adds to the draft what this client gets next: first notices (gaps, heartbeats, errors), then events.
+    fn look(&mut self, scratch: &mut Scratch, draft: &mut Draft, moment: &mut Moment<'_>) -> Looked {
         let mut looked = Looked { sent: Sent::default(), more: false, timer: None };
         let looks = if self.closing.is_some_and(Closing::is_abrupt) { 0 } else { LOOKS };
-        bench.picks.clear();
+        scratch.picks.clear();
         for _ in 0..looks {
-            let chosen = self.feed.choose(self.asked.control, &mut self.said, bench, moment);
+            let chosen = self.feed.choose(self.asked.control, &mut self.notices, scratch, moment);
             looked.timer = [looked.timer, chosen.timer].into_iter().flatten().min();
             looked.more = chosen.more && !chosen.is_held;
-            looked.more |= self.leave_part_of_a_batch(&mut bench.picks);
-            looked.more |= self.park_poison(&mut bench.picks, draft, moment);
-            if !bench.picks.is_empty() || !looked.more {
+            looked.more |= self.leave_part_of_a_batch(&mut scratch.picks);
+            looked.more |= self.park_poison(&mut scratch.picks, draft, moment);
+            if !scratch.picks.is_empty() || !looked.more {
                 break;
             }
         }
-        self.pack(&mut looked, &mut bench.picks, draft);
+        self.pack(&mut looked, &mut scratch.picks, draft);
         looked.sent.close = match self.closing {
             Some(Closing::StreamEnded) => !looked.more,
             Some(_) => true,
@@ -140,7 +152,9 @@ impl Client {
         looked
     }
 
-    /// Where a batch may wait to fill, only whole ones go: the rest begins the next. Returns whether there is a rest.
+    /// Keeps back an incomplete batch if the client lets batches wait to fill. With a batch size of 10 and 25 events, 20 go now and 5
+    /// begin the next batch. Fewer events than one batch all go: their waiting time is over, or they would not have been chosen. Returns
+    /// whether events were kept back.
     fn leave_part_of_a_batch(&mut self, picks: &mut Vec<Picked>) -> bool {
         let Some(batch) = self.feed.batch.filter(|batch| !batch.wait.is_zero()) else { return false };
         let whole = picks.len() / batch.size * batch.size;
@@ -152,8 +166,9 @@ impl Client {
         has_rest
     }
 
-    /// Passes an event that comes next and cannot be sent to anyone: it holds up nobody, and is told as a gap. "Slow consumer" is the
-    /// least false of the reasons that clients know: the number exists, and this way does not carry it.
+    /// Skips the client's next event if it cannot be sent to anyone, so that it does not hold up the events behind it. The client is told
+    /// of a gap. The gap's reason is `slow_consumer`, which is the closest of the reasons that clients know: the event exists, but this
+    /// way of delivery cannot carry it. Returns whether an event was skipped.
     fn park_poison(&mut self, picks: &mut Vec<Picked>, draft: &mut Draft, moment: &mut Moment<'_>) -> bool {
         let Some((index, first)) = picks.first() else { return false };
         let source = (self.feed.topics[*index].follow.ring.id, first.to.offset, false);
@@ -167,7 +182,7 @@ impl Client {
         true
     }
 
-    /// Passes `picks` without sending them.
+    /// Skips `picks`: moves the cursors past them without sending them, logs each, and announces gaps to clients with control.
     pub(super) fn park(&mut self, picks: &[Picked], moment: &mut Moment<'_>) {
         let mut tally = Tally::default();
         let mut parking = Moment { clock: moment.clock, now: moment.now, tally: &mut tally };
@@ -183,15 +198,16 @@ impl Client {
                 && let Some(position) = ring.position(pick.to)
             {
                 let gap = Gap { from_seq: Some(seq), to_seq: seq, reason: GapReason::SlowConsumer };
-                announce(&ring, &position.epoch, gap, &mut self.said);
+                announce(&ring, &position.epoch, gap, &mut self.notices);
             }
         }
     }
 
+    /// Puts the notices and as many of `picks` as find room into the draft. The others go back to the feed, for a later invocation.
     fn pack(&mut self, looked: &mut Looked, picks: &mut Vec<Picked>, draft: &mut Draft) {
-        for said in frame::split(&self.said) {
-            draft.say(frame::payload(said));
-            looked.sent.said += 1;
+        for notice in frame::split(&self.notices) {
+            draft.notice(frame::payload(notice));
+            looked.sent.notices += 1;
         }
         let is_batched = self.feed.batch.is_some();
         let mut count = 0;

@@ -1,4 +1,4 @@
-//! One client behind API Gateway, and what the relay remembers of it.
+//! One client behind API Gateway, and the relay's state of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,46 +19,46 @@ use super::pause::Pause;
 use crate::delivery::feed::{Feed, Scope};
 use crate::delivery::frame;
 
-/// A client with this many bytes of messages from us that it has not taken is told nothing more than what it missed.
+/// The most bytes of notices that wait for a client. Beyond it, further notices are dropped, except gaps.
 const UNTAKEN: usize = 8 * 1024;
 
-/// Where a client stands between two invocations.
+/// Whether a client waits for an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It has everything there is.
+    /// There is nothing to send to the client.
     Idle,
-    /// It is in line for the next invocation.
+    /// The client is queued for the next invocation.
     Queued,
-    /// The invocation in flight posts to it; whether there is news since.
+    /// The invocation in flight posts to the client. `news`: more has come for it since.
     UnderWay { news: bool },
 }
 
-/// What becomes of a client once the invocation in flight is over.
+/// A change of a client that waits until the invocation in flight has ended.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// It asked for something else.
+    /// The client asked for something else.
     Renew(Box<Connection>),
-    /// It is gone.
+    /// The connection has closed.
     Leave,
 }
 
-/// Why a client is to be closed.
+/// Why a connection is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// Its token has expired: at once.
+    /// The token has expired. Closes at once.
     Expired,
-    /// Its stream has ended: after what is left of it.
+    /// The stream has ended. Closes after its last event was sent.
     StreamEnded,
-    /// It has taken nothing for too long: at once, whatever is left.
+    /// The client has taken nothing for too long. Closes at once; what waits is dropped.
     TooSlow,
-    /// It has spoken too often for too long: at once, whatever is left.
+    /// The client has sent too many messages for too long. Closes at once; what waits is dropped.
     TooMuch,
-    /// The key that opened it was revoked: at once, whatever is left.
+    /// The key that opened the connection was revoked. Closes at once; what waits is dropped.
     Revoked,
 }
 
 impl Closing {
-    /// Whether nothing that is left is sent, and nothing that fails holds it up.
+    /// Whether the connection closes without sending what waits, even if the notice of it cannot be delivered.
     pub(super) const fn is_abrupt(self) -> bool {
         matches!(self, Self::TooSlow | Self::TooMuch | Self::Revoked)
     }
@@ -67,25 +67,25 @@ impl Closing {
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// As it last asked to be served.
+    /// What the client last asked for, as the store has it.
     pub(super) asked: Connection,
     pub(super) feed: Feed,
-    /// Frames of ours that go before what the feed gets next: gaps, heartbeats, errors.
-    pub(super) said: Vec<u8>,
-    /// How many of them there are up to the last note; 0 once all notes were taken.
+    /// Notices that go before the feed's next events: gaps, heartbeats, errors. They are stored as frames, one after the other.
+    pub(super) notices: Vec<u8>,
+    /// The number of notices up to and including the last note of a function; 0 once all notes were delivered.
     pub(super) noted: usize,
-    /// Since when it was too slow for all that was sent; `None` once something was taken, or nothing is left to send.
+    /// Since when the client has taken nothing; `None` once it has taken something, or nothing is left to send.
     pub(super) slow_since: Option<Instant>,
     pub(super) standing: Standing,
     pub(super) backoff: Pause,
     pub(super) update: Option<Update>,
     pub(super) closing: Option<Closing>,
     pub(super) heartbeat_at: Option<UnixNanos>,
-    /// When it was last known to be open.
+    /// When the connection was last known to be open.
     pub(super) seen: Instant,
-    /// How often in a row the store did not know it.
+    /// How many times in a row the connection was missing in the store.
     pub(super) missed: u8,
-    /// Where a predecessor had brought the lane, while there may be topics that are not followed yet.
+    /// The positions that the previous relay saved, as long as the client may want topics that are not followed yet.
     pub(super) restored: Option<Arc<LaneCursors>>,
 }
 
@@ -98,7 +98,7 @@ impl Client {
         Self {
             feed: Feed::new(scope, asked.batch),
             asked,
-            said: Vec::new(),
+            notices: Vec::new(),
             noted: 0,
             slow_since: None,
             standing: Standing::Idle,
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// The stream it carries, if it carries one.
+    /// The stream that the connection carries; `None` for a feed.
     pub(super) const fn stream(&self) -> Option<&StreamId> {
         self.asked.stream()
     }
@@ -124,73 +124,74 @@ impl Client {
 
     /// Whether the previous relay already sent this version's notes: true if its save is at least as new, and lists no separate position for
     /// this client.
-    pub(super) fn was_told(&self) -> bool {
+    pub(super) fn had_notes(&self) -> bool {
         self.restored.as_ref().is_some_and(|cursors| {
-            self.asked.asked_at <= cursors.heard && !cursors.apart.contains_key(&self.asked.id)
+            self.asked.asked_at <= cursors.known_until && !cursors.apart.contains_key(&self.asked.id)
         })
     }
 
-    /// Whether messages that are no events are sent. A feed gets heartbeats in any case.
+    /// Whether the client gets heartbeats: with control on, and on every feed.
     pub(super) const fn has_heartbeats(&self) -> bool {
         self.asked.control || matches!(self.asked.carries, Carries::Feed(_))
     }
 
-    /// Puts a message in line, unless too many are.
-    pub(super) fn say(&mut self, message: &ServerMessage<'_>) {
+    /// Queues a message, unless [`UNTAKEN`] bytes wait already.
+    pub(super) fn queue_message(&mut self, message: &ServerMessage<'_>) {
         self.put(&to_json(message));
     }
 
     fn put(&mut self, text: &[u8]) {
-        if self.said.len() < UNTAKEN {
-            frame::text(text, &mut self.said);
+        if self.notices.len() < UNTAKEN {
+            frame::text(text, &mut self.notices);
         }
     }
 
-    /// Puts in line what a function left to be told, whether control is on or not.
-    pub(super) fn note(&mut self, notes: &[String]) {
+    /// Queues the notes that a function left for the client, whether control is on or not.
+    pub(super) fn queue_notes(&mut self, notes: &[String]) {
         let fits =
             |note: &&String| note.len() <= FRAME_BYTES && serde_json::from_str::<&RawValue>(note).is_ok();
         notes.iter().take(NOTES).filter(fits).for_each(|note| self.put(note.as_bytes()));
         if !notes.is_empty() {
-            self.noted = frame::split(&self.said).count();
+            self.noted = frame::split(&self.notices).count();
         }
     }
 
-    /// Forgets what waits to be told.
-    pub(super) fn unsay_all(&mut self) {
-        (self.said, self.noted) = (Vec::new(), 0);
+    /// Drops all notices that wait.
+    pub(super) fn clear_notices(&mut self) {
+        (self.notices, self.noted) = (Vec::new(), 0);
     }
 
-    /// Whether it has taken nothing for `stall`, and nobody has drawn the conclusion. While a post is under way that is open.
+    /// Whether the client has taken nothing for `stall`, and is not being closed already. False while a post is in flight, since its
+    /// outcome is not known.
     pub(super) fn is_stalled(&self, now: Instant, stall: Duration) -> bool {
         !self.closing.is_some_and(Closing::is_abrupt)
             && !matches!(self.standing, Standing::UnderWay { .. })
             && self.slow_since.is_some_and(|since| now.saturating_duration_since(since) >= stall)
     }
 
-    /// Forgets the first `count` of our messages: they were taken.
-    pub(super) fn unsay(&mut self, count: usize) {
-        let bytes: usize = frame::split(&self.said).take(count).map(<[u8]>::len).sum();
-        self.said.drain(..bytes);
+    /// Drops the first `count` notices after the client has taken them.
+    pub(super) fn drop_notices(&mut self, count: usize) {
+        let bytes: usize = frame::split(&self.notices).take(count).map(<[u8]>::len).sum();
+        self.notices.drain(..bytes);
         self.noted = self.noted.saturating_sub(count);
-        if self.said.is_empty() {
-            self.said = Vec::new();
+        if self.notices.is_empty() {
+            self.notices = Vec::new();
         }
     }
 
-    /// Says a heartbeat, and sets the time of the next. They are counted from the opening of the connection, whoever relays, so that
-    /// their numbers rise across a takeover.
+    /// Queues a heartbeat, and sets the time of the next. Heartbeats are numbered by the time since the connection was opened, so that
+    /// their numbers go on when another relay takes over.
     pub(super) fn heartbeat(&mut self, every: Duration, now: UnixNanos, board: &SourceBoard) {
         let number = self.heartbeats_by(every, now);
         let sources = match &self.asked.carries {
             Carries::Stream { id, .. } => board.for_stream(id),
             Carries::Feed(state) => board.for_feed(state.wish.as_ref().map(|wish| &wish.filter)),
         };
-        self.say(&ServerMessage::heartbeat(number, now, &sources));
+        self.queue_message(&ServerMessage::heartbeat(number, now, &sources));
         self.set_heartbeat(every, number);
     }
 
-    /// Has the next heartbeat said in its time, none before.
+    /// Sets the time of the next heartbeat, without one now.
     pub(super) fn expect_heartbeat(&mut self, every: Duration, now: UnixNanos) {
         let number = self.heartbeats_by(every, now);
         self.set_heartbeat(every, number);
@@ -222,10 +223,10 @@ mod tests {
     fn messages_of_ours_are_forgotten_one_by_one() {
         let mut client = client();
         for ts in 0..3 {
-            client.say(&ServerMessage::Pong { ts: UnixNanos::from_secs(ts), correlation_id: None });
+            client.queue_message(&ServerMessage::Pong { ts: UnixNanos::from_secs(ts), correlation_id: None });
         }
-        client.unsay(2);
-        let left: Vec<&[u8]> = frame::split(&client.said).map(frame::payload).collect();
+        client.drop_notices(2);
+        let left: Vec<&[u8]> = frame::split(&client.notices).map(frame::payload).collect();
         assert_eq!(left, [br#"{"type":"pong","ts":"1970-01-01T00:00:02.000Z"}"#]);
     }
 
@@ -238,7 +239,10 @@ mod tests {
         client.heartbeat(every, UnixNanos::from_millis(400_010), &sources);
         client.expect_heartbeat(every, UnixNanos::from_millis(450_000));
         assert_eq!(client.heartbeat_at, Some(UnixNanos::from_secs(700)));
-        let said = String::from_utf8_lossy(&client.said).into_owned();
-        assert!(said.contains("\"seq_internal\":1,") && said.contains("\"seq_internal\":2,"), "{said}");
+        let notices = String::from_utf8_lossy(&client.notices).into_owned();
+        assert!(
+            notices.contains("\"seq_internal\":1,") && notices.contains("\"seq_internal\":2,"),
+            "{notices}"
+        );
     }
 }

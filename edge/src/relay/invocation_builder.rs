@@ -1,4 +1,4 @@
-//! An invocation in the making: the table of its messages, and who gets which.
+//! An invocation that is being built: the table of its messages, and which connection gets which of them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,45 +9,48 @@ use serde_json::value::RawValue;
 
 use super::truncate;
 
-/// The most bytes that one connection brings into an invocation, so that one that catches up leaves room for the others.
+/// The most bytes of events for one connection in an invocation. A connection that catches up so leaves room for the others.
 const SHARE_BYTES: usize = 192 * 1024;
 
-/// The most frames that one connection gets in an invocation.
+/// The most events for one connection that takes each as a frame of its own.
 const SHARE_FRAMES: usize = 64;
 
-/// The most messages of a connection that takes batches.
+/// The most events for one connection that takes batches.
 const SHARE_MESSAGES: usize = 1_000;
 
-/// The most connections in an invocation, which at the usual quota of posts are done within two seconds.
+/// The most connections in an invocation. At the usual quota of posts they are served within two seconds.
 const PARCELS: usize = 2_000;
 
-/// Room for what a connection has to be told, beyond its share.
+/// Room for a connection's notices, which do not count towards its share.
 const ROOM: usize = 64 * 1024;
 
-/// The bytes of an invocation without messages and parcels, and of a parcel without its connection's name and runs.
+/// The bytes of an invocation without messages and parcels.
 const ENVELOPE_BYTES: usize = 192;
+
+/// The bytes of a parcel without its connection's id and runs.
 const PARCEL_BYTES: usize = 64;
 
 /// The most bytes of one run, with its comma.
 const RUN_BYTES: usize = 24;
 
-/// Where a message comes from: its ring, where its frame ends there, and whether it is the form with changed levels only.
+/// Identifies an event among all rings: the ring's id, the offset at which its frame ends there, and whether the message is the form
+/// with changed levels only.
 pub(super) type Source = (u64, u64, bool);
 
-/// The invocation so far. Its encoded size stays below [`INVOCATION_BYTES`].
+/// The invocation so far. Its encoded size stays below [`INVOCATION_BYTES`]. An event that several connections get is stored once.
 #[derive(Debug)]
 pub(super) struct Draft {
     messages: Vec<Box<RawValue>>,
-    /// What is in the table already; `None` for what cannot be sent to anyone.
+    /// The index in `messages` of each event added so far; `None` for an event that cannot be sent to anyone.
     known: HashMap<Source, Option<u32>>,
     parcels: Vec<Parcel>,
     bytes: usize,
-    /// The most messages of each connection.
+    /// The most events for each connection.
     items: usize,
     share: Share,
 }
 
-/// What one connection has brought in.
+/// What the current connection gets.
 #[derive(Debug, Default)]
 struct Share {
     bytes: usize,
@@ -55,21 +58,21 @@ struct Share {
     runs: Vec<(u32, u32)>,
 }
 
-/// Why a message is not in the table.
+/// Why an event was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The connection's share is used up.
     Full,
-    /// It cannot be sent to anyone: it is no JSON, or too large and cannot be cut.
+    /// The event cannot be sent to anyone: it is known to be poisoned, is not JSON, or is too large and cannot be shortened.
     Poison,
 }
 
 impl Draft {
-    /// An invocation with at most `items` messages for each connection and none of `convicts`.
-    pub(super) fn new(items: usize, convicts: impl Iterator<Item = Source>) -> Self {
+    /// An empty draft that takes at most `items` events for each connection, and none of `poisoned`.
+    pub(super) fn new(items: usize, poisoned: impl Iterator<Item = Source>) -> Self {
         Self {
             messages: Vec::new(),
-            known: convicts.map(|source| (source, None)).collect(),
+            known: poisoned.map(|source| (source, None)).collect(),
             parcels: Vec::new(),
             bytes: ENVELOPE_BYTES,
             items,
@@ -77,20 +80,20 @@ impl Draft {
         }
     }
 
-    /// Whether one connection more finds room.
+    /// Whether there is room for one more connection.
     pub(super) fn has_room(&self) -> bool {
         self.parcels.len() < PARCELS && self.bytes + SHARE_BYTES + FRAME_BYTES + ROOM < INVOCATION_BYTES
     }
 
-    /// Adds a message that this connection alone gets.
-    pub(super) fn say(&mut self, text: &[u8]) {
+    /// Adds a message that only the current connection gets.
+    pub(super) fn notice(&mut self, text: &[u8]) {
         if let Some(message) = raw(text) {
             let index = self.push(message);
             self.add(index, text.len());
         }
     }
 
-    /// Adds an event that others may get too. `is_batched`: several go in one frame.
+    /// Adds an event, which other connections may get too. `is_batched`: the current connection takes several in one frame.
     pub(super) fn event(&mut self, source: Source, text: &[u8], is_batched: bool) -> Result<(), Refused> {
         let most = if is_batched { SHARE_MESSAGES } else { SHARE_FRAMES };
         if self.share.bytes >= SHARE_BYTES || self.share.messages >= most.min(self.items) {
@@ -104,7 +107,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Whether an event can be sent to nobody.
+    /// Whether an event cannot be sent to anyone.
     pub(super) fn is_poison(&mut self, source: Source, text: &[u8]) -> bool {
         if let Some(index) = self.known.get(&source) {
             return index.is_none();
@@ -130,7 +133,7 @@ impl Draft {
     fn push(&mut self, message: Box<RawValue>) -> u32 {
         self.bytes += message.get().len() + 1;
         self.messages.push(message);
-        // The bytes of an invocation hold far fewer.
+        // No overflow: `INVOCATION_BYTES` bounds the number of messages far below `u32::MAX`.
         (self.messages.len() - 1) as u32
     }
 
@@ -144,7 +147,7 @@ impl Draft {
         }
     }
 
-    /// Closes the share of a connection.
+    /// Completes the parcel of the current connection. What is added next belongs to another.
     pub(super) fn seal(&mut self, connection: &str, batch: usize, close: bool) {
         let runs = std::mem::take(&mut self.share).runs;
         self.bytes += PARCEL_BYTES + 2 * connection.len() + RUN_BYTES * runs.len();
@@ -155,7 +158,7 @@ impl Draft {
         self.parcels.is_empty()
     }
 
-    /// The invocation, which may post for `budget`, and for so long after `now`.
+    /// The complete invocation, which may post for `budget` and not later than `now` plus `budget`.
     pub(super) fn finish(self, lane: u16, number: u64, budget: Duration, now: UnixNanos) -> Invocation {
         let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = Some(now.plus(budget).as_millis());

@@ -1,4 +1,4 @@
-//! From an invocation's outcome back to the cursors.
+//! Applies the outcome of an invocation: moves cursors past what was taken, and queues clients that have more to get.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,40 +16,40 @@ use super::shared::RelayShared;
 use crate::delivery::feed::Picked;
 use crate::delivery::follow::{Moment, Tally};
 
-/// So young a connection may be told to be gone although it is not: `$connect` may not have returned (API Gateway answers 410 until
-/// then).
+/// For this long after it was opened, a connection may be reported as gone although it is not: API Gateway answers 410 until `$connect`
+/// has returned.
 const YOUNG: Duration = Duration::from_secs(10);
 
-/// What one connection got in an invocation.
+/// What one client was sent in an invocation.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// Its id among the lane's.
+    /// The client's id in the lane.
     pub(super) client: usize,
-    /// How many of our messages go first.
-    pub(super) said: usize,
-    /// The items after them.
+    /// How many notices go first.
+    pub(super) notices: usize,
+    /// The events and statuses after the notices.
     pub(super) picks: Vec<Picked>,
-    /// Whether it is closed after them.
+    /// Whether the connection is closed after them.
     pub(super) close: bool,
 }
 
 impl Sent {
     pub(super) fn is_empty(&self) -> bool {
-        self.said == 0 && self.picks.is_empty() && !self.close
+        self.notices == 0 && self.picks.is_empty() && !self.close
     }
 
     fn len(&self) -> usize {
-        self.said + self.picks.len()
+        self.notices + self.picks.len()
     }
 }
 
-/// What an invocation came to.
+/// The outcome of an invocation.
 pub(super) type Outcome = Result<Receipt, InvokeError>;
 
 /// The invocation in flight.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    /// In the order of its parcels.
+    /// What each client was sent, in the order of the invocation's parcels.
     pub(super) sent: Vec<Sent>,
     outcome: JoinHandle<Outcome>,
     budget: Duration,
@@ -75,7 +75,7 @@ impl UnderWay {
         Self { sent, outcome, budget }
     }
 
-    /// Waits for the outcome of what is in flight; never where nothing is. Cancel-safe.
+    /// Waits for the outcome of the invocation in flight. Never returns if there is none. Cancel-safe.
     pub(super) async fn outcome(under_way: &mut Option<Self>) -> Outcome {
         let Some(Self { outcome, budget, .. }) = under_way else { return std::future::pending().await };
         outcome
@@ -85,7 +85,7 @@ impl UnderWay {
 }
 
 impl Lane {
-    /// Takes in what became of the invocation in flight.
+    /// Applies the outcome of the invocation in flight.
     pub(super) fn on_outcome(&mut self, outcome: Outcome) {
         let Some(UnderWay { sent, .. }) = self.under_way.take() else { return };
         gauge!("bond_relay_lanes_busy").decrement(1);
@@ -94,7 +94,7 @@ impl Lane {
         let (load, waiting, has_failed) = (self.load(&sent), self.ready.len(), outcome.is_err());
         match outcome {
             Ok(receipt) => {
-                self.search.went_well(load);
+                self.search.on_success(load);
                 self.on_receipt(sent, receipt);
             }
             Err(error) => {
@@ -102,7 +102,7 @@ impl Lane {
                 counter!("bond_relay_failures_total").increment(1);
                 self.wait_after(&error);
                 self.search_after(&error, load);
-                // What was taken is not known: from the saved cursors, which may repeat numbers, and never leaves one out.
+                // What was taken is unknown, so the cursors stay where they are: clients may get events twice, but miss none.
                 let nothing = Delivery { taken: 0, stop: Some(Stop::Deadline) };
                 sent.into_iter().for_each(|sent| self.on_delivery(sent, nothing));
             }
@@ -114,7 +114,7 @@ impl Lane {
 
     fn load(&self, sent: &[Sent]) -> TrialLoad {
         let alone = match sent {
-            [Sent { client, said: 0, picks, close: false }] if picks.len() == 1 => {
+            [Sent { client, notices: 0, picks, close: false }] if picks.len() == 1 => {
                 let (index, pick) = &picks[0];
                 let topic = self.clients.get(*client).and_then(|client| client.feed.topics.get(*index));
                 topic.map(|topic| (topic.follow.ring.id, pick.to.offset, false))
@@ -126,7 +126,7 @@ impl Lane {
 
     fn search_after(&mut self, error: &InvokeError, load: TrialLoad) {
         if let InvokeError::Failed { .. } = error
-            && self.search.failed(load).is_some()
+            && self.search.on_failure(load).is_some()
         {
             error!(
                 lane = self.index,
@@ -135,7 +135,8 @@ impl Lane {
         }
     }
 
-    /// While there is a search: those who came in line after the first `waiting` go before them.
+    /// During a search for a poisoned event, moves the clients that were queued after the first `waiting` to the front, so that the same
+    /// content is tried again.
     fn put_first(&mut self, waiting: usize) {
         if self.search.limit() != Limit::Full {
             let came = self.ready.len() - waiting;
@@ -153,13 +154,13 @@ impl Lane {
     fn on_receipt(&mut self, sent: Vec<Sent>, receipt: Receipt) {
         self.backoff.reset();
         self.note_quota(&receipt);
-        // A receipt that is too short says nothing of the rest.
+        // If the receipt is too short, the outcome of the remaining parcels is unknown.
         let unknown = std::iter::repeat(Delivery { taken: 0, stop: Some(Stop::Failed) });
         let deliveries = receipt.deliveries.into_iter().chain(unknown);
         sent.into_iter().zip(deliveries).for_each(|(sent, delivery)| self.on_delivery(sent, delivery));
     }
 
-    /// Pauses all lanes where the quota is used up, ever longer only while most of what is tried is refused.
+    /// Pauses all lanes if the quota is used up. The pauses get longer only while more posts are refused than accepted.
     fn note_quota(&self, receipt: &Receipt) {
         let refused = receipt.deliveries.iter().filter(|delivery| delivery.stop == Some(Stop::Quota)).count();
         let taken: usize = receipt.deliveries.iter().map(|delivery| delivery.taken).sum();
@@ -198,7 +199,7 @@ impl Lane {
         self.go_on(key, stop, has_news);
     }
 
-    /// Has a client's next turn come as its last one ended.
+    /// Queues a client again if it has more to get, after a pause if its last delivery failed.
     fn go_on(&mut self, key: usize, stop: Option<Stop>, has_news: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match stop {
@@ -212,18 +213,18 @@ impl Lane {
 }
 
 impl Client {
-    /// Moves on past what was taken, and takes the rest back. Returns why it stopped.
+    /// Moves the cursors past what was taken, and puts the rest back into the feed. Returns why the delivery stopped early.
     fn settle(&mut self, sent: &mut Sent, delivery: Delivery, moment: &mut Moment<'_>) -> Option<Stop> {
         let taken = delivery.taken.min(sent.len());
         let stop = delivery.stop.or((taken < sent.len()).then_some(Stop::Failed));
-        let said = taken.min(sent.said);
-        self.unsay(said);
-        let mut rest = sent.picks.split_off(taken - said);
+        let notices = taken.min(sent.notices);
+        self.drop_notices(notices);
+        let mut rest = sent.picks.split_off(taken - notices);
         self.feed.pass(&sent.picks, moment);
         counter!("bond_relay_messages_total").increment(taken as u64);
         if taken > 0 {
             (self.seen, self.slow_since) = (moment.now, None);
-            // One that takes some of it is slow, and would fall ever further behind in ever longer pauses.
+            // A client that takes only part of its events is slow. Longer and longer pauses would only put it further behind.
             self.backoff.reset();
         }
         if stop == Some(Stop::Slow) {

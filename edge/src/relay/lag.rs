@@ -1,4 +1,4 @@
-//! How far everyone of a lane is behind, looked at once a second.
+//! Measures once a second how far the clients of a lane are behind.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::delivery::cursor::Cursor;
 use crate::delivery::feed::Picked;
 
 impl Lane {
-    /// Takes note of the most events that one connection waits for, and of the age of the oldest that is not taken.
-    pub(super) fn survey(&self) {
+    /// Records the largest number of events that one connection waits for, and the age of the oldest event that was not taken.
+    pub(super) fn measure_lag(&self) {
         let under_way = self.under_way_picks();
         let now = self.shared.parts.ports.clock.now();
         let (mut heads, mut oldest) = (HashMap::new(), HashMap::new());
@@ -27,7 +27,7 @@ impl Lane {
         self.shared.gathered.note(depth, lag);
     }
 
-    /// What is in flight, by client.
+    /// The items in flight, by client.
     pub(super) fn under_way_picks(&self) -> HashMap<usize, &[Picked]> {
         let sent = self.under_way.iter().flat_map(|under_way| &under_way.sent);
         sent.map(|sent| (sent.client, sent.picks.as_slice())).collect()
@@ -35,18 +35,18 @@ impl Lane {
 }
 
 impl Client {
-    /// How many events there are that it has not taken. Thinned topics do not count: it does not want them all.
+    /// How many events the client has not taken yet. Topics with a rate do not count, since the client does not want all their events.
     fn waits_for(&self, under_way: &[Picked], heads: &mut HashMap<u64, Cursor>) -> u64 {
         let waiting = self.followed(under_way).map(|(index, cursor)| {
             let ring = &self.feed.topics[index].follow.ring;
             let head = *heads.entry(ring.id).or_insert_with(|| ring.head());
-            // What is left of an epoch that is over is not counted.
+            // Events that are left of an earlier epoch are not counted.
             if head.generation == cursor.generation { head.seq.saturating_sub(cursor.seq) } else { head.seq }
         });
         waiting.sum()
     }
 
-    /// How old the oldest event is that it has not taken, beyond the time it asked to wait.
+    /// The age of the oldest event that the client has not taken, less the time for which the client lets events wait.
     fn lag(
         &self,
         under_way: &[Picked],
@@ -63,7 +63,7 @@ impl Client {
         age.saturating_sub(self.patience())
     }
 
-    /// How long it asked its events to wait: for batches to fill, and to be ordered.
+    /// How long the client lets events wait: for a batch to fill, and to be put in order.
     fn patience(&self) -> Duration {
         let batch = self.feed.batch.map_or(Duration::ZERO, |batch| batch.wait);
         let wish = self.feed.asked().and_then(|asked| asked.wish.as_ref());

@@ -1,4 +1,4 @@
-//! A lane: a share of the connections, and the one invocation in flight for them.
+//! A lane: it serves a share of the connections, with one invocation at a time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -27,7 +27,7 @@ use crate::delivery::followers::Followers;
 use crate::delivery::mailbox::{Mailbox, Notice};
 use crate::delivery::roster::Roster;
 
-/// How often heartbeats, expired tokens and chores are looked after.
+/// How often deadlines (heartbeats, expired tokens) and chores are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One lane.
@@ -38,19 +38,19 @@ pub(super) struct Lane {
     pub(super) ids: HashMap<ConnectionId, usize>,
     pub(super) followers: Followers,
     pub(super) ready: VecDeque<usize>,
-    pub(super) bench: Scratch,
+    pub(super) scratch: Scratch,
     pub(super) under_way: Option<UnderWay>,
-    /// How many invocations were begun.
+    /// The number of invocations begun so far.
     pub(super) invocations: u64,
-    /// Before this no invocation is begun.
+    /// No invocation begins before this time.
     pub(super) free_at: Instant,
     pub(super) backoff: Pause,
     pub(super) search: Search,
     pub(super) chores: Chores,
     pub(super) running: JoinSet<Chore>,
-    /// Everything that was asked for up to here is known.
-    pub(super) heard: UnixNanos,
-    /// Where a predecessor had brought the connections, until these are known.
+    /// The time, by API Gateway's clock, up to which all requests of clients are known.
+    pub(super) known_until: UnixNanos,
+    /// The positions that the previous relay saved, until the connections were restored.
     pub(super) restored: Option<Arc<LaneCursors>>,
     pub(super) now: Instant,
     mailbox: Arc<Mailbox>,
@@ -73,7 +73,7 @@ impl Lane {
             ids: HashMap::new(),
             followers: Followers::new(usize::from(index)),
             ready: VecDeque::new(),
-            bench: Scratch::default(),
+            scratch: Scratch::default(),
             under_way: None,
             invocations: 0,
             free_at: now,
@@ -81,7 +81,7 @@ impl Lane {
             search: Search::new(),
             chores: Chores::new(index, now),
             running: JoinSet::new(),
-            heard: UnixNanos::EPOCH,
+            known_until: UnixNanos::EPOCH,
             restored: None,
             now,
             mailbox,
@@ -92,7 +92,7 @@ impl Lane {
         }
     }
 
-    /// Serves its connections until `stop`.
+    /// Serves the connections until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         if stop.run_until_cancelled(self.restore()).await.is_none() {
             return;
@@ -113,13 +113,13 @@ impl Lane {
         self.finish().await;
     }
 
-    /// Takes in the invocation in flight and saves where everyone is.
+    /// Waits for the invocation in flight, and saves all positions.
     async fn finish(mut self) {
         if self.under_way.is_some() {
             let outcome = UnderWay::outcome(&mut self.under_way).await;
             self.on_outcome(outcome);
         }
-        // Chores that are under way could overwrite what is saved now.
+        // A chore that still runs could overwrite the positions that are saved now.
         while self.running.join_next().await.is_some() {}
         self.save_now().await;
     }
@@ -142,7 +142,7 @@ impl Lane {
         advanced.into_iter().for_each(|ring| self.on_advanced(ring));
     }
 
-    /// Puts every follower of a ring that has news in line.
+    /// Queues every follower of a ring that has new items.
     fn on_advanced(&mut self, ring: u64) {
         let Some((_, clients)) = self.followers.take(ring) else { return };
         for key in &clients {
@@ -154,7 +154,8 @@ impl Lane {
         self.followers.put_back(ring, clients);
     }
 
-    /// Puts a client in line, unless it is, or has gone. One that is to be left alone for a while comes in line after that.
+    /// Queues a client for the next invocation, unless it is queued already or has left. If the client is in a pause, it is queued after
+    /// the pause. If an invocation is posting to it, it is queued after that.
     pub(super) fn queue(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match &mut client.standing {
@@ -170,7 +171,7 @@ impl Lane {
         }
     }
 
-    /// Has a client queued at `at`.
+    /// Sets a timer that queues a client at `at`.
     pub(super) fn set_timer(&mut self, key: usize, at: Instant) {
         let Some(Client { feed, .. }) = self.clients.get_mut(key) else { return };
         if feed.timer.is_none_or(|timer| at < timer) {
@@ -195,19 +196,19 @@ impl Lane {
         }
     }
 
-    /// Looks after everyone's deadlines, and begins the chores whose time has come.
+    /// Checks the deadlines of all clients, and begins the chores that are due.
     fn tick(&mut self) {
         let clock = self.shared.parts.ports.clock.now();
         for key in self.clients.ids(|client| client.is_due(&self.shared, clock)) {
-            self.see_to(key, clock);
+            self.check_deadlines(key, clock);
         }
         self.give_up_stalled();
-        self.survey();
+        self.measure_lag();
         self.begin_chores();
     }
 
-    /// Says the heartbeat of a client whose time has come, and closes whom it is time to close.
-    fn see_to(&mut self, key: usize, clock: UnixNanos) {
+    /// Queues a client's heartbeat if it is due, and closes the client if it has to go.
+    fn check_deadlines(&mut self, key: usize, clock: UnixNanos) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.heartbeat_at.is_some_and(|at| at <= clock) {
             client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.ports.board);
@@ -237,7 +238,7 @@ impl Client {
         self.heartbeat_at.is_some_and(|at| at <= clock) || self.ending(shared, clock).is_some()
     }
 
-    /// Why it is to be closed now, unless that is under way.
+    /// The reason to close the connection now, if there is one and it is not being closed already.
     fn ending(&self, shared: &RelayShared, clock: UnixNanos) -> Option<Closing> {
         let Self { asked, closing, .. } = self;
         let revoked = &shared.parts.revoked;
@@ -253,15 +254,16 @@ impl Client {
         }
     }
 
-    /// Gives up on a client: the reason in place of all that it has not taken, at once, and once.
+    /// Gives up on a client: drops all that waits for it, and closes it with the reason alone.
     fn give_up(&mut self, closing: Closing) {
-        self.unsay_all();
+        self.clear_notices();
         self.backoff.reset();
         self.closing = None;
         self.close(closing);
     }
 
-    /// Has the connection closed. API Gateway closes without a code of ours, so that the reason is said before, where control is on.
+    /// Marks the connection to be closed. API Gateway does not let us choose the close code. Therefore an `error` message with the
+    /// reason goes first, if control is on.
     pub(super) fn close(&mut self, closing: Closing) {
         if self.closing.replace(closing).is_some() || !self.asked.control {
             return;
@@ -280,6 +282,6 @@ impl Client {
                 MessageError::new(Code::RateLimitExceeded, advice)
             }
         };
-        self.say(&ServerMessage::error(&error, None));
+        self.queue_message(&ServerMessage::error(&error, None));
     }
 }

@@ -1,4 +1,5 @@
-//! What a lane does beside delivering, one of each kind at a time: reconcile, save, remove, and see who is still there.
+//! The periodic background work ("chores") of a lane, one of each kind at a time: reconcile with the store, save positions, remove
+//! closed connections from the store, and probe whether silent connections are still open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,40 +18,41 @@ use super::client::Standing;
 use super::lane::Lane;
 use super::shared::now;
 
-/// How often the store is compared with.
+/// How often the lane's connections are compared with the store's.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 
-/// How long a request may take from API Gateway's clock to the store, clocks' differences included: a function answers API Gateway within
-/// 29 s (API Gateway quotas, read 2026-11).
-const HEARD_AFTER: Duration = Duration::from_secs(35);
+/// How long after its API Gateway timestamp a client's request may reach the store. A function answers API Gateway within 29 s (API
+/// Gateway quotas, read 2026-11); the rest covers differences between clocks. What the store holds now so includes every request that
+/// is older than this.
+const STORE_DELAY: Duration = Duration::from_secs(35);
 
-/// How many are looked for at once.
+/// How many connections are probed at once.
 const PROBES: usize = 32;
 
-/// How soon what failed at the start is tried again.
+/// How long to wait before a chore that failed at the start is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A finished chore.
 #[derive(Debug)]
 pub(super) enum Chore {
-    /// What the store knew when it was asked.
+    /// The connections in the store, and when the store was asked.
     Reconciled(UnixNanos, Result<Vec<Connection>, StoreError>),
     /// Whether positions were saved.
     Saved(Result<(), LogError>),
-    /// These are not in the store any more, but for those that must be tried again.
+    /// The removal of connections from the store has ended. These could not be removed and must be tried again.
     Removed(Vec<ConnectionId>),
-    /// Who was looked for, and whether it is open.
+    /// The connections that were probed, and whether each is open (`None`: not known).
     Probed(Vec<(ConnectionId, Option<bool>)>),
 }
 
-/// Which chores are under way, and what they are for.
+/// Which chores run, and the work that waits for them.
 #[derive(Debug)]
 pub(super) struct Chores {
-    /// Whether there may be other positions than were saved.
+    /// Whether positions may have changed since they were saved.
     pub(super) has_moved: bool,
     /// Connections that are to be removed from the store.
     pub(super) removals: Vec<ConnectionId>,
-    /// Connections that are to be closed before that.
+    /// Connections that are to be closed, and then removed from the store.
     pub(super) closures: Vec<ConnectionId>,
     reconcile_at: Instant,
     is_reconciling: bool,
@@ -60,10 +62,10 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    /// None; lanes take turns to reconcile.
+    /// No chores yet. The first reconciliation is later for higher lane numbers, so that lanes do not ask the store at the same time.
     pub(super) fn new(lane: u16, now: Instant) -> Self {
         Self {
-            // Even where there is nobody: a successor then knows that nothing was forgotten.
+            // Save even if there are no connections: the next relay can then tell "nobody was there" from "the positions were lost".
             has_moved: true,
             removals: Vec::new(),
             closures: Vec::new(),
@@ -77,12 +79,12 @@ impl Chores {
 }
 
 impl Lane {
-    /// Takes over the connections that there are, from where a predecessor had brought them.
+    /// Loads the saved positions and the connections, and goes on where the previous relay stopped.
     pub(super) async fn restore(&mut self) {
         let (parts, index) = (self.shared.parts.clone(), self.index);
         let saved = until_done(index, || parts.cursors.load(index)).await;
         if saved == LaneCursors::default() {
-            // Either there was no predecessor, or its lease may have been forgotten with its positions.
+            // Either there was no earlier relay, or the store lost its positions, and perhaps its lease, which may still be in use.
             self.free_at = self.shared.begin_at;
         }
         self.restored = Some(Arc::new(saved));
@@ -90,13 +92,13 @@ impl Lane {
         let known = until_done(index, || parts.connections.lane(index, parts.ports.clock.now())).await;
         self.now = now();
         if self.reconcile(known) {
-            self.heard = asked_at.minus(HEARD_AFTER);
+            self.known_until = asked_at.minus(STORE_DELAY);
         }
-        // Whoever comes from here on is new.
+        // Connections that come from here on are new.
         self.restored = None;
     }
 
-    /// Begins the chores whose time has come.
+    /// Begins the chores that are due.
     pub(super) fn begin_chores(&mut self) {
         if self.now >= self.chores.reconcile_at && !self.chores.is_reconciling {
             self.begin_reconciling();
@@ -172,7 +174,7 @@ impl Lane {
         });
     }
 
-    /// Runs beside the lane. Its panic is the lane's.
+    /// Runs a chore beside the lane. If it panics, the lane counts as dead.
     fn begin_chore(&mut self, chore: impl Future<Output = Chore> + Send + 'static) {
         self.running.spawn(owned("chore", chore));
     }
@@ -187,7 +189,7 @@ impl Lane {
                 self.chores.removals.extend(again);
             }
             Ok(Chore::Probed(probed)) => self.on_probed(probed),
-            // Its kind is not begun again: the process must not go on like this.
+            // A chore of this kind is not begun again, because the process is about to end.
             Err(error) => {
                 error!(lane = self.index, %error, "a chore of the relay has panicked");
                 let name = format_smolstr!("relay-{}", self.index);
@@ -201,10 +203,10 @@ impl Lane {
         match known {
             Ok(known) => {
                 if self.reconcile(known) {
-                    self.heard = asked_at.minus(HEARD_AFTER);
+                    self.known_until = asked_at.minus(STORE_DELAY);
                 }
                 self.chores.has_moved = true;
-                // By now all topics that run have been named.
+                // By now every running topic has been announced, so saved positions of others are of no use.
                 for (_, client) in self.clients.iter_mut() {
                     client.restored = None;
                 }
@@ -236,7 +238,7 @@ impl Lane {
         }
     }
 
-    /// Saves positions and waits until that is done.
+    /// Saves the positions, and waits until they are saved.
     pub(super) async fn save_now(&self) {
         let parts = &self.shared.parts;
         if let Err(error) = parts.cursors.save(parts.fence, self.index, &self.positions()).await {
@@ -245,7 +247,7 @@ impl Lane {
     }
 }
 
-/// Tries until it succeeds.
+/// Repeats a request until it succeeds.
 async fn until_done<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     lane: u16,
     attempt: impl Fn() -> F,

@@ -1,4 +1,4 @@
-//! Who is connected: from commands as they come, and from the store at the start and every minute.
+//! Which connections a lane serves: it learns them from commands, and from the store at the start and every minute.
 
 use bond_core::connection::{Carries, Connection, ConnectionId, FeedState};
 use bond_core::control::Command;
@@ -11,14 +11,15 @@ use super::lane::Lane;
 use crate::delivery::feed::{Feed, Subscriber};
 use crate::delivery::follow::FollowState;
 
-/// How often in a row the store must not know a connection for it to be gone: it may have come between a look and its answer.
+/// How many times in a row a connection must be missing in the store before it counts as closed. Once is not enough: the connection may
+/// have been added while the store was being read.
 const MISSED: u8 = 2;
 
 impl Lane {
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Connected(connection) => {
-                self.hear_of(*connection);
+                self.on_connection(*connection);
             }
             Command::Disconnected { connection, at } => {
                 let opened = self.find(&connection).filter(|(_, client)| client.asked.opened_at <= at);
@@ -30,20 +31,21 @@ impl Lane {
         }
     }
 
-    /// A connection by its name, and the id that it has here.
+    /// The client with this connection id, and its id in the lane.
     fn find(&self, id: &ConnectionId) -> Option<(usize, &Client)> {
         let key = self.ids.get(id).copied()?;
         Some((key, self.clients.get(key)?))
     }
 
-    /// Compares with what the store knows: adds at once, and removes what was missing twice running. Returns whether all are served.
+    /// Compares the lane's clients with the store's connections. New connections are added at once; clients that were missing twice in
+    /// a row are removed. Returns whether all connections are served.
     pub(super) fn reconcile(&mut self, known: Vec<Connection>) -> bool {
         for (_, client) in self.clients.iter_mut() {
             client.missed += 1;
         }
         let mut all = true;
         for connection in known {
-            all &= self.hear_of(connection);
+            all &= self.on_connection(connection);
         }
         for key in self.clients.ids(|client| client.missed >= MISSED) {
             self.part(key);
@@ -51,8 +53,8 @@ impl Lane {
         all
     }
 
-    /// Takes note of a connection as it now is. Returns whether it is served.
-    fn hear_of(&mut self, connection: Connection) -> bool {
+    /// Adds a connection, or updates the client if it asks for something else than before. Returns whether it is served.
+    fn on_connection(&mut self, connection: Connection) -> bool {
         let key = self.ids.get(&connection.id).copied();
         let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get_mut(key)?))) else {
             return connection.is_over(self.shared.parts.ports.clock.now()) || self.join(connection);
@@ -65,7 +67,7 @@ impl Lane {
         if connection.asked_at <= latest || matches!(client.update, Some(Update::Leave)) {
             return true;
         }
-        client.note(&connection.notes);
+        client.queue_notes(&connection.notes);
         if matches!(client.standing, Standing::UnderWay { .. }) {
             client.update = Some(Update::Renew(Box::new(connection)));
         } else {
@@ -83,8 +85,8 @@ impl Lane {
         self.chores.has_moved = true;
         let mut client = Client::new(connection, self.restored.clone(), self.now);
         let was_known = client.restored().is_some();
-        if !client.was_told() {
-            client.note(&client.asked.notes.clone());
+        if !client.had_notes() {
+            client.queue_notes(&client.asked.notes.clone());
         }
         let Ok(key) = self.clients.insert(client, |_, _| Ok(())) else {
             warn!(connection = %id, "no id is left: this connection is not served");
@@ -98,7 +100,7 @@ impl Lane {
         true
     }
 
-    /// Has a newcomer follow what it carries.
+    /// Makes a new client follow its stream or feed.
     fn begin(&mut self, key: usize, carries: &Carries) {
         match carries {
             Carries::Stream { id, start } => self.begin_stream(key, &Topic::Stream(id.clone()), start),
@@ -120,7 +122,7 @@ impl Lane {
         }
     }
 
-    /// The first heartbeat comes at once, unless a predecessor has sent it.
+    /// Starts the heartbeats of a new client. The first one comes at once, unless the previous relay has sent it.
     fn begin_heartbeats(&mut self, key: usize, was_known: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.has_heartbeats() || client.heartbeat_at.is_some() {
@@ -134,7 +136,7 @@ impl Lane {
         }
     }
 
-    /// Has a connection be as it was asked for since. What it follows already goes on where it is, unless a `resume` moves it.
+    /// Applies what a client asks for now. Topics that it follows already go on from where they are, unless a `resume` moves them.
     pub(super) fn renew(&mut self, key: usize, asked: Connection) {
         self.chores.has_moved = true;
         let Some(client) = self.clients.get_mut(key) else { return };
@@ -155,7 +157,7 @@ impl Lane {
         self.queue(key);
     }
 
-    /// A topic began to run: whoever wants it gets it from its first event.
+    /// Handles that a topic has begun to run: feeds that want it get it from its first event.
     pub(super) fn on_began(&mut self, topic: &Topic) {
         for key in self.clients.ids(|client| client.feed.lacks(topic)) {
             if let Some((feed, mut subscriber)) = self.subscriber(key) {
@@ -189,7 +191,7 @@ impl Lane {
         }
     }
 
-    /// Lets a connection go, once nothing is on its way to it.
+    /// Removes a client whose connection has closed, after the invocation in flight if that posts to it.
     fn part(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if matches!(client.standing, Standing::UnderWay { .. }) {
@@ -199,7 +201,7 @@ impl Lane {
         }
     }
 
-    /// Forgets a connection.
+    /// Removes a client from the lane.
     pub(super) fn leave(&mut self, key: usize) {
         let Some(mut client) = self.clients.remove(key) else { return };
         self.chores.has_moved = true;
@@ -211,19 +213,20 @@ impl Lane {
         self.shared.closed();
     }
 
-    /// Closes a connection that does not even take the reason.
+    /// Closes a connection whose client does not even take the reason.
     pub(super) fn cut(&mut self, key: usize) {
         self.chores.closures.extend(self.clients.get(key).map(|client| client.asked.id.clone()));
         self.leave_for_good(key);
     }
 
-    /// Forgets a connection that is closed, in the store too.
+    /// Removes a client whose connection is closed, from the lane and from the store.
     pub(super) fn leave_for_good(&mut self, key: usize) {
         self.chores.removals.extend(self.clients.get(key).map(|client| client.asked.id.clone()));
         self.leave(key);
     }
 
-    /// As [`Lane::leave_for_good`], by name; unless something is on its way to it, which will show by itself that it is gone.
+    /// Like [`Lane::leave_for_good`], by connection id. Does nothing if an invocation posts to the connection: the receipt will say that
+    /// it is gone.
     pub(super) fn drop_closed(&mut self, id: &ConnectionId) {
         let idle = |client: &Client| !matches!(client.standing, Standing::UnderWay { .. });
         let key = self.find(id).and_then(|(key, client)| idle(client).then_some(key));

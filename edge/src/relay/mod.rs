@@ -1,10 +1,11 @@
 //! The relay: delivery to clients behind API Gateway, from the same rings and by the same rules as to sockets.
 //!
-//! Connections are spread over lanes by their names. A lane has one invocation of the fan-out function in flight: hence at most one post
-//! in flight per connection, and order. Cursors move by what a receipt says was taken, and by nothing else.
+//! Connections are spread over lanes by a hash of their ids. A lane has at most one invocation of the fan-out function in flight.
+//! Therefore a connection has at most one post in flight, and its messages stay in order. Only a receipt moves cursors: past the
+//! messages that it says were taken.
 //!
-//! Who holds the lease relays. Each second a lane saves how far its connections were brought, so that a successor goes on from there:
-//! after a crash numbers may come again, never a hole.
+//! The process that holds the lease is the relay. Each second a lane saves the positions of its connections, so that the next relay goes
+//! on from there. After a crash a client may get events twice, but it misses none.
 
 mod build;
 mod client;
@@ -48,60 +49,60 @@ use lane::Lane;
 use shared::RelayShared;
 pub use stats::RelayFigures;
 
-/// How many commands wait for a lane. More are lost, and found again by the next reconciliation.
+/// The most commands that wait for a lane. Further ones are dropped; the next reconciliation makes up for them.
 const COMMANDS: usize = 1_024;
 
-/// What a relay works with.
+/// The ports and shared state that a relay uses.
 #[derive(Clone)]
 pub struct RelayParts {
-    /// Where events come from, which streams exist, how the sources fare, and who watches over the lanes and what feeds them.
+    /// The log, the registry, the table of source statuses, the counters, wall time, and the supervisor of the lanes and their tails.
     pub ports: Ports,
-    /// Where feeds' wishes go.
+    /// Where the leases of feeds are sent.
     pub control: Arc<dyn Control>,
-    /// Who is connected.
+    /// The store of connections.
     pub connections: Arc<dyn ConnectionStore>,
-    /// Where positions are kept.
+    /// The store of positions.
     pub cursors: Arc<dyn CursorStore>,
     /// The fan-out function.
     pub invoker: Arc<dyn Invoker>,
-    /// Tells whether a connection that got nothing for long is still open.
+    /// Asks API Gateway whether a connection that got nothing for long is still open.
     pub probe: Arc<dyn Deliverer>,
-    /// The right under which positions are saved.
+    /// The fencing number under which positions are saved.
     pub fence: Fence,
-    /// Until when nobody else relays. No post is made after it.
+    /// Until when the lease lasts. No post is made after it, since another relay may run from then on.
     pub until: Arc<dyn Fn() -> Instant + Send + Sync>,
-    /// Whose connections must be closed.
+    /// The revoked keys, whose connections are closed.
     pub revoked: Arc<dyn Revoked>,
 }
 
-/// Who is no longer let in. Asked for every connection each second; does not wait.
+/// Answers whether an API key was revoked. It is asked for every connection each second and must not block.
 pub trait Revoked: Send + Sync {
-    /// Whether the key of `holder`, which opened a connection at `opened_at`, is known to be gone. What is known may be older than a key:
-    /// then it is not.
+    /// Whether the key of `holder`, with which a connection was opened at `opened_at`, is known to be revoked. A key that is missing in
+    /// a list of keys older than `opened_at` does not count as revoked: the key may be newer than the list.
     fn is_revoked(&self, holder: &Holder, opened_at: UnixNanos) -> bool;
 }
 
-/// How a relay works.
+/// The settings of a relay.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
     /// How long items are kept for replay.
     pub ring: Duration,
     /// The most bytes of frames that are kept for one topic.
     pub ring_bytes: u64,
-    /// How often a heartbeat is sent. Each is a billed message.
+    /// The interval between heartbeats. API Gateway bills each as a message.
     pub heartbeat: Duration,
-    /// The most connections. One more is not served, and told in the log.
+    /// The most connections. Further ones are not served, and a warning is logged for each.
     pub connections: usize,
-    /// The least time between the starts of two invocations of a lane: what comes meanwhile goes together.
+    /// The least time between the starts of two invocations of a lane. Events that arrive in between go together.
     pub pace: Duration,
-    /// The longest that an invocation may post.
+    /// The longest time for which an invocation may post.
     pub budget: Duration,
-    /// How long a client may take nothing before it is disconnected.
+    /// A client that takes nothing for this long is disconnected.
     pub stall: Duration,
-    /// Who got nothing for so long is asked after: a connection that ended without a word is forgotten then.
+    /// A connection that got nothing for this long is probed. It is removed if it turns out to have closed without notice.
     pub probe: Duration,
-    /// How long to wait before the first invocation where no positions were saved: what forgot them may have forgotten a lease too, whose
-    /// holder still posts until it ends.
+    /// How long to wait before the first invocation if no saved positions are found. The store may have lost its data, including the
+    /// lease of an earlier relay, and that relay posts until its lease ends.
     pub wait: Duration,
 }
 
@@ -121,12 +122,12 @@ impl Default for RelayConfig {
     }
 }
 
-/// What a relay is doing.
+/// Counters of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayStats {
-    /// Connected clients.
+    /// The number of connections that are served.
     pub connections: usize,
-    /// Events taken by clients since the start, one for each event and client.
+    /// Events taken by clients since the start. An event that goes to three clients counts three times.
     pub delivered: u64,
 }
 
@@ -139,12 +140,12 @@ struct RelayInner {
     commands: Vec<mpsc::Sender<Command>>,
     stop: CancellationToken,
     lanes: Mutex<Vec<JoinHandle<()>>>,
-    /// Ends what fills the rings, after the lanes.
+    /// Stops the tasks that fill the rings, after the lanes have ended.
     rest: CancellationToken,
 }
 
 impl Relay {
-    /// Starts the lanes and the tasks that feed them. Must be called within a runtime.
+    /// Starts the lanes and the tasks that feed them. Must be called within a tokio runtime.
     pub fn start(config: RelayConfig, parts: RelayParts) -> Self {
         let mailboxes: Vec<_> =
             (0..LANES).map(|_| Arc::new(Mailbox::new(Waker::Task(tokio::sync::Notify::new())))).collect();
@@ -157,9 +158,9 @@ impl Relay {
         Self(Arc::new(RelayInner { shared, commands, stop, lanes: Mutex::new(lanes), rest }))
     }
 
-    /// Takes what an edge says of a connection; other commands are none of its business. Never waits: what a lane has no room for is
-    /// found by its next reconciliation.
-    pub fn tell(&self, command: Command) {
+    /// Passes a command about a connection to its lane; other commands are ignored. Never waits: if the lane's queue is full, the
+    /// command is dropped, and the next reconciliation makes up for it.
+    pub fn notify(&self, command: Command) {
         let lane = match &command {
             Command::Connected(connection) => connection.id.lane(),
             Command::Disconnected { connection, .. } => connection.lane(),
@@ -170,33 +171,33 @@ impl Relay {
         }
     }
 
-    /// Closes the connections of a stream that was deleted, without waiting until it is noticed.
+    /// Closes the connections of a stream that was deleted, at once instead of at the next reconciliation.
     pub fn end_stream(&self, id: &StreamId) {
         self.0.shared.hub.end_stream(id);
     }
 
-    /// What it is doing.
+    /// The counters as of now.
     pub fn stats(&self) -> RelayStats {
         self.0.shared.stats()
     }
 
-    /// How it has fared since this was last asked.
+    /// The figures since the last call.
     pub fn take_figures(&self) -> RelayFigures {
         self.0.shared.gathered.take()
     }
 
-    /// Waits for the invocations in flight, saves the positions, and ends. The connections stay open, for a successor.
+    /// Waits for the invocations in flight, saves the positions, and ends. The connections stay open, for the next relay.
     pub async fn stop(&self) {
         self.0.stop.cancel();
         let lanes = std::mem::take(&mut *self.0.lanes.lock());
         for lane in lanes {
-            // A lane that has panicked was noted, and has nothing left to end.
+            // An error means that the lane has panicked. The supervisor knows, and there is nothing left to stop.
             let _ = lane.await;
         }
         self.0.rest.cancel();
     }
 
-    /// Ends as a process that is killed.
+    /// Ends like a process that is killed.
     #[cfg(test)]
     fn crash(&self) {
         self.0.lanes.lock().iter().for_each(JoinHandle::abort);

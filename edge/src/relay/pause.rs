@@ -1,10 +1,10 @@
-//! Pauses that get longer while what made them necessary goes on.
+//! Pauses that get longer while their cause persists.
 
 use std::time::{Duration, Instant};
 
 use bond_core::backoff::{Backoff, BackoffPolicy};
 
-/// A pause that doubles each time it is needed again.
+/// A pause that doubles each time it is needed again, up to a limit.
 #[derive(Clone, Debug)]
 pub(super) struct Pause {
     backoff: Backoff,
@@ -16,22 +16,22 @@ impl Pause {
         Self { backoff: Backoff::new(BackoffPolicy::doubling(first, most)), until: None }
     }
 
-    /// For one connection that takes nothing.
+    /// The pause of one connection that takes nothing.
     pub(super) const fn connection() -> Self {
         Self::new(Duration::from_millis(500), Duration::from_secs(10))
     }
 
-    /// For a lane whose invocations are not begun.
+    /// The pause of a lane whose invocations do not start.
     pub(super) const fn lane() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(5))
     }
 
-    /// For the account's quota of posts.
+    /// The pause of all lanes while the account's quota of posts is used up.
     pub(super) const fn quota() -> Self {
         Self::new(Duration::from_millis(200), Duration::from_secs(5))
     }
 
-    /// Pauses from `now` on, longer than the time before. One pause is not lengthened while it lasts.
+    /// Begins a pause at `now`, longer than the last one. Does nothing during a pause.
     pub(super) fn pause(&mut self, now: Instant) {
         if !self.is_over(now) {
             return;
@@ -39,7 +39,7 @@ impl Pause {
         self.until = Some(now + self.backoff.fail(1.0));
     }
 
-    /// As [`Pause::pause`], but as short as the first time: some of it went well.
+    /// Like [`Pause::pause`], but as short as the first pause, for a partial success.
     pub(super) fn pause_shortly(&mut self, now: Instant) {
         if self.is_over(now) {
             self.reset();
@@ -47,7 +47,7 @@ impl Pause {
         }
     }
 
-    /// Begins anew: it went well again.
+    /// Makes the next pause as short as the first, after a success.
     pub(super) fn reset(&mut self) {
         self.backoff.reset();
         self.until = None;

@@ -1,32 +1,50 @@
-//! The search for an event that ends every invocation which carries it: less and less goes into an invocation, until what fails is one
-//! event alone, before and after the function has shown that it works.
+//! The search for a poisoned event: one that makes every invocation fail that carries it.
+//!
+//! Such an event would stop a lane for ever, since a failed invocation is repeated with the same content. So, after a few failures in a
+//! row, less and less goes into an invocation, until a single event fails alone. Before that event is blamed, the function must succeed
+//! with an empty invocation, and the event must then fail once more. A function that fails whatever it is given blames no event.
+//!
+//! For example, an invocation to 64 connections fails because of one event for the last of them. Successes in between are shown once:
+//!
+//! | invocation | content | outcome | next limit |
+//! |---|---|---|---|
+//! | 1 to 3 | 64 connections | fails three times: the search begins | 16 connections |
+//! | 4 to 6 | 16 connections each | succeed: the first 48 are served | 16 connections |
+//! | 7, 8 | 16, then 4 connections | fail | 4, then 1 connection |
+//! | … | one connection with 40 events | fails | 10 of its events |
+//! | … | 10, 2, then 1 of the events | fails | 1 event |
+//! | … | the event alone, twice | fails: it is the suspect | nothing |
+//! | … | nothing | succeeds: the function works | 1 event |
+//! | last | the event alone | fails: it is poisoned, and the search ends | no limit |
+//!
+//! If everything that had failed is delivered after all, the search ends without a result.
 
 use std::collections::VecDeque;
 
 use super::invocation_builder::Source;
 
-/// So many invocations in a row fail before the search begins: one may be killed, and the next too.
+/// How many invocations in a row must fail before the search begins. One or two may fail for reasons that have nothing to do with events.
 const FAILURES: u32 = 3;
 
-/// What part of what failed goes into the next invocation.
+/// A failed invocation is followed by one with this fraction of its content: a quarter.
 const PART: usize = 4;
 
-/// How often one event alone fails before it is looked whether the function works without.
+/// How often one event must fail alone before the function is tried with an empty invocation.
 const ALONE: u32 = 2;
 
-/// The most events that are known to be at fault; the oldest is forgotten, and found again should it come again.
-const CONVICTS: usize = 32;
+/// The most poisoned events that are remembered. Beyond it the oldest is forgotten. If it is to be sent again, the search finds it again.
+const MOST_POISONED: usize = 32;
 
 /// What may go into an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// What fits.
+    /// As much as fits: there is no search.
     Full,
-    /// So many connections.
+    /// At most this many connections.
     Connections(usize),
-    /// So many items of the one connection that is first in line.
+    /// At most this many items of one connection, the first in the queue.
     Items(usize),
-    /// Nothing, to see whether the function works at all.
+    /// Nothing: the invocation is empty and shows whether the function works at all.
     Nothing,
 }
 
@@ -42,27 +60,29 @@ impl Limit {
     }
 }
 
-/// What an invocation had in it.
+/// What an invocation contained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TrialLoad {
     pub(super) connections: usize,
     pub(super) items: usize,
-    /// The event, where it is one alone and nothing else.
+    /// The event, if the invocation contained a single event and nothing else.
     pub(super) alone: Option<Source>,
 }
 
-/// Where the search stands.
+/// The state of the search.
 #[derive(Debug)]
 pub(super) struct Search {
     limit: Limit,
     /// Failures in a row.
     failures: u32,
-    /// How much of what failed last has not passed since: connections, or items of one.
+    /// How much of the content of the last failed invocation has not been delivered since: connections or items, as in `limit`.
     left: usize,
+    /// The event that failed alone.
     suspect: Option<Source>,
-    /// Whether the function has run well without the suspect.
+    /// Whether an empty invocation has succeeded since the suspect failed.
     works: bool,
-    convicts: VecDeque<Source>,
+    /// The events that were found, oldest first.
+    poisoned: VecDeque<Source>,
 }
 
 impl Search {
@@ -73,7 +93,7 @@ impl Search {
             left: 0,
             suspect: None,
             works: false,
-            convicts: VecDeque::new(),
+            poisoned: VecDeque::new(),
         }
     }
 
@@ -81,13 +101,13 @@ impl Search {
         self.limit
     }
 
-    /// The events that are at fault, in either form.
-    pub(super) fn convicts(&self) -> impl Iterator<Item = Source> {
-        self.convicts.iter().flat_map(|(ring, offset, _)| [(*ring, *offset, false), (*ring, *offset, true)])
+    /// The poisoned events, each in both forms: the whole book, and its changes only.
+    pub(super) fn poisoned(&self) -> impl Iterator<Item = Source> {
+        self.poisoned.iter().flat_map(|(ring, offset, _)| [(*ring, *offset, false), (*ring, *offset, true)])
     }
 
-    /// An invocation went well.
-    pub(super) fn went_well(&mut self, load: TrialLoad) {
+    /// Records that an invocation succeeded.
+    pub(super) fn on_success(&mut self, load: TrialLoad) {
         self.failures = 0;
         let passed = match self.limit {
             Limit::Full => return,
@@ -104,11 +124,11 @@ impl Search {
         }
     }
 
-    /// An invocation failed. Returns the event that is at fault, if that is known by now.
-    pub(super) fn failed(&mut self, load: TrialLoad) -> Option<Source> {
+    /// Records that an invocation failed. Returns the poisoned event if this failure proves it.
+    pub(super) fn on_failure(&mut self, load: TrialLoad) -> Option<Source> {
         self.failures += 1;
         match (self.limit, load.alone) {
-            // It does not work at all, whatever it is given.
+            // The function fails even with nothing to do, so the suspect is not to blame.
             (Limit::Nothing, _) => (self.limit, self.left, self.suspect) = (Limit::Items(1), 1, None),
             (Limit::Full, _) if self.failures < FAILURES => {}
             (_, Some(event)) => return self.failed_alone(event),
@@ -123,7 +143,7 @@ impl Search {
             (self.limit, self.left) = (Limit::Items(1), self.left.max(1));
         }
         if self.works {
-            self.convict(event);
+            self.mark_poisoned(event);
             return Some(event);
         }
         if self.failures >= ALONE {
@@ -140,11 +160,11 @@ impl Search {
         };
     }
 
-    fn convict(&mut self, event: Source) {
-        if self.convicts.len() >= CONVICTS {
-            self.convicts.pop_front();
+    fn mark_poisoned(&mut self, event: Source) {
+        if self.poisoned.len() >= MOST_POISONED {
+            self.poisoned.pop_front();
         }
-        self.convicts.push_back(event);
+        self.poisoned.push_back(event);
         self.end();
     }
 
@@ -174,7 +194,7 @@ mod tests {
             match search.limit() {
                 _ if carries => {
                     failures += 1;
-                    if let Some(found) = search.failed(load) {
+                    if let Some(found) = search.on_failure(load) {
                         assert_eq!(found, (1, POISON, false));
                         return failures;
                     }
@@ -183,7 +203,7 @@ mod tests {
                 Limit::Items(_) => item += items as u64,
                 _ => first += count,
             }
-            search.went_well(load);
+            search.on_success(load);
         }
         panic!("not found among {connections}: {search:?}");
     }
@@ -197,17 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_fails_whatever_it_is_given_convicts_nothing() {
+    fn a_function_that_fails_whatever_it_is_given_poisons_nothing() {
         let mut search = Search::new();
         for _ in 0..100 {
             let (connections, items) = search.limit().most();
             let (connections, items) = (connections.min(1), items.min(9));
             let alone = (connections * items == 1).then_some((1, 1, false));
-            assert_eq!(search.failed(TrialLoad { connections, items: connections * items, alone }), None);
+            assert_eq!(search.on_failure(TrialLoad { connections, items: connections * items, alone }), None);
         }
         for _ in 0..3 {
-            search.went_well(TrialLoad { connections: 1, items: 1, alone: Some((1, 1, false)) });
+            search.on_success(TrialLoad { connections: 1, items: 1, alone: Some((1, 1, false)) });
         }
-        assert_eq!((search.limit(), search.convicts().count()), (Limit::Full, 0));
+        assert_eq!((search.limit(), search.poisoned().count()), (Limit::Full, 0));
     }
 }

@@ -1,4 +1,7 @@
-//! How far everyone is, for a successor.
+//! The positions that a lane saves for the next relay.
+//!
+//! Most clients of a lane are at nearly the same place in a topic. One common position per topic therefore stands for all of them: the
+//! lowest. A client that is far behind, or whose position the common one does not describe, is saved apart.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,14 +15,15 @@ use crate::delivery::cursor::Cursor;
 use crate::delivery::feed::Picked;
 use crate::delivery::follow::FollowState;
 
-/// Who is so many events or more behind the foremost is saved apart, so that the others need not repeat as many.
+/// A client that is at least this many events behind the foremost client is saved apart. Otherwise the common position would be that
+/// far back, and after a takeover all clients would get those events twice.
 const BEHIND: u64 = 256;
 
-/// The foremost cursors, by ring.
+/// The foremost cursor of each ring, by the ring's id.
 type Foremost = HashMap<u64, Cursor>;
 
 impl Lane {
-    /// Where all connections of the lane are now. What is in flight has not arrived.
+    /// The positions of all connections of the lane. Items in flight count as not delivered.
     pub(super) fn positions(&self) -> LaneCursors {
         let under_way = self.under_way_picks();
         let picks = |key: usize| under_way.get(&key).copied().unwrap_or_default();
@@ -27,7 +31,7 @@ impl Lane {
         for (key, client) in self.clients.iter() {
             client.note_foremost(picks(key), &mut foremost);
         }
-        let mut cursors = LaneCursors { heard: self.heard, ..LaneCursors::default() };
+        let mut cursors = LaneCursors { known_until: self.known_until, ..LaneCursors::default() };
         let mut passed: BTreeMap<Topic, (Cursor, Position)> = BTreeMap::new();
         for (key, client) in self.clients.iter() {
             if self.is_apart(client) || client.is_behind(picks(key), &foremost) {
@@ -43,7 +47,7 @@ impl Lane {
     }
 
     fn is_apart(&self, client: &Client) -> bool {
-        client.asked.placed_at > self.heard
+        client.asked.placed_at > self.known_until
             || client.restored.is_some()
             || client.noted > 0
             || !client.backoff.is_over(self.now)
@@ -65,7 +69,7 @@ impl Client {
         }
     }
 
-    /// Whether one of its topics has not begun, is in an epoch that is over, or far behind.
+    /// Whether one of the client's topics has no position yet, is in an earlier epoch than the foremost, or is far behind it.
     fn is_behind(&self, under_way: &[Picked], foremost: &Foremost) -> bool {
         self.cursors(under_way).any(|(index, cursor)| {
             let foremost = foremost.get(&self.feed.topics[index].follow.ring.id);
@@ -78,7 +82,8 @@ impl Client {
         })
     }
 
-    /// Its positions as far as they are known: those of topics that are not followed yet are as a predecessor left them.
+    /// The client's positions, as far as they are known. Topics that are not followed yet have the positions that the previous relay
+    /// saved.
     fn positions(&self, under_way: &[Picked]) -> BTreeMap<Topic, Position> {
         let restored = self.restored().into_iter().flatten().filter(|(topic, _)| self.feed.lacks(topic));
         let mut positions: BTreeMap<Topic, Position> =
@@ -98,7 +103,7 @@ impl Client {
         positions
     }
 
-    /// Counts it among those that have passed a position together: the least of them holds for all.
+    /// Includes the client in the common positions: for each topic, `passed` keeps the lowest cursor.
     fn fold_into(&self, under_way: &[Picked], passed: &mut BTreeMap<Topic, (Cursor, Position)>) {
         for (index, cursor) in self.cursors(under_way) {
             let ring = &self.feed.topics[index].follow.ring;

@@ -1,4 +1,4 @@
-//! What all lanes of one relay share.
+//! The state that all lanes of one relay share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,9 +23,9 @@ pub(super) struct RelayShared {
     pub(super) leases: Arc<Leases>,
     pub(super) config: RelayConfig,
     pub(super) parts: RelayParts,
-    /// No invocation begins before where no positions were saved.
+    /// No invocation begins before this time if no saved positions were found.
     pub(super) begin_at: Instant,
-    /// The account's quota of posts, which all lanes draw on.
+    /// The pause of all lanes while the account's quota of posts is used up.
     pub(super) quota: Mutex<Pause>,
     pub(super) gathered: Gathered,
     connections: AtomicUsize,
@@ -55,7 +55,7 @@ impl RelayShared {
         }
     }
 
-    /// Takes a place for one connection more, unless there are too many.
+    /// Counts one more connection. Returns false if there are too many already.
     pub(super) fn open(&self) -> bool {
         let count = self.connections.fetch_add(1, Ordering::AcqRel);
         if count >= self.config.connections {
@@ -66,13 +66,13 @@ impl RelayShared {
         true
     }
 
-    /// Gives the place of a connection back.
+    /// Counts one connection less.
     pub(super) fn closed(&self) {
         let left = self.connections.fetch_sub(1, Ordering::AcqRel) - 1;
         gauge!("bond_connections").set(left as f64);
     }
 
-    /// Counts what a delivery came to.
+    /// Adds the counts of a delivery.
     pub(super) fn count(&self, stream: Option<&StreamId>, tally: &Tally) {
         if tally.delivered == 0 && tally.dropped == 0 {
             return;
@@ -88,7 +88,7 @@ impl RelayShared {
     }
 }
 
-/// The runtime's time, which tests may hold.
+/// The runtime's time, which tests can stop.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! What a relay tells of itself, minute by minute.
+//! The figures of a relay that become metrics each minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,25 +9,27 @@ use parking_lot::Mutex;
 use super::shared::RelayShared;
 use crate::delivery::feed::Picked;
 
-/// Latencies are counted in steps of an eighth of a doubling, from a microsecond on: to within 9 %, up to about a day.
+/// The number of classes in which latencies are counted. There are eight classes per doubling, from one microsecond to about a day, so
+/// that a latency is exact to within 9 %.
 const STEPS: usize = 8 * 37;
 
-/// How a relay has fared since it was last asked.
+/// The figures of a relay since they were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayFigures {
-    /// Events taken by clients, one for each event and client.
+    /// Events taken by clients. An event that goes to three clients counts three times.
     pub delivered: u64,
-    /// Events that slow clients missed, likewise.
+    /// Events that slow clients missed, counted in the same way.
     pub dropped: u64,
-    /// The 95th percentile of the time from an event's append to the receipt of its post; zero where none was taken.
+    /// The 95th percentile of the time from an event's append to the receipt of its post; zero if no event was taken.
     pub delivery_p95: Duration,
-    /// The most events that one connection waited for.
+    /// The largest number of events that one connection waited for.
     pub queue_depth: u64,
-    /// The greatest age of an event that a connection which is not parked had not taken, beyond the time it asked to wait.
+    /// The greatest age of an event that a connection had not taken, less the time for which the connection lets events wait.
+    /// Connections in a pause do not count.
     pub lag: Duration,
 }
 
-/// What is gathered until somebody asks.
+/// The figures that are collected until they are taken.
 #[derive(Debug)]
 pub(super) struct Gathered {
     delivered: AtomicU64,
@@ -51,13 +53,13 @@ impl Gathered {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
-    /// Takes note of what a look at all connections of a lane gave.
+    /// Records the queue depth and the lag of a lane.
     pub(super) fn note(&self, queue_depth: u64, lag: Duration) {
         self.queue_depth.fetch_max(queue_depth, Ordering::Relaxed);
         self.lag_micros.fetch_max(micros(lag), Ordering::Relaxed);
     }
 
-    /// Takes note of when events were appended that are known by `now` to be taken.
+    /// Records the latencies of events that were appended at these times and are known at `now` to be taken.
     pub(super) fn taken(&self, now: UnixNanos, appended: impl Iterator<Item = UnixNanos>) {
         let mut latencies = self.latencies.lock();
         for at in appended {
@@ -65,7 +67,7 @@ impl Gathered {
         }
     }
 
-    /// What was gathered; it begins anew.
+    /// Returns the figures, and starts again from zero.
     pub(super) fn take(&self) -> RelayFigures {
         let latencies = std::mem::replace(&mut *self.latencies.lock(), [0; STEPS]);
         let take = |figure: &AtomicU64| figure.swap(0, Ordering::Relaxed);
@@ -80,7 +82,7 @@ impl Gathered {
 }
 
 impl RelayShared {
-    /// Takes note of items that a client has taken.
+    /// Records the latencies of items that a client has taken.
     pub(super) fn note_taken(&self, picks: &[Picked]) {
         let events = picks.iter().filter(|(_, pick)| pick.kind.is_some()).map(|(_, pick)| pick.at);
         self.gathered.taken(self.parts.ports.clock.now(), events);

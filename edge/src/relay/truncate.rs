@@ -1,4 +1,4 @@
-//! What is too large for a frame is cut: a book to the depth that fits, a venue's own frame to none.
+//! Shortens messages that are too large for a frame: an order book to the depth that fits; a venue's own frame is left out.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::value::{RawValue, to_raw_value};
 /// An event's fields, each as it was written.
 type Fields<'a> = BTreeMap<&'a str, &'a RawValue>;
 
-/// An event with some fields in place of its own.
+/// An event in which some fields are replaced.
 #[derive(Serialize)]
 struct Cut<'a> {
     #[serde(flatten)]
     fields: BTreeMap<&'a str, Box<RawValue>>,
     truncated: bool,
-    /// The bytes of the whole.
+    /// The size of the whole frame, in bytes.
     size: usize,
 }
 
@@ -25,7 +25,7 @@ struct Payload<'a> {
     data: Option<&'a str>,
 }
 
-/// The event cut to `limit` bytes. `None`: nothing of it can be left out.
+/// The event shortened to at most `limit` bytes; `None` if nothing of it can be left out.
 pub(super) fn to_fit(text: &[u8], limit: usize) -> Option<Box<RawValue>> {
     let fields: Fields<'_> = serde_json::from_slice(text).ok()?;
     if fields.contains_key("bids") && fields.contains_key("asks") {

@@ -1,4 +1,4 @@
-//! One client of the HTTP host: a socket that must take what is written, and requests that must end.
+//! One client of the HTTP host, with a deadline for writes to its socket and one for each request.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -22,13 +22,13 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::places::Occupant;
 
-/// How long a client may take no byte of an answer.
+/// A write fails if the client takes no byte for this long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a request may take from its head on, its body included.
+/// How long a request may take after its head, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a request came from: an extension of each request.
+/// The address from which a request came: an extension of each request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
@@ -36,7 +36,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
     socket: TcpStream,
-    /// Runs while a write waits.
+    /// The deadline of the write that waits, if one does.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -45,12 +45,12 @@ impl HttpConnection {
         Self { socket, deadline: None }
     }
 
-    /// The socket, for who takes it over.
+    /// The socket, for a caller that takes it over.
     pub(crate) fn into_inner(self) -> TcpStream {
         self.socket
     }
 
-    /// What a write came to, unless it has waited for too long.
+    /// The outcome of a write, or an error if it has waited for too long.
     fn within<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.deadline = None;
@@ -104,7 +104,7 @@ impl AsyncWrite for HttpConnection {
     }
 }
 
-/// The requests of one client, each with where it came from and a deadline.
+/// Adds to each request of a client its address and a deadline.
 pub(super) struct Requests {
     router: TowerToHyperService<Router>,
     peer: Peer,

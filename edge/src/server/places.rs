@@ -1,7 +1,7 @@
-//! Places for connections that are no WebSockets yet, and who gives way where all are taken.
+//! Bounds the number of connections that are not WebSockets yet. If all places are taken, a connection that waits loses its place.
 //!
-//! A connection keeps the server waiting from when it was accepted or last answered until its next request. Whoever has done so for
-//! longest gives way, so that sockets that do nothing keep nobody out.
+//! A connection waits from when it was accepted, or last answered, until its next request. The connection that has waited for longest is
+//! closed first, so that sockets that do nothing keep nobody out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network::Network;
 
-/// How long a client may keep a crowded server waiting. In a rush of clients, all of whom speak at once, nobody is sent away.
+/// How long a client may wait with its request on a crowded server. If many clients come at once and all send requests, none is closed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a request may take of a crowded server; its body may be what takes so long.
+/// How long a request may take on a crowded server. Clients may be slow to send the body.
 const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often a full server looks whether somebody can give way.
+/// How often a full server checks whether a connection can be closed.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The places of one listener.
@@ -42,17 +42,17 @@ struct HeldSlot {
     by_network: HashMap<Network, usize>,
 }
 
-/// Who has a place.
+/// A connection that has a place.
 #[derive(Debug)]
 pub(super) struct Occupant {
     network: Option<Network>,
     began: Instant,
-    /// From when on it may have to give way, in milliseconds.
+    /// From this time on the connection may be closed to make room, in milliseconds.
     stale_at: AtomicU64,
     lost: CancellationToken,
 }
 
-/// A place, given back when it is dropped.
+/// A place. Dropping it gives the place back.
 #[derive(Debug)]
 pub(super) struct Slot {
     places: Arc<Places>,
@@ -66,7 +66,8 @@ impl Places {
         Arc::new(Self { most, most_per_address, began: Instant::now(), taken, freed })
     }
 
-    /// Takes a place, as soon as somebody can give way where all are taken. `None` where its address has all of its own in use.
+    /// Takes a place. If all are taken, waits until a connection can be closed to make room. `None` if the address uses all places that one
+    /// address may have.
     pub(super) async fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
         let network = Network::of(peer);
         if network.is_some_and(|network| !self.make_room_in(network)) {
@@ -77,18 +78,18 @@ impl Places {
             if let Some(place) = self.try_take(network) {
                 return Some(place);
             }
-            // Whether somebody has become stale is not told.
+            // There is no signal when a connection becomes stale, so check again at intervals.
             let _ = timeout(LOOK, freed).await;
         }
     }
 
-    /// Whether an address may have a place more, after its stalest connection that is not being served gave way.
+    /// Whether an address may have one more place. If it has too many, its stalest connection without a request in progress is closed.
     fn make_room_in(&self, network: Network) -> bool {
         let mut taken = self.taken.lock();
         if taken.by_network.get(&network).is_none_or(|count| *count < self.most_per_address) {
             return true;
         }
-        // Who was heard just now and is not being served is stale in less than this.
+        // Every connection without a request in progress becomes stale before this time.
         let before = millis(self.began.elapsed() + PATIENCE);
         let stalest = taken.stalest(before, |occupant| occupant.network == Some(network));
         stalest.is_some_and(|id| taken.evict(id))
@@ -115,7 +116,7 @@ impl HeldSlot {
         self.count
     }
 
-    /// Who became stale first of those whom `eligible` takes, if that was at or before `now`.
+    /// The connection that became stale first, among those for which `eligible` holds; `None` if none is stale at `now`.
     fn stalest(&self, now: u64, eligible: impl Fn(&Occupant) -> bool) -> Option<u64> {
         let stale = self.occupants.iter().filter(|(_, occupant)| eligible(occupant));
         let stale = stale.map(|(id, occupant)| (occupant.stale_at.load(Ordering::Relaxed), *id));
@@ -152,14 +153,14 @@ impl Occupant {
         self.stale_at.store(millis(self.began.elapsed() + time), Ordering::Relaxed);
     }
 
-    /// Says that a request is being served, until the returned value is dropped.
+    /// Marks a request as in progress, until the returned value is dropped.
     pub(super) fn served(occupant: &Arc<Self>) -> ServedRequest {
         occupant.is_stale_in(SERVED_WITHIN);
         ServedRequest(Arc::clone(occupant))
     }
 }
 
-/// A request that is being served.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct ServedRequest(Arc<Occupant>);
 
@@ -174,7 +175,7 @@ impl Slot {
         Arc::clone(&self.occupant)
     }
 
-    /// Waits until the place was given to another.
+    /// Waits until the place was taken away.
     pub(super) async fn lost(&self) {
         self.occupant.lost.cancelled().await;
     }

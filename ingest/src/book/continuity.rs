@@ -1,4 +1,4 @@
-//! The proof that the updates of an order book follow each other without a hole.
+//! Checks that the updates of an order book follow each other without a hole.
 
 use std::collections::VecDeque;
 
@@ -6,20 +6,20 @@ use bond_core::event::{BookUpdate, BookUpdateKind};
 
 use crate::venue::ContinuityRule;
 
-/// Deltas kept while a snapshot is awaited: 100 s of a stream of 100 ms. The oldest are dropped beyond that, and the snapshot then
-/// has to be newer.
+/// The most deltas that are kept while a snapshot is awaited: 100 s of a stream with an update each 100 ms. Beyond it the oldest are
+/// dropped, and the snapshot has to be newer than them.
 const MAX_BUFFERED: usize = 1_000;
 
 /// The ids of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpdateIds {
-    /// Whole book or changes.
+    /// Whether the update is the whole book or changes.
     pub kind: BookUpdateKind,
-    /// The first id covered, where the venue gives a range.
+    /// The first id that the update covers, if the venue gives a range.
     pub first: Option<u64>,
-    /// The id that it follows, where the venue names it.
+    /// The id of the update before, if the venue names it.
     pub previous: Option<u64>,
-    /// The id after it.
+    /// The id of the book after the update.
     pub last: u64,
 }
 
@@ -29,40 +29,41 @@ impl From<&BookUpdate> for UpdateIds {
     }
 }
 
-/// What to do about an update.
+/// What to do with an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<T> {
-    /// Apply these, in order: the update itself, and after a snapshot the deltas that waited for it.
+    /// Apply these in order: the update itself, and after a snapshot the deltas that waited for it.
     Apply(Vec<T>),
-    /// It brings nothing new: it leads to where the book stands.
+    /// The update ends at the id that the book already has, so it brings nothing new.
     Ignore,
-    /// It ends before where the book stands, at `got`. The venue says to ignore it; where nothing else comes, its ids began anew.
+    /// The update ends before the id that the book has. The venue's rule is to ignore such updates. If no other updates come, the venue has
+    /// begun to count from the start again.
     Old {
-        /// Where the book stands.
+        /// The id of the book.
         stands: u64,
-        /// Where the update ends.
+        /// The last id of the update.
         got: u64,
     },
-    /// It waits for a snapshot. Where the venue gives snapshots by REST, one should be asked for.
+    /// The update waits for a snapshot. If the venue gives snapshots by REST, request one.
     Buffered,
-    /// Updates are missing: the book is not to be trusted until a snapshot comes. The update itself was kept if it can be of use.
+    /// Updates are missing, so the book cannot be trusted until a snapshot comes. The update itself is kept if the snapshot may need it.
     Gap {
         /// The id that should have followed.
         expected: u64,
         /// The id that came.
         got: u64,
     },
-    /// The snapshot ends before the first kept delta begins: ask for another. A live book stays live.
+    /// The snapshot ends before the first kept delta begins. Request another one. A live book stays live.
     TooOld {
-        /// The id that the snapshot reaches.
+        /// The id of the snapshot.
         snapshot: u64,
-        /// The id where the first kept delta begins.
+        /// The id at which the first kept delta begins.
         first: u64,
     },
 }
 
-/// Judges the updates of one order book by its venue's rule, quoted at [`continuity`](crate::venue::Protocol::continuity) of each
-/// venue. `T` is what comes with an update.
+/// Checks the updates of one order book by its venue's rule. The rules are quoted at [`continuity`](crate::venue::Protocol::continuity) of
+/// each venue. `T` is the content of an update, which is passed through.
 #[derive(Clone, Debug)]
 pub struct Continuity<T> {
     rule: ContinuityRule,
@@ -71,16 +72,16 @@ pub struct Continuity<T> {
     reseeding: bool,
 }
 
-/// Where a book stands.
+/// The id of a book, and how it was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
-    /// After a snapshot from REST, which may end within a delta.
+    /// After a snapshot from REST. Its id may lie within the range of a delta.
     Seeded(u64),
     /// After a delta, or a snapshot of the same sequence.
     After(u64),
 }
 
-/// How a delta relates to a position.
+/// How a delta relates to the book's position.
 enum Step {
     Old,
     Next,
@@ -88,12 +89,12 @@ enum Step {
 }
 
 impl<T: Clone> Continuity<T> {
-    /// A book without a snapshot yet.
+    /// The state of a book that has no snapshot yet.
     pub const fn new(rule: ContinuityRule) -> Self {
         Self { rule, position: None, buffer: VecDeque::new(), reseeding: false }
     }
 
-    /// Whether the book is built on a snapshot and contiguous since.
+    /// Whether the book has a snapshot, and no update is missing since.
     pub const fn is_live(&self) -> bool {
         self.position.is_some()
     }
@@ -103,12 +104,13 @@ impl<T: Clone> Continuity<T> {
         *self = Self::new(self.rule);
     }
 
-    /// Announces that a snapshot was asked for: a live book keeps its deltas from here on, to replay those that are newer.
+    /// Records that a new snapshot of a live book was requested. The book keeps its deltas from now on, to apply the newer ones after the
+    /// snapshot.
     pub const fn reseed(&mut self) {
         self.reseeding = true;
     }
 
-    /// Judges an update and takes it in.
+    /// Takes an update, and returns what to do with it.
     pub fn offer(&mut self, ids: UpdateIds, item: T) -> Verdict<T> {
         match (ids.kind, self.rule) {
             (BookUpdateKind::Snapshot, ContinuityRule::Range | ContinuityRule::RangeThenPrevious) => {
@@ -142,7 +144,8 @@ impl<T: Clone> Continuity<T> {
         }
     }
 
-    /// Where snapshots come on the socket they come first, and a delta before them belongs to an earlier subscription.
+    /// Handles a delta before the snapshot. If snapshots come on the socket, the snapshot comes first, so the delta belongs to an earlier
+    /// subscription.
     fn wait(&mut self, ids: UpdateIds, item: T) -> Verdict<T> {
         match self.rule {
             ContinuityRule::Previous | ContinuityRule::PlusOne => Verdict::Ignore,
@@ -160,7 +163,7 @@ impl<T: Clone> Continuity<T> {
         self.buffer.push_back((ids, item));
     }
 
-    /// Joins a snapshot that reaches id `last` to the kept deltas.
+    /// Joins a snapshot with id `last` to the kept deltas.
     fn join(&mut self, last: u64, snapshot: T) -> Verdict<T> {
         let mut position = Position::Seeded(last);
         let mut joined = Vec::with_capacity(self.buffer.len() + 1);
@@ -182,7 +185,7 @@ impl<T: Clone> Continuity<T> {
         Verdict::Apply(joined)
     }
 
-    /// Gives up the kept deltas before `place`, where the hole is.
+    /// Drops the kept deltas before index `place`, where updates are missing.
     fn discard(&mut self, place: usize, snapshot: u64) -> Verdict<T> {
         self.buffer.drain(..place);
         let first = self.buffer.front().map(|(ids, _)| ids.first.unwrap_or(ids.last));
@@ -209,8 +212,8 @@ fn step(rule: ContinuityRule, position: Position, ids: UpdateIds) -> Step {
     }
 }
 
-/// Binance spot, steps 3 and 4: an event that ends at or before the local id is old, one that begins beyond the next id tells of
-/// missed ones.
+/// Binance spot, steps 3 and 4: an event that ends at or before the local id is old. If an event begins beyond the next id, updates were
+/// missed.
 fn range(last: u64, ids: UpdateIds) -> Step {
     let (expected, got) = (last.saturating_add(1), ids.first.unwrap_or(ids.last));
     if ids.last <= last {
@@ -234,8 +237,8 @@ fn first_after_seed(seed: u64, ids: UpdateIds) -> Step {
     }
 }
 
-/// Binance USD-M, step 4, and OKX: whatever the new id is, it must name the one before. OKX sends an idle book's id again, and an
-/// update that leads to where the book stands was applied before.
+/// Binance USD-M, step 4, and OKX: an update must name the id of the one before, whatever its own id is. OKX repeats the id of an idle book;
+/// an update that ends at the book's id was applied before.
 fn previous(last: u64, ids: UpdateIds) -> Step {
     match ids.previous {
         _ if ids.last == last => Step::Old,
@@ -244,7 +247,7 @@ fn previous(last: u64, ids: UpdateIds) -> Step {
     }
 }
 
-/// Bybit: an id that comes again is a repetition, any other must be the next.
+/// Bybit: the same id again is a repetition. Any other id must be the next one.
 fn plus_one(last: u64, got: u64) -> Step {
     let expected = last.saturating_add(1);
     match got {

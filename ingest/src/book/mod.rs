@@ -1,4 +1,4 @@
-//! Order books: levels, and the proof that no update is missing.
+//! Order books: the levels, and the check that no update is missing.
 
 mod continuity;
 #[cfg(test)]
@@ -12,14 +12,14 @@ use bond_core::event::{BookUpdate, BookUpdateKind, Level};
 
 pub use continuity::{Continuity, UpdateIds, Verdict};
 
-/// Levels kept on each side; the worst beyond them are dropped.
+/// The most levels that are kept on each side. Beyond it the worst are dropped.
 const MAX_LEVELS: usize = 10_000;
 
-/// A snapshot with this many levels on a side was cut by the venue's limit (Binance gives 1,000 or 5,000); a smaller one is taken
-/// for the whole of what the venue serves.
+/// A snapshot with at least this many levels on a side counts as cut off by the venue's limit (Binance gives 1,000 or 5,000). A smaller one
+/// counts as the whole book.
 const CUT_SNAPSHOT: usize = 1_000;
 
-/// An order book with exact levels. It applies what it is given: whether that is contiguous is for [`Continuity`] to say.
+/// An order book with exact levels. It applies every update; [`Continuity`] checks before whether updates are missing.
 #[derive(Clone, Debug)]
 pub struct Book {
     bids: BookSide<Reverse<Price>>,
@@ -74,7 +74,7 @@ impl Book {
         self.asks.best_first().take(depth).collect()
     }
 
-    /// Whether the best bid is not below the best ask, which no venue's continuous trading shows.
+    /// Whether the best bid is at or above the best ask. In continuous trading this does not happen, so the book must be wrong.
     pub fn is_crossed(&self) -> bool {
         match (self.best_bid(), self.best_ask()) {
             (Some(bid), Some(ask)) => bid.price >= ask.price,
@@ -82,8 +82,8 @@ impl Book {
         }
     }
 
-    /// Whether the best `depth` levels of both sides lie within the prices that the snapshot covered. Beyond them levels are
-    /// unknown until they change, so a book should be seeded anew before this turns false.
+    /// Whether the best `depth` levels of both sides lie within the prices that the snapshot covered. Levels beyond these prices are unknown
+    /// until they change. A book therefore needs a new snapshot before this becomes false.
     pub fn covers(&self, depth: usize) -> bool {
         self.bids.covers(depth) && self.asks.covers(depth)
     }
@@ -119,7 +119,7 @@ impl Rank for Reverse<Price> {
 #[derive(Clone, Debug)]
 struct BookSide<K> {
     levels: BTreeMap<K, Quantity>,
-    /// The worst price that the snapshot covered; `None` where it was not cut.
+    /// The worst price that the snapshot covered; `None` if the snapshot was not cut off.
     horizon: Option<K>,
 }
 

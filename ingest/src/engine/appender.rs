@@ -1,4 +1,4 @@
-//! Appends to the log while the engine goes on: one batch at a time, insisted on until the log takes it.
+//! Appends to the log while the engine goes on. One batch is in flight at a time, and it is repeated until the log takes it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -15,15 +15,16 @@ use tokio::time::{Instant, sleep};
 
 use super::outbox::{Batch, Holds, Outbox, Pending, Status};
 
-/// How long to wait before a log that failed is tried again.
+/// How long to wait before an append that failed is repeated.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The most records of one append: what gathered during an outage must not hold up the log.
+/// The most records of one append. Records that were collected during an outage must not block the log for long.
 const MOST_RECORDS: usize = 1024;
 
 type Writing = Pin<Box<dyn Future<Output = Result<Writer, LogError>> + Send>>;
 
-/// The log's writer, which has at most one batch in hand: what comes meanwhile gathers in the [`Outbox`], and so makes larger batches.
+/// The log's writer, with at most one batch in flight. Records that arrive meanwhile are collected in the [`Outbox`], so a slow log gets
+/// larger batches.
 pub(super) enum Appender {
     Idle(Writer),
     Busy(Writing),
@@ -37,7 +38,7 @@ impl Appender {
         Self::Idle(Writer { log, fence, standing: HashMap::new(), epochs: HashMap::new() })
     }
 
-    /// Takes what has gathered, unless there is a batch in hand. A log in memory has all of it when this returns.
+    /// Begins to append the next batch, unless one is in flight. A log in memory has the whole batch when this returns.
     pub(super) fn take(&mut self, outbox: &mut Outbox) -> Result<(), LogError> {
         while let Self::Idle(_) = self {
             let batch = outbox.take();
@@ -52,7 +53,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Waits until the batch in hand is written; for ever where there is none. Cancel-safe.
+    /// Waits until the batch in flight is written. Never returns if there is none. Cancel-safe.
     pub(super) async fn done(&mut self) -> Result<(), LogError> {
         let outcome = match self {
             Self::Busy(writing) => writing.await,
@@ -64,17 +65,18 @@ impl Appender {
         Ok(())
     }
 
-    /// Whether there is a batch in hand.
+    /// Whether a batch is in flight.
     pub(super) const fn is_busy(&self) -> bool {
         matches!(self, Self::Busy(_))
     }
 }
 
-/// What the log is told, and what of it must be told again in a new epoch.
+/// Writes batches, and remembers the statuses that must be written again when a topic begins a new epoch.
 pub(super) struct Writer {
     log: Arc<dyn EventLog>,
     fence: Fence,
-    /// The lasting status of each source of a topic: told as soon as the topic begins, and again when it has lost its history.
+    /// The status of each source of a topic that still holds. It is written as soon as the topic begins, and again after the topic has lost
+    /// its history.
     standing: HashMap<Topic, BTreeMap<SmolStr, Bytes>>,
     epochs: HashMap<Topic, Epoch>,
 }
@@ -131,7 +133,8 @@ impl Writer {
     }
 }
 
-/// Asks until the log answers. An append whose outcome is unknown is asked for again with the same records.
+/// Repeats a request until the log answers. An append whose outcome is unknown is repeated with the same records, which the log
+/// recognises.
 async fn insist<T, F>(ask: impl Fn() -> F) -> Result<T, LogError>
 where
     F: Future<Output = Result<T, LogError>>,

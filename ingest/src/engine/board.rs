@@ -1,4 +1,4 @@
-//! Telling clients how sources fare: on the board, and in the logs of the topics that are concerned.
+//! Tells clients the state of sources: in the table of source statuses, and in the logs of the topics that a source concerns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use super::losses::Range;
 use super::outbox::{Holds, Outbox, Status};
 use super::streams::StreamRun;
 
-/// What each topic was last told of each source.
+/// The state of each source that each topic's log was last told.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedSources(HashMap<Topic, BTreeMap<SmolStr, SourceState>>);
 
 impl AnnouncedSources {
-    /// Tells `topic` how `source` fares, if that is news to it. The state in which every source begins is none.
-    pub(super) fn tell(&mut self, topic: &Topic, source: &SmolStr, health: &Health, outbox: &mut Outbox) {
+    /// Writes the state of `source` into the log of `topic`, if it differs from the last one written there. `Connecting`, the state in
+    /// which every source begins, is not written.
+    pub(super) fn announce(&mut self, topic: &Topic, source: &SmolStr, health: &Health, outbox: &mut Outbox) {
         let known = match self.0.get_mut(topic) {
             Some(known) => known,
             None => self.0.entry(topic.clone()).or_default(),
@@ -73,28 +74,28 @@ fn fields(source: &SmolStr, health: &Health) -> Value {
     fields
 }
 
-/// The fields without their braces, as logs keep them.
+/// The fields of a JSON object without the braces, as logs keep them.
 fn body(fields: &Value) -> Bytes {
     let text = fields.to_string();
     Bytes::from(text[1..text.len() - 1].to_owned())
 }
 
-/// The most instruments that cannot be had and are named on the board. One beyond is named once another is no more.
+/// The most unavailable instruments that the table of statuses names. Further ones are named as soon as there is room.
 const MOST_NAMED: usize = 64;
 
-/// What the board shows, and what it no longer should.
+/// What the table of statuses shows to everybody.
 #[derive(Debug, Default)]
 pub(super) struct Showing {
     named: BTreeSet<Arc<Instrument>>,
-    /// Those that cannot be had and find no room.
+    /// Unavailable instruments for which there is no room.
     unnamed: BTreeSet<Arc<Instrument>>,
-    /// Venues that streams name and nobody serves, and how many do.
+    /// Venues that streams name and this process does not serve, with the number of these streams.
     unserved: BTreeMap<Venue, usize>,
 }
 
 impl Showing {
-    /// Puts on the board what has changed: how a venue fares, and which instruments that are wanted cannot be had. A topic that never has
-    /// an event has no place for a status.
+    /// Updates the table: the state of each venue that has changed, and which wanted instruments are unavailable. The latter are shown
+    /// here because a topic that never has an event cannot hold a status.
     pub(super) fn show(&mut self, board: &SourceBoard, sources: &mut Sources, simulated: &BTreeSet<Venue>) {
         let (venues, instruments) = sources.take_changed();
         for venue in venues {
@@ -131,7 +132,7 @@ impl Showing {
         }
     }
 
-    /// A stream names venues that this process does not serve.
+    /// Counts a stream that names venues that this process does not serve.
     pub(super) fn add_unserved(&mut self, board: &SourceBoard, venues: &BTreeSet<Venue>, now: UnixNanos) {
         for venue in venues {
             let count = self.unserved.entry(*venue).or_default();
@@ -142,7 +143,7 @@ impl Showing {
         }
     }
 
-    /// It names them no more.
+    /// Counts such a stream off.
     pub(super) fn remove_unserved(&mut self, board: &SourceBoard, venues: &BTreeSet<Venue>) {
         for venue in venues {
             let Some(count) = self.unserved.get_mut(venue) else { continue };
@@ -159,18 +160,18 @@ const fn unavailable(since: UnixNanos) -> SourceStatus {
     SourceStatus { state: SourceState::Unavailable, since, simulated: false }
 }
 
-/// The most instruments that cannot be had and are named to one stream.
+/// The most unavailable instruments that one stream is shown.
 const MOST_NAMED_TO_STREAM: usize = 8;
 
-/// The most names that are kept for single streams, all together. A stream beyond is told nothing in heartbeats.
+/// The most names that are shown to single streams, in sum. Streams beyond it see none in their heartbeats.
 const MOST_NAMED_TO_STREAMS: usize = 1024;
 
-/// How many names the board shows to single streams.
+/// The number of names that are shown to single streams.
 #[derive(Debug, Default)]
 pub(super) struct ShownToStreams(usize);
 
 impl ShownToStreams {
-    /// Shows to a stream alone which instruments it wants that cannot be had, in place of those shown before.
+    /// Shows a stream which of its instruments are unavailable, in place of those shown before. Other streams do not see them.
     pub(super) fn instruments(&mut self, board: &SourceBoard, stream: &mut StreamRun, sources: &Sources) {
         let plan = Arc::clone(stream.plan());
         let missing = plan.market.iter().filter_map(|need| {
@@ -190,7 +191,7 @@ impl ShownToStreams {
         }
     }
 
-    /// Shows to a stream alone how one of its sources fares.
+    /// Shows a stream the state of one of its sources. Other streams do not see it.
     pub(super) fn show(
         &mut self,
         board: &SourceBoard,
@@ -215,7 +216,7 @@ impl ShownToStreams {
         }
     }
 
-    /// Shows nothing to a stream any more.
+    /// Removes everything that is shown to a stream alone.
     pub(super) fn end(&mut self, board: &SourceBoard, stream: &mut StreamRun) {
         for name in std::mem::take(&mut stream.shown) {
             self.0 -= 1;
@@ -224,7 +225,7 @@ impl ShownToStreams {
     }
 }
 
-/// A health as the rest of Bond knows it.
+/// A health as the status that clients see.
 pub(super) const fn source_status(health: &Health) -> SourceStatus {
     SourceStatus { state: health.state, since: health.since, simulated: health.simulated }
 }

@@ -1,4 +1,4 @@
-//! An order book as published at one depth: the whole of it, and what changed since the last time.
+//! An order book as published at one depth: the whole book, and what changed since the last event.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ use bond_core::event::{BookUpdateKind, Level};
 use bond_core::wire::{BookView, Stamp, order_book};
 use bytes::Bytes;
 
-/// What was published last at one depth.
+/// The book as last published at one depth.
 #[derive(Debug)]
 pub(super) struct DepthView {
     depth: u16,
@@ -28,12 +28,12 @@ impl DepthView {
         Self { depth, bids: Vec::new(), asks: Vec::new(), sequence: None }
     }
 
-    /// The depth in levels a side.
+    /// The depth in levels per side.
     pub(super) const fn depth(&self) -> u16 {
         self.depth
     }
 
-    /// Takes the book's levels, best first and cut to the depth. `None` where nothing in view has changed since the last event.
+    /// Takes the book's levels, best first and cut to the depth. `None` if no level within the depth has changed since the last event.
     pub(super) fn publish(
         &mut self,
         kind: BookUpdateKind,
@@ -64,7 +64,7 @@ impl DepthView {
         Some(Published { whole, changes })
     }
 
-    /// Forgets what was published: the next event is a snapshot.
+    /// Forgets what was published, so that the next event is a snapshot.
     pub(super) fn restart(&mut self) {
         self.sequence = None;
     }
@@ -76,7 +76,8 @@ fn body(view: &BookView<'_>, stamp: &Stamp<'_>) -> Bytes {
     out.into()
 }
 
-/// The levels that turn `old` into `new`, both in `order`: new and changed ones as they are, those gone from view with size zero.
+/// The levels that turn `old` into `new`, which are both in `order`: new and changed levels as they are, and levels that are no longer there
+/// with size zero.
 fn changed(old: &[Level], new: &[Level], order: impl Fn(&Level, &Level) -> Ordering) -> Vec<Level> {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     let mut changes = Vec::new();

@@ -1,6 +1,6 @@
-//! How sources fare: what sessions report, folded to what topics and the board need to know.
+//! The health of sources: what sessions report of subscriptions and markets, combined to the health of instruments and venues.
 //!
-//! The folds are counts, kept up with each report: what a report costs does not depend on how much is wanted.
+//! The combined states are counts that each report updates. The cost of a report so does not depend on the number of subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ pub(super) struct Health {
     pub(super) state: SourceState,
     pub(super) since: UnixNanos,
     pub(super) reason: SmolStr,
-    /// Whether the source's data are made up by a simulator.
+    /// Whether a simulator makes up the source's data.
     pub(super) simulated: bool,
 }
 
 impl Health {
-    /// Of a market that this process does not serve.
+    /// The health of a market that this process does not serve.
     pub(super) const fn unserved(since: UnixNanos) -> Self {
         let reason = SmolStr::new_static("not served here");
         Self { state: SourceState::Unavailable, since, reason, simulated: false }
     }
 
-    /// Of what is beyond the number of subscriptions that this process may have.
+    /// The health of a subscription that is beyond the number that this process may have.
     pub(super) const fn beyond(since: UnixNanos) -> Self {
         let reason = SmolStr::new_static("limit");
         Self { state: SourceState::Unavailable, since, reason, simulated: false }
@@ -42,7 +42,7 @@ impl Health {
     }
 }
 
-/// How bad a state is for those who wait for data. An unavailable source is none, and so hides no other.
+/// How bad a state is for those who wait for data of this source. An unavailable source does not count, so it is the least.
 const fn severity(state: SourceState) -> u8 {
     match state {
         SourceState::Unavailable => 0,
@@ -56,7 +56,7 @@ const fn severity(state: SourceState) -> u8 {
     }
 }
 
-/// A state as folds compare it: the worst last, and of the same ones the one that has stood for longest.
+/// A state with its sort key: the worst state is the greatest, and among equal states the one that has lasted longest.
 type Rank = (u8, std::cmp::Reverse<UnixNanos>, SourceState);
 
 fn rank(health: &Health) -> Rank {
@@ -64,8 +64,8 @@ fn rank(health: &Health) -> Rank {
     (severity_among_many(state), std::cmp::Reverse(health.since), state)
 }
 
-/// How bad a state is for those who take something else there. What is still beginning breaks nothing that runs: a venue is connected while
-/// one more channel of it is asked for.
+/// How bad the state of one subscription is for the venue as a whole. A subscription that is just starting does no harm: a venue stays
+/// `connected` while one more of its channels is subscribed to.
 const fn severity_among_many(state: SourceState) -> u8 {
     match state {
         SourceState::Connecting => severity(SourceState::Connected),
@@ -74,7 +74,7 @@ const fn severity_among_many(state: SourceState) -> u8 {
     }
 }
 
-/// A state as seen by those who take something else there: what is refused is not to be had, and says nothing of the rest.
+/// The state of one subscription as it counts for the venue as a whole. A refused one counts as unavailable: it says nothing of the rest.
 const fn among_many(state: SourceState) -> SourceState {
     match state {
         SourceState::Refused => SourceState::Unavailable,
@@ -82,7 +82,7 @@ const fn among_many(state: SourceState) -> SourceState {
     }
 }
 
-/// How many things are in which state.
+/// The number of subscriptions in each state.
 #[derive(Debug, Default)]
 struct Tally(BTreeMap<Rank, usize>);
 
@@ -110,17 +110,18 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     wanted: HashMap<Subscription, Option<Health>>,
-    /// What is wanted and was not reported of yet: it fares as its market does.
-    unheard: BTreeMap<(Venue, MarketType), HashSet<Subscription>>,
-    /// What was reported of subscriptions that are wanted no more. Where one is wanted again before its session has seen that it was
-    /// not, the session has nothing to report.
+    /// Wanted subscriptions without a report so far. Their health is that of their market.
+    unreported: BTreeMap<(Venue, MarketType), HashSet<Subscription>>,
+    /// The last health of subscriptions that are no longer wanted. If one is wanted again before its session has noticed the change, the
+    /// session does not report it anew.
     dropped: [HashMap<Subscription, Health>; 2],
     markets: BTreeMap<(Venue, MarketType), Health>,
-    /// How much is wanted of each market. One of which nothing is says nothing of its venue: its session has let go of it.
+    /// The number of subscriptions wanted of each market. A market of which nothing is wanted is disconnected and does not count for the
+    /// venue.
     in_use: BTreeMap<(Venue, MarketType), usize>,
     venues: BTreeMap<Venue, Tally>,
     instruments: HashMap<Arc<Instrument>, Tally>,
-    /// Venues and instruments that may fare otherwise than the board shows.
+    /// Venues and instruments whose state may differ from the one that is shown.
     changed: (BTreeSet<Venue>, BTreeSet<Arc<Instrument>>),
 }
 
@@ -129,13 +130,13 @@ fn market_of(subscription: &Subscription) -> (Venue, MarketType) {
 }
 
 impl Sources {
-    /// A subscription is wanted from here on.
+    /// Records that a subscription is wanted.
     pub(super) fn want(&mut self, subscription: &Subscription) {
         if self.wanted.contains_key(subscription) {
             return;
         }
         let known = self.dropped.iter_mut().find_map(|dropped| dropped.remove(subscription));
-        self.unheard.entry(market_of(subscription)).or_default().insert(subscription.clone());
+        self.unreported.entry(market_of(subscription)).or_default().insert(subscription.clone());
         self.wanted.insert(subscription.clone(), None);
         self.use_market(market_of(subscription));
         if let Some(health) = known {
@@ -143,10 +144,10 @@ impl Sources {
         }
     }
 
-    /// A subscription is wanted no more.
+    /// Records that a subscription is no longer wanted.
     pub(super) fn drop(&mut self, subscription: &Subscription) {
-        if let Some(unheard) = self.unheard.get_mut(&market_of(subscription)) {
-            unheard.remove(subscription);
+        if let Some(unreported) = self.unreported.get_mut(&market_of(subscription)) {
+            unreported.remove(subscription);
         }
         let Some(known) = self.wanted.remove(subscription) else { return };
         self.leave_market(market_of(subscription));
@@ -156,7 +157,7 @@ impl Sources {
         }
     }
 
-    /// One more thing is wanted of a market.
+    /// Counts one more subscription of a market.
     fn use_market(&mut self, market: (Venue, MarketType)) {
         let users = self.in_use.entry(market).or_default();
         *users += 1;
@@ -165,7 +166,7 @@ impl Sources {
         }
     }
 
-    /// One thing less is.
+    /// Counts one subscription of a market less.
     fn leave_market(&mut self, market: (Venue, MarketType)) {
         let Some(users) = self.in_use.get_mut(&market) else { return };
         *users -= 1;
@@ -178,13 +179,13 @@ impl Sources {
         }
     }
 
-    /// Forgets what was dropped before the last call.
+    /// Forgets subscriptions that were dropped before the last call.
     pub(super) fn forget_dropped(&mut self) {
         let newer = std::mem::take(&mut self.dropped[0]);
         self.dropped[1] = newer;
     }
 
-    /// Takes a report about one subscription. Whether it is of one that is wanted.
+    /// Takes a report about one subscription. Returns whether the subscription is wanted.
     pub(super) fn subscription(&mut self, subscription: &Subscription, health: Health) -> bool {
         let Some(known) = self.wanted.get_mut(subscription) else {
             if let Some(dropped) = self.dropped.iter_mut().find_map(|d| d.get_mut(subscription)) {
@@ -194,9 +195,9 @@ impl Sources {
         };
         let before = known.replace(health.clone());
         if before.is_none()
-            && let Some(unheard) = self.unheard.get_mut(&market_of(subscription))
+            && let Some(unreported) = self.unreported.get_mut(&market_of(subscription))
         {
-            unheard.remove(subscription);
+            unreported.remove(subscription);
         }
         self.count(subscription, before.as_ref(), Some(&health));
         true
@@ -217,7 +218,7 @@ impl Sources {
         self.changed.1.insert(Arc::clone(instrument));
     }
 
-    /// Takes a report about a market as a whole, and names what fares as it does.
+    /// Takes a report about a market as a whole. Returns the subscriptions whose health is that of the market.
     pub(super) fn market(&mut self, venue: Venue, market: MarketType, health: Health) -> Vec<Subscription> {
         let of_venue = self.venues.entry(venue).or_default();
         let counts = self.in_use.contains_key(&(venue, market));
@@ -228,7 +229,7 @@ impl Sources {
             of_venue.remove(&before);
         }
         self.changed.0.insert(venue);
-        self.unheard.get(&(venue, market)).into_iter().flatten().cloned().collect()
+        self.unreported.get(&(venue, market)).into_iter().flatten().cloned().collect()
     }
 
     /// The health of a subscription. Until it first reports, the health of its market; `None` if neither has reported. A market is no better
@@ -238,7 +239,8 @@ impl Sources {
         own.or_else(|| self.markets.get(&market_of(subscription)))
     }
 
-    /// How each venue fares for each symbol of a stream: as the worst of what is taken there. Nothing where nothing was reported.
+    /// The health of each venue for each symbol of a stream: the worst among the stream's subscriptions there. Pairs without a report are
+    /// left out.
     pub(super) fn by_symbol(&self, plan: &StreamPlan, since: UnixNanos) -> BySymbol {
         let mut by_symbol = BySymbol::new();
         for (venue, symbol) in &plan.unserved {
@@ -252,34 +254,34 @@ impl Sources {
         by_symbol
     }
 
-    /// How each venue fares for a stream as a whole.
+    /// The health of each venue for a stream as a whole.
     pub(super) fn by_venue(by_symbol: BySymbol) -> BTreeMap<Venue, Health> {
         let mut venues = BTreeMap::new();
         by_symbol.into_iter().for_each(|((_, venue), health)| fold(&mut venues, venue, health));
         venues
     }
 
-    /// How a venue fares as a whole, and since when.
+    /// The state of a venue as a whole, and since when it holds.
     pub(super) fn venue(&self, venue: Venue) -> Option<(SourceState, UnixNanos)> {
         self.venues.get(&venue).and_then(Tally::worst)
     }
 
-    /// Since when an instrument cannot be had; `None` where it can be, or is not wanted.
+    /// Since when an instrument is unavailable; `None` if it is available, or not wanted.
     pub(super) fn missing(&self, instrument: &Instrument) -> Option<UnixNanos> {
         let (state, since) = self.instruments.get(instrument).and_then(Tally::worst)?;
         (state == SourceState::Unavailable).then_some(since)
     }
 
-    /// The venues and instruments that may fare otherwise than at the last call.
+    /// The venues and instruments whose state may have changed since the last call.
     pub(super) fn take_changed(&mut self) -> (BTreeSet<Venue>, BTreeSet<Arc<Instrument>>) {
         std::mem::take(&mut self.changed)
     }
 }
 
-/// How each venue fares for each symbol of a stream.
+/// The health of each venue for each symbol of a stream.
 pub(super) type BySymbol = BTreeMap<(Symbol, Venue), Health>;
 
-/// Makes `health` part of what stands at `key`.
+/// Combines `health` with the one at `key`: the worse stays.
 fn fold<K: Ord>(into: &mut BTreeMap<K, Health>, key: K, health: Health) {
     let folded = match into.remove(&key) {
         Some(known) => known.worse(health),

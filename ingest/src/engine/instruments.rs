@@ -1,4 +1,4 @@
-//! The state of each instrument: what its ticker and funding stand at, its book, the trades seen; and who wants what of it.
+//! The state of each instrument: its latest ticker and funding, its order book, the trades seen, and who wants which of its channels.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::book::Book;
 use crate::report::RawFrame;
 use crate::venue::numbers_trades;
 
-/// Trade ids remembered of each instrument, to tell repeats.
+/// How many trade ids are remembered of each instrument, to detect repeats.
 const REMEMBERED: usize = 4096;
 
 /// A stream that takes one channel of an instrument.
@@ -29,9 +29,9 @@ const REMEMBERED: usize = 4096;
 pub(super) struct StreamInput {
     /// Which of the running streams.
     pub(super) stream: StreamKey,
-    /// Whether the stream passes events on as they are.
+    /// Whether the stream passes events on unchanged.
     pub(super) passes: bool,
-    /// Levels a side, where it passes order books on.
+    /// Levels per side, if the stream passes order books on.
     pub(super) depth: Option<u16>,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct InstrumentState {
     depths: Vec<DepthView>,
 }
 
-/// An event as streams get it: with the venue's whole ticker or funding, and encoded for those that pass it on.
+/// An event as streams get it. Besides the event it has the records for streams that pass events on.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    /// The event as it came.
+    /// The event. A ticker or funding has all figures that are known, not only those that changed.
     pub(super) event: MarketEvent,
-    /// Its record, one for each depth where it is an order book.
+    /// The encoded event; for an order book, one record for each depth.
     pub(super) records: Vec<(Option<u16>, Record)>,
-    /// The book's best bid and ask after it, where it is an order book.
+    /// The best bid and ask after the event, if it is an order book.
     pub(super) top: (Option<Price>, Option<Price>),
 }
 
@@ -77,27 +77,27 @@ impl InstrumentState {
         }
     }
 
-    /// Publishes `topic` from here on.
+    /// Begins to publish `topic`.
     pub(super) fn want_topic(&mut self, topic: &MarketTopic) {
         self.topics.insert((topic.channel, topic.depth), Topic::Market(topic.clone()));
     }
 
-    /// Publishes `topic` no more.
+    /// Stops publishing `topic`.
     pub(super) fn drop_topic(&mut self, topic: &MarketTopic) {
         self.topics.remove(&(topic.channel, topic.depth));
     }
 
-    /// Whether the venue's own frames are published from here on.
+    /// Begins or stops publishing the venue's own frames.
     pub(super) fn want_raw(&mut self, instrument: &Instrument, on: bool) {
         self.raw = on.then(|| Topic::Raw(instrument.clone()));
     }
 
-    /// Gives `channel` to a stream from here on.
+    /// Begins to pass events of `channel` to a stream.
     pub(super) fn want_input(&mut self, channel: Channel, input: StreamInput) {
         self.inputs.entry(channel).or_default().push(input);
     }
 
-    /// Gives nothing to a stream any more.
+    /// Stops passing events to a stream.
     pub(super) fn drop_input(&mut self, stream: StreamKey) {
         self.inputs.retain(|_, inputs| {
             inputs.retain(|input| input.stream != stream);
@@ -115,7 +115,7 @@ impl InstrumentState {
         self.losses.as_ref().is_some_and(Losses::is_open)
     }
 
-    /// Keeps a view of the book for each depth that is now wanted, and no other. A view that stays goes on where it was.
+    /// Keeps one view of the book for each depth that is wanted now. Views that stay keep their state.
     pub(super) fn settle_depths(&mut self) {
         let topics = self.topics.keys().filter_map(|(_, depth)| *depth);
         let inputs = self.inputs(Channel::OrderBook).iter().filter_map(|input| input.depth);
@@ -128,7 +128,7 @@ impl InstrumentState {
         }
     }
 
-    /// Forgets the numbers of trades that nobody takes any more: what is not asked for is not lost.
+    /// Forgets the trade numbers if nobody takes trades any more: trades that are not subscribed to are not lost.
     fn settle_losses(&mut self) {
         let is_taken =
             self.topics.contains_key(&(Channel::Trades, None)) || self.inputs.contains_key(&Channel::Trades);
@@ -137,23 +137,23 @@ impl InstrumentState {
         }
     }
 
-    /// Whether anybody wants anything of it.
+    /// Whether anybody wants one of the instrument's channels.
     pub(super) fn is_wanted(&self) -> bool {
         !self.topics.is_empty() || self.raw.is_some() || !self.inputs.is_empty()
     }
 
-    /// Who takes `channel`.
+    /// The streams that take `channel`.
     pub(super) fn inputs(&self, channel: Channel) -> &[StreamInput] {
         self.inputs.get(&channel).map_or(&[], Vec::as_slice)
     }
 
-    /// The book can be trusted no more until its next snapshot.
+    /// Records that the book cannot be trusted until its next snapshot.
     pub(super) fn distrust_book(&mut self) {
         self.book = Book::default();
         self.depths.iter_mut().for_each(DepthView::restart);
     }
 
-    /// Whether the same figures came just before at the same time of the venue's.
+    /// Whether the previous ticker had the same figures and the same venue time.
     fn repeats_ticker(&mut self, update: &Ticker, at: Option<UnixNanos>) -> bool {
         let Some(at) = at else { return false };
         let came = Some((at, update.clone()));
@@ -162,7 +162,7 @@ impl InstrumentState {
         repeats
     }
 
-    /// Takes an event in and publishes it. `None` for what was seen before.
+    /// Applies an event and publishes it. `None` for a duplicate.
     pub(super) fn take(&mut self, event: MarketEvent, outbox: &mut Outbox) -> Option<Accepted> {
         let channel = event.data.channel();
         let mut top = (None, None);
@@ -198,19 +198,19 @@ impl InstrumentState {
         Some(Accepted { event, records, top })
     }
 
-    /// A number of the trades' was taken by a print that is none.
+    /// Records that a print which is not a trade has used a trade number.
     pub(super) fn pass_over(&mut self, number: u64, now: UnixNanos) {
         if let Some(losses) = &mut self.losses {
             losses.observe(number, now);
         }
     }
 
-    /// The trades that the venue numbered and never sent, as far as that is certain by now.
+    /// The trades that are certain at `now` to be numbered by the venue and never sent.
     fn lost(&mut self, now: UnixNanos) -> Vec<Range> {
         self.losses.as_mut().map_or_else(Vec::new, |losses| losses.due(now))
     }
 
-    /// Encodes an event where somebody will read it as it is.
+    /// Encodes an event if a topic or a stream publishes it unchanged.
     fn record_of(&self, channel: Channel, event: &MarketEvent) -> Vec<(Option<u16>, Record)> {
         if !self.topics.contains_key(&(channel, None))
             && !self.inputs(channel).iter().any(|input| input.passes)
@@ -262,7 +262,7 @@ impl InstrumentState {
         }
     }
 
-    /// Publishes a venue's own frame, where that is wanted.
+    /// Publishes a venue's own frame, if that is wanted.
     pub(super) fn publish_raw(&self, frame: &RawFrame, outbox: &mut Outbox) {
         let Some(topic) = &self.raw else { return };
         let stamp = Stamp { instrument: &frame.instrument, ts_event: frame.received, ts_exchange: None };
@@ -289,7 +289,7 @@ fn merge_funding(into: &mut Funding, update: &Funding) {
 #[derive(Debug, Default)]
 pub(super) struct InstrumentStates {
     states: HashMap<Arc<Instrument>, InstrumentState>,
-    /// Those of which trades may be missing.
+    /// The instruments of which trades may be missing.
     losing: HashSet<Arc<Instrument>>,
 }
 
@@ -305,12 +305,12 @@ impl InstrumentStates {
         self.states.get(instrument)
     }
 
-    /// The same, to be changed.
+    /// The same as a mutable reference.
     pub(super) fn get_mut(&mut self, instrument: &Instrument) -> Option<&mut InstrumentState> {
         self.states.get_mut(instrument)
     }
 
-    /// Trades of `instrument` may be missing: look at it when it is asked what is lost.
+    /// Marks that trades of `instrument` may be missing, so that `lost` looks at it.
     pub(super) fn suspect(&mut self, instrument: &Arc<Instrument>) {
         if !self.losing.contains(instrument) {
             self.losing.insert(Arc::clone(instrument));
@@ -328,7 +328,8 @@ impl InstrumentStates {
         lost
     }
 
-    /// After a change of who wants what of `instrument`: drops it where nobody does, else keeps its book at the depths that are wanted.
+    /// To be called after a change of who wants what of `instrument`. Drops the state if nobody wants it any more; otherwise keeps views
+    /// of the book at the depths that are wanted.
     pub(super) fn settle(&mut self, instrument: &Instrument) {
         let Some(state) = self.states.get_mut(instrument) else { return };
         if !state.is_wanted() {

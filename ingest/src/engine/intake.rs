@@ -1,7 +1,8 @@
-//! What reports do: events go to topics and streams, states to whoever is to be told.
+//! What reports do: events go to topics and streams, and states of sources to those whom they concern.
 //!
-//! A state is told to the topics of its channel and instrument at once, and to the streams that take them at the end of the turn: a stream is told
-//! how its venues fare as a whole, and many reports come together. The board is shown what has changed.
+//! A state goes at once to the topics of its channel and instrument. Streams that take them are notified only after all reports that have
+//! arrived together: a stream is told the state of a venue as a whole, which several reports may change. At the same time the table of
+//! source statuses is updated.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::source::social;
 use crate::venue::Subscription;
 
 impl Engine {
-    /// Works through reports, in order.
+    /// Handles reports in order.
     pub(super) fn take_all(&mut self, batch: &mut Vec<Report>) {
         batch.drain(..).for_each(|report| self.take(report));
     }
@@ -82,7 +83,7 @@ impl Engine {
         }
     }
 
-    /// A print that is no trade took a number of the trades'.
+    /// Records that a print which is not a trade has used one of the venue's trade numbers, so that the number does not count as lost.
     fn pass_over(&mut self, instrument: &Instrument, number: u64, now: UnixNanos) {
         if let Some(state) = self.instruments.get_mut(instrument) {
             state.pass_over(number, now);
@@ -117,19 +118,19 @@ impl Engine {
         }
     }
 
-    /// A subscription fares otherwise than before, perhaps: tells its topics, and notes that its streams are to be told.
+    /// Handles that a subscription's state may have changed: notifies its topics, and marks its streams to be notified.
     pub(super) fn concern(&mut self, subscription: &Subscription) {
         let Some(state) = self.instruments.get(&subscription.instrument) else { return };
         self.concerned.extend(state.inputs(subscription.channel).iter().map(|input| input.stream));
         let Some(health) = self.sources.of(subscription) else { return };
         let source = venue_name(subscription.instrument.venue);
         for topic in state.topics(subscription.channel) {
-            self.told.tell(topic, &source, health, &mut self.outbox);
+            self.told.announce(topic, &source, health, &mut self.outbox);
             self.tellings += 1;
         }
     }
 
-    /// Says in the topics that are concerned which trades a venue never sent.
+    /// Writes into the topics which trades a venue numbered and never sent.
     pub(super) fn tell_losses(&mut self) {
         for (instrument, range) in self.instruments.lost(self.ports.clock.now()) {
             tracing::warn!(%instrument, from = range.from, to = range.to, "trades lost");
@@ -143,18 +144,18 @@ impl Engine {
         }
     }
 
-    /// Tells the streams that are concerned, and shows on the board what has changed. Windows that are due close first: they did not lack
-    /// what goes down only now.
+    /// Notifies the streams that were marked, and updates the table of source statuses. Windows that are due close first, since a source
+    /// that goes down now was not missing in them.
     pub(super) fn tell(&mut self) {
         for key in std::mem::take(&mut self.concerned) {
-            self.tell_stream(key);
+            self.notify_stream(key);
             self.tellings += 1;
         }
         self.showing.show(&self.ports.board, &mut self.sources, &self.simulated);
     }
 
-    /// Tells a stream and its windows: each venue fares as the worst of what the stream takes there.
-    fn tell_stream(&mut self, key: StreamKey) {
+    /// Notifies a stream and its windows of the health of each venue: the worst among the stream's subscriptions there.
+    fn notify_stream(&mut self, key: StreamKey) {
         let now = self.ports.clock.now();
         self.streams.close(key, now, &mut self.outbox);
         let Some(stream) = self.streams.feed(key) else { return };
@@ -164,15 +165,15 @@ impl Engine {
             stream.source(venue.name(), &source_status(health), symbol, now);
         }
         for (venue, health) in Sources::by_venue(by_symbol) {
-            self.told.tell(stream.topic(), &venue_name(venue), &health, &mut self.outbox);
+            self.told.announce(stream.topic(), &venue_name(venue), &health, &mut self.outbox);
         }
         self.shown.instruments(&self.ports.board, stream, &self.sources);
     }
 
-    /// Tells a stream, and nobody else, how one of its own sources fares.
+    /// Notifies a stream, and nobody else, of the health of one of its own sources.
     pub(super) fn tell_of_socket(&mut self, key: StreamKey, source: &SmolStr, health: &Health) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        self.told.tell(stream.topic(), source, health, &mut self.outbox);
+        self.told.announce(stream.topic(), source, health, &mut self.outbox);
         self.shown.show(&self.ports.board, stream, source, source_status(health));
     }
 }

@@ -1,13 +1,13 @@
-//! Trades that a venue numbered but never sent, where its numbers are contiguous.
+//! Detects trades that a venue numbered but never sent, for venues that number trades without holes.
 
 use std::time::Duration;
 
 use bond_core::time::UnixNanos;
 
-/// How long a missing number may still come: venues send in order, but a resumed connection may interleave.
+/// How long a missing number may still arrive. Venues send in order, but old and new connections may overlap after a reconnect.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Gaps watched at one time; beyond, the oldest is given up as lost at once.
+/// The most gaps that are watched at one time. Beyond it the oldest counts as lost at once.
 const OPEN: usize = 32;
 
 /// Numbers `from` to `to`, both included.
@@ -26,7 +26,7 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// Takes note of trade `number`, which came at `now`.
+    /// Records that trade `number` arrived at `now`.
     pub(super) fn observe(&mut self, number: u64, now: UnixNanos) {
         match self.greatest {
             Some(greatest) if number > greatest => {
@@ -52,7 +52,7 @@ impl Losses {
         self.open.push((range, now.plus(PATIENCE)));
     }
 
-    /// A missing number has come after all.
+    /// Records that a missing number has arrived after all.
     fn fill(&mut self, number: u64) {
         let Some(at) = self.open.iter().position(|(r, _)| (r.from..=r.to).contains(&number)) else { return };
         let (range, deadline) = self.open.remove(at);
@@ -60,7 +60,7 @@ impl Losses {
         self.open.extend(rest.into_iter().filter(|r| r.from <= r.to).map(|r| (r, deadline)));
     }
 
-    /// The numbers that will not come any more.
+    /// Removes and returns the numbers that count as lost at `now`.
     pub(super) fn due(&mut self, now: UnixNanos) -> Vec<Range> {
         let mut lost = std::mem::take(&mut self.lost);
         self.open.retain(|(range, deadline)| {

@@ -18,7 +18,7 @@ pub(super) type MarketKey = (Venue, MarketType);
 pub(super) struct Markets(BTreeMap<MarketKey, MarketHandle>);
 
 impl Markets {
-    /// Opens every market that is configured. None reads or connects before something is wanted of it.
+    /// Opens every configured market. A market connects only once something is wanted of it.
     pub(super) fn open(
         config: &EngineConfig,
         network: &Network,
@@ -43,12 +43,12 @@ impl Markets {
         Self(handles)
     }
 
-    /// One of them, if it is served.
+    /// The handle of a market, if the market is served.
     pub(super) fn get(&self, market: MarketKey) -> Option<&MarketHandle> {
         self.0.get(&market)
     }
 
-    /// Waits until all have closed their connections, after they were cancelled.
+    /// Waits until all sessions, which were cancelled before, have closed their connections.
     pub(super) async fn stopped(self) {
         for market in self.0.into_values() {
             market.stopped().await;

@@ -1,4 +1,5 @@
-//! The engine: the single writer. It keeps what runs in line with what is wanted, and turns reports into appends to the log.
+//! The engine: the single writer. It starts and stops subscriptions and streams according to what is wanted, and turns the reports of
+//! sessions into appends to the log.
 
 mod appender;
 mod board;
@@ -44,10 +45,10 @@ use url::Url;
 
 use crate::session::{Network, Timing};
 
-/// Commands that may wait for the engine; an edge that finds the queue full is told so.
+/// The most commands that wait for the engine. If the queue is full, sending fails.
 const COMMANDS: usize = 1024;
 
-/// How long to wait before commands that could not be read are asked for again.
+/// How long to wait after commands could not be read.
 const COMMANDS_RETRY: Duration = Duration::from_millis(500);
 
 /// One market of one venue, and where it is reached.
@@ -55,54 +56,54 @@ const COMMANDS_RETRY: Duration = Duration::from_millis(500);
 pub struct Market {
     /// The venue.
     pub venue: Venue,
-    /// Its market.
+    /// The kind of market.
     pub market: MarketType,
-    /// What WebSocket paths are appended to.
+    /// The base URL of WebSocket endpoints.
     pub ws_base: Url,
-    /// What REST paths are appended to.
+    /// The base URL of REST endpoints.
     pub rest_base: Url,
-    /// Whether its data are made up by a simulator, which clients are told.
+    /// Whether a simulator makes up the data. Clients can see this in statuses.
     pub simulated: bool,
 }
 
-/// How an engine behaves.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The markets it serves.
+    /// The markets to serve.
     pub markets: Vec<Market>,
-    /// The symbols that `*` makes run.
+    /// The symbols that a feed gets which names none.
     pub feed_symbols: BTreeSet<Symbol>,
-    /// How long history is kept, and how long a topic runs on when nobody wants it.
+    /// How long history is kept, and how long a topic goes on running after the last client that wanted it.
     pub ring: Duration,
     /// How long windows wait for late events.
     pub max_lag: Duration,
-    /// How patient sessions are.
+    /// The timeouts of sessions.
     pub timing: Timing,
-    /// Whether users' own sockets may be on addresses outside the public internet.
+    /// Whether users' own sockets may have addresses outside the public internet.
     pub allow_private_sources: bool,
-    /// The most subscriptions to venues at one time. Beyond it, new ones wait until others end, and whoever wants them is told
-    /// `unavailable`, for the reason `limit`.
+    /// The most subscriptions to venues at one time. Further ones wait until others end; until then their status is `unavailable`, with
+    /// the reason `limit`.
     pub max_subscriptions: usize,
-    /// The most users' own sockets at one time. Beyond it, a stream is told `unavailable` of them, for the reason `limit`.
+    /// The most users' own sockets at one time. The status of further ones is `unavailable`, with the reason `limit`.
     pub max_sockets: usize,
     /// The seed of the simulated social source.
     pub social_seed: u64,
 }
 
-/// What an engine reads, writes and reports to.
+/// The ports and shared state that an engine uses.
 #[derive(Clone)]
 pub struct Ports {
-    /// Where events go.
+    /// The log to which events are appended.
     pub log: Arc<dyn EventLog>,
-    /// Which streams are wanted.
+    /// The registry of the streams that are wanted.
     pub store: Arc<dyn StreamStore>,
-    /// Where the statuses of sources go.
+    /// The table of source statuses.
     pub board: SourceBoard,
     /// Counters of streams.
     pub meters: Meters,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
-    /// Who watches over what must run.
+    /// The supervisor of tasks that must run.
     pub supervisor: Supervisor,
 }
 
@@ -115,29 +116,29 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// The way of commands to it.
+    /// The port by which commands are sent to the engine.
     pub fn control(&self) -> Arc<dyn Control> {
         Arc::<Inbox>::clone(&self.control)
     }
 
-    /// The right under which it writes.
+    /// The fencing number under which the engine writes.
     pub const fn fence(&self) -> Fence {
         self.fence
     }
 
-    /// Waits for its end.
+    /// Waits until the engine has ended.
     ///
     /// # Errors
-    /// [`LogError::Fenced`] where another writer has taken over; [`LogError::Unavailable`] where the log failed or the task did.
+    /// [`LogError::Fenced`] if another writer has taken over; [`LogError::Unavailable`] if the log or the engine's task has failed.
     pub async fn stopped(self) -> Result<(), LogError> {
         self.task.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
     }
 }
 
-/// Becomes the log's writer and starts: goes on where an earlier writer left off. The engine runs until `cancel`.
+/// Becomes the log's writer and starts an engine, which goes on where the previous writer stopped and runs until `cancel`.
 ///
 /// # Errors
-/// [`LogError`] where the log cannot be had.
+/// [`LogError`] if the log cannot be acquired.
 pub async fn start(
     config: EngineConfig,
     ports: Ports,
@@ -148,7 +149,7 @@ pub async fn start(
     let fence = ports.log.acquire().await?;
     let supervisor = ports.supervisor.clone();
     let engine = run::Engine::new(&config, ports, &network, fence, cancel);
-    // That another writer took over, or that the log failed, is no end unseen: who waits for the engine is told.
+    // The supervisor need not hear of an end because another writer took over or the log failed: `stopped` returns the error.
     let ended = CancellationToken::new();
     let told = ended.clone();
     let task = supervisor.spawn("engine", &ended, async move {
@@ -159,7 +160,7 @@ pub async fn start(
     Ok(EngineHandle { fence, control: Arc::new(Inbox(sender)), task })
 }
 
-/// Commands within one process.
+/// [`Control`] within one process.
 #[derive(Debug)]
 struct Inbox(mpsc::Sender<Command>);
 
@@ -170,7 +171,7 @@ impl Control for Inbox {
     }
 }
 
-/// Brings an engine what other processes send, until the engine has stopped. `told` hears of each command before.
+/// Passes commands of other processes to an engine, until the engine has stopped. Each command is passed to `told` before.
 pub async fn carry(mut commands: Box<dyn Commands>, engine: Arc<dyn Control>, told: impl Fn(&Command)) {
     loop {
         match commands.next().await {

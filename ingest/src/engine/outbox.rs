@@ -1,4 +1,4 @@
-//! Records on their way into the log: gathered while the log takes what came before them.
+//! Records that wait for the log. They are collected while the log takes the previous batch.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,14 +8,14 @@ use bytes::Bytes;
 use metrics::counter;
 use smol_str::SmolStr;
 
-/// The most bytes that wait for the log. Above it, the topic that holds most gives up its oldest half.
+/// The most bytes that wait for the log. Above it, the topic with the most bytes loses the older half of its records.
 const MOST_BYTES: usize = 64 << 20;
 
-/// How many topics without events go with one batch. Where thousands of topics have a status to keep, a log on another machine is asked for
-/// each: events do not wait for all of them.
+/// How many topics with statuses but no events go with one batch. A log on another machine needs a request for each topic. If thousands of
+/// topics have a new status, events must not wait for all of them.
 const QUIET: usize = 256;
 
-/// What a record takes besides its text.
+/// The size of a record without its text.
 const RECORD_BYTES: usize = size_of::<Record>();
 
 /// What is to be done with one topic, in order.
@@ -32,34 +32,35 @@ pub(super) enum Pending {
 /// A status on its way into a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Status {
-    /// Whose it is.
+    /// The name of the source.
     pub(super) source: SmolStr,
-    /// Its fields, without their braces.
+    /// The JSON fields, without the braces.
     pub(super) body: Bytes,
-    /// What it means for those who join later.
+    /// Whether the status still holds later on.
     pub(super) holds: Holds,
 }
 
-/// Whether a status still holds when its topic begins anew, so that it has to be told then.
+/// How long a status holds. A status that still holds is written again when its topic begins a new epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// Until its source says something else.
+    /// Until the source's next status.
     On,
     /// Clears the previous status. No status means healthy.
     NoMore,
-    /// It tells of a moment.
+    /// Not at all: the status reports an event, such as lost trades.
     Once,
 }
 
-/// What is to be done with each topic.
+/// What is to be done with each topic of a batch.
 pub(super) type Batch = HashMap<Topic, Vec<Pending>>;
 
-/// What waits for the log. Bounded: a log that is away for long costs the oldest events of the busiest topics, and these topics say so.
+/// Everything that waits for the log. It is bounded. If the log is unreachable for long, the busiest topics lose their oldest events, and a
+/// status in each of these topics says so.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// The topics that have events among what waits.
+    /// The topics for which events wait.
     topics: Batch,
-    /// The topics that have statuses or their end alone, and their order.
+    /// The topics for which only statuses or their end wait, and the order of these topics.
     quiet: Batch,
     order: VecDeque<Topic>,
     bytes: usize,
@@ -97,13 +98,13 @@ impl Outbox {
         self.of(topic).push(Pending::Status(status));
     }
 
-    /// Ends `topic`, in place of what waits for it.
+    /// Ends `topic`. Whatever waits for it is dropped.
     pub(super) fn end(&mut self, topic: &Topic) {
         let dropped = std::mem::replace(self.of(topic), vec![Pending::End]);
         self.bytes -= dropped.iter().map(Pending::bytes).sum::<usize>();
     }
 
-    /// Hands over all events with what belongs to their topics, and as much of the rest as goes with one batch.
+    /// Takes the next batch: all topics with events, and up to [`QUIET`] of the others.
     pub(super) fn take(&mut self) -> Batch {
         self.bytes = 0;
         let mut batch = std::mem::take(&mut self.topics);
@@ -111,7 +112,7 @@ impl Outbox {
         while quiet < QUIET
             && let Some(topic) = self.order.pop_front()
         {
-            // One that has got events since is among these.
+            // A topic that has got events since then is in the batch already.
             if let Some(pending) = self.quiet.remove(&topic) {
                 batch.insert(topic, pending);
                 quiet += 1;
@@ -138,8 +139,8 @@ impl Outbox {
         self.quiet.entry(topic.clone()).or_default()
     }
 
-    /// Drops the oldest half of the topic that holds most. Its clients see contiguous numbers, which the log gives; what is missing is
-    /// told in its place.
+    /// Drops the older half of the records of the topic that has the most bytes. The log numbers what is left, so clients see no hole in the
+    /// numbers. A status says at this place how many events are missing.
     fn give_way(&mut self) {
         let bytes = |pending: &Vec<Pending>| pending.iter().map(Pending::bytes).sum::<usize>();
         let Some((topic, pending)) = self.topics.iter_mut().max_by_key(|(_, pending)| bytes(pending)) else {
@@ -152,7 +153,7 @@ impl Outbox {
     }
 }
 
-/// Returns how many records were dropped, and their size.
+/// Drops the older half of the records. Returns how many were dropped, and their size.
 fn drop_oldest_half(pending: &mut Vec<Pending>, bytes: impl Fn(&Vec<Pending>) -> usize) -> (u64, usize) {
     let before = bytes(pending);
     let (mut count, mut left) = (0, before / 2);
@@ -174,7 +175,7 @@ fn drop_oldest_half(pending: &mut Vec<Pending>, bytes: impl Fn(&Vec<Pending>) ->
     (count, freed)
 }
 
-/// By the time a client reads it, the log works again.
+/// The status that says how many events were dropped. Its state is `connected`, since the log works again when a client reads it.
 fn dropped_status(count: u64) -> Status {
     let body = format!(
         r#""source":"ingest","state":"connected","reason":"{count} events were dropped while the event log was away""#

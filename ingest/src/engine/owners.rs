@@ -1,4 +1,4 @@
-//! How many topics each owner's feeds want together, up to a bound.
+//! Counts how many topics the feeds of each owner want together, up to a bound.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,9 +7,9 @@ use smol_str::SmolStr;
 
 use super::desired::count_down;
 
-/// The most topics that the feeds of one owner make run together: more than one feed can name, and a fraction of what a process asks of
-/// venues, so that one owner cannot take what others come for. Beyond it a topic does not run for that owner; it is tried again when the
-/// feed's lease is renewed.
+/// The most topics that the feeds of one owner make run together. This is more than one feed can name, and a fraction of what one process
+/// can subscribe to, so that one owner cannot use up what others need. A topic beyond it does not run for this owner, and is tried again
+/// when the feed's lease is renewed.
 pub(super) const MOST_TOPICS_OF_OWNER: usize = 5_000;
 
 /// What the feeds of one owner want.
@@ -17,12 +17,12 @@ pub(super) const MOST_TOPICS_OF_OWNER: usize = 5_000;
 struct Owned {
     /// Each topic with the number of feeds that want it.
     topics: BTreeMap<Topic, usize>,
-    /// Whether the log says that the bound was reached. It says so once, until the owner wants nothing any more.
+    /// Whether a warning was logged that the bound is reached. It is logged once, until the owner wants nothing any more.
     is_told: bool,
 }
 
-/// The topics of each owner whose feeds want some. Feeds without an owner, those of a server without keys, are one person's: the bounds in
-/// sum suffice.
+/// The topics of each owner whose feeds want some. Feeds without an owner, as on a server without keys, are not counted here; the bounds of
+/// the whole process apply to them.
 #[derive(Debug, Default)]
 pub(super) struct Owners(HashMap<SmolStr, Owned>);
 

@@ -1,4 +1,4 @@
-//! What a stream needs of the outside, resolved against the markets this process serves.
+//! The inputs that a stream needs, resolved against the markets that this process serves.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ pub(super) struct StreamPlan {
     pub(super) id: StreamId,
     /// Its spec.
     pub(super) spec: StreamSpec,
-    /// What is taken of which instrument.
+    /// The channels of instruments that the stream takes.
     pub(super) market: BTreeSet<MarketNeed>,
-    /// Named venues that this process does not serve, and the symbols they were named for.
+    /// Venues that the spec names and this process does not serve, with the symbols for which they were named.
     pub(super) unserved: BTreeSet<(Venue, Symbol)>,
-    /// Assets whose posts are taken.
+    /// Assets about which the stream takes posts.
     pub(super) assets: BTreeSet<SmolStr>,
     /// Users' own sockets.
     pub(super) sockets: Vec<WebSocketSource>,
@@ -35,14 +35,14 @@ pub(super) struct MarketNeed {
     pub(super) instrument: Arc<Instrument>,
     /// The channel.
     pub(super) channel: Channel,
-    /// The symbol of the stream that its events count for.
+    /// The symbol of the stream for which the events count.
     pub(super) symbol: Symbol,
-    /// For order books that are passed through: levels a side.
+    /// Levels per side, for order books that are passed through.
     pub(super) depth: Option<u16>,
 }
 
 impl MarketNeed {
-    /// What to receive for it.
+    /// The subscription that brings the data.
     pub(super) fn subscription(&self) -> Subscription {
         Subscription { instrument: Arc::clone(&self.instrument), channel: self.channel }
     }
@@ -52,7 +52,7 @@ impl MarketNeed {
 pub(super) type ServedMarkets = BTreeSet<(Venue, MarketType)>;
 
 impl StreamPlan {
-    /// What `spec` needs of `markets`. Sources without named venues take every market there is.
+    /// The plan of `spec`, given the served `markets`. A source that names no venue takes all of them.
     pub(super) fn new(spec: StreamSpec, markets: &ServedMarkets) -> Self {
         let mut plan = Self {
             id: spec.id(),
@@ -112,7 +112,7 @@ impl StreamPlan {
         }
     }
 
-    /// The stream's symbol of the same pair; the traded one where the stream has none.
+    /// The stream's symbol with the same pair as `traded`; `traded` itself if the stream has no such symbol.
     fn counted_for(&self, traded: &Symbol) -> Symbol {
         let symbols = self.spec.symbols();
         let other = match traded.market() {

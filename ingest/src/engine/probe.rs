@@ -1,4 +1,4 @@
-//! An engine without its loop, for tests and measurements: takes commands and reports, and tells what they cost.
+//! An engine without its loop, for tests and measurements. It takes commands and reports, and returns what they cost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use crate::rest::RestError;
 use crate::session::{Network, Timing};
 use crate::venue::Subscription;
 
-/// Symbols of one feed.
+/// The number of symbols of one feed.
 const SYMBOLS: usize = 100;
 
-/// Nobody wants a stream.
+/// A registry without streams.
 struct NoStreams;
 
 #[async_trait]
@@ -73,14 +73,14 @@ impl StreamStore for NoStreams {
     }
 }
 
-/// An engine of one market, which nobody answers for.
+/// An engine of one market, at which no venue answers.
 pub struct Probe(Engine);
 
 impl Probe {
-    /// An engine with a log in memory and without streams, that asks venues for at most `most` subscriptions. Wants a runtime.
+    /// An engine with a log in memory and without streams, which makes at most `most` subscriptions. Must be called within a runtime.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
+    /// [`RestError`] if TLS cannot be set up.
     pub async fn alone(most: usize) -> Result<Self, RestError> {
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
         let retention =
@@ -121,7 +121,7 @@ impl Probe {
         Ok(Self(Engine::new(&config, ports, &Network::new()?, fence, CancellationToken::new())))
     }
 
-    /// Feeds come that want `count` topics together, trades of as many symbols.
+    /// Adds feeds that want `count` topics together: the trades of as many symbols.
     pub fn want(&mut self, count: usize) {
         for first in (0..count).step_by(SYMBOLS) {
             let symbols = (first..count.min(first + SYMBOLS)).map(symbol).collect();
@@ -133,7 +133,7 @@ impl Probe {
         self.0.settle();
     }
 
-    /// Each of the first `count` symbols is reported to be in `state`, one report for each.
+    /// Reports that the first `count` symbols are in `state`, with one report for each.
     pub fn report(&mut self, count: usize, state: SourceState) {
         let mut reports = (0..count).map(|number| {
             let instrument = Instrument::shared(Venue::Okx, symbol(number));
@@ -151,24 +151,24 @@ impl Probe {
         }
     }
 
-    /// What each wake-up does where nothing has happened.
+    /// Does what the engine does at a wake-up when nothing has happened.
     pub fn wake(&mut self) {
         self.0.settle();
     }
 
-    /// How many times a topic or a stream was looked at to be told something.
+    /// How many times a topic or a stream was checked for whether it has to be notified.
     pub const fn tellings(&self) -> u64 {
         self.0.tellings
     }
 
-    /// How many statuses wait for the log.
+    /// The number of statuses that wait for the log.
     pub fn told(&mut self) -> usize {
         std::iter::from_fn(|| Some(self.0.outbox.take()).filter(|batch| !batch.is_empty()))
             .map(|batch| batch.len())
             .sum()
     }
 
-    /// The ports it was given.
+    /// The ports of the engine.
     pub const fn ports(&self) -> &Ports {
         &self.0.ports
     }

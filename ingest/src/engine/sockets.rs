@@ -1,4 +1,4 @@
-//! Users' own sockets: one connection for each source that any stream names, however many do.
+//! Users' own sockets: one connection for each source, which all streams that name the source share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub(super) struct Sockets {
 struct RunningSocket {
     id: SocketId,
     streams: BTreeSet<StreamKey>,
-    /// What it reported last, and under which name.
-    told: Option<(SmolStr, Health)>,
+    /// The last report: the source's name and health.
+    last_report: Option<(SmolStr, Health)>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -64,8 +64,8 @@ impl Sockets {
         }
     }
 
-    /// A stream takes these sources from now on. Names those that are too many for this process: they wait for nothing, and are tried again
-    /// when a stream is created that takes them.
+    /// Records that a stream takes these sources, and opens those that are not open yet. Returns the sources that are beyond this process's
+    /// limit. They are not opened later by themselves, but are tried again when another stream is created that takes them.
     pub(super) fn add(&mut self, stream: StreamKey, sources: &[WebSocketSource]) -> Vec<WebSocketSource> {
         let mut refused = Vec::new();
         for source in sources {
@@ -80,7 +80,7 @@ impl Sockets {
         refused
     }
 
-    /// A stream takes these sources no more.
+    /// Records that a stream no longer takes these sources, and closes those that no other stream takes.
     pub(super) fn remove(&mut self, stream: StreamKey, sources: &[WebSocketSource]) {
         for source in sources {
             let Some(running) = self.running.get_mut(source) else { continue };
@@ -111,22 +111,24 @@ impl Sockets {
         let (reports, clock) = (self.reports.clone(), Arc::clone(&self.clock));
         let task = websocket::spawn(config, &self.network, reports, clock, cancel.clone());
         self.sources.insert(id, source.clone());
-        self.running
-            .insert(source.clone(), RunningSocket { id, streams: BTreeSet::new(), told: None, cancel, task });
+        self.running.insert(
+            source.clone(),
+            RunningSocket { id, streams: BTreeSet::new(), last_report: None, cancel, task },
+        );
     }
 
-    /// Takes note of a report.
+    /// Records a report.
     pub(super) fn note(&mut self, id: SocketId, source: &SmolStr, health: &Health) {
         let running = self.sources.get(&id).and_then(|source| self.running.get_mut(source));
-        running.into_iter().for_each(|running| running.told = Some((source.clone(), health.clone())));
+        running.into_iter().for_each(|running| running.last_report = Some((source.clone(), health.clone())));
     }
 
-    /// What `source` reported last.
+    /// The last report of `source`.
     pub(super) fn told(&self, source: &WebSocketSource) -> Option<(SmolStr, Health)> {
-        self.running.get(source).and_then(|running| running.told.clone())
+        self.running.get(source).and_then(|running| running.last_report.clone())
     }
 
-    /// The streams that take what reports as `id`.
+    /// The streams that take the socket `id`.
     pub(super) fn streams(&self, id: SocketId) -> Vec<StreamKey> {
         let running = self.sources.get(&id).and_then(|source| self.running.get(source));
         running.into_iter().flat_map(|running| &running.streams).copied().collect()

@@ -1,4 +1,4 @@
-//! One running stream: its windows and transforms, or every event as it comes.
+//! The running streams. A stream either has windows and transforms, or passes every event on unchanged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::outbox::Outbox;
 use super::plan::StreamPlan;
 use super::takeover::StreamTakeover;
 
-/// Names a running stream within its engine. None is given twice.
+/// Identifies a running stream within its engine. A key is never used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct StreamKey(u64);
 
@@ -31,9 +31,9 @@ pub(super) struct Streams {
     runs: BTreeMap<StreamKey, StreamRun>,
     keys: HashMap<StreamId, StreamKey>,
     by_asset: HashMap<SmolStr, BTreeSet<StreamKey>>,
-    /// Streams by when their next window closes if nothing comes before.
+    /// Streams by the time at which their next window closes if no event arrives before.
     deadlines: BTreeSet<(UnixNanos, StreamKey)>,
-    /// Those that took something: their windows may be due earlier by it.
+    /// Streams that took an event since `close_due` was last called. Their windows may be due earlier now.
     fed: BTreeSet<StreamKey>,
     next: u64,
 }
@@ -52,7 +52,7 @@ impl Streams {
         key
     }
 
-    /// Takes a stream out.
+    /// Removes a stream.
     pub(super) fn remove(&mut self, id: &StreamId) -> Option<(StreamKey, StreamRun)> {
         let key = self.keys.remove(id)?;
         let stream = self.runs.remove(&key)?;
@@ -70,17 +70,17 @@ impl Streams {
         Some((key, stream))
     }
 
-    /// A stream that runs.
+    /// A running stream.
     pub(super) fn get(&self, key: StreamKey) -> Option<&StreamRun> {
         self.runs.get(&key)
     }
 
-    /// A stream that runs, to be told of how its sources fare.
+    /// A running stream, to be notified of the health of its sources.
     pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut StreamRun> {
         self.runs.get_mut(&key)
     }
 
-    /// A stream that runs, to be given an event.
+    /// A running stream, to be given an event. Its windows are looked at by the next `close_due`.
     pub(super) fn feed(&mut self, key: StreamKey) -> Option<&mut StreamRun> {
         let stream = self.runs.get_mut(&key)?;
         if !stream.passes() {
@@ -89,24 +89,24 @@ impl Streams {
         Some(stream)
     }
 
-    /// Those that take posts about an asset.
+    /// The streams that take posts about an asset.
     pub(super) fn of_asset(&self, asset: &str) -> Vec<StreamKey> {
         self.by_asset.get(asset).into_iter().flatten().copied().collect()
     }
 
-    /// When the next window closes if nothing comes before.
+    /// When the next window closes if no event arrives before.
     pub(super) fn next_deadline(&self) -> Option<UnixNanos> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Gives out the windows that are due: by what came, or by their time.
+    /// Closes the windows that are due at `now` and publishes their aggregates.
     pub(super) fn close_due(&mut self, now: UnixNanos, outbox: &mut Outbox) {
         let mut due = std::mem::take(&mut self.fed);
         due.extend(self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key));
         due.into_iter().for_each(|key| self.close(key, now, outbox));
     }
 
-    /// Gives out those of one stream.
+    /// The same for one stream.
     pub(super) fn close(&mut self, key: StreamKey, now: UnixNanos, outbox: &mut Outbox) {
         let Some(stream) = self.runs.get_mut(&key) else { return };
         stream.close_due(now, outbox);
@@ -128,9 +128,9 @@ pub(super) struct StreamRun {
     topic: Topic,
     meter: Arc<StreamMeter>,
     mode: Mode,
-    /// When its next window closes, as it is noted among [`Streams`].
+    /// When the next window closes, as recorded in [`Streams`].
     deadline: Option<UnixNanos>,
-    /// What the board shows for it alone.
+    /// The names in the table of source statuses that only this stream is shown.
     pub(super) shown: BTreeSet<SmolStr>,
 }
 
@@ -170,7 +170,7 @@ impl StreamRun {
         &self.topic
     }
 
-    /// Whether events are passed on as they are.
+    /// Whether the stream passes events on unchanged.
     pub(super) const fn passes(&self) -> bool {
         matches!(self.mode, Mode::PassOn)
     }
@@ -234,7 +234,7 @@ impl StreamRun {
         }
     }
 
-    /// Takes note of how a source of `symbol` fares.
+    /// Updates the status of a source for `symbol`.
     pub(super) fn source(&mut self, name: &str, status: &SourceStatus, symbol: &Symbol, now: UnixNanos) {
         if let Mode::Windows(windows, _) = &mut self.mode {
             windows.set_source(name, status, Some(symbol), now);
@@ -261,7 +261,7 @@ fn record(kind: EventKind, ts: UnixNanos, ts_exchange: Option<UnixNanos>, body: 
     Record { kind, ts, order: ts_exchange.unwrap_or(ts), body: body.into(), changes: None }
 }
 
-/// The venues that a symbol's windows lack while they are down.
+/// Adds the names of the venues that a symbol's windows count as missing while they are down.
 fn name_sources(subject: &mut Subject, plan: &StreamPlan) {
     let needs = plan.market.iter().filter(|need| subject.symbol.as_ref() == Some(&need.symbol));
     subject.sources = needs.map(|need| SmolStr::new_static(need.instrument.venue.name())).collect();

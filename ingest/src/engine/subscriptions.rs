@@ -1,19 +1,19 @@
-//! What is wanted of venues, counted, up to a bound.
+//! Counts who wants each subscription to a venue. Up to a bound, wanted subscriptions are made; the others wait.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::venue::Subscription;
 
-/// Whether something that is wanted is asked of its venue.
+/// Whether a wanted subscription is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskState {
-    /// It is asked of its venue.
+    /// The subscription is made at its venue.
     Asked,
-    /// It is beyond what one process asks for, and waits until something else is wanted no more.
+    /// The subscription is beyond the bound, and waits until another one ends.
     Beyond,
 }
 
-/// Subscriptions by how many want them. Those beyond the bound wait: what is there already never gives way to what comes.
+/// Subscriptions, each with the number of those who want it. Subscriptions beyond the bound wait. A new one never displaces an older one.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     most: usize,
@@ -23,12 +23,12 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for at most `most` at one time.
+    /// No subscriptions, with a bound of `most` at one time.
     pub(super) fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
-    /// Counts one who wants it.
+    /// Counts one more who wants the subscription.
     pub(super) fn want(&mut self, subscription: Subscription) {
         let is_full = self.wanted.len() - self.beyond.len() >= self.most;
         let count = self.wanted.entry(subscription.clone()).or_default();
@@ -41,7 +41,7 @@ impl Subscriptions {
         }
     }
 
-    /// Counts one off who wants it no more. Where it was the last, one that waits takes its place.
+    /// Counts one less who wants the subscription. If that was the last, the subscription ends, and one that waits takes its place.
     pub(super) fn drop(&mut self, subscription: &Subscription) {
         let Some(count) = self.wanted.get_mut(subscription) else { return };
         *count -= 1;
@@ -55,19 +55,19 @@ impl Subscriptions {
         }
     }
 
-    /// Whether a subscription is asked of its venue or waits; `None` where nobody wants it.
+    /// Whether a subscription is made or waits; `None` if nobody wants it.
     pub(super) fn standing(&self, subscription: &Subscription) -> Option<AskState> {
         let is_beyond = || self.beyond.contains(subscription);
         let standing = || if is_beyond() { AskState::Beyond } else { AskState::Asked };
         self.wanted.contains_key(subscription).then(standing)
     }
 
-    /// Those whose standing may have changed since the last call.
+    /// The subscriptions whose standing may have changed since the last call.
     pub(super) fn take_touched(&mut self) -> HashSet<Subscription> {
         std::mem::take(&mut self.touched)
     }
 
-    /// How many are asked for.
+    /// The number of subscriptions that are made.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.wanted.len() - self.beyond.len()

@@ -1,8 +1,16 @@
-//! What an earlier writer left in the log, and where a new one goes on.
+//! What a new writer reads from the log to go on where the previous writer stopped.
 //!
-//! A stream's windows go on after the last one in its log, per symbol: those missed since are given out late, and say that they are not
-//! complete. So does a longer window of `resample` or `count` that was under way, since its first part was counted in the memory of the
-//! writer that is gone. Nothing else of a transform outlives a window.
+//! For each symbol of a stream, windows go on after the last window in the stream's log. The windows that nobody wrote in between are
+//! written late, with `complete: false`. A longer window of `resample` or `count` that was in progress is also marked as incomplete,
+//! because its first part was only in the memory of the previous writer. Transforms have no other state that outlasts a window.
+//!
+//! For example, the log of a stream with an interval of 5 s ends with the windows up to 10:00:10 for BTC/USDT and up to 10:00:05 for
+//! ETH/USDT, and a new writer starts at 10:00:22. BTC/USDT goes on with the window 10:00:10 to 10:00:15, and ETH/USDT with 10:00:05 to
+//! 10:00:10, so that clients see no hole and no window twice. Windows without events repeat the prices that the last window carried.
+//!
+//! A topic's history may belong to a stream that no longer exists. If a stream was deleted while no writer ran, its topic is still in
+//! the log. If it was also created again, the new stream has the same id, and therefore the same topic, but must not continue the old
+//! numbers. The two cases are told apart by time: a history that ended before the current stream was created is the old one's.
 
 use std::collections::BTreeMap;
 
@@ -13,59 +21,60 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use bond_core::window::WindowTakeover;
 
-/// The most events that are read to find each symbol's last window. A window's events are appended together, one for each symbol.
+/// How many of the latest events are read to find each symbol's last window. The events of one window are appended together, one for each
+/// symbol, so this covers the last window of a stream with up to 256 symbols.
 const LAST_EVENTS: u64 = 256;
 
-/// Where an earlier writer left off with each symbol of a stream, by the name that aggregates carry.
+/// The last window of each symbol of a stream, by the symbol's name in aggregates.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct StreamTakeover(BTreeMap<String, WindowTakeover>);
 
 impl StreamTakeover {
-    /// What it left of a symbol, or of `*`.
+    /// The last window of a symbol; `None` stands for `*`.
     pub(super) fn of(&self, symbol: Option<&Symbol>) -> Option<WindowTakeover> {
         let name = symbol.map_or_else(|| "*".to_owned(), ToString::to_string);
         self.0.get(&name).copied()
     }
 
-    /// Whether nothing was left.
+    /// Whether no window was found.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Where an earlier writer left off with each stream.
+/// The last windows of each stream.
 pub(super) type Legacies = BTreeMap<StreamId, StreamTakeover>;
 
-/// All that an earlier writer left.
+/// Everything in the log that a new writer has to deal with.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct TakeoverState {
-    /// The streams that are still wanted.
+    /// The streams that are still in the registry, with the windows from which they go on.
     pub(super) streams: Legacies,
-    /// Streams that were deleted, or deleted and created again, while nobody wrote.
+    /// The topics of streams that were deleted while no writer ran. They are ended, also if the stream was created again since.
     pub(super) orphans: Vec<Topic>,
-    /// The other topics; whether they are wanted is not known before feeds renew their wishes.
+    /// The topics of markets. Whether feeds still want them is known only after the feeds have renewed their leases.
     pub(super) feeds: Vec<Topic>,
 }
 
-/// Reads what was left, given the streams that are wanted and when each was created.
+/// Reads the log. `wanted` are the streams in the registry, with the time at which each was created.
 pub(super) async fn read(
     log: &dyn EventLog,
     wanted: &BTreeMap<StreamId, UnixNanos>,
 ) -> Result<TakeoverState, LogError> {
-    let mut inheritance = TakeoverState::default();
+    let mut found = TakeoverState::default();
     for topic in log.topics().await? {
         let Topic::Stream(id) = &topic else {
-            inheritance.feeds.push(topic);
+            found.feeds.push(topic);
             continue;
         };
         match (wanted.get(id), last_events(log, &topic).await?) {
             (Some(created_at), Some(run)) if !predates(&run, *created_at) => {
-                inheritance.streams.insert(id.clone(), legacy(&run));
+                found.streams.insert(id.clone(), last_windows(&run));
             }
-            _ => inheritance.orphans.push(topic),
+            _ => found.orphans.push(topic),
         }
     }
-    Ok(inheritance)
+    Ok(found)
 }
 
 async fn last_events(log: &dyn EventLog, topic: &Topic) -> Result<Option<Run>, LogError> {
@@ -74,7 +83,7 @@ async fn last_events(log: &dyn EventLog, topic: &Topic) -> Result<Option<Run>, L
     log.read(topic, Some(&after), LAST_EVENTS as usize).await
 }
 
-/// Whether the history ended before the stream that is wanted now was created: it belongs to one that was deleted.
+/// Whether the last event is older than the current stream: the history then belongs to an earlier stream of the same id.
 fn predates(run: &Run, created_at: UnixNanos) -> bool {
     let last = run.items.iter().rev().find_map(|item| match item {
         Item::Event(entry) => Some(entry.at),
@@ -83,7 +92,8 @@ fn predates(run: &Run, created_at: UnixNanos) -> bool {
     last.is_some_and(|at| at < created_at)
 }
 
-fn legacy(run: &Run) -> StreamTakeover {
+/// The last window of each symbol: a later event replaces an earlier one of the same symbol.
+fn last_windows(run: &Run) -> StreamTakeover {
     let carried = run.items.iter().filter_map(|item| match item {
         Item::Event(entry) => WindowTakeover::from_record(&entry.record),
         Item::Status(_) => None,

@@ -1,7 +1,7 @@
-//! Keeps a user's URL from reaching into the operator's network.
+//! Prevents that a user's URL reaches into the operator's network.
 //!
-//! The name is resolved here and the very address that was checked is connected to, so that a name cannot point elsewhere
-//! between check and connection. Every connection is checked anew. Nothing follows redirects.
+//! The host name is resolved here, the address is checked, and the connection goes to this very address. So the name cannot be pointed
+//! elsewhere between the check and the connection. Every connection is checked. Redirects are not followed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,19 +9,19 @@ use bond_core::spec::{is_public, is_usual_port};
 use tokio::net::{TcpStream, lookup_host};
 use url::{Host, Url};
 
-/// Why an address is not connected to.
+/// Why a URL may not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
-    /// Neither `ws` nor `wss`.
+    /// The scheme is neither `ws` nor `wss`.
     #[error("only ws:// and wss:// urls are taken, not {0}://")]
     Scheme(String),
-    /// A URL without a host.
+    /// The URL has no host.
     #[error("the url has no host")]
     NoHost,
-    /// A name without an address.
+    /// The host name has no address.
     #[error("host has no address: {0}")]
     Unresolved(String),
-    /// A port where no WebSocket is expected.
+    /// No WebSocket server is expected on this port.
     #[error("port {0} is another service's; the operator may allow private addresses and any port")]
     Port(u16),
     /// Every address of the host lies outside the public internet.
@@ -32,10 +32,10 @@ pub enum GuardError {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// No address may be connected to.
+    /// The URL may not be connected to.
     #[error(transparent)]
     Forbidden(#[from] GuardError),
-    /// No address that may be connected to answers.
+    /// None of the allowed addresses answers.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -43,9 +43,9 @@ pub enum ConnectError {
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
-    /// Any: the operator chose the URL, or allows private addresses.
+    /// Any address: the operator chose the URL, or allows private addresses.
     AllowAll,
-    /// Those of the public internet.
+    /// Addresses of the public internet only.
     PublicOnly,
 }
 

@@ -1,7 +1,7 @@
-//! Keeps order books whole: when to get a snapshot, and what to make of updates that do not follow each other.
+//! Keeps order books complete: when to get a snapshot, and what to do about updates that do not follow each other.
 //!
-//! An attempt at a snapshot is a REST request where the venue's rule joins snapshots to deltas, else a new subscription. Attempts
-//! that do not make a book live are spaced by a backoff of the book's own, which a book earns back by staying live.
+//! To get a snapshot is either a REST request, if the venue's rule joins snapshots to deltas, or a new subscription. Each book has a
+//! backoff between attempts that do not make it live. The backoff starts from the beginning once the book has stayed live for a while.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use crate::book::{Continuity, UpdateIds, Verdict};
 use crate::venue::{ContinuityRule, Subscription};
 use bond_core::backoff::{Backoff, BackoffPolicy};
 
-/// How long a first delta is awaited before a snapshot is asked for all the same: a quiet book may send none.
+/// How long to wait for a first delta before requesting a snapshot. A quiet book may send no delta at all.
 const FIRST_DELTA: Duration = Duration::from_secs(2);
 
-/// How long a book must have been live for its next break to count as the first.
+/// How long a book must have been live for its backoff to start from the beginning.
 const EARNED: Duration = Duration::from_secs(60);
 
-/// Something asked of an order book by whoever keeps it.
+/// A request to get a new snapshot of an order book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BookResync {
-    /// It was found wrong: it is `suspect` until it has been rebuilt on a new snapshot.
+    /// The book was found to be wrong. It is `suspect` until it has been rebuilt from a new snapshot.
     Rebuild {
         /// Which book.
         subscription: Subscription,
         /// What is wrong with it.
         reason: String,
     },
-    /// It nears the end of what its snapshot covered: it stays good and gets a wider snapshot. Where snapshots come on the socket
-    /// they cover all that the venue serves, and nothing is done.
+    /// The book nears the end of the prices that its snapshot covered. It stays good and gets a new snapshot. If snapshots come on the
+    /// socket, they cover everything that the venue serves, and nothing is done.
     Reseed {
         /// Which book.
         subscription: Subscription,
@@ -42,9 +42,9 @@ pub enum BookResync {
 pub(super) enum Outcome {
     /// Nothing for now.
     Nothing,
-    /// These are contiguous; `recovered` says that the book was not known to be good before.
+    /// The events are contiguous. `recovered`: the book was not known to be good before.
     Good { events: Vec<MarketEvent>, recovered: bool },
-    /// The book cannot be trusted any more, or still not.
+    /// The book cannot be trusted.
     Suspect { reason: String },
 }
 
@@ -53,10 +53,10 @@ pub(super) enum Outcome {
 pub(super) struct Books {
     rule: ContinuityRule,
     policy: BackoffPolicy,
-    /// How long a book may get nothing but what is older than itself.
+    /// How long a book may get only updates that are older than itself.
     stall: Duration,
     books: HashMap<Subscription, Sync>,
-    /// No attempt is due before it.
+    /// No attempt of any book is due before this time.
     earliest: Option<Instant>,
 }
 
@@ -65,22 +65,22 @@ struct Sync {
     continuity: Continuity<MarketEvent>,
     backoff: Backoff,
     next: Next,
-    /// When it became live.
+    /// When the book became live; `None` if it is not.
     live: Option<Instant>,
-    /// When something last came that was not older than it.
+    /// When an update last came that was not older than the book.
     progress: Instant,
-    /// Whether it is known to be good to whoever listens.
+    /// Whether the book was last reported as good.
     good: bool,
 }
 
 /// The next attempt at a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// None is needed.
+    /// No attempt is needed.
     None,
-    /// To be made then.
+    /// An attempt is to be made at this time.
     At(Instant),
-    /// Under way.
+    /// An attempt is in progress.
     Waiting,
 }
 
@@ -89,12 +89,12 @@ impl Books {
         Self { rule, policy, stall, books: HashMap::new(), earliest: None }
     }
 
-    /// Whether snapshots are asked for over REST.
+    /// Whether snapshots are requested by REST.
     pub(super) const fn is_over_rest(&self) -> bool {
         matches!(self.rule, ContinuityRule::Range | ContinuityRule::RangeThenPrevious)
     }
 
-    /// A book is being subscribed to; where its snapshot comes on the socket, it has come by `expected`.
+    /// Records that a book is being subscribed to. If its snapshot comes on the socket, it is expected by `expected`.
     pub(super) fn asked(&mut self, subscription: &Subscription, sent: Instant, expected: Instant) {
         let next = if self.is_over_rest() { sent + FIRST_DELTA } else { expected };
         let sync = Sync {
@@ -109,19 +109,19 @@ impl Books {
         self.look_ahead();
     }
 
-    /// No longer wanted.
+    /// Forgets a book that is no longer wanted.
     pub(super) fn forget(&mut self, subscription: &Subscription) {
         self.books.remove(subscription);
     }
 
-    /// Something else speaks against the book: the next good update is news.
+    /// Records that the subscription has another problem, so that the next good update is reported as a recovery.
     pub(super) fn doubt(&mut self, subscription: &Subscription) {
         if let Some(sync) = self.books.get_mut(subscription) {
             sync.good = false;
         }
     }
 
-    /// Takes an order. `unit` is the jitter of a wait that may follow, from 0 to 1.
+    /// Handles a request. `unit` is the jitter of a wait that may follow, from 0 to 1.
     pub(super) fn order(&mut self, order: BookResync, now: Instant, unit: f64) -> (Subscription, Outcome) {
         let over_rest = self.is_over_rest();
         let (subscription, reason) = match order {
@@ -137,7 +137,7 @@ impl Books {
         (subscription, outcome)
     }
 
-    /// Takes an update in, of the socket or of REST. `unit` is the jitter of a wait that may follow, from 0 to 1.
+    /// Takes an update from the socket or from REST. `unit` is the jitter of a wait that may follow, from 0 to 1.
     pub(super) fn offer(
         &mut self,
         subscription: &Subscription,
@@ -155,7 +155,7 @@ impl Books {
         }
         outcome
     }
-    /// An attempt at a snapshot came to nothing.
+    /// Records that an attempt to get a snapshot has failed.
     pub(super) fn failed(
         &mut self,
         subscription: &Subscription,
@@ -169,7 +169,7 @@ impl Books {
         outcome
     }
 
-    /// We could not listen for so long.
+    /// Moves deadlines by the time for which we could not read the socket.
     pub(super) fn excuse(&mut self, blocked: Duration) {
         for sync in self.books.values_mut() {
             sync.progress += blocked;
@@ -183,12 +183,12 @@ impl Books {
         self.earliest = self.books.values().filter_map(Sync::at).min();
     }
 
-    /// A time before which nothing can be due.
+    /// A time before which nothing is due.
     pub(super) const fn next_deadline(&self) -> Option<Instant> {
         self.earliest
     }
 
-    /// The books for which an attempt at a snapshot is due; it counts as under way from here on.
+    /// The books whose snapshot is due now. These attempts count as in progress from here on.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Subscription> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
@@ -203,8 +203,8 @@ impl Books {
         due
     }
 
-    /// An attempt by a new subscription: it counts as failed unless the snapshot has come by `expected`. False where there were so
-    /// many in a row that the connection is to blame.
+    /// Records an attempt by a new subscription, which fails unless the snapshot has come by `expected`. Returns false if so many attempts
+    /// have failed in a row that the connection must be at fault.
     pub(super) fn awaits(&mut self, subscription: &Subscription, expected: Instant, unit: f64) -> bool {
         let Some(sync) = self.books.get_mut(subscription) else { return true };
         sync.next = Next::At(expected + sync.backoff.fail(unit));
@@ -259,7 +259,7 @@ impl Sync {
         Outcome::Good { events, recovered }
     }
 
-    /// A snapshot asked for after a delta has come is the likelier to reach into the deltas.
+    /// Handles the first delta. A snapshot that is requested after it is likely to be new enough to join the deltas.
     fn first_delta(&mut self, now: Instant) -> Outcome {
         if matches!(self.next, Next::At(_)) && self.backoff.failures() == 0 {
             self.next = Next::At(now);

@@ -1,4 +1,4 @@
-//! What a market's session needs to know.
+//! The configuration of a market's session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use super::outages::OutageLog;
 use crate::venue::{self, Listings, Protocol};
 use bond_core::backoff::BackoffPolicy;
 
-/// Makes the protocol of one connection, which knows the instruments of the list it is given.
+/// Makes the protocol of one connection, for the instruments of the given list.
 pub type ProtocolFactory = Arc<dyn Fn(Arc<Listings>) -> Box<dyn Protocol> + Send + Sync>;
 
 /// One market of one venue.
 #[derive(Clone)]
 pub struct MarketConfig {
-    /// What to say and how to understand; also names venue and market.
+    /// Makes the venue's protocol, which also names the venue and the market.
     pub protocol: ProtocolFactory,
-    /// What a route's path is appended to: `wss://stream.binance.com:9443`.
+    /// The base URL of WebSocket endpoints: `wss://stream.binance.com:9443`.
     pub ws_base: Url,
-    /// What a request's path is appended to: `https://api.binance.com`.
+    /// The base URL of REST endpoints: `https://api.binance.com`.
     pub rest_base: Url,
-    /// How patient to be.
+    /// The timeouts and intervals.
     pub timing: Timing,
-    /// What is logged when the venue cannot be reached; its markets share one.
+    /// Limits what is logged while the venue cannot be reached. The markets of a venue share one.
     pub outages: Arc<OutageLog>,
 }
 
 impl MarketConfig {
-    /// A market of a venue that this build serves, with default patience; `None` for any other.
+    /// A market of a venue that this build serves, with default timing; `None` for any other venue.
     pub fn new(venue: Venue, market: MarketType, ws_base: Url, rest_base: Url) -> Option<Self> {
         let make = move |listings| venue::protocol(venue, market, listings);
         make(Arc::default())?;
@@ -50,7 +50,7 @@ impl fmt::Debug for MarketConfig {
     }
 }
 
-/// How patient to be.
+/// The timeouts and intervals of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// Waits between attempts to connect, and to get the list of instruments.
@@ -59,13 +59,13 @@ pub struct Timing {
     pub connect_timeout: Duration,
     /// How long a channel may be silent, in percent of the venue's own budget for it.
     pub silence_percent: u32,
-    /// How long a connection may be silent, pings and pongs included, until it is dead. At half of it we ping.
+    /// A connection counts as dead if nothing, not even a ping or pong, arrives for this long. After half of it we send a ping.
     pub heartbeat: Duration,
     /// How long the venue may take to acknowledge a subscription or to send data for it.
     pub ack_timeout: Duration,
-    /// After how long a refused subscription is asked for again.
+    /// How long to wait before a refused subscription is tried again.
     pub refused_retry: Duration,
-    /// How long a connection that carries nothing is kept.
+    /// How long a connection without subscriptions is kept open.
     pub linger: Duration,
     /// How long a REST answer may take.
     pub rest_timeout: Duration,
@@ -74,11 +74,11 @@ pub struct Timing {
     pub rest_interval: Duration,
     /// How many REST requests may follow each other at once after a pause.
     pub rest_burst: u32,
-    /// Waits between attempts to get an order book right; after `failed_after` of them in a row the connection is made anew.
+    /// Waits between attempts to rebuild an order book. After `failed_after` failures in a row the connection is replaced.
     pub resync: BackoffPolicy,
     /// How often the list of instruments is read again.
     pub listings_refresh: Duration,
-    /// The least time between readings of the list because an instrument is not on it.
+    /// The least time between two readings of the list that happen because an instrument is missing in it.
     pub listings_retry: Duration,
 }
 
@@ -106,12 +106,12 @@ impl Default for Timing {
     }
 }
 
-/// A venue at the other end of the world has to have time to answer, however impatient an operator is.
+/// The lower limit of configurable waits. A distant venue needs time to answer, whatever an operator sets.
 const LEAST_WAIT: Duration = Duration::from_secs(2);
 
 impl Timing {
-    /// The same, where every wait for a sign of life is `percent` of what it was: of a channel, of a connection, of an answer. The last
-    /// two are never less than 2 s.
+    /// The same timing with the waits for silent channels, silent connections and answers scaled to `percent`. The last two are never less
+    /// than 2 s.
     #[must_use]
     pub fn patient_by(self, percent: u32) -> Self {
         let part = |wait: Duration| wait.saturating_mul(percent) / 100;
@@ -124,7 +124,7 @@ impl Timing {
         }
     }
 
-    /// How long a channel may be silent whose venue grants it `budget`.
+    /// How long a channel may be silent, given the venue's own budget for it.
     pub(super) fn silence(&self, budget: Duration) -> Duration {
         budget.saturating_mul(self.silence_percent) / 100
     }

@@ -1,4 +1,4 @@
-//! One connection of a market: connecting, and connecting again.
+//! The life of one connection of a market: connecting, and connecting again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::venue::Protocol;
 use bond_core::backoff::Backoff;
 
-/// The longest wait before a planned new connection, so that not everybody comes back at once.
+/// The longest random wait before a planned reconnect, so that not all clients of a venue come back at once.
 const PLANNED_WAIT: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Connection<T> {
@@ -29,7 +29,7 @@ impl<T: Transport> Connection<T> {
         let mut state = SourceState::Connecting;
         let mut reason = "first attempt".to_owned();
         while self.announce(state, &reason).await.is_ok() {
-            // One frame that nobody thought of costs an attempt, not the connection.
+            // If a frame causes a panic, this attempt fails, and the connection is made again.
             let attempt = AssertUnwindSafe(self.attempt(&mut backoff, &mut liveness)).catch_unwind();
             let Ok(lost) = attempt.await.unwrap_or(Ok(Lost::Panicked)) else { break };
             let wait = wait_after(&lost, &mut backoff);
@@ -82,7 +82,7 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Tells the state of the connection, and so of everything that it should carry.
+    /// Reports the state of the connection, and with it of all its subscriptions.
     async fn announce(&mut self, state: SourceState, reason: &str) -> Result<(), Stopped> {
         let wanted = self.wanted.borrow_and_update().clone();
         let statuses = &self.context.statuses;
@@ -93,7 +93,7 @@ impl<T: Transport> Connection<T> {
         self.note(state, reason).await
     }
 
-    /// Waits before the next attempt; what becomes wanted meanwhile learns why nothing comes.
+    /// Waits before the next attempt. Subscriptions that become wanted meanwhile get `state` and `reason`.
     async fn wait(&mut self, until: Instant, state: SourceState, reason: &str) -> Result<(), Stopped> {
         loop {
             self.announce(state, reason).await?;

@@ -1,4 +1,4 @@
-//! What the tasks of a market share, and what each of its connections has to do with.
+//! The state that the tasks of a market share, and the channels of each connection.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::rest::RestError;
 use crate::venue::{Listings, Route, Subscription};
 
-/// What the tasks of a market share.
+/// The state that the tasks of a market share.
 pub(super) struct ConnectionContext<T> {
     pub(super) config: MarketConfig,
     pub(super) venue: Venue,
@@ -32,17 +32,16 @@ pub(super) struct ConnectionContext<T> {
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) statuses: Arc<Statuses>,
-    /// Attempts to connect, all connections together.
+    /// Limits attempts to connect, over all connections.
     pub(super) connecting: RateLimiter,
-    /// REST requests.
+    /// Limits REST requests.
     pub(super) rest: RateLimiter,
-    /// What is asked of order books; each connection takes what concerns it.
+    /// Requests for new snapshots of order books. Each connection takes those of its own books.
     pub(super) orders: broadcast::Sender<BookResync>,
 }
 
 impl<T: Transport> ConnectionContext<T> {
-    /// The answer to a REST request, made when the venue's pace allows. A venue that asks us to stay away is obeyed by all that
-    /// follow.
+    /// Makes a REST request as soon as the venue's limit allows. If the venue asks us to wait, all later requests wait too.
     pub(super) async fn get(&self, url: Url) -> Result<Bytes, RestError> {
         let mut pass = self.rest.pass().await;
         let answer = self.transport.get(url, self.config.timing.rest_timeout).await;
@@ -53,7 +52,7 @@ impl<T: Transport> ConnectionContext<T> {
     }
 }
 
-/// What a connection has to say about itself.
+/// The state that a connection reports of itself.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     pub(super) connection: u64,
@@ -61,7 +60,7 @@ pub(super) struct ConnectionState {
     pub(super) reason: SmolStr,
 }
 
-/// The market wants no more of this connection, or nobody listens to its reports.
+/// The connection has to end: the market does not need it any more, or nobody receives its reports.
 #[derive(Debug)]
 pub(super) struct Stopped;
 
@@ -78,14 +77,14 @@ pub(super) struct Connection<T> {
 }
 
 impl<T: Transport> Connection<T> {
-    /// Tells the market the state of this connection.
+    /// Reports the state of this connection to the market.
     pub(super) async fn note(&self, state: SourceState, reason: &str) -> Result<(), Stopped> {
         let note = ConnectionState { connection: self.id, state, reason: reason.into() };
         let sent = self.cancel.run_until_cancelled(self.notes.send(note)).await;
         sent.ok_or(Stopped)?.map_err(|_| Stopped)
     }
 
-    /// Reports, however long it takes; tells how long we were held up.
+    /// Sends a report, however long that takes. Returns how long it took.
     pub(super) async fn report(&self, report: Report) -> Result<Duration, Stopped> {
         let report = match self.context.reports.try_send(report) {
             Ok(()) => return Ok(Duration::ZERO),
@@ -99,7 +98,7 @@ impl<T: Transport> Connection<T> {
     }
 }
 
-/// `path`, with its query, below `base`.
+/// The URL of `path`, with its query, below `base`.
 pub(super) fn join(base: &Url, path: &str) -> Url {
     let text = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
     Url::parse(&text).unwrap_or_else(|_| base.clone())

@@ -1,4 +1,4 @@
-//! An open connection with its own deadlines: heartbeat, keepalive, the pace of sending, and the end of its life.
+//! An open connection with its deadlines: heartbeat, keepalive, the rate of sending, and its greatest age.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::transport::{Received, Socket, SocketError};
 use crate::venue::{Keepalive, Subscription};
 
-/// How long the other side may take to accept a message of ours.
+/// How long sending a message may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection was given up.
@@ -37,22 +37,22 @@ pub(crate) enum Lost {
 }
 
 impl Lost {
-    /// Whether it was no failure, so that nothing speaks against connecting anew at once.
+    /// Whether the end was planned. It is then no failure, and the next attempt need not wait.
     pub(crate) const fn is_planned(&self) -> bool {
         matches!(self, Self::Asked(_) | Self::Lifetime | Self::Relisted)
     }
 }
 
-/// What a link needs to know.
+/// The limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkPolicy {
-    /// How long it may be silent; at half of it we ping.
+    /// How long the connection may be silent. After half of it we send a ping.
     pub(crate) heartbeat: Duration,
-    /// The least time between two messages of ours.
+    /// The least time between two messages that we send.
     pub(crate) message_interval: Duration,
-    /// What to send so as not to be cut.
+    /// The message that keeps the venue from closing the connection, if one is needed.
     pub(crate) keepalive: Option<Keepalive>,
-    /// How long it may live.
+    /// How long the connection may live.
     pub(crate) lifetime: Option<Duration>,
 }
 
@@ -82,20 +82,20 @@ impl<S: Socket> Link<S> {
         }
     }
 
-    /// Queues texts to be sent at the venue's pace.
+    /// Queues texts. They are sent at the rate that the venue allows.
     pub(crate) fn queue(&mut self, texts: Vec<String>) {
         self.outbox.extend(texts);
     }
 
     /// Waits for the next message. Cancel-safe.
     pub(crate) async fn hear(&mut self) -> Result<Received, Lost> {
-        let heard = self.socket.hear().await?;
+        let heard = self.socket.recv().await?;
         self.heard = Instant::now();
         self.pinged = false;
         Ok(heard)
     }
 
-    /// When to call [`Self::due`] next, at the latest.
+    /// The time at which [`Self::due`] must be called next.
     pub(crate) fn next_deadline(&self) -> Instant {
         let send = (!self.outbox.is_empty()).then_some(self.send_at);
         let heartbeat = self.heard + self.policy.heartbeat / if self.pinged { 1 } else { 2 };
@@ -106,7 +106,7 @@ impl<S: Socket> Link<S> {
             .map_or(heartbeat, |at| at.min(heartbeat))
     }
 
-    /// Does what is due: sends, pings, or finds that the connection is at its end. Not cancel-safe.
+    /// Does what is due: sends, pings, or fails if the connection is dead or too old. Not cancel-safe.
     pub(crate) async fn due(&mut self, now: Instant) -> Result<(), Lost> {
         if self.ends.is_some_and(|ends| ends <= now) {
             return Err(Lost::Lifetime);
@@ -117,7 +117,7 @@ impl<S: Socket> Link<S> {
             && let Some(text) = self.outbox.pop_front()
         {
             self.send_at = now + self.policy.message_interval;
-            in_time(self.socket.say(text)).await?;
+            in_time(self.socket.send_text(text)).await?;
         }
         Ok(())
     }
@@ -144,12 +144,12 @@ impl<S: Socket> Link<S> {
         }
     }
 
-    /// We could not listen for so long: the silence is ours.
+    /// Moves the deadline of silence by the time for which we could not read the socket.
     pub(crate) fn excuse(&mut self, blocked: Duration) {
         self.heard += blocked;
     }
 
-    /// Says goodbye, if the other side listens.
+    /// Closes the connection, with a close frame if the other side still reads.
     pub(crate) async fn close(self) {
         drop(timeout(Duration::from_secs(1), self.socket.close()).await);
     }

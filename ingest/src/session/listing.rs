@@ -1,5 +1,5 @@
-//! Reads a market's list of instruments while something is wanted of it: at first until it succeeds, every hour, and when an instrument is
-//! missed.
+//! Reads a market's list of instruments while something is wanted of the market: at first until it succeeds, then every hour, and when a
+//! wanted instrument is missing in it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,40 +18,40 @@ use super::transport::Transport;
 use crate::venue::{Listings, ListingsPage};
 use bond_core::backoff::Backoff;
 
-/// Pages of a list that are read at most; what stands on later ones counts as not listed.
+/// The most pages of a list that are read. Instruments on later pages count as not listed.
 const MAX_PAGES: usize = 32;
 
-/// What came of reading the list.
+/// The result of reading the list.
 #[derive(Debug)]
 pub(super) enum Read {
     /// The list.
     Listings(Arc<Listings>),
-    /// It could not be read; it is tried again after `wait`.
+    /// The list could not be read. It is tried again after `wait`.
     Failed { reason: String, wait: Duration },
 }
 
-/// When to read the list, and the reading under way.
+/// Decides when to read the list, and holds the reading in progress.
 #[derive(Debug)]
 pub(super) struct ListingsReader {
     timing: Timing,
     backoff: Backoff,
     reading: JoinSet<Result<Whole, ReadError>>,
     due: Instant,
-    /// When it was last read.
+    /// When the list was last read.
     read: Option<Instant>,
     missing: BTreeSet<Symbol>,
-    /// What was last logged of entries that cannot be read.
-    told: Unreadable,
+    /// What was last logged about entries that cannot be read.
+    logged: Unreadable,
 }
 
-/// A list, all pages of it, and what of it could not be read.
+/// All pages of a list, and the entries that could not be read.
 #[derive(Debug, Default)]
 struct Whole {
     listings: Listings,
     unreadable: Unreadable,
 }
 
-/// Entries that cannot be read: how many, and why the first.
+/// Entries that cannot be read: their number, and the reason of the first.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Unreadable {
     count: usize,
@@ -81,7 +81,7 @@ impl ListingsReader {
             due: Instant::now(),
             read: None,
             missing: BTreeSet::new(),
-            told: Unreadable::default(),
+            logged: Unreadable::default(),
         }
     }
 
@@ -90,7 +90,7 @@ impl ListingsReader {
         self.read.is_some()
     }
 
-    /// How a market fares that has no list yet.
+    /// The state of a market that has no list yet.
     pub(super) const fn state(&self) -> SourceState {
         match self.backoff.failures() {
             0 => SourceState::Connecting,
@@ -104,7 +104,8 @@ impl ListingsReader {
         self.reading.is_empty().then_some(self.due)
     }
 
-    /// These instruments are wanted, but not on the list. For each the list is read once more, soon: perhaps it was listed since.
+    /// Records that these instruments are wanted, but not in the list. For each of them the list is read once more, soon, because the
+    /// instrument may have been listed since.
     pub(super) fn missed(&mut self, symbols: BTreeSet<Symbol>, now: Instant) {
         let is_news = !symbols.is_subset(&self.missing);
         self.missing = symbols;
@@ -113,9 +114,9 @@ impl ListingsReader {
         }
     }
 
-    /// Logs what could not be read, if that is news.
-    fn tell(&mut self, unreadable: Unreadable) {
-        if let Some(reason) = unreadable.reason.as_ref().filter(|_| unreadable != self.told) {
+    /// Logs entries that could not be read, if they differ from those logged last.
+    fn log_unreadable(&mut self, unreadable: Unreadable) {
+        if let Some(reason) = unreadable.reason.as_ref().filter(|_| unreadable != self.logged) {
             tracing::warn!(
                 count = unreadable.count,
                 reason,
@@ -123,17 +124,17 @@ impl ListingsReader {
             );
             metrics::counter!("bond_ingest_unreadable_listings_total").increment(unreadable.count as u64);
         }
-        self.told = unreadable;
+        self.logged = unreadable;
     }
 
-    /// Begins to read, if it is time and nothing is being read.
+    /// Begins to read the list, if it is time and no reading is in progress.
     pub(super) fn read_when_due<T: Transport>(&mut self, context: &Arc<ConnectionContext<T>>, now: Instant) {
         if self.reading.is_empty() && self.due <= now {
             self.reading.spawn(owned("listings", read(Arc::clone(context))));
         }
     }
 
-    /// Waits for the reading under way; for ever while there is none. Cancel-safe.
+    /// Waits for the reading in progress. Never returns if there is none. Cancel-safe.
     pub(super) async fn next(&mut self) -> Read {
         let result = match self.reading.join_next().await {
             Some(Ok(result)) => result,
@@ -146,7 +147,7 @@ impl ListingsReader {
                 self.backoff.reset();
                 self.read = Some(now);
                 self.due = now + self.timing.listings_refresh;
-                self.tell(unreadable);
+                self.log_unreadable(unreadable);
                 Read::Listings(Arc::new(listings))
             }
             Err(error) => {
@@ -172,7 +173,7 @@ impl Whole {
     }
 }
 
-/// Reads all pages. One that cannot be had fails the whole: half a list would tell instruments to be gone.
+/// Reads all pages. If one fails, the whole reading fails: with half a list, instruments would seem to be delisted.
 async fn read<T: Transport>(context: Arc<ConnectionContext<T>>) -> Result<Whole, ReadError> {
     let mut whole = Whole::default();
     let mut after: Option<SmolStr> = None;
@@ -198,7 +199,7 @@ async fn read_page<T: Transport>(
         .get(join(&context.config.rest_base, &request))
         .await
         .map_err(|error| ReadError { retry_after: error.retry_after(), reason: error.to_string() })?;
-    // A list of some megabytes takes long enough to decode to hold up a busy thread.
+    // Decoding a list of some megabytes takes so long that it would block the runtime's thread.
     let context = Arc::clone(context);
     #[expect(clippy::disallowed_methods, reason = "the reader waits for it")]
     let decoding =

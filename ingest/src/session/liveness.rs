@@ -1,10 +1,13 @@
-//! Whether each subscription delivers. An accepted subscription is not data, and one that fell silent looks healthy from below.
+//! Checks whether each subscription delivers data. That a venue has accepted it proves nothing, and a subscription that has fallen silent
+//! looks healthy to the connection.
 //!
-//! Each part of a subscription that has a stream of its own has one deadline, which only its own data move. Missed, the subscription
-//! is asked for again; missed once more, the connection is made anew. A quiet instrument looks the same as a lost one, so every miss
-//! doubles the budget for the next. Data set it back where several come soon after asking, or once they have come for as long as the
-//! doubled budget without a pause longer than the plain one. The first that comes at asking does not: a venue may answer with what
-//! stands, however quiet the instrument is.
+//! A deadline belongs to each part of a subscription that the venue sends as a stream of its own. Only data of this part move the
+//! deadline. When it passes, the subscription is made again; when it passes once more, the connection is replaced.
+//!
+//! A quiet instrument looks the same as a lost one. Therefore each missed deadline doubles the time allowed for the next. The time goes
+//! back to normal in two cases: several messages arrive soon after subscribing again, which shows that the silence was a loss; or messages
+//! have arrived for as long as the doubled time without a pause longer than the normal time. A single message after subscribing is not
+//! enough, since a venue may answer with the current state, however quiet the instrument is.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,20 +16,21 @@ use tokio::time::Instant;
 
 use crate::venue::{Part, Subscription};
 
-/// Misses that still double the budget: 64 times at most.
+/// The most misses that double the allowed time: it becomes at most 64 times as long.
 const MOST_PATIENCE: u32 = 6;
 
-/// How often data must have come soon after asking to show that the silence was a loss. One may be what stood, one more by chance.
+/// How many messages must arrive soon after subscribing again to show that the silence was a loss. The first may be the current state, and
+/// a second may arrive by chance.
 const PROOF: u32 = 3;
 
-/// What must be done about a subscription.
+/// What is to be done about a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing came in time: ask again.
+    /// No data came in time: subscribe again.
     AskAgain { subscription: Subscription, reason: String },
-    /// Nothing came after asking again: the connection is to blame.
+    /// No data came after subscribing again: replace the connection.
     Reconnect { subscription: Subscription, reason: String },
-    /// It was refused some time ago: ask once more.
+    /// The subscription was refused some time ago: try once more.
     AskRefused { subscription: Subscription },
 }
 
@@ -36,16 +40,16 @@ struct Track {
     asked: Instant,
     budget: Duration,
     stage: Stage,
-    /// Whether it was asked for a second time.
+    /// Whether the subscription was made a second time.
     again: bool,
-    /// How often it was missed.
+    /// How many deadlines were missed.
     misses: u32,
-    /// When data last came, and since when they have come without a pause longer than the budget.
-    heard: Instant,
+    /// When data last came.
+    last_data_at: Instant,
     steady: Instant,
-    /// How often data have come since it was asked for, as far as that matters.
+    /// How many messages have come since the subscription was made, up to [`PROOF`].
     times: u32,
-    /// When something must have come; `None` for never.
+    /// When data must have come; `None` if there is no deadline.
     deadline: Option<Instant>,
 }
 
@@ -57,15 +61,15 @@ enum Stage {
     Refused,
 }
 
-/// The deadlines of a connection's subscriptions, of which each has few parts, mostly one.
+/// The deadlines of a connection's subscriptions. Each subscription has few parts, mostly one.
 #[derive(Debug)]
 pub(super) struct Liveness {
     ack_timeout: Duration,
     refused_retry: Duration,
     tracks: HashMap<Subscription, Vec<Track>>,
-    /// How often each was missed on earlier connections.
+    /// How many deadlines each part missed on earlier connections.
     misses: HashMap<(Subscription, Part), u32>,
-    /// No deadline lies before it. Data move deadlines later without looking here.
+    /// No deadline is earlier than this. Data move deadlines to later times without updating it.
     earliest: Option<Instant>,
 }
 
@@ -74,7 +78,7 @@ impl Liveness {
         Self { ack_timeout, refused_retry, tracks: HashMap::new(), misses: HashMap::new(), earliest: None }
     }
 
-    /// Begins anew on a new connection, with the patience learnt so far.
+    /// Starts again on a new connection. The numbers of misses are kept.
     pub(super) fn restart(&mut self) {
         for (subscription, tracks) in self.tracks.drain() {
             let missed = tracks.iter().filter(|track| track.misses > 0);
@@ -83,7 +87,7 @@ impl Liveness {
         self.earliest = None;
     }
 
-    /// A subscription is being asked for; the message is sent by `sent`. Data of each part may be absent for `budget`.
+    /// Records that a subscription is made with a message that is sent by `sent`. Data of each part may be absent for `budget`.
     pub(super) fn asked(
         &mut self,
         subscription: &Subscription,
@@ -101,7 +105,7 @@ impl Liveness {
                 stage: Stage::Asked,
                 again: false,
                 misses,
-                heard: sent,
+                last_data_at: sent,
                 steady: sent,
                 times: 0,
                 deadline,
@@ -113,7 +117,8 @@ impl Liveness {
         self.watch(earliest);
     }
 
-    /// The venue accepted it: now data have to come within the budget since it was asked for. False for one not asked for.
+    /// Records that the venue accepted a subscription: from now on data have to come within the budget since it was made. Returns false if
+    /// the subscription was not made.
     pub(super) fn acknowledged(&mut self, subscription: &Subscription) -> bool {
         let Some(tracks) = self.tracks.get_mut(subscription) else { return false };
         for track in tracks.iter_mut().filter(|track| track.stage == Stage::Asked) {
@@ -124,7 +129,7 @@ impl Liveness {
         true
     }
 
-    /// The venue refused it. False for one not asked for.
+    /// Records that the venue refused a subscription. Returns false if the subscription was not made.
     pub(super) fn refused(&mut self, subscription: &Subscription, now: Instant) -> bool {
         let deadline = now.checked_add(self.refused_retry);
         let Some(tracks) = self.tracks.get_mut(subscription) else { return false };
@@ -135,8 +140,8 @@ impl Liveness {
         true
     }
 
-    /// Data of the parts that are `present` came. `None` for a subscription not asked for; otherwise whether they are the first of a
-    /// part since it was asked for.
+    /// Records data of the parts that are `present`. Returns `None` if the subscription was not made; otherwise whether the data are the
+    /// first of a part since then.
     pub(super) fn heard(
         &mut self,
         subscription: &Subscription,
@@ -146,7 +151,7 @@ impl Liveness {
         let tracks = self.tracks.get_mut(subscription)?;
         let mut began = None;
         for track in tracks.iter_mut().filter(|track| present(track.part)) {
-            if track.hear(now, self.ack_timeout) {
+            if track.on_data(now, self.ack_timeout) {
                 began = began.into_iter().chain(track.deadline).min();
             }
         }
@@ -155,19 +160,19 @@ impl Liveness {
         Some(first)
     }
 
-    /// Whether data of all its parts came since it was asked for.
+    /// Whether data of all parts came since the subscription was made.
     pub(super) fn is_flowing(&self, subscription: &Subscription) -> bool {
         let tracks = self.tracks.get(subscription);
         tracks.is_some_and(|tracks| tracks.iter().all(|track| track.stage == Stage::Flowing))
     }
 
-    /// No longer wanted.
+    /// Forgets a subscription that is no longer wanted.
     pub(super) fn forget(&mut self, subscription: &Subscription) {
         self.tracks.remove(subscription);
         self.misses.retain(|(missed, _), _| missed != subscription);
     }
 
-    /// The one subscription that the venue has not answered yet, if there is just one.
+    /// The subscription that the venue has not answered yet, if there is exactly one.
     pub(super) fn only_unanswered(&self) -> Option<Subscription> {
         let is_open = |tracks: &[Track]| tracks.iter().any(|track| track.stage == Stage::Asked);
         let mut unanswered = self.tracks.iter().filter(|(_, tracks)| is_open(tracks));
@@ -175,19 +180,19 @@ impl Liveness {
         unanswered.next().is_none().then(|| first.0.clone())
     }
 
-    /// We could not listen for so long: nobody else is to blame for it.
+    /// Moves the deadlines by the time for which we could not read the socket.
     pub(super) fn excuse(&mut self, blocked: Duration) {
         for track in self.tracks.values_mut().flatten() {
             track.deadline = track.deadline.and_then(|deadline| deadline.checked_add(blocked));
         }
     }
 
-    /// A time before which nothing can be due.
+    /// A time before which nothing is due.
     pub(super) const fn next_deadline(&self) -> Option<Instant> {
         self.earliest
     }
 
-    /// What is due, one thing for each subscription.
+    /// Everything that is due, at most one thing for each subscription.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
@@ -210,7 +215,7 @@ impl Liveness {
     }
 }
 
-/// What a missed deadline means.
+/// What follows from a missed deadline.
 enum Missed {
     Refusal,
     Once(String),
@@ -237,11 +242,11 @@ impl Missed {
 }
 
 impl Track {
-    /// Takes note of data; whether they are the first since it was asked for.
-    fn hear(&mut self, now: Instant, ack_timeout: Duration) -> bool {
+    /// Records data. Returns whether they are the first since the subscription was made.
+    fn on_data(&mut self, now: Instant, ack_timeout: Duration) -> bool {
         let first = self.stage != Stage::Flowing;
         self.times = if first { 1 } else { self.times.saturating_add(1) };
-        if first || now.saturating_duration_since(self.heard) > self.budget {
+        if first || now.saturating_duration_since(self.last_data_at) > self.budget {
             self.steady = now;
         }
         let soon = self.times == PROOF && now.saturating_duration_since(self.asked) <= ack_timeout;
@@ -249,12 +254,12 @@ impl Track {
         if soon || steady {
             self.misses = 0;
         }
-        (self.stage, self.again, self.heard) = (Stage::Flowing, false, now);
+        (self.stage, self.again, self.last_data_at) = (Stage::Flowing, false, now);
         self.deadline = now.checked_add(patient(self.budget, self.misses));
         first
     }
 
-    /// Nothing came in time: it counts as asked for anew from here on.
+    /// Records that no data came in time. From here on the subscription counts as newly made.
     fn miss(&mut self, now: Instant, ack_timeout: Duration) -> Missed {
         let (was, again) = (self.stage, self.again);
         let (silence, allowed) =
@@ -275,7 +280,7 @@ impl Track {
     }
 }
 
-/// A budget doubled for every miss before.
+/// The budget, doubled for every miss.
 fn patient(budget: Duration, misses: u32) -> Duration {
     budget.saturating_mul(1 << misses.min(MOST_PATIENCE))
 }

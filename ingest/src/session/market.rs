@@ -1,4 +1,4 @@
-//! One market of one venue: what the engine says is wanted of it, and which connection carries what of that.
+//! One market of one venue: which subscriptions the engine wants, and which connection carries each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,7 +36,8 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 /// Why an instrument cannot be had until the list changes.
 const NOT_LISTED: &str = "not listed by the venue";
 
-/// Orders about books that may wait. The oldest are dropped beyond that: whoever doubts a book will doubt it again.
+/// The most requests for snapshots of books that wait. Beyond it the oldest are dropped. The engine repeats a request as long as the book
+/// is wrong.
 const ORDERS: usize = 256;
 
 /// A running market.
@@ -49,7 +50,7 @@ pub struct MarketHandle {
 }
 
 impl MarketHandle {
-    /// Says what is wanted from now on, all of it. Saying the same again changes nothing.
+    /// Sets all subscriptions that are wanted from now on. Setting the same again changes nothing.
     pub fn set(&self, wanted: BTreeSet<Subscription>) {
         self.wanted.send_if_modified(|current| {
             let changed = *current != wanted;
@@ -58,7 +59,7 @@ impl MarketHandle {
         });
     }
 
-    /// Says what else is wanted from now on (`true`), or no more.
+    /// Changes which subscriptions are wanted: these are from now on (`true`), or no longer.
     pub fn change(&self, changes: Vec<(Subscription, bool)>) {
         self.wanted.send_if_modified(|wanted| {
             let mut has_changed = false;
@@ -69,18 +70,18 @@ impl MarketHandle {
         });
     }
 
-    /// Whether events shall carry their venue's frame.
+    /// Sets whether reports carry the venue's frame.
     pub fn set_raw(&self, on: bool) {
         self.raw.send_if_modified(|current| std::mem::replace(current, on) != on);
     }
 
-    /// Asks something of an order book. Ignored where the book is not subscribed to.
+    /// Requests a new snapshot of an order book. Ignored if the book is not subscribed to.
     pub fn order(&self, order: BookResync) {
-        // Without a connection there is nobody to take it, and nothing to be done.
+        // Sending fails if there is no connection. Then there is no book either.
         drop(self.orders.send(order));
     }
 
-    /// Waits until the market has closed its connections, after it was cancelled.
+    /// Waits until the market, which was cancelled before, has closed its connections.
     pub async fn stopped(self) {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "market task failed");
@@ -88,18 +89,17 @@ impl MarketHandle {
     }
 }
 
-/// What the handle's holder wants.
+/// What the holder of the [`MarketHandle`] wants.
 struct DesiredSubscriptions {
     wanted: watch::Receiver<BTreeSet<Subscription>>,
     raw: watch::Receiver<bool>,
     orders: broadcast::Sender<BookResync>,
 }
 
-/// Starts a market, watched over by `supervision`. When something is wanted it reads the list of instruments and connects; it reports until
-/// `cancel`.
+/// Starts a market, watched by `supervision`. As soon as something is wanted, the market reads the list of instruments and connects. It
+/// reports until `cancel`.
 ///
-/// Nothing that is said of a market ends it: a venue that is down is tried again for ever. While nothing is wanted, no
-/// [`Report::Market`] is made.
+/// No failure of the venue ends a market: it goes on trying for ever. While nothing is wanted, there is no [`Report::Market`].
 pub fn spawn<T: Transport>(
     config: MarketConfig,
     transport: T,

@@ -1,8 +1,8 @@
 //! The session loop: everything that a venue's market has in common with any other.
 //!
-//! One task per market ([`market`]) keeps the instruments' list and decides which connection carries what; one task per
-//! connection connects, talks, watches and connects again. What a frame means comes from a [`Protocol`]; what follows from it is
-//! decided by a state machine without socket or timer (`protocol_state`), so that the rules can be tested without either.
+//! One task per market ([`market`]) keeps the list of instruments and assigns subscriptions to connections. One task per connection
+//! connects, sends and receives, watches the deadlines, and connects again. A [`Protocol`] decodes the frames. A state machine without
+//! socket or timer (`protocol_state`) decides what follows from them, so that the rules can be tested without either.
 //!
 //! [`Protocol`]: crate::venue::Protocol
 

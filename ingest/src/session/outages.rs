@@ -1,26 +1,27 @@
-//! What is logged of a venue that cannot be reached.
+//! Limits what is logged about a venue that cannot be reached.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Lets one line through for all that fails at a venue, and the next when the wait is over that this one has announced.
+/// Lets one line through for all failures at a venue. The next line may come when the wait is over that the last one has announced.
 ///
-/// A venue has two markets with a list and several connections each: one that is down would write a line for each of them, again and again.
+/// A venue has two markets, each with a list and several connections. Without a limit, a venue that is down would cause a line for each of
+/// them, again and again.
 #[derive(Debug, Default)]
 pub struct OutageLog(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
-    /// The end of the wait that was told last.
+    /// The end of the wait that was logged last.
     until: Option<Instant>,
-    /// Failures since that were not.
+    /// The number of failures since then, which were not logged.
     untold: u32,
 }
 
 impl OutageLog {
-    /// Takes a failure that is followed by `wait`. Where it is to be logged: how many were not, since the last that was.
+    /// Records a failure that is followed by `wait`. If it is to be logged, returns how many failures were not logged before it.
     pub(super) fn tell(&self, wait: Duration, now: Instant) -> Option<u32> {
         let mut told = self.0.lock();
         if told.until.is_some_and(|until| now < until) {

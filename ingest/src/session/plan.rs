@@ -1,18 +1,18 @@
-//! Which connection carries what: as few connections as routes and limits allow, and nothing moves that need not.
+//! Assigns subscriptions to connections: as few connections as routes and limits allow, and no subscription moves without need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::venue::{Route, Subscription};
 
-/// What one connection carries.
+/// The subscriptions of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) route: Route,
     pub(super) subscriptions: BTreeSet<Subscription>,
 }
 
-/// Spreads `wanted` over the connections there are, in their order, followed by those to open. A connection holds at most
-/// `capacity` subscriptions; what is wanted still stays where it is.
+/// Spreads `wanted` over the existing connections, in their order, and over new ones behind them. A connection holds at most `capacity`
+/// subscriptions. A subscription that is still wanted stays on its connection.
 pub(super) fn assign(
     current: &[Share],
     wanted: &BTreeMap<Subscription, Route>,

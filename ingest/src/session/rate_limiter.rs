@@ -1,4 +1,4 @@
-//! A gate that lets through one at a time, and no more in a while than a venue allows.
+//! Limits the rate of requests to what a venue allows, and makes them one at a time.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use bond_core::time::UnixNanos;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-/// Passes in the order of arrival: a few in a burst, then spaced by an interval.
+/// Callers pass in the order of arrival: a few in a burst, then one per interval.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     state: Mutex<RateState>,
     limit: Limit,
-    /// Times of the state count from here.
+    /// The origin of the times in `state`.
     began: Instant,
 }
 
-/// The right to act; the next one waits for its end.
+/// The right to make a request. The next caller waits until it is dropped.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     state: MutexGuard<'a, RateState>,
@@ -24,12 +24,12 @@ pub(super) struct Pass<'a> {
 }
 
 impl RateLimiter {
-    /// Lets `burst` pass at once after a pause, at least one, and one each `interval` in the long run.
+    /// A limiter that lets `burst` callers (at least one) pass at once after a pause, and one per `interval` in the long run.
     pub(super) fn new(interval: Duration, burst: u32) -> Self {
         Self { state: Mutex::default(), limit: Limit { interval, burst }, began: Instant::now() }
     }
 
-    /// Waits for one's turn. Whoever gives up waiting changes nothing.
+    /// Waits until the caller may pass. Cancel-safe: giving up the wait changes nothing.
     pub(super) async fn pass(&self) -> Pass<'_> {
         let mut state = self.state.lock().await;
         sleep_until(self.began + state.opens_at(self.limit).since(UnixNanos::EPOCH)).await;
@@ -43,7 +43,7 @@ impl RateLimiter {
 }
 
 impl Pass<'_> {
-    /// Keeps the gate shut for at least `pause` from now on.
+    /// Lets nobody pass for at least `pause` from now on.
     pub(super) fn hold(&mut self, pause: Duration) {
         let limit = self.limiter.limit;
         self.state.hold(limit, self.limiter.now().plus(pause.max(limit.interval)));

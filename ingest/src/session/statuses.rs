@@ -11,8 +11,8 @@ use smol_str::SmolStr;
 use crate::report::SubscriptionState;
 use crate::venue::Subscription;
 
-/// Shared by the tasks of a market. At any time one of them speaks for a subscription: its connection, or the supervisor for
-/// what no connection carries.
+/// The states are shared by the tasks of a market. At any time only one task sets the state of a subscription: its connection, or the
+/// supervisor if no connection carries it.
 pub(super) struct Statuses {
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<Subscription, SourceState>>,
@@ -23,7 +23,7 @@ impl Statuses {
         Self { clock, known: Mutex::default() }
     }
 
-    /// Takes a state over; what to report where it is new.
+    /// Sets a state. Returns what to report if it is new.
     pub(super) fn change(
         &self,
         subscription: &Subscription,
@@ -39,7 +39,7 @@ impl Statuses {
         })
     }
 
-    /// The state of a subscription; `None` before its first one.
+    /// The state of a subscription; `None` if it has none yet.
     pub(super) fn of(&self, subscription: &Subscription) -> Option<SourceState> {
         self.known.lock().get(subscription).copied()
     }
@@ -49,7 +49,7 @@ impl Statuses {
         self.known.lock().remove(subscription);
     }
 
-    /// Forgets what is no longer wanted.
+    /// Forgets subscriptions that are no longer wanted.
     pub(super) fn retain(&self, wanted: &BTreeSet<Subscription>) {
         self.known.lock().retain(|subscription, _| wanted.contains(subscription));
     }

@@ -14,15 +14,15 @@ use url::Url;
 use crate::net::guard::{ConnectError, Guard, GuardError};
 use crate::rest::{RestClient, RestError};
 
-/// The longest message taken from a venue. A book of 400 levels a side is some 40 KB.
+/// The most bytes of a venue's message. A book of 400 levels per side has some 40 KB.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a socket hears.
+/// What a socket receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A text message.
     Text(Utf8Bytes),
-    /// A sign of life without content: a ping, which is answered by the socket itself, or a pong.
+    /// A sign of life without content: a ping, which the socket answers by itself, or a pong.
     Control,
 }
 
@@ -35,10 +35,10 @@ pub enum SocketError {
     /// The other side closed.
     #[error("closed by the other side: {0}")]
     Closed(String),
-    /// A message of a kind or size that is not taken.
+    /// A message whose kind or size is not accepted.
     #[error("unacceptable message: {0}")]
     Unacceptable(String),
-    /// Anything below: TCP, TLS, the WebSocket handshake.
+    /// A failure below: TCP, TLS, or the WebSocket handshake.
     #[error("{0}")]
     Transport(String),
 }
@@ -60,22 +60,22 @@ pub trait Transport: Clone + Send + Sync + 'static {
     /// Opens a WebSocket connection.
     fn connect(&self, url: &Url) -> impl Future<Output = Result<Self::Socket, SocketError>> + Send;
 
-    /// The body of the answer to `GET url`, read whole within `timeout`.
+    /// The whole body of the answer to `GET url`, read within `timeout`.
     fn get(&self, url: Url, timeout: Duration) -> impl Future<Output = Result<Bytes, RestError>> + Send;
 }
 
 /// An open WebSocket connection.
 pub trait Socket: Send + 'static {
     /// Waits for the next message. Cancel-safe: nothing is lost when the future is dropped.
-    fn hear(&mut self) -> impl Future<Output = Result<Received, SocketError>> + Send;
+    fn recv(&mut self) -> impl Future<Output = Result<Received, SocketError>> + Send;
 
     /// Sends a text.
-    fn say(&mut self, text: String) -> impl Future<Output = Result<(), SocketError>> + Send;
+    fn send_text(&mut self, text: String) -> impl Future<Output = Result<(), SocketError>> + Send;
 
     /// Sends a ping frame.
     fn ping(&mut self) -> impl Future<Output = Result<(), SocketError>> + Send;
 
-    /// Says goodbye. Errors are of no interest to anybody.
+    /// Closes the connection with a close frame. Errors are ignored.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -88,15 +88,15 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network as venues are reached: the operator named their addresses, so any is allowed.
+    /// The network for venues. Any address is allowed, since the operator chose the URLs.
     ///
     /// # Errors
-    /// [`RestError`] where TLS cannot be set up.
+    /// [`RestError`] if TLS cannot be set up.
     pub fn new() -> Result<Self, RestError> {
         Ok(Self { rest: RestClient::new()?, guard: Guard::AllowAll, max_message_bytes: MAX_MESSAGE_BYTES })
     }
 
-    /// The same network for URLs that users give: `guard` checks every address before it is connected to.
+    /// The same network for URLs that users give. `guard` checks every address before it is connected to.
     #[must_use]
     pub fn guarded(&self, guard: Guard, max_message_bytes: usize) -> Self {
         Self { guard, max_message_bytes, ..self.clone() }
@@ -122,7 +122,7 @@ impl Transport for Network {
 }
 
 impl Socket for WebSocketStream<MaybeTlsStream<TcpStream>> {
-    async fn hear(&mut self) -> Result<Received, SocketError> {
+    async fn recv(&mut self) -> Result<Received, SocketError> {
         match self.next().await {
             Some(Ok(Message::Text(text))) => Ok(Received::Text(text)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Received::Control),
@@ -135,7 +135,7 @@ impl Socket for WebSocketStream<MaybeTlsStream<TcpStream>> {
         }
     }
 
-    async fn say(&mut self, text: String) -> Result<(), SocketError> {
+    async fn send_text(&mut self, text: String) -> Result<(), SocketError> {
         Ok(self.send(Message::text(text)).await?)
     }
 

@@ -1,4 +1,4 @@
-//! Finds the figures of a user's message by JSON pointers (RFC 6901), without touching a digit.
+//! Finds the value and the time in a user's message by JSON pointers (RFC 6901). The value's digits stay as they are.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mapped {
-    /// The figure as JSON text; the whole message where no pointer is given.
+    /// The value as JSON text; the whole message if no pointer is given.
     pub(super) value: String,
-    /// The sender's time, where it is given and can be read.
+    /// The sender's time, if it is given and can be read.
     pub(super) time: Option<UnixNanos>,
 }
 
-/// Maps a message; `None` where it is not JSON or lacks the figure.
+/// Maps a message; `None` if it is not JSON or lacks the value.
 pub(super) fn map(message: &str, fields: &FieldMap) -> Option<Mapped> {
     let root: &RawValue = serde_json::from_str(message).ok()?;
     let value = find(root, fields.value.as_deref().unwrap_or_default())?.get().to_owned();
@@ -41,8 +41,8 @@ fn child<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
     fields.remove(&token.replace("~1", "/").replace("~0", "~"))
 }
 
-/// A time: RFC 3339, or a Unix time as number or text, its unit known by its size (seconds up to the year 5138, then milliseconds,
-/// microseconds and nanoseconds).
+/// Reads a time: RFC 3339, or a Unix time as number or text. The unit of a Unix time follows from its size: seconds up to the year 5138,
+/// then milliseconds, microseconds and nanoseconds.
 fn time(json: &str) -> Option<UnixNanos> {
     let text = json.trim_matches('"');
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {

@@ -1,4 +1,4 @@
-//! Sources that are no venue: users' own WebSockets, and social posts.
+//! Sources other than venues: users' own WebSockets, and social posts.
 
 mod mapping;
 pub mod social;

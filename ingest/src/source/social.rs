@@ -1,6 +1,6 @@
-//! A simulated social network: plausible posts about assets, the same ones for the same seed.
+//! A simulated social network with plausible posts about assets. The same seed gives the same posts.
 //!
-//! Every post says that it is simulated. Posts of the real X need its API and a bearer token, and are not served.
+//! Every post is marked as simulated. Posts of the real X would need its API and a bearer token, and are not served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub const SOURCE: &str = "social";
 /// The least and the most milliseconds between two posts about an asset.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
-/// What may be said, with `{}` for the asset, and the middle of the mood it shows, in hundredths.
+/// The texts of posts, with `{}` for the asset, and the average sentiment of each, in hundredths.
 const PHRASES: [(&str, i64); 12] = [
     ("{} breaking out, volume confirms it", 70),
     ("Added to my {} position this morning", 50),
@@ -64,7 +64,7 @@ struct Script {
 
 impl Script {
     fn new(seed: u64, asset: SmolStr) -> Self {
-        // FNV-1a, so that each asset has posts of its own, whatever else is wanted.
+        // FNV-1a of the name, so that an asset's posts do not depend on which other assets are wanted.
         let own = asset.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -101,7 +101,7 @@ pub struct SocialHandle {
 }
 
 impl SocialHandle {
-    /// Says which assets posts are wanted about from now on, all of them. None wanted, none made.
+    /// Sets the assets about which posts are wanted. Without any, no posts are made.
     pub fn set(&self, assets: BTreeSet<SmolStr>) {
         self.assets.send_if_modified(|current| {
             let changed = *current != assets;
@@ -137,12 +137,12 @@ struct SocialNetwork {
     seed: u64,
     reports: mpsc::Sender<Report>,
     clock: Arc<dyn Clock>,
-    /// What is written about, and when the next post is due.
+    /// For each wanted asset, when its next post is due, and the generator of its posts.
     scripts: BTreeMap<SmolStr, (Instant, Script)>,
 }
 
 impl SocialNetwork {
-    /// Returns where nobody listens or wants any more.
+    /// Returns when nobody receives the reports, or the handle was dropped.
     async fn run(mut self, mut wanted: watch::Receiver<BTreeSet<SmolStr>>) {
         loop {
             let next = self.scripts.values().map(|(due, _)| *due).min();

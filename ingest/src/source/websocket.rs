@@ -1,7 +1,8 @@
 //! A user's own WebSocket as a source: its messages, mapped, become custom events.
 //!
-//! What is bounded: a message at [`MAX_MESSAGE_BYTES`], beyond which the connection is lost and made anew after a backoff; the rate
-//! at [`MAX_PER_SECOND`], beyond which reading pauses until the second is over, so that the sender is held up and nothing is dropped.
+//! Bounds: a message may have [`MAX_MESSAGE_BYTES`]; a longer one ends the connection, which is made again after a backoff. At most
+//! [`MAX_PER_SECOND`] messages are read per second; then reading pauses until the second is over, so that the sender has to wait and
+//! nothing is dropped.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -29,25 +30,25 @@ use crate::session::link::{Link, LinkPolicy, Lost};
 use crate::session::{Network, Received, Transport};
 use bond_core::backoff::{Backoff, BackoffPolicy};
 
-/// The longest message taken.
+/// The most bytes of a message.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// How many messages are taken in a second.
+/// The most messages that are read per second.
 pub const MAX_PER_SECOND: u32 = 1_000;
 
-/// How long a source that has never given a value is tried.
+/// A source that has not given a value for this long since it was started is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3600);
 
-/// What is told of a source then.
+/// The reason in the status of a source that was given up.
 const NEVER_GAVE: &str = "no value within an hour; create the stream again to try on";
 
-/// The longest reason that is told, which may be the other side's own words.
+/// The most characters of a reason in a status, since a reason may contain the other side's text.
 const MAX_REASON_CHARS: usize = 200;
 
-/// What a source runs in, by its name.
+/// The name of a source's task.
 const TASK: &str = "own-socket";
 
-/// How long a source that panicked beside its connection waits before it begins anew.
+/// How long a source waits before it starts again after a panic outside a connection.
 const MENDED_AFTER: Duration = Duration::from_millis(500);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,11 +57,11 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A user's source.
 #[derive(Debug, Clone)]
 pub struct CustomConfig {
-    /// Which source its events name.
+    /// Identifies the source in reports.
     pub id: SocketId,
     /// Where to connect to.
     pub url: Url,
-    /// Where in a message its figures stand; all of it is the value where this is left out.
+    /// Where the value and the time stand in a message. Without a pointer, the whole message is the value.
     pub map: FieldMap,
     /// Whether the operator allows addresses outside the public internet.
     pub allow_private: bool,
@@ -68,7 +69,8 @@ pub struct CustomConfig {
     pub backoff: BackoffPolicy,
 }
 
-/// The name of a source: its host, and a digest that tells it from others there. Everything else of a URL may hold secrets.
+/// The public name of a source: the URL's host and a digest, which distinguishes sources on the same host. The rest of the URL may contain
+/// secrets.
 pub fn source_name(url: &str) -> SmolStr {
     let digest = u32::from_be_bytes(Blake2b::<U4>::digest(url).into());
     let parsed = Url::parse(url).ok();
@@ -76,7 +78,7 @@ pub fn source_name(url: &str) -> SmolStr {
     format_smolstr!("{host}#{digest:08x}")
 }
 
-/// Starts a source, which reports until `cancel`. Every address is checked before it is connected to, at every attempt.
+/// Starts a source, which reports until `cancel`. At every attempt, the address is checked before it is connected to.
 pub fn spawn(
     config: CustomConfig,
     network: &Network,
@@ -105,15 +107,15 @@ fn spawn_over<T: Transport>(
 
 /// How a connection ended.
 enum Ended {
-    /// None was made.
+    /// No connection was made.
     Unreachable(Lost),
-    /// It was made and is lost.
+    /// The connection was made and lost.
     Lost(Lost),
 }
 
 impl Ended {
-    /// What is told of it. Who names an address must not learn from us what answers there and what does not: why none was made is for the
-    /// operator's log alone, at its finest.
+    /// The reason that clients see. A user who names an address must not learn from us what answers there. Therefore the reason why no
+    /// connection was made appears only in the operator's log, at the finest level.
     fn shown(&self) -> String {
         match self {
             Self::Unreachable(lost) => {
@@ -125,9 +127,9 @@ impl Ended {
     }
 }
 
-/// Nobody listens to the reports any more.
+/// The receiver of reports is closed.
 #[derive(Debug)]
-struct Unheard;
+struct NobodyListens;
 
 struct Source<T> {
     name: SmolStr,
@@ -141,7 +143,7 @@ struct Source<T> {
 }
 
 impl<T: Transport> Source<T> {
-    /// Ends as [`Source::try_run`] does; what panics in it is begun anew, since it is one user's and must not end the process.
+    /// Runs [`Source::try_run`], and starts it again after a panic: a panic in one user's source must not end the process.
     async fn run(mut self) {
         while AssertUnwindSafe(owned(TASK, self.try_run())).catch_unwind().await.is_err() {
             tracing::error!(source = %self.name, "custom source panicked, beginning anew after a wait");
@@ -149,13 +151,13 @@ impl<T: Transport> Source<T> {
         }
     }
 
-    /// Goes on for ever, unless nobody listens, or the source never gives anything.
-    async fn try_run(&mut self) -> Result<(), Unheard> {
+    /// Connects again and again. Returns if nobody receives the reports, or if the source was given up.
+    async fn try_run(&mut self) -> Result<(), NobodyListens> {
         let began = Instant::now();
         let mut backoff = Backoff::new(self.config.backoff);
-        self.tell(SourceState::Connecting, "first attempt").await?;
+        self.report_state(SourceState::Connecting, "first attempt").await?;
         loop {
-            // A message that nobody thought of costs the connection, not the source.
+            // If a message causes a panic, only this connection ends, not the source.
             let attempt = AssertUnwindSafe(self.attempt(&mut backoff, began + GIVEN_UP_AFTER));
             let lost = attempt.catch_unwind().await.unwrap_or(Ok(Ended::Lost(Lost::Panicked)))?;
             let wait = backoff.fail(rand::random());
@@ -163,16 +165,16 @@ impl<T: Transport> Source<T> {
             tracing::warn!(source = %self.name, %reason, failures = backoff.failures(), wait_ms = wait.as_millis(),
                 "custom source lost, connecting again after a wait");
             let state = if backoff.has_failed() { SourceState::Failed } else { SourceState::Reconnecting };
-            self.tell(state, &reason).await?;
+            self.report_state(state, &reason).await?;
             sleep(wait).await;
             if !self.has_given && began.elapsed() >= GIVEN_UP_AFTER {
-                return self.tell(SourceState::Unavailable, NEVER_GAVE).await;
+                return self.report_state(SourceState::Unavailable, NEVER_GAVE).await;
             }
         }
     }
 
-    /// One connection. A source that has given nothing by `until` has its connection ended then.
-    async fn attempt(&mut self, backoff: &mut Backoff, until: Instant) -> Result<Ended, Unheard> {
+    /// Makes one connection and reads it until it ends. It is ended at `until` if the source has never given a value.
+    async fn attempt(&mut self, backoff: &mut Backoff, until: Instant) -> Result<Ended, NobodyListens> {
         match self.connect().await {
             Ok(link) => Ok(Ended::Lost(self.listen(link, backoff, until).await?)),
             Err(lost) => Ok(Ended::Unreachable(lost)),
@@ -196,7 +198,7 @@ impl<T: Transport> Source<T> {
         mut link: Link<T::Socket>,
         backoff: &mut Backoff,
         until: Instant,
-    ) -> Result<Lost, Unheard> {
+    ) -> Result<Lost, NobodyListens> {
         let mut rate = Rate::new(Instant::now());
         loop {
             if !self.has_given && Instant::now() >= until {
@@ -222,14 +224,16 @@ impl<T: Transport> Source<T> {
         }
     }
 
-    async fn take(&mut self, text: &str, backoff: &mut Backoff) -> Result<(), Unheard> {
+    async fn take(&mut self, text: &str, backoff: &mut Backoff) -> Result<(), NobodyListens> {
         let Some(mapped) = map(text, &self.config.map) else {
             let at = self.config.map.value.as_deref().unwrap_or_default();
-            return self.tell(SourceState::Stale, &format!("a message without a value at '{at}'")).await;
+            return self
+                .report_state(SourceState::Stale, &format!("a message without a value at '{at}'"))
+                .await;
         };
         backoff.reset();
         self.has_given = true;
-        self.tell(SourceState::Connected, "data flow").await?;
+        self.report_state(SourceState::Connected, "data flow").await?;
         let event = Custom {
             source: self.name.clone(),
             symbol: None,
@@ -240,7 +244,7 @@ impl<T: Transport> Source<T> {
         self.report(Report::Custom { socket: self.config.id, event }).await
     }
 
-    async fn tell(&mut self, state: SourceState, reason: &str) -> Result<(), Unheard> {
+    async fn report_state(&mut self, state: SourceState, reason: &str) -> Result<(), NobodyListens> {
         if self.state.replace(state) == Some(state) {
             return Ok(());
         }
@@ -248,12 +252,12 @@ impl<T: Transport> Source<T> {
         self.report(Report::Socket { socket: self.config.id, source, state, since, reason }).await
     }
 
-    async fn report(&self, report: Report) -> Result<(), Unheard> {
-        self.reports.send(report).await.map_err(|_| Unheard)
+    async fn report(&self, report: Report) -> Result<(), NobodyListens> {
+        self.reports.send(report).await.map_err(|_| NobodyListens)
     }
 }
 
-/// Messages taken in the running second.
+/// Counts the messages of the current second.
 struct Rate {
     ends: Instant,
     taken: u32,
@@ -264,7 +268,7 @@ impl Rate {
         Self { ends: now + Duration::from_secs(1), taken: 0 }
     }
 
-    /// Counts a message, and waits for the second to end where it was the last one allowed.
+    /// Counts a message. If it is the last one allowed in this second, waits until the second is over.
     async fn take(&mut self, now: Instant) {
         if now >= self.ends {
             *self = Self::new(now);

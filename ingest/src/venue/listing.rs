@@ -1,4 +1,4 @@
-//! A venue's instruments, by its own names and by ours.
+//! A venue's instruments, by the venue's names and by Bond's symbols.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::wire::{self, LevelText};
 pub struct Listing {
     /// The instrument.
     pub instrument: Arc<Instrument>,
-    /// The venue's name for it: `BTCUSDT`, `BTC-USDT-SWAP`.
+    /// The venue's name of the instrument: `BTCUSDT`, `BTC-USDT-SWAP`.
     pub name: SmolStr,
-    /// Base units in one contract; 1 where amounts are in the base currency; `None` where it is not known.
+    /// Base units in one contract; 1 if amounts are in the base currency; `None` if it is not known.
     pub contract_size: Option<Decimal>,
 }
 
@@ -64,7 +64,7 @@ impl Unit {
     }
 }
 
-/// A venue's list of instruments, by its own names and by ours.
+/// A venue's list of instruments, by the venue's names and by Bond's symbols.
 #[derive(Clone, Debug, Default)]
 pub struct Listings {
     by_name: HashMap<SmolStr, Arc<Listing>>,
@@ -73,8 +73,8 @@ pub struct Listings {
 }
 
 impl Listings {
-    /// An empty list that takes the names it does not hold by their spelling, for frames that come without a list. Contract sizes
-    /// are not in a name: where a venue counts contracts, they stay unknown.
+    /// An empty list that recognises names by their spelling, for frames that come without a list. A name does not contain the contract
+    /// size, so for venues that count contracts it is unknown.
     pub fn by_spelling() -> Self {
         Self { reads_spelling: true, ..Self::default() }
     }
@@ -86,22 +86,22 @@ impl Listings {
         self.by_name.insert(listing.name.clone(), listing);
     }
 
-    /// The listing of the venue's `name`.
+    /// The listing with this name at the venue.
     pub fn by_name(&self, name: &str) -> Option<&Arc<Listing>> {
         self.by_name.get(name)
     }
 
-    /// The listing of our `symbol`.
+    /// The listing of Bond's `symbol`.
     pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Arc<Listing>> {
         self.by_symbol.get(symbol)
     }
 
-    /// How many there are.
+    /// The number of listings.
     pub fn len(&self) -> usize {
         self.by_symbol.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.by_symbol.is_empty()
     }
@@ -113,10 +113,10 @@ impl Extend<Listing> for Listings {
     }
 }
 
-/// What a venue's name says about its instrument; `None` where it names nothing that Bond serves.
+/// Derives a listing from a venue's name of an instrument; `None` if Bond does not serve such an instrument.
 pub(super) type Spelling = fn(&str, MarketType) -> Option<Listing>;
 
-/// Spelled names kept at most; more are read anew each time.
+/// The most names recognised by spelling that are remembered. Further names are parsed each time.
 const MAX_SPELLED: usize = 10_000;
 
 /// The names that the frames of one connection use.
@@ -149,7 +149,7 @@ impl SymbolMap {
         Some(listing)
     }
 
-    /// The venue's name for `instrument`; `None` where it is not listed.
+    /// The venue's name of `instrument`; `None` if it is not listed.
     pub(super) fn name_of(&self, instrument: &Instrument) -> Option<&SmolStr> {
         self.listings.by_symbol(&instrument.symbol).map(|listing| &listing.name)
     }

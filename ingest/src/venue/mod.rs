@@ -1,4 +1,4 @@
-//! Venues: one folder each that says what to send and what a frame means, without socket or clock.
+//! Venues: one folder each. A venue's code knows what to send and what a frame means; it has neither socket nor clock.
 
 mod binance;
 mod bybit;
@@ -20,19 +20,20 @@ use smol_str::SmolStr;
 
 pub use listing::{Listing, Listings};
 
-/// One thing to receive from a venue. For order books the venue's file chooses the channel; depths are cut when published.
+/// One channel of one instrument that is to be received from a venue. The venue's code chooses which of the venue's channels serves it. An
+/// order book is received at one depth, and cut to the wanted depths when it is published.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Subscription {
-    /// What it is about.
+    /// The instrument.
     pub instrument: Arc<Instrument>,
-    /// What is carried.
+    /// The channel.
     pub channel: Channel,
 }
 
-/// What of a channel comes on a stream of its own, and so may fall silent while the rest goes on.
+/// A part of a channel that the venue sends as a stream of its own. It may fall silent while the rest goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Part {
-    /// All of it.
+    /// The whole channel.
     Whole,
     /// The best bid and ask of a ticker.
     Quote,
@@ -41,7 +42,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Whether `data` is a sign of life of it.
+    /// Whether `data` shows that this part is alive.
     pub const fn is_in(self, data: &MarketData) -> bool {
         match (self, data) {
             (Self::Quote, MarketData::Ticker(ticker)) => ticker.is_quote(),
@@ -51,7 +52,7 @@ impl Part {
     }
 }
 
-/// One class of URL of a venue's market; each has its own connections.
+/// One class of URL of a venue's market. Each route has its own connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Route {
     /// A short name for logs: `public`, `market`.
@@ -60,22 +61,22 @@ pub struct Route {
     pub path: &'static str,
 }
 
-/// What a venue allows on its connections.
+/// The limits of a venue on its connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Subscriptions on one connection.
+    /// The most subscriptions on one connection.
     pub subscriptions: usize,
-    /// Subscriptions named in one message.
+    /// The most subscriptions in one message.
     pub per_message: usize,
-    /// The least time between two messages of ours on one connection.
+    /// The least time between two messages that we send on one connection.
     pub message_interval: Duration,
     /// The least time between two connection attempts.
     pub connect_interval: Duration,
-    /// How long a connection may live before we replace it ourselves.
+    /// How long a connection may live before we replace it.
     pub lifetime: Duration,
 }
 
-/// How a connection is kept alive from our side. Answering the venue's ping frames is the transport's business.
+/// The message by which we keep a connection alive. Ping frames of the venue are answered by the transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keepalive {
     /// How often to send.
@@ -84,72 +85,72 @@ pub struct Keepalive {
     pub text: &'static str,
 }
 
-/// What makes consecutive updates of an order book continuous.
+/// The rule by which consecutive updates of an order book follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ContinuityRule {
-    /// A REST snapshot joined to buffered deltas by id ranges: `first_id <= last + 1 <= last_id`.
+    /// A REST snapshot is joined to buffered deltas by their id ranges: `first_id <= last + 1 <= last_id`.
     Range,
-    /// As `Range` for the first delta after the snapshot, then `prev_id == last`.
+    /// Like `Range` for the first delta after the snapshot; from then on `prev_id == last`.
     RangeThenPrevious,
-    /// The snapshot comes on the socket; then `prev_id == last`, whatever the new id is.
+    /// The snapshot comes on the socket. From then on `prev_id == last`, whatever the new id is.
     Previous,
-    /// The snapshot comes on the socket; then `last_id == last + 1`.
+    /// The snapshot comes on the socket. From then on `last_id == last + 1`.
     PlusOne,
 }
 
-/// A frame's meaning.
+/// The meaning of a frame, or of one item in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
     /// An event of a known instrument.
     Event(MarketEvent),
     /// The venue accepted these subscriptions.
     Acknowledged(Vec<Subscription>),
-    /// The venue refused these subscriptions; which may be empty where it does not say.
+    /// The venue refused subscriptions.
     Refused {
-        /// Which.
+        /// The refused subscriptions; empty if the venue does not name them.
         subscriptions: Vec<Subscription>,
-        /// The venue's code and words.
+        /// The venue's code and text.
         reason: String,
     },
-    /// The venue asks us to connect anew, soon.
+    /// The venue asks us to connect again soon.
     Reconnect {
-        /// The venue's words.
+        /// The venue's text.
         reason: String,
     },
     /// A sign of life without data: a pong.
     Alive,
-    /// A print that is no trade, though it came as one: counted apart. `number` is what it takes of the trades' numbers.
+    /// A print on the trades channel that is not a trade. It is counted separately.
     Print {
-        /// Of which instrument.
+        /// The instrument.
         instrument: Arc<Instrument>,
-        /// What it is.
+        /// Why it is not a trade.
         kind: NoTrade,
-        /// Its number among the trades.
+        /// The trade number that the print uses, if the venue numbers trades.
         number: Option<u64>,
     },
-    /// The venue refused several things together: these messages ask for them apart.
+    /// The venue refused a message with several subscriptions. They are to be requested again in smaller messages.
     AskApart {
-        /// To be sent at the venue's pace.
+        /// The messages to send, at the rate that the venue allows.
         texts: Vec<String>,
-        /// The venue's code and words.
+        /// The venue's code and text.
         reason: String,
     },
-    /// What this subscription brought last holds still: a best price sent again.
+    /// The last data of this subscription still hold: the venue has sent the same best price again.
     Unchanged(Subscription, Part),
-    /// A well-formed frame that carries nothing we take, and why.
+    /// A well-formed frame without anything that Bond uses, and why.
     Ignored(&'static str),
 }
 
-/// What a print is that is no trade.
+/// Why a print is not a trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTrade {
-    /// Its price or its amount is not above zero.
+    /// The price or the amount is not above zero.
     NotAboveZero,
-    /// It moves an insurance fund's position.
+    /// The print moves a position of an insurance fund.
     InsuranceFund,
-    /// It closes a position against another by auto-deleveraging.
+    /// The print closes a position against another by auto-deleveraging.
     AutoDeleveraging,
-    /// The venue says that it is none: Binance's `X` is `NA`, or a word that Bond does not know.
+    /// The venue marks the print as something else than a trade: Binance's field `X` is `NA`, or a word that Bond does not know.
     Unnamed,
 }
 
@@ -168,18 +169,18 @@ impl NoTrade {
 /// One page of a venue's list of instruments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListingsPage {
-    /// What Bond serves of it.
+    /// The instruments that Bond serves.
     pub listings: Vec<Listing>,
-    /// Entries that cannot be read, each of which costs itself.
+    /// Entries that could not be read. They do not affect the others.
     pub unreadable: Vec<Reject>,
-    /// What to ask the next page by; `None` on the last.
+    /// The cursor of the next page; `None` on the last.
     pub next: Option<SmolStr>,
 }
 
 /// Why a frame, or an item in it, was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
-    /// Not JSON, or not of the documented shape.
+    /// The frame is not JSON, or does not have the documented shape.
     #[error("malformed: {0}")]
     Malformed(String),
     /// A number that cannot be kept exactly.
@@ -190,24 +191,24 @@ pub enum Reject {
         /// What is wrong.
         error: bond_core::decimal::DecimalError,
     },
-    /// A number that can be no time of this century, in whichever unit; what it came with counts without a venue's time.
+    /// A number that is not a time of this century in any unit. The event counts as one without a venue time.
     #[error("no time: {0}")]
     Time(SmolStr),
-    /// An instrument that is no spot pair or linear perpetual: dated, inverse, or not listed.
+    /// An instrument that is neither a spot pair nor a linear perpetual: dated, inverse, or not listed.
     #[error("instrument not served: {0}")]
     Instrument(SmolStr),
     /// A perpetual whose contract size is not known, so that its amounts cannot be converted.
     #[error("contract size unknown: {0}")]
     ContractSize(SmolStr),
-    /// A book without the sequence that proves it continuous.
+    /// An order book without the ids by which updates follow each other.
     #[error("no sequence: {0}")]
     NoSequence(SmolStr),
-    /// A snapshot of an order book that does not say whose it is.
+    /// A snapshot of an order book that does not name its instrument.
     #[error("no symbol: an order book that could be anybody's")]
     Unattributed,
 }
 
-/// What `venue` says on its `market`, for one connection; `None` where this build has no connector.
+/// The protocol of one connection to a market of `venue`; `None` if this build has no connector for it.
 pub fn protocol(venue: Venue, market: MarketType, listings: Arc<Listings>) -> Option<Box<dyn Protocol>> {
     match venue {
         Venue::Binance => Some(Box::new(binance::Binance::new(market, listings))),
@@ -217,7 +218,7 @@ pub fn protocol(venue: Venue, market: MarketType, listings: Arc<Listings>) -> Op
     }
 }
 
-/// Whether the ids of an instrument's trades count up by one, so that a jump is a loss.
+/// Whether the ids of an instrument's trades increase by one, so that a jump means lost trades.
 ///
 /// Binance: `t` of trades and `a` of aggregate trades do ("Aggregate tradeId", read 2026-11, and no gap in captures of 2024). OKX: the
 /// id is that of the last of `count` fills. Bybit: ids are opaque.
@@ -225,72 +226,72 @@ pub const fn numbers_trades(venue: Venue) -> bool {
     matches!(venue, Venue::Binance)
 }
 
-/// A venue's market as one connection sees it: a pure state machine. One instance serves one connection.
+/// The protocol of a venue's market: a pure state machine that encodes requests and decodes frames. One instance serves one connection.
 pub trait Protocol: Send {
     /// The venue.
     fn venue(&self) -> Venue;
 
-    /// Its market.
+    /// The kind of market.
     fn market(&self) -> MarketType;
 
-    /// The class of URL that carries `channel`; `None` where the venue's market lacks it.
+    /// The route that carries `channel`; `None` if the market does not have the channel.
     fn route(&self, channel: Channel) -> Option<Route>;
 
-    /// What the venue allows.
+    /// The venue's limits.
     fn limits(&self) -> Limits;
 
-    /// What to send so that the connection is not cut for silence of ours.
+    /// The message that keeps the venue from closing the connection because we are silent; `None` if none is needed.
     fn keepalive(&self) -> Option<Keepalive>;
 
-    /// How long an instrument's channel may be silent before it counts as stale; data alone ends a silence.
+    /// How long an instrument's channel may be silent before it counts as stale. Only data end a silence.
     fn silence_budget(&self, channel: Channel) -> Duration;
 
-    /// What of `channel` has to be heard of by itself.
+    /// The parts of `channel` that are watched separately.
     fn parts(&self, _channel: Channel) -> &'static [Part] {
         &[Part::Whole]
     }
 
-    /// The messages that ask for these subscriptions. Each becomes acknowledged, refused, or neither, where a venue stays silent.
-    /// What is not listed, or has no route, is not asked for; what another subscription receives already needs no message, and is
+    /// The messages that request these subscriptions. The venue acknowledges or refuses each, or stays silent. Subscriptions that are not
+    /// listed, or have no route, are not requested. A subscription whose data another one receives already needs no message, and is
     /// acknowledged with the next frame.
     fn subscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
 
     /// The messages that end these subscriptions.
     fn unsubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String>;
 
-    /// The messages that ask for these subscriptions once more, as they stand at the venue: also what they share with others.
+    /// The messages that end these subscriptions at the venue and request them again, including what they share with others.
     fn resubscribe(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
         let mut texts = self.unsubscribe(subscriptions);
         texts.extend(self.subscribe(subscriptions));
         texts
     }
 
-    /// What a text frame means. A rejected item does not hide the others of its frame.
+    /// Decodes a text frame. If one item of a frame is rejected, the others are still decoded.
     fn decode(&mut self, frame: &str, received: UnixNanos, out: &mut Vec<Decoded>, rejects: &mut Vec<Reject>);
 
-    /// How updates of order books follow each other.
+    /// The rule by which updates of order books follow each other.
     fn continuity(&self) -> ContinuityRule;
 
-    /// The path and query below the REST base URL that answers with a snapshot of the order book;
-    /// `None` where snapshots come on the socket, as they do unless a venue says otherwise.
+    /// The path and query, below the REST base URL, of a snapshot of the order book. `None`, the default, if snapshots come on the
+    /// socket.
     fn snapshot_request(&self, _instrument: &Instrument) -> Option<String> {
         None
     }
 
-    /// What a snapshot's answer means.
+    /// Decodes the answer to a request for a snapshot.
     ///
     /// # Errors
-    /// [`Reject`] where the answer is not of the documented shape.
+    /// [`Reject`] if the answer does not have the documented shape.
     fn decode_snapshot(&self, _instrument: &Instrument, _body: &[u8]) -> Result<BookUpdate, Reject> {
         Err(Reject::Malformed("snapshots come on the socket".to_owned()))
     }
 
-    /// The path and query below the REST base URL that list the market's instruments: the first page, or the one that `after` names.
+    /// The path and query, below the REST base URL, of the market's list of instruments: the first page, or the one with the cursor `after`.
     fn listings_request(&self, after: Option<&str>) -> String;
 
-    /// The instruments in such an answer that Bond serves: spot pairs and linear perpetuals that trade.
+    /// Decodes a page of the list. The instruments that Bond serves are the spot pairs and linear perpetuals that are being traded.
     ///
     /// # Errors
-    /// [`Reject`] where the answer is not of the documented shape.
+    /// [`Reject`] if the answer does not have the documented shape.
     fn decode_listings(&self, body: &[u8]) -> Result<ListingsPage, Reject>;
 }

@@ -1,4 +1,4 @@
-//! Where what a frame means is put.
+//! Collects what a frame means.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl<'a> Sink<'a> {
         Self { received, out, rejects }
     }
 
-    /// Reads one frame. Whatever comes in leaves a trace: a frame of which nothing is said was a sign of life.
+    /// Reads one frame. If `read` adds nothing, the frame is recorded as a sign of life, so that no frame goes unnoticed.
     pub(super) fn frame(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Reject>) {
         let before = self.out.len() + self.rejects.len();
         if let Err(reject) = read(self) {
@@ -36,7 +36,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// What can be no time is none, and counted.
+    /// The time, if there is one. A value that cannot be a time is counted as a rejection.
     pub(super) fn time(&mut self, time: Time) -> Option<UnixNanos> {
         time.unwrap_or_else(|reject| {
             self.reject(reject);
@@ -44,8 +44,8 @@ impl<'a> Sink<'a> {
         })
     }
 
-    /// Takes an event, whatever its venue: a print without a price or an amount is no trade, a figure that is not above zero not
-    /// known, and a liquidation of nothing none.
+    /// Adds an event, after the checks that apply to every venue: a print without a price or an amount is not a trade, a figure that is not
+    /// above zero counts as unknown, and a liquidation without an amount is left out.
     pub(super) fn event(&mut self, listing: &Listing, ts_exchange: Option<UnixNanos>, mut data: MarketData) {
         let instrument = Arc::clone(&listing.instrument);
         match &mut data {
@@ -69,7 +69,7 @@ impl<'a> Sink<'a> {
         self.out.push(Decoded::Event(MarketEvent { instrument, ts_event: self.received, ts_exchange, data }));
     }
 
-    /// Takes an event whose time is still what the venue says.
+    /// Adds an event with a time that is not checked yet.
     pub(super) fn event_at(&mut self, listing: &Listing, time: Time, data: MarketData) {
         let ts_exchange = self.time(time);
         self.event(listing, ts_exchange, data);

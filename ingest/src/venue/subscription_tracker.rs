@@ -1,4 +1,4 @@
-//! What one connection has asked of its venue, and what became of it.
+//! Tracks what one connection has requested from its venue, and what the venue has answered.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,25 +6,25 @@ use smol_str::SmolStr;
 
 use super::{Decoded, Subscription};
 
-/// Messages without a whole answer that are remembered; the oldest is forgotten beyond, and what it asked for left to its deadline.
+/// The most unanswered messages that are remembered. Beyond it the oldest is forgotten, and its subscriptions run into their deadlines.
 const MAX_REQUESTS: usize = 256;
 
-/// How often on one connection a refusal that names nothing is looked into by asking for the halves. Beyond, all that a message asked
-/// for counts as refused, and is asked for again one by one later.
+/// How many times per connection a refused message is split in halves to find the refused topic. Beyond it, everything that a message
+/// requested counts as refused, and is requested again one by one later.
 const MAX_SPLITS: u32 = 128;
 
-/// What follows from a refused message.
+/// The consequences of a refused message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The subscriptions that lack something now.
+    /// The subscriptions that are refused, since one of their topics is.
     pub(super) lacking: Vec<Subscription>,
-    /// Topics to ask for again, one message each list.
+    /// Topics to request again, one message for each list.
     pub(super) apart: Vec<Vec<SmolStr>>,
 }
 
-/// Subscriptions and the venue's topics that serve them. One subscription may need several topics (best price and last price),
-/// and one topic may serve several subscriptions (a ticker that carries the funding), so topics are asked for once and given up
-/// with their last subscription.
+/// Subscriptions and the venue's topics that serve them. One subscription may need several topics (best price and last price), and one
+/// topic may serve several subscriptions (a ticker that carries the funding). So a topic is requested once, and given up with its last
+/// subscription.
 #[derive(Default)]
 pub(super) struct SubscriptionTracker {
     wanted: HashMap<Subscription, Vec<SmolStr>>,
@@ -42,8 +42,8 @@ struct Topic {
 }
 
 impl SubscriptionTracker {
-    /// Notes that `subscription` needs `topics`, and gives those that have to be asked for. Without topics there is nothing that
-    /// the venue could accept.
+    /// Records that `subscription` needs `topics`, and returns those that have to be requested. A subscription without topics is never
+    /// accepted.
     pub(super) fn want(&mut self, subscription: &Subscription, topics: Vec<SmolStr>) -> Vec<SmolStr> {
         if topics.is_empty() {
             return topics;
@@ -65,7 +65,7 @@ impl SubscriptionTracker {
         fresh
     }
 
-    /// Notes that these subscriptions are asked for once more, and gives their topics, also those that others hold.
+    /// Records that these subscriptions are requested once more, and returns their topics, also those that others need.
     pub(super) fn want_again(&mut self, subscriptions: &[Subscription]) -> Vec<SmolStr> {
         let mut again = Vec::new();
         for subscription in subscriptions {
@@ -82,7 +82,7 @@ impl SubscriptionTracker {
         again
     }
 
-    /// Notes that `subscription` ends, and gives the topics that nothing needs any more.
+    /// Records that `subscription` ends, and returns the topics that no other subscription needs.
     pub(super) fn give_up(&mut self, subscription: &Subscription) -> Vec<SmolStr> {
         let topics = self.wanted.remove(subscription).unwrap_or_default();
         self.settled.retain(|settled| settled != subscription);
@@ -99,7 +99,7 @@ impl SubscriptionTracker {
         unused
     }
 
-    /// The id of a message that asks for `topics`.
+    /// Records a message that requests `topics`, and returns its id.
     pub(super) fn request(&mut self, topics: &[SmolStr]) -> u64 {
         self.last_request += 1;
         if !topics.is_empty() {
@@ -111,7 +111,7 @@ impl SubscriptionTracker {
         self.last_request
     }
 
-    /// The venue accepted everything that message `id` asked for: the subscriptions that are complete with it.
+    /// Records that the venue accepted everything that message `id` requested. Returns the subscriptions that are complete now.
     pub(super) fn accept_request(&mut self, id: u64) -> Vec<Subscription> {
         let topics = self.requests.remove(&id).unwrap_or_default();
         let mut complete: Vec<_> = topics.iter().flat_map(|topic| self.accept(topic)).collect();
@@ -120,7 +120,7 @@ impl SubscriptionTracker {
         complete
     }
 
-    /// The venue accepted `topic`: the subscriptions that are complete with it.
+    /// Records that the venue accepted `topic`. Returns the subscriptions that are complete now.
     pub(super) fn accept(&mut self, topic: &str) -> Vec<Subscription> {
         let Some(entry) = self.topics.get_mut(topic) else { return Vec::new() };
         entry.accepted = true;
@@ -133,8 +133,8 @@ impl SubscriptionTracker {
         self.wanted.get(subscription).is_some_and(|topics| topics.iter().all(accepted))
     }
 
-    /// The venue refused message `id` as a whole. What its words name is refused, and the rest asked for again; where they name nothing,
-    /// the halves are asked for, until one topic stands alone.
+    /// Records that the venue refused message `id` as a whole. Topics that the venue's text names are refused, and the others are requested
+    /// again. If the text names none, each half of the topics is requested again, until a refused message contains a single topic.
     pub(super) fn refuse_request(&mut self, id: u64, named: impl Fn(&str) -> bool) -> Refusal {
         let asked = self.requests.remove(&id).unwrap_or_default();
         let open: Vec<_> = asked.into_iter().filter(|topic| self.is_open(topic)).collect();
@@ -162,22 +162,22 @@ impl SubscriptionTracker {
         lacking
     }
 
-    /// The venue refused `topic`: the subscriptions that lack it now.
+    /// Records that the venue refused `topic`. Returns the subscriptions that need it.
     pub(super) fn refuse(&mut self, topic: &str) -> Vec<Subscription> {
         self.topics.remove(topic).map(|entry| entry.holders).unwrap_or_default()
     }
 
-    /// Whether message `id` has no whole answer yet.
+    /// Whether message `id` is not completely answered yet.
     pub(super) fn awaits(&self, id: u64) -> bool {
         self.requests.contains_key(&id)
     }
 
-    /// The topics that were asked for and neither accepted nor refused.
+    /// The topics that were requested and neither accepted nor refused.
     pub(super) fn open(&self) -> impl Iterator<Item = &SmolStr> {
         self.topics.iter().filter(|(_, entry)| !entry.accepted).map(|(topic, _)| topic)
     }
 
-    /// Tells of subscriptions that needed nothing new: what serves them was accepted before.
+    /// Reports subscriptions that are complete because all their topics had been accepted before.
     pub(super) fn settle(&mut self, out: &mut Vec<Decoded>) {
         if !self.settled.is_empty() {
             out.push(Decoded::Acknowledged(std::mem::take(&mut self.settled)));
@@ -186,8 +186,8 @@ impl SubscriptionTracker {
 }
 
 impl Refusal {
-    /// Tells of it; `texts` are the messages that ask for what is to be asked apart.
-    pub(super) fn tell(self, texts: Vec<String>, reason: String, out: &mut impl FnMut(Decoded)) {
+    /// Reports the refusal. `texts` are the messages that request the lists in `apart`.
+    pub(super) fn report(self, texts: Vec<String>, reason: String, out: &mut impl FnMut(Decoded)) {
         let names_nothing = self.lacking.is_empty() && texts.is_empty();
         if !self.lacking.is_empty() || names_nothing {
             out(Decoded::Refused { subscriptions: self.lacking, reason: reason.clone() });

@@ -1,4 +1,4 @@
-//! Reading venues' JSON: borrowed, in one pass, with numbers kept as text until they are parsed exactly.
+//! Reads venues' JSON: in one pass, without copying, and with numbers as text until they are parsed exactly.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 
 use super::Reject;
 
-/// The first string value of `key` (written with its quotes) in a frame, found without parsing. It is a hint about what to parse:
-/// the parse that follows must not take it for granted.
+/// The first string value of `key` (written with its quotes) in a frame, found without parsing. It is a hint how to parse the frame, and the
+/// parser must check it.
 pub(super) fn peek<'a>(frame: &'a str, key: &str) -> Option<&'a str> {
     frame.match_indices(key).find_map(|(at, _)| {
         let value = frame[at + key.len()..].trim_ascii_start().strip_prefix(':')?;
@@ -23,8 +23,8 @@ pub(super) fn peek<'a>(frame: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
-/// Parses a frame, or fails with a reason short enough to be counted. On captured frames serde_json was as fast as sonic-rs (0.5 µs
-/// for a trade, from text to event).
+/// Parses a frame. An error has a short reason, by which rejections are counted. On captured frames serde_json was as fast as sonic-rs
+/// (0.5 µs for a trade, from text to event).
 pub(super) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
     serde_json::from_str(text).map_err(|error| malformed(&error))
 }
@@ -34,7 +34,7 @@ pub(super) fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Re
     serde_json::from_slice(body).map_err(|error| malformed(&error))
 }
 
-/// Serde's words without the place, so that equal mistakes have equal reasons.
+/// Serde's message without line and column, so that equal mistakes have equal reasons.
 fn malformed(error: &serde_json::Error) -> Reject {
     let words = error.to_string();
     let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
@@ -74,14 +74,14 @@ pub(super) fn side(field: &'static str, text: &str) -> Result<Side, Reject> {
     }
 }
 
-/// What a venue says of the time; an error where it says what can be no time.
+/// A venue's time of an event: `None` if the venue gives none, an error if the value cannot be a time.
 pub(super) type Time = Result<Option<UnixNanos>, Reject>;
 
 /// The years 2001 to 2100 in seconds since the Unix epoch. The same range in milliseconds, microseconds and nanoseconds does not
 /// overlap, so that a number's size tells its unit.
 const CENTURY: Range<i64> = 978_307_200..4_133_980_800;
 
-/// A time that comes as a number: in milliseconds, or in microseconds (Binance's `timeUnit`) or nanoseconds.
+/// Reads a time from a number in milliseconds, microseconds (Binance's `timeUnit`) or nanoseconds.
 pub(super) fn time(number: i64) -> Time {
     let nanos = [1_000_000, 1_000, 1].into_iter().find_map(|nanos_per_unit| {
         let units_per_second = 1_000_000_000 / nanos_per_unit;
@@ -92,13 +92,13 @@ pub(super) fn time(number: i64) -> Time {
         .ok_or_else(|| Reject::Time(number.to_string().into()))
 }
 
-/// A time that comes as a number in a string.
+/// Reads a time from a number in a string.
 pub(super) fn time_text(text: &str) -> Time {
     let number: i64 = text.parse().map_err(|_| Reject::Time(text.chars().take(40).collect()))?;
     time(number)
 }
 
-/// One side of the best prices: nothing new, empty, or a price with its amount.
+/// One side of the best prices: unchanged, empty, or a price with its amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Best {
     pub(super) price: Option<Price>,
@@ -107,7 +107,7 @@ pub(super) struct Best {
 }
 
 impl Best {
-    /// Reads a side: absent is unchanged; an empty text, or a price or an amount of zero, says that the side is empty.
+    /// Reads a side. If it is absent, the side is unchanged. An empty text, or a price or amount of zero, means that the side is empty.
     pub(super) fn read(
         (field, text): (&'static str, Option<&str>),
         (size_field, size_text): (&'static str, Option<&str>),
@@ -122,7 +122,7 @@ impl Best {
         Ok(Self { price: found, size, is_empty: false })
     }
 
-    /// The best of a side's levels. In a whole book a side without one is empty, in changes it is as it was.
+    /// The best of a side's levels. A side without levels is empty in a whole book, and unchanged in an update.
     pub(super) fn of(levels: &[Level], is_whole: bool) -> Self {
         match levels.first() {
             Some(level) if !level.size.is_zero() => {
@@ -146,18 +146,18 @@ pub(super) fn quote(bid: Best, ask: Best) -> Ticker {
     }
 }
 
-/// Whether a price or an amount can be one of a trade.
+/// Whether a number can be the price or the amount of a trade.
 pub(super) fn is_above_zero(number: Decimal) -> bool {
     number > Decimal::ZERO
 }
 
-/// Whether `name` stands in a venue's `words` as a whole: `BTC-USDT` is not in `BTC-USDT-SWAP`, nor `books` in `books5`.
+/// Whether `name` occurs in a venue's text as a whole word: `BTC-USDT` does not occur in `BTC-USDT-SWAP`, nor `books` in `books5`.
 pub(super) fn mentions(words: &str, name: &str, joiners: &[char]) -> bool {
     let ends_word = |c: char| !c.is_alphanumeric() && !joiners.contains(&c);
     words.split(ends_word).any(|word| word.trim_end_matches('.') == name)
 }
 
-/// Whether a venue's name of an instrument is letters and digits alone, of any script, none of them lower case.
+/// Whether a venue's name of an instrument consists of letters and digits of any script, none of them lower case.
 pub(super) fn is_plain(name: &str) -> bool {
     name.chars().all(|c| c.is_alphanumeric() && !c.is_lowercase())
 }
@@ -167,7 +167,7 @@ pub(super) fn in_query(name: &str) -> String {
     url::form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
-/// A list of which each item is read by itself: one that cannot be read costs itself.
+/// A list whose items are read one by one, so that an item that cannot be read does not affect the others.
 pub(super) struct Items<T> {
     pub(super) good: Vec<T>,
     pub(super) bad: Vec<Reject>,
@@ -206,7 +206,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
     }
 }
 
-/// A level of an order book: `[price, size, …]`; what follows the size is passed over.
+/// A level of an order book: `[price, size, …]`. Whatever follows the size is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LevelText<'a> {
     pub(super) price: &'a str,

@@ -1,4 +1,4 @@
-//! Who may open a connection: a port, since keys and tokens are checked elsewhere.
+//! The port that decides who may open a connection.
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
@@ -10,11 +10,11 @@ use bond_core::code::Code;
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 
-/// What a subprotocol begins with that is a credential, in base64url: the one header that a browser's WebSocket may set. It is never
-/// selected, as the answer would repeat the credential.
+/// The prefix of a subprotocol that carries a credential in base64url. The subprotocol is the only header that a browser can set on a
+/// WebSocket. Bond never selects this subprotocol, because the response would repeat the credential.
 const BEARER: &str = "bond.bearer.";
 
-/// What a client shows when it connects.
+/// The credentials of a client that connects.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
     /// The `token` parameter.
@@ -24,7 +24,7 @@ pub struct Credentials<'a> {
 }
 
 impl Credentials<'_> {
-    /// The credential among the subprotocols; an unreadable one is empty, which is none that is good.
+    /// The credential among the subprotocols. If it cannot be decoded it is empty, which is never valid.
     pub fn bearer(&self) -> Option<String> {
         let lists = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
         let mut offered = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
@@ -34,17 +34,17 @@ impl Credentials<'_> {
     }
 }
 
-/// A client that may connect.
+/// The right of a client to be connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// When the connection must be closed unless it was refreshed; `None`: it may stay.
+    /// When the connection must be closed unless it was refreshed; `None` if there is no limit.
     pub expires_at: Option<UnixNanos>,
-    /// Whose API key opens it. `None`: nobody's, as in open mode. The connection must be closed once
-    /// [`Admission::holds`] denies it.
+    /// The holder of the API key behind the connection; `None` if there is none, as in open mode. The connection must be closed once
+    /// [`Admission::holds`] returns false for the holder.
     pub holder: Option<Holder>,
 }
 
-/// A client that may not. The connection is opened and closed by its code ([`Code::close_code`]), so that browsers see why.
+/// Why a client may not connect. The connection is opened, and closed with the code's [`Code::close_code`], so that browsers see the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
@@ -54,25 +54,25 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Decides about connections. Must not wait for anything slower than the registry.
+/// Decides who may connect. An implementation must not wait for anything slower than the registry.
 #[async_trait]
 pub trait Admission: Send + Sync {
-    /// A connection to one stream.
+    /// Decides about a connection to one stream.
     ///
     /// # Errors
     /// [`Refusal`].
     async fn stream(&self, id: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal>;
 
-    /// A connection to a feed.
+    /// Decides about a connection to a feed.
     ///
     /// # Errors
     /// [`Refusal`].
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal>;
 
-    /// A newer token for a connection to `stream`, or to a feed, that `holder` has opened. What is granted replaces what was.
+    /// Checks a newer token for a connection to `stream`, or to a feed if `None`, that `holder` has opened. The new grant replaces the old.
     ///
     /// # Errors
-    /// [`Refusal`], as of another owner's token; the connection goes on as it was.
+    /// [`Refusal`], for example for another owner's token. The old grant stays.
     fn refresh(
         &self,
         stream: Option<&StreamId>,
@@ -80,9 +80,9 @@ pub trait Admission: Send + Sync {
         token: &str,
     ) -> Result<Grant, Refusal>;
 
-    /// Whether a holder's key is still good. Does not wait.
+    /// Whether a holder's key is still valid. Must not wait.
     fn holds(&self, holder: &Holder) -> bool;
 
-    /// A number that changes when the keys do: while it is the same, [`Admission::holds`] answers the same. Does not wait.
+    /// A number that changes with the keys. As long as it is the same, [`Admission::holds`] gives the same answers. Must not wait.
     fn version(&self) -> u64;
 }

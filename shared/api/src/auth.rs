@@ -1,4 +1,4 @@
-//! Who calls, and whether they may.
+//! Identifies callers, and decides whether they may call.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
@@ -23,7 +23,7 @@ pub struct Caller {
     pub holder: Option<Holder>,
 }
 
-/// The rule of who may call: holders of keys, or, on loopback without any keys, everybody on this machine.
+/// The rule of who may call: holders of API keys, or, in open mode (on loopback, without any keys), everybody on this machine.
 #[derive(Debug)]
 pub struct Access {
     keys: Keys,
@@ -32,23 +32,23 @@ pub struct Access {
 }
 
 impl Access {
-    /// With these keys, listening on loopback alone or not.
+    /// The rule for a server with these keys. `on_loopback`: it listens on loopback only.
     pub const fn new(keys: Keys, on_loopback: bool) -> Self {
         Self { keys, on_loopback, takes_keys_in_urls: false }
     }
 
-    /// The same, taking API keys in URLs too if `on`. URLs are kept in histories and in the logs of proxies.
+    /// The same rule, which also accepts API keys in URLs if `on`. URLs end up in histories and in logs of proxies, so this is risky.
     #[must_use]
     pub fn with_keys_in_urls(self, on: bool) -> Self {
         Self { takes_keys_in_urls: on, ..self }
     }
 
-    /// Whether API keys are taken in URLs.
+    /// Whether API keys are accepted in URLs.
     pub const fn takes_keys_in_urls(&self) -> bool {
         self.takes_keys_in_urls
     }
 
-    /// Lets the holders of these keys call, in the place of those that were [given](Keys::given).
+    /// Replaces the keys that were [given](Keys::given).
     pub fn replace_keys(&self, file: KeyFile) {
         self.keys.replace(file);
     }
@@ -61,7 +61,7 @@ impl Access {
     /// Who calls, from the headers of a request that passed [`Access::admit`].
     ///
     /// # Errors
-    /// `AUTH_REQUIRED` without a key where one is needed, `AUTH_INVALID` for one that is not good.
+    /// `AUTH_REQUIRED` if a key is needed and missing, `AUTH_INVALID` if the key is not valid.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         if self.is_open() {
             let roles = vec![Role::Publisher];
@@ -73,7 +73,7 @@ impl Access {
     /// The holder of an API key.
     ///
     /// # Errors
-    /// `AUTH_INVALID` where it is none, or was revoked.
+    /// `AUTH_INVALID` if the text is not a key, or the key was revoked.
     pub fn holder(&self, key: &str) -> Result<Caller, Problem> {
         let entry = self.keys.find(key).ok_or_else(key_invalid)?;
         let holder = Some(entry.holder());
@@ -83,22 +83,22 @@ impl Access {
     /// Who holds the API key of this id.
     ///
     /// # Errors
-    /// `AUTH_INVALID` where there is none, or it was revoked.
+    /// `AUTH_INVALID` if there is no such key, or it was revoked.
     pub fn holder_of(&self, id: &str) -> Result<Holder, Problem> {
         self.keys.by_id(id).map(|entry| entry.holder()).ok_or_else(key_revoked)
     }
 
-    /// Whether a holder's key is still good.
+    /// Whether a holder's key is still valid.
     pub fn holds(&self, holder: &Holder) -> bool {
         self.keys.has(holder)
     }
 
-    /// A number that changes when the keys do.
+    /// A number that changes with the keys.
     pub fn version(&self) -> u64 {
         self.keys.version()
     }
 
-    /// Refuses, in open mode, what [`local::admit`] does.
+    /// In open mode, refuses the requests that [`local::admit`] refuses.
     ///
     /// # Errors
     /// `FORBIDDEN`.
@@ -130,7 +130,7 @@ pub(crate) fn authorization(headers: &HeaderMap) -> Option<&str> {
     bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
-/// The credentials of the `Bearer` scheme, whose name is read in any case (RFC 9110, section 11.1).
+/// The credentials of the `Bearer` scheme. The name of the scheme is case-insensitive (RFC 9110, section 11.1).
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, credentials) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim())

@@ -1,4 +1,4 @@
-//! Who may open a WebSocket: for a stream whoever holds a token of it, for a feed whoever holds a token for feeds or may call the REST
+//! Decides who may open a WebSocket. A stream needs a token of the stream. A feed needs a token for feeds, or the right to call the REST
 //! interface.
 
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
 
-/// Checks what clients show, by keys and tokens alone.
+/// Checks credentials by keys and tokens, without the registry.
 #[derive(Clone)]
 pub struct Checks {
-    /// Who may call the REST interface.
+    /// The rule of who may call the REST interface.
     pub access: Arc<Access>,
-    /// What checks tokens.
+    /// The keys that check tokens.
     pub tokens: Arc<Tokens>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Checks {
-    /// A newer token for a connection to `stream`, or a token or key for one to a feed, that `holder` has opened.
+    /// Checks a newer token for a connection to `stream`, or a token or key for one to a feed, that `holder` has opened.
     ///
     /// # Errors
-    /// [`Refusal`]; the connection goes on as it was.
+    /// [`Refusal`]. The old grant stays.
     pub fn refresh(
         &self,
         stream: Option<&StreamId>,
@@ -49,18 +49,18 @@ impl Checks {
             let message = "of another owner than the one who opened this connection: connect anew";
             return Err(Refusal { code: Code::AuthInvalid, message: message.to_owned() });
         }
-        // A token that names no key does not free the connection from the one that opened it.
+        // If the token names no key, the connection still depends on the key that opened it.
         Ok(Grant { holder: grant.holder.or_else(|| holder.cloned()), ..grant })
     }
 
-    /// An open connection is not cut when its token expires, but when the key by which the token was got is revoked.
+    /// Checks a token of a stream. The connection stays open when the token expires, but is closed when the key behind the token is revoked.
     fn token(&self, id: &StreamId, token: &str) -> Result<Grant, Refusal> {
         let verified = self.tokens.verify(token, id, self.clock.now()).map_err(|error| unverified(&error))?;
         let holder = verified.key.map(|key| self.access.holder_of(&key)).transpose();
         Ok(Grant { expires_at: None, holder: holder.map_err(|problem| refusal(&problem))? })
     }
 
-    /// What opens a feed where keys are required: a token for feeds, or a key.
+    /// Checks a credential for a feed: a token for feeds, or an API key.
     fn credential(&self, text: &str) -> Result<Grant, Refusal> {
         if text.starts_with(PREFIX) {
             return granted(self.access.holder(text));
@@ -75,7 +75,7 @@ impl Checks {
         Ok(Grant { expires_at: None, holder: Some(holder) })
     }
 
-    /// As [`Checks::credential`], of a URL, where a key stands only if that is switched on.
+    /// Like [`Checks::credential`] for a credential in a URL, where an API key is accepted only if that is switched on.
     fn credential_in_url(&self, text: &str) -> Result<Grant, Refusal> {
         if text.starts_with(PREFIX) && !self.access.takes_keys_in_urls() {
             let message = "API keys are not taken in URLs: send `Authorization: Bearer …` or the subprotocol \
@@ -87,7 +87,7 @@ impl Checks {
     }
 }
 
-/// A connection stays as long as the key of its caller.
+/// The grant of a caller of the REST interface. The connection stays as long as the caller's key is valid.
 fn granted(caller: Result<Caller, Problem>) -> Result<Grant, Refusal> {
     let grant = caller.map(|caller| Grant { expires_at: None, holder: caller.holder });
     grant.map_err(|problem| refusal(&problem))
@@ -97,17 +97,17 @@ fn unverified(error: &TokenError) -> Refusal {
     Refusal { code: error.code(), message: error.to_string() }
 }
 
-/// Checks tokens of streams that are still there, and keys for feeds.
+/// Checks credentials, and that a token's stream still exists.
 #[derive(Clone)]
 pub struct ConnectionAuthorizer {
-    /// By keys and tokens.
+    /// The checks by keys and tokens.
     pub checks: Checks,
-    /// The registry, asked whether a stream is still there.
+    /// The registry, which knows whether a stream exists.
     pub store: Arc<dyn StreamStore>,
 }
 
 impl ConnectionAuthorizer {
-    /// Checks by the keys, tokens and registry that REST uses.
+    /// An authorizer with the keys, tokens and registry that REST uses.
     pub fn of(state: &RestState) -> Self {
         let (access, tokens) = (Arc::clone(&state.access), Arc::clone(&state.tokens));
         let checks = Checks { access, tokens, clock: Arc::clone(&state.clock) };
@@ -165,7 +165,8 @@ impl Admission for ConnectionAuthorizer {
     }
 }
 
-/// Whether the owner whose key the token was got by has a claim still. A token that names no key was made by whoever holds the secret.
+/// Whether the owner whose key is behind the token still has a claim. A token without a key was made by a holder of the secret, and is
+/// accepted.
 fn has_claim(grant: &Grant, claims: &[Claim]) -> bool {
     grant.holder.as_ref().is_none_or(|holder| claims.iter().any(|claim| claim.owner == holder.owner))
 }

@@ -1,4 +1,4 @@
-//! API keys: a file that a running edge reads and `bond key` edits, or a text that the host brings.
+//! API keys: from a file that a running edge reads and `bond key` edits, or given by the host.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// The name of the file in the data directory.
 pub const FILE: &str = "keys.json";
 
-/// How often, at most, a running edge looks whether the file has changed.
+/// The least time between two checks of a running edge whether the file has changed.
 pub const RECHECK: Duration = Duration::from_secs(1);
 
 /// Why the file of keys cannot be used.
@@ -39,13 +39,13 @@ pub enum KeysError {
     Busy(PathBuf),
 }
 
-/// The keys that are good now. Those of a file are reread when it changes.
+/// The keys that are valid now. A file is read again when it changes.
 ///
-/// A file that has become unreadable changes nothing: the keys read last stay good. Once there was a file,
-/// keys are required, even if it is removed.
+/// If the file becomes unreadable, the keys that were read last stay valid. Once there was a file, keys are required, even if the file is
+/// removed.
 #[derive(Debug)]
 pub struct Keys {
-    /// `None`: the host brings them.
+    /// The file; `None` if the host gives the keys.
     path: Option<PathBuf>,
     recheck: Duration,
     state: Mutex<State>,
@@ -56,18 +56,18 @@ struct State {
     file: Option<KeyFile>,
     stamp: Option<Stamp>,
     checked: Instant,
-    /// Counts the files there were.
+    /// The number of changes of the keys.
     version: u64,
 }
 
-/// What tells one version of the file from another.
+/// Identifies a version of the file: time of change and size.
 type Stamp = (SystemTime, u64);
 
 impl Keys {
-    /// The keys in `{data_dir}/keys.json`, which need not exist, looked at again every `recheck` at most.
+    /// The keys in `{data_dir}/keys.json`. The file need not exist; it is checked for changes at most once per `recheck`.
     ///
     /// # Errors
-    /// [`KeysError`] where the file is there but cannot be used.
+    /// [`KeysError`] if the file exists but cannot be used.
     pub fn open(data_dir: &Path, recheck: Duration) -> Result<Self, KeysError> {
         let path = data_dir.join(FILE);
         let stamp = stamp(&path);
@@ -79,13 +79,13 @@ impl Keys {
         })
     }
 
-    /// These keys and no file, until they are replaced. They are required, even where there are none.
+    /// These keys, without a file, until they are replaced. Keys are required then, even if the list is empty.
     pub fn given(file: KeyFile) -> Self {
         let state = State { file: Some(file), stamp: None, checked: Instant::now(), version: 0 };
         Self { path: None, recheck: Duration::MAX, state: Mutex::new(state) }
     }
 
-    /// These keys from here on, in the place of those that were [given](Keys::given).
+    /// Replaces the keys that were [given](Keys::given).
     pub fn replace(&self, file: KeyFile) {
         self.state.lock().put(file);
     }
@@ -100,7 +100,7 @@ impl Keys {
         self.current(|state| state.version)
     }
 
-    /// The entry of the key that `text` is.
+    /// The entry of the key with this text.
     pub fn find(&self, text: &str) -> Option<KeyEntry> {
         self.current(|state| state.file.as_ref()?.find(text).cloned())
     }
@@ -110,7 +110,7 @@ impl Keys {
         self.current(|state| state.file.as_ref()?.by_id(id).cloned())
     }
 
-    /// Whether `holder` has a key that is good now.
+    /// Whether `holder` has a key that is valid now.
     pub fn has(&self, holder: &Holder) -> bool {
         self.current(|state| state.file.as_ref().is_some_and(|file| file.has(holder)))
     }
@@ -177,7 +177,7 @@ pub struct KeyRandom {
     pub hash_key: [u8; 32],
 }
 
-/// Adds a key to the file in `data_dir`, and gives it: it is not to be had again.
+/// Adds a key to the file in `data_dir`, and returns it. The key cannot be shown again later.
 ///
 /// # Errors
 /// [`KeysError`].
@@ -192,7 +192,7 @@ pub fn create(
     let path = data_dir.join(FILE);
     let key = ApiKey::from_random(random.key);
     edit(&path, |file| {
-        // A deployment begins with a file without keys, whose hash key is no secret.
+        // A deployment begins with a file without keys, whose hash key is publicly known.
         let file = match file {
             Some(file) if *file != KeyFile::new([0; 32]) => file,
             none => none.insert(KeyFile::new(random.hash_key)),
@@ -211,7 +211,7 @@ pub fn list(data_dir: &Path) -> Result<Vec<KeyEntry>, KeysError> {
     Ok(file.map(|file| file.keys().to_vec()).unwrap_or_default())
 }
 
-/// Removes the key of this id from the file in `data_dir`; `None` where there is none.
+/// Removes the key of this id from the file in `data_dir`; `None` if there is none.
 ///
 /// # Errors
 /// [`KeysError`].
@@ -222,8 +222,8 @@ pub fn revoke(data_dir: &Path, id: &str) -> Result<Option<KeyEntry>, KeysError> 
     edit(&data_dir.join(FILE), |file| Ok(file.as_mut().and_then(|file| file.revoke(id))))
 }
 
-/// Reads, changes and replaces the file in one step as others see it. The file next to it that it is written
-/// to first keeps other editors out.
+/// Reads, changes and replaces the file atomically. The new content is first written to a second file, whose existence keeps other
+/// editors out.
 fn edit<T>(
     path: &Path,
     change: impl FnOnce(&mut Option<KeyFile>) -> Result<T, KeysError>,

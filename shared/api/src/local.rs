@@ -1,4 +1,4 @@
-//! What may call where everybody on this machine may: this machine, and no web page of another.
+//! Checks requests in open mode, in which everybody on this machine may call, but no web page of another site.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri, header};
@@ -6,14 +6,14 @@ use bond_core::code::Code;
 
 use crate::problem::Problem;
 
-/// Headers that proxies set. A request that has one was not made on this machine, or cannot be told from one that was not.
+/// Headers that proxies set. A request with one of them may come from another machine.
 const OF_PROXIES: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
-/// What the names of further headers of proxies begin with.
+/// The prefix of further headers of proxies.
 const FORWARDED: &str = "x-forwarded-";
 
-/// Refuses what a web page of another origin could send, or a proxy could pass on: a request whose `Host` or `Origin` is not loopback,
-/// that a browser says comes from another site, or that went through a proxy.
+/// Refuses requests that a web page of another site could send, or a proxy could pass on: those whose `Host` or `Origin` is not loopback,
+/// those that a browser marks as coming from another site, and those that went through a proxy.
 ///
 /// # Errors
 /// `FORBIDDEN`.
@@ -38,8 +38,8 @@ fn header_of_proxy(headers: &HeaderMap) -> Option<&str> {
     headers.keys().map(|name| name.as_str()).find(is_of_proxy)
 }
 
-/// Whether a browser says that a page of another site, or port, made the request. Where it names the page, [`has_loopback_origin`] judges:
-/// a page on loopback is of another site than a server on another port.
+/// Whether a browser marks the request as made by a page of another site. If the browser names the page's origin, [`has_loopback_origin`]
+/// decides instead, because a page on another port of loopback counts as another site.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let is_foreign = headers
         .get_all("sec-fetch-site")
@@ -67,8 +67,8 @@ fn is_loopback_url(url: &str) -> bool {
         && uri.authority().is_some_and(|authority| is_loopback_authority(authority.as_str()))
 }
 
-/// Whether `text` is one of loopback's names, with any port. A name that merely resolves to loopback is not:
-/// that is what DNS rebinding does.
+/// Whether `text` is one of the names of loopback, with any port. Another name that resolves to loopback does not count, because DNS
+/// rebinding uses such names.
 fn is_loopback_authority(text: &str) -> bool {
     let names = ["localhost", "127.0.0.1", "[::1]"];
     names.iter().any(|name| match text.get(..name.len()) {

@@ -1,4 +1,4 @@
-//! How often each owner may call.
+//! Limits how often each owner may call.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use bond_core::connection::{Limit, RateState};
 use bond_core::time::UnixNanos;
 use parking_lot::Mutex;
 
-/// How many seconds' worth of calls may come at once.
+/// A burst may have as many calls as are allowed in this many seconds.
 const BURST_SECONDS: u32 = 4;
 
-/// Owners whose pace is kept at most. There are as many as keys were made for, so that this is not reached; whoever is beyond it is
-/// refused until another has been quiet.
+/// The most owners that are tracked. Owners exist only by keys, so this is not reached in practice. A further owner is refused until
+/// another has been quiet.
 const MAX_OWNERS: usize = 4096;
 
-/// The pace of each owner who has called lately. On Lambda each instance keeps its own.
+/// The rate of each owner who has called lately. On Lambda each instance counts separately.
 #[derive(Debug)]
 pub struct Paces {
     limit: Limit,
@@ -21,14 +21,13 @@ pub struct Paces {
 }
 
 impl Paces {
-    /// For so many calls a second by each owner.
+    /// Allows each owner `per_second` calls per second.
     pub fn new(per_second: u32) -> Self {
         let limit = Limit::per_second(per_second, per_second.saturating_mul(BURST_SECONDS));
         Self { limit, owners: Mutex::default() }
     }
 
-    /// Whether a call that the owner makes at `now` is within the limit. Whoever is not known by a key is refused before, and takes no
-    /// place here.
+    /// Whether a call of the owner at `now` is within the limit. Callers without a valid key are refused before and are not tracked here.
     pub fn admit(&self, owner: &str, now: UnixNanos) -> bool {
         let mut owners = self.owners.lock();
         if let Some(pace) = owners.get_mut(owner) {

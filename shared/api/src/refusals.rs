@@ -1,4 +1,4 @@
-//! What is logged of refused requests: every one of a caller who is known, and of strangers a few lines a second.
+//! The log of refused requests: all of known callers, and a few lines per second of unknown ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +11,18 @@ use parking_lot::Mutex;
 
 use crate::problem::Problem;
 
-/// Bytes of a path, and of a detail, in the log at most.
+/// The most bytes of a path, and of a detail, in the log.
 const LOGGED_BYTES: usize = 200;
 
-/// How often a stranger's refusal is a line in the log. The others are counted, and the next line says how many they were.
+/// How many refusals of unknown callers are logged. The others are counted, and the next line has their number.
 const STRANGERS: Limit = Limit { interval: Duration::from_secs(1), burst: 10 };
 
-/// Whether the caller of a request is known. A clone, which the request carries, shows the same.
+/// Whether the caller of a request is known. The request carries a clone, which shares the value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known(Arc<AtomicBool>);
 
 impl Known {
-    /// Notes that the caller has shown who he is.
+    /// Records that the caller has been identified.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -46,12 +46,12 @@ struct Strangers {
 }
 
 impl Refusals {
-    /// With nothing logged yet.
+    /// An empty log.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, strangers: Arc::default() }
     }
 
-    /// Logs what was answered.
+    /// Logs the answer to a request.
     pub(crate) fn log(&self, response: &Response, known: &Known) {
         let status = response.status().as_u16();
         let Some(problem) = response.extensions().get::<Problem>() else {
@@ -68,7 +68,7 @@ impl Refusals {
         }
     }
 
-    /// How many refusals were left out before this one; `None` where it is left out too.
+    /// How many refusals were left out before this one; `None` if this one is left out too.
     fn line_of_a_stranger(&self) -> Option<u64> {
         let mut strangers = self.strangers.lock();
         if strangers.pace.keep(STRANGERS, self.clock.now()) {
@@ -79,7 +79,7 @@ impl Refusals {
     }
 }
 
-/// As much of a text from outside as is logged.
+/// A text from outside, shortened for the log.
 pub(crate) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(LOGGED_BYTES)]
 }

@@ -1,4 +1,4 @@
-//! The keys that sign tokens, replaced while they are in use when a host notices a rotation.
+//! The keys that sign tokens. A host replaces them while they are in use when it notices a rotation.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use bond_core::token::{TokenError, TokenKeys, Verified};
 use bond_core::topic::StreamId;
 use parking_lot::RwLock;
 
-/// Signs and checks tokens by the keys of the moment.
+/// Signs and checks tokens with the current keys.
 #[derive(Debug)]
 pub struct Tokens(RwLock<TokenKeys>);
 
 impl Tokens {
-    /// By these keys, until they are replaced.
+    /// Uses these keys until they are replaced.
     pub const fn new(keys: TokenKeys) -> Self {
         Self(RwLock::new(keys))
     }
 
-    /// By these keys from here on.
+    /// Uses these keys from now on.
     pub fn replace(&self, keys: TokenKeys) {
         *self.0.write() = keys;
     }
 
-    /// A token for `stream` that is good until `ttl` after `now`, to the second, got by the API key of the id `key`.
+    /// A token for `stream` that is valid until `ttl` after `now`, to the second. `key` is the id of the API key of the caller.
     pub fn issue(&self, stream: &StreamId, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
         self.0.read().issue(stream, key, now, ttl)
     }

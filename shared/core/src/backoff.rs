@@ -7,14 +7,14 @@ use std::time::Duration;
 pub struct BackoffPolicy {
     /// The longest wait after the first failure.
     pub first: Duration,
-    /// The longest wait of all; each failure doubles the wait up to it.
+    /// The upper limit of the wait. Each failure doubles the wait up to this.
     pub most: Duration,
-    /// After how many failures in a row what is tried counts as failed. It is still tried again, at the longest wait.
+    /// After this many failures in a row the source counts as failed. It is still tried again, at the longest wait.
     pub failed_after: u32,
 }
 
 impl BackoffPolicy {
-    /// Doubles from `first` to `most`, and never counts as failed.
+    /// A policy whose waits double from `first` to `most`, and under which nothing ever counts as failed.
     pub const fn doubling(first: Duration, most: Duration) -> Self {
         Self { first, most, failed_after: u32::MAX }
     }
@@ -27,10 +27,10 @@ impl Default for BackoffPolicy {
     }
 }
 
-/// Failures in a row, and the wait that follows from them.
+/// The number of failures in a row, and the wait that follows from it.
 ///
-/// Only [`Backoff::reset`] ends a row, and callers owe it to data: a connection that opens and closes again without any is
-/// one more failure.
+/// Only [`Backoff::reset`] sets the number back to zero. Callers must call it when data arrive, not when a connection opens: a
+/// connection that opens and closes again without data is one more failure.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     policy: BackoffPolicy,
@@ -43,24 +43,25 @@ impl Backoff {
         Self { policy, failures: 0 }
     }
 
-    /// Counts a failure and gives the wait after it: `unit`, from 0 to 1, of the longest that is due ("full jitter").
+    /// Counts a failure and returns the wait before the next attempt: `unit`, a random number from 0 to 1, times the longest wait that
+    /// is due now ("full jitter").
     pub fn fail(&mut self, unit: f64) -> Duration {
         let longest = self.longest();
         self.failures = self.failures.saturating_add(1);
         longest.mul_f64(unit.clamp(0.0, 1.0))
     }
 
-    /// Ends the row of failures.
+    /// Sets the number of failures back to zero.
     pub const fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether there were so many failures in a row that the source counts as failed.
+    /// Whether the policy's number of failures in a row is reached.
     pub const fn has_failed(&self) -> bool {
         self.failures >= self.policy.failed_after
     }

@@ -1,4 +1,4 @@
-//! The system's clock: the one place that asks it.
+//! The adapter of the system's clock. Nothing else in this crate reads that clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

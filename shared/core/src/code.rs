@@ -11,29 +11,29 @@ pub enum Code {
     AuthRequired,
     /// The key or token is malformed, altered, or for something else.
     AuthInvalid,
-    /// The token was good once.
+    /// The token was valid and has expired.
     AuthExpired,
-    /// Known, but not allowed.
+    /// The caller is known, but not allowed to do this.
     Forbidden,
-    /// There is no such thing.
+    /// The thing asked for does not exist.
     NotFound,
     /// The request or message cannot be understood as it stands.
     InvalidMessage,
     /// A topic, channel, symbol or venue that does not exist.
     InvalidTopic,
-    /// More bytes than are taken.
+    /// The request or message has too many bytes.
     TooLarge,
     /// What the request was made for has changed meanwhile.
     Conflict,
     /// A quota is used up.
     LimitExceeded,
-    /// Too many requests in a time.
+    /// Too many requests within a period.
     RateLimitExceeded,
     /// The client read too slowly.
     SlowConsumer,
     /// The connection failed.
     ConnectionError,
-    /// Our fault.
+    /// An error inside Bond.
     InternalError,
 }
 
@@ -66,7 +66,7 @@ impl Code {
         )
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of a response with this code.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::AuthRequired | Self::AuthInvalid | Self::AuthExpired => 401,
@@ -81,7 +81,8 @@ impl Code {
         }
     }
 
-    /// What a WebSocket is closed with that is not to be because of it. Only what the client has to mend says "do not".
+    /// The close code of a WebSocket that is refused or ended for this reason. Only reasons that the client has to fix mean "do not
+    /// connect again".
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::TooLarge => CloseCode::TooLarge,
@@ -115,7 +116,7 @@ impl Serialize for Code {
 /// Why a WebSocket was closed. 4000–4499 mean "connect again", 4500–4999 "do not".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseCode {
-    /// The client asked for it.
+    /// The client closed the connection.
     Normal,
     /// A frame that breaks the WebSocket protocol.
     ProtocolError,
@@ -127,15 +128,15 @@ pub enum CloseCode {
     PolicyViolation,
     /// A message over the limit.
     TooLarge,
-    /// What is to be sent cannot be read, and others are not affected: connecting again helps once it is mended.
+    /// The events of this topic cannot be read; other topics are not affected. Connecting again helps once that is repaired.
     Unreadable,
-    /// We cannot serve it now, through no fault of the client: connect again after a while.
+    /// The server cannot serve the connection now: connect again after a while.
     TryAgainLater,
     /// The server goes away for a while: connect again, and resume.
     GoingAway,
     /// The client read too slowly: connect again with a filter or a coarser interval.
     SlowConsumer,
-    /// Nothing was heard from the client for too long.
+    /// The client sent nothing, not even a pong, for too long.
     Idle,
     /// The stream was deleted or has ended.
     StreamEnded,
@@ -161,7 +162,7 @@ impl CloseCode {
     }
 }
 
-/// Why a token or a connection was refused (close code 1008) for a while only. A client comes back, with a fresh token.
+/// The reasons of a refusal (close code 1008) that is temporary. A client should connect again, with a new token.
 const PASSES: [Code; 6] = [
     Code::AuthExpired,
     Code::LimitExceeded,
@@ -171,8 +172,8 @@ const PASSES: [Code; 6] = [
     Code::InternalError,
 ];
 
-/// Whether a client that was closed with this number and reason should connect again: unless it was told not to.
-/// A reason of ours begins with its [`Code`]. The table is in `docs/protocol.md`.
+/// Whether a client should connect again after it was closed with this number and reason: yes, unless the code says not to.
+/// A reason that Bond gives begins with its [`Code`]. The table is in `docs/protocol.md`.
 pub fn comes_back(number: u16, reason: &str) -> bool {
     let code = reason.split(':').next().unwrap_or_default();
     match number {
@@ -182,8 +183,8 @@ pub fn comes_back(number: u16, reason: &str) -> bool {
     }
 }
 
-/// Whether a client whose request or handshake was answered with this HTTP status should make the same one again.
-/// What is not HTTP of ours, such as a page of a proxy, may pass too.
+/// Whether a client should repeat a request or handshake that was answered with this HTTP status. The answer may also come from a
+/// proxy in between.
 pub const fn status_comes_back(status: u16) -> bool {
     matches!(status, 408 | 425 | 429) || !matches!(status, 400..=499)
 }

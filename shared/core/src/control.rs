@@ -1,4 +1,4 @@
-//! Commands from edges to ingest. Each only hastens what reconciliation would find by itself.
+//! Commands from edges to ingest. A command only speeds things up: reconciliation would find the same change by itself, later.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,44 +13,44 @@ use crate::time::UnixNanos;
 pub enum Command {
     /// The registry has changed: reconcile now.
     StreamsChanged,
-    /// A feed connection wants these topics to run until its lease ends; sent again to renew or change it.
+    /// A feed connection wants these topics to run until its lease ends. The edge sends the command again to renew or change the lease.
     Feed {
         /// The connection, unique among all edges.
         connection: SmolStr,
-        /// Whose feed it is, where keys say so.
+        /// The owner of the API key that opened the feed; `None` where no keys are used.
         owner: Option<SmolStr>,
-        /// What it wants.
+        /// Which topics the connection wants.
         filter: FeedFilter,
-        /// When the wish lapses unless renewed.
+        /// When the lease ends unless it is renewed.
         until: UnixNanos,
     },
-    /// A feed connection is gone.
+    /// A feed connection has closed.
     FeedGone {
         /// The connection.
         connection: SmolStr,
     },
-    /// A connection behind API Gateway was opened, or is something else than before.
+    /// A connection behind API Gateway was opened, or its client has changed what it asks for.
     Connected(Box<Connection>),
-    /// A connection behind API Gateway is gone, as far as is known.
+    /// A connection behind API Gateway seems to have closed.
     Disconnected {
         /// The connection.
         connection: ConnectionId,
-        /// When that was noticed; a connection that was opened later is another one.
+        /// When this was noticed. A connection with the same id that was opened later is a different one and stays.
         at: UnixNanos,
     },
 }
 
-/// Why a command was not taken.
+/// Why a command was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ingest cannot be reached: {0}")]
 pub struct ControlError(pub String);
 
-/// The way of commands from an edge to ingest.
+/// The port by which an edge sends commands to ingest.
 ///
-/// A returned `Ok` says that the command was taken, not that it was carried out. Commands may be lost with the process that holds
-/// them; leases are renewed and the registry is read again by itself, so nothing is lost for long.
+/// `Ok` means that the command was accepted, not that it was carried out. A command may be lost if the process that holds it ends.
+/// That does no lasting harm: edges renew their leases, and ingest reads the registry again at intervals.
 ///
-/// An edge asks for what a feed wants for half a minute, and asks again before that is over:
+/// A lease of a feed lasts for half a minute. The edge sends it again before it ends:
 ///
 /// ```
 /// # use std::time::Duration;
@@ -67,17 +67,17 @@ pub trait Control: Send + Sync {
     /// Hands over a command.
     ///
     /// # Errors
-    /// [`ControlError`] where ingest is gone or its queue stays full.
+    /// [`ControlError`] if ingest does not run or its queue stays full.
     async fn send(&self, command: Command) -> Result<(), ControlError>;
 }
 
-/// The other end of [`Control`] where it is another process: what edges have sent since the reader was opened.
+/// The receiving end of [`Control`] where ingest is another process: it yields what edges have sent since the reader was opened.
 #[async_trait]
 pub trait Commands: Send {
     /// Waits for commands. Cancel-safe: none is lost when the future is dropped.
     ///
     /// # Errors
-    /// [`ControlError`]; the reader stays usable and goes on from where it stands.
+    /// [`ControlError`]. The reader stays usable; the next call goes on from the same place.
     async fn next(&mut self) -> Result<Vec<Command>, ControlError>;
 }
 
@@ -106,7 +106,7 @@ enum Wire {
 }
 
 impl Command {
-    /// It as JSON.
+    /// The command as JSON.
     pub fn to_json(&self) -> String {
         let wire = match self {
             Self::StreamsChanged => Wire::StreamsChanged,
@@ -122,7 +122,7 @@ impl Command {
                 Wire::Disconnected { connection: connection.as_str().into(), at_ns: at.as_nanos() }
             }
         };
-        // Fails for maps without text keys and for values that refuse to be written; there are none.
+        // Cannot fail: serialization fails only for maps without text keys and for values that refuse to be written.
         serde_json::to_string(&wire).unwrap_or_default()
     }
 

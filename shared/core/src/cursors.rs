@@ -1,4 +1,4 @@
-//! How far a relay has brought its connections, kept so that its successor goes on from there.
+//! The saved positions of a relay's connections: how far each has been served, so that the next relay goes on from there.
 
 use std::collections::BTreeMap;
 
@@ -14,25 +14,24 @@ use crate::topic::Topic;
 /// The saved positions of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneCursors {
-    /// Everything that was asked for up to here was known when this was saved, by API Gateway's clock.
-    pub heard: UnixNanos,
-    /// For each topic the position that all connections of the lane have passed, but for those in `apart`.
+    /// The time, by API Gateway's clock, up to which the relay knew all requests of clients when this was saved.
+    pub known_until: UnixNanos,
+    /// For each topic, the position that every connection of the lane has reached, except those in `apart`.
     pub passed: BTreeMap<Topic, Position>,
-    /// The positions of the others: those that lag, and those that were asked for after `heard`.
+    /// The positions of the other connections: those that lag, and those that asked for a position after `known_until`.
     pub apart: BTreeMap<ConnectionId, Apart>,
 }
 
 /// The positions of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apart {
-    /// Its `placed_at` when this was saved. Where it has said to go on since is not in the positions.
+    /// The connection's `placed_at` when this was saved. Positions that its client has asked for since are not included.
     pub placed_at: UnixNanos,
-    /// Its positions; a topic that is not among them begins where the connection asked for.
+    /// The position per topic. A topic that is missing begins where the client asked for.
     pub positions: BTreeMap<Topic, Position>,
 }
 
-/// Where a relay's positions are kept. One `save` is all there or not at all, and a save under a smaller fence than one before changes
-/// nothing.
+/// The port that stores a relay's positions. A `save` is atomic. A save with a smaller fence than an earlier save changes nothing.
 #[async_trait]
 pub trait CursorStore: Send + Sync {
     /// Replaces the positions of a lane.
@@ -41,7 +40,7 @@ pub trait CursorStore: Send + Sync {
     /// [`LogError`].
     async fn save(&self, fence: Fence, lane: u16, cursors: &LaneCursors) -> Result<(), LogError>;
 
-    /// The positions of a lane that were saved last; empty where none were.
+    /// The positions of a lane that were saved last; empty if none were.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -49,19 +48,19 @@ pub trait CursorStore: Send + Sync {
 }
 
 impl LaneCursors {
-    /// The saved positions of `connection`, or `None` if its client said where to go on after they were saved. The newer of the two wins:
-    /// a `resume` after the save wins over the save, and the save wins over a `resume` that was already known to it.
+    /// The saved positions of `connection`, or `None` if its client asked for other positions after the save. The newer of the two
+    /// wins: a `resume` after the save wins over the save, and the save wins over a `resume` that it already included.
     pub fn of(&self, connection: &Connection) -> Option<&BTreeMap<Topic, Position>> {
         match self.apart.get(&connection.id) {
             Some(apart) => (apart.placed_at >= connection.placed_at).then_some(&apart.positions),
-            None => (connection.placed_at <= self.heard).then_some(&self.passed),
+            None => (connection.placed_at <= self.known_until).then_some(&self.passed),
         }
     }
 
-    /// They as JSON, for adapters.
+    /// The positions as JSON, for adapters.
     pub fn to_json(&self) -> String {
         let wire = Wire {
-            heard_ns: self.heard.as_nanos(),
+            heard_ns: self.known_until.as_nanos(),
             passed: write(&self.passed),
             apart: self
                 .apart
@@ -69,7 +68,7 @@ impl LaneCursors {
                 .map(|(id, apart)| (id.as_str().to_owned(), WireApart::of(apart)))
                 .collect(),
         };
-        // Fails for maps without text keys and for values that refuse to be written; there are none.
+        // Cannot fail: serialization fails only for maps without text keys and for values that refuse to be written.
         serde_json::to_string(&wire).unwrap_or_default()
     }
 
@@ -81,14 +80,14 @@ impl LaneCursors {
         let wire: Wire = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         let apart = wire.apart.into_iter().map(|(id, apart)| Ok((ConnectionId::new(id), apart.read()?)));
         Ok(Self {
-            heard: UnixNanos::from_nanos(wire.heard_ns),
+            known_until: UnixNanos::from_nanos(wire.heard_ns),
             passed: read(wire.passed)?,
             apart: apart.collect::<Result<_, LogError>>()?,
         })
     }
 }
 
-/// Positions as text: the topic's name, the epoch and the number.
+/// Positions as text: topic name to epoch and number.
 type Positions = BTreeMap<String, (String, u64)>;
 
 #[derive(Serialize, Deserialize)]
@@ -149,7 +148,7 @@ mod tests {
     fn saved() -> LaneCursors {
         let apart = Apart { placed_at: at(120), positions: positions(3) };
         let apart = BTreeMap::from([(ConnectionId::new("late"), apart)]);
-        LaneCursors { heard: at(100), passed: positions(7), apart }
+        LaneCursors { known_until: at(100), passed: positions(7), apart }
     }
 
     fn connection(name: &str, placed_at: UnixNanos) -> Connection {

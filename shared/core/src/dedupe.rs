@@ -1,13 +1,15 @@
-//! Telling what a venue sends again from what is new.
+//! Duplicate detection: whether a venue sends an event again.
 
 use std::collections::{HashSet, VecDeque};
 
 use smol_str::SmolStr;
 
-/// The ids of an instrument's last events (trades): whether an id is new. Bounded: the oldest are forgotten.
+/// The ids of an instrument's latest events (trades), to decide whether an id is new. The number of ids is bounded: the oldest are
+/// forgotten.
 ///
-/// Venues number trades upwards, with gaps, out of order or anew at times; some give random ids. Numbers are kept in order, so that the
-/// usual next one is told at once; other ids in the order of arrival.
+/// Most venues number trades upwards, but with gaps, sometimes out of order, and sometimes from the beginning again. Some venues use
+/// random ids. Numeric ids are kept sorted, so that the usual case, the next number, is decided at once. Other ids are kept in the
+/// order of arrival.
 #[derive(Clone, Debug)]
 pub struct Seen {
     capacity: usize,
@@ -17,12 +19,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Nothing seen. Remembers `capacity` numbers, and as many other ids.
+    /// An empty memory for up to `capacity` numeric ids, and as many other ids.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, numbers: VecDeque::new(), texts: HashSet::new(), arrivals: VecDeque::new() }
     }
 
-    /// Takes note of an id. False where it was seen before, and is remembered.
+    /// Remembers an id. Returns false if the id is remembered already.
     pub fn insert(&mut self, id: &SmolStr) -> bool {
         match number(id) {
             Some(number) => self.insert_number(number),
@@ -36,7 +38,8 @@ impl Seen {
         } else {
             let Err(at) = self.numbers.binary_search(&id) else { return false };
             if at == 0 && self.numbers.len() >= self.capacity {
-                // Older than all that is remembered, it may be the first of numbers that begin anew, which must not be lost.
+                // The number is below all that are remembered. The venue may have begun to number from the start again, and those
+                // trades must not be taken for duplicates.
                 self.numbers.clear();
             }
             self.numbers.insert(at, id);
@@ -61,7 +64,7 @@ impl Seen {
     }
 }
 
-/// The id as a number, if that has no other spelling.
+/// The id as a number, if the number is spelled in the usual way (`7`, not `07` or `+7`).
 fn number(id: &str) -> Option<u64> {
     let canonical = id.bytes().all(|b| b.is_ascii_digit()) && (!id.starts_with('0') || id == "0");
     if canonical { id.parse().ok() } else { None }

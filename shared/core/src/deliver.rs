@@ -1,4 +1,4 @@
-//! From the relay to clients behind API Gateway: what one invocation of the fan-out function carries, and what it answers.
+//! From the relay to clients behind API Gateway: the request and the response of one invocation of the fan-out function.
 
 use std::time::Duration;
 
@@ -15,69 +15,73 @@ pub const INVOCATION_BYTES: usize = 5 * 1000 * 1000;
 /// The most bytes of one WebSocket frame through API Gateway: 32 KB (API Gateway quotas, read 2026-11), less some room.
 pub const FRAME_BYTES: usize = 31 * 1024;
 
-/// How far the function's clock and the relay's may be apart. The function goes on for so long past `deadline_ms` by its own clock, so
-/// that a clock that is fast cuts nothing off; by the relay's clock it ends within twice this, which the second that relays leave before
-/// their lease ends covers. AWS keeps its clocks within a millisecond or so (Amazon Time Sync Service, read 2026-11).
+/// How far the function's clock and the relay's may be apart.
+///
+/// By its own clock the function goes on for this long past `deadline_ms`, so that it does not stop early if its clock is fast. If its
+/// clock is slow, it ends up to twice this late by the relay's clock. Relays stop one second before their lease ends, which covers
+/// that. AWS keeps its clocks within about a millisecond (Amazon Time Sync Service, read 2026-11).
 pub const CLOCK_SKEW: Duration = Duration::from_millis(400);
 
 /// One invocation: messages, and who gets which of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Invocation {
-    /// The lane, for logs.
+    /// The number of the lane, for logs.
     pub lane: u16,
-    /// Its number among those of the lane's relay, for logs.
+    /// The invocation's number, counted per lane, for logs.
     pub number: u64,
-    /// How long the function may post, in milliseconds from its start. What is under way then is given up, its outcome unknown.
+    /// How long the function may post, in milliseconds from its start. Posts that are in flight then are abandoned; their outcome is
+    /// unknown.
     pub budget_ms: u64,
-    /// No post is begun after this, in Unix milliseconds by the relay's clock, give or take [`CLOCK_SKEW`]: so that an invocation which
-    /// starts late does not post beside one of the next relay. `None`: the budget alone holds, as of relays before this field.
+    /// The function begins no post after this time, in Unix milliseconds by the relay's clock, give or take [`CLOCK_SKEW`]. An
+    /// invocation that starts late so never posts at the same time as one of the next relay. `None`, as older relays send: only
+    /// `budget_ms` counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<i64>,
-    /// Messages, as their JSON text. Their order is that of the parcels' runs.
+    /// The messages, as JSON text. The runs of `parcels` are indexes into this list.
     pub messages: Vec<Box<RawValue>>,
-    /// Who gets what.
+    /// What each connection gets.
     pub parcels: Vec<Parcel>,
 }
 
 /// What one connection gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// Whose it is.
+    /// The id of the connection.
     pub connection: String,
-    /// The most messages in one frame, sent as a JSON array; 0: each is a frame of its own.
+    /// The most messages in one frame, sent as a JSON array. 0: each message is a frame of its own, without an array.
     pub batch: usize,
     /// Which messages, in order: runs of `[first, count]`.
     pub runs: Vec<(u32, u32)>,
-    /// Whether the connection is closed after them.
+    /// Whether the connection is closed after the messages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub close: bool,
 }
 
 impl Parcel {
-    /// How many messages it holds.
+    /// The number of messages in the parcel.
     pub fn len(&self) -> usize {
         self.runs.iter().map(|(_, count)| *count as usize).sum()
     }
 
-    /// Whether it holds none.
+    /// Whether the parcel has no messages.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 }
 
-/// What became of an invocation's parcels, in their order.
+/// The outcome of an invocation: one delivery for each parcel, in the order of parcels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// One for each parcel.
     pub deliveries: Vec<Delivery>,
 }
 
-/// What became of one parcel.
+/// The outcome of one parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// How many of its messages were taken: the first so many.
+    /// How many of the parcel's messages API Gateway accepted, counted from the first.
     pub taken: usize,
-    /// Why not all were; `None` where all were.
+    /// Why delivery stopped before the last message; `None` if all were accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
 }
@@ -88,28 +92,28 @@ pub struct Delivery {
 pub enum Stop {
     /// The connection does not exist (410).
     Gone,
-    /// The client does not read as fast as it is sent to (429 for this connection).
+    /// The client reads more slowly than messages arrive (429 for this connection).
     Slow,
-    /// The account's quota of posts is used up (429 for all).
+    /// The account's quota of posts is used up (429 for every connection).
     Quota,
     /// The next message does not fit a frame (413).
     TooLarge,
-    /// Time was up; whether the next message was taken is unknown.
+    /// The time was up. Whether the next message was accepted is unknown.
     Deadline,
-    /// Anything else; the same may succeed later.
+    /// Any other failure. The same post may succeed later.
     Failed,
 }
 
-/// What a deliverer has done so far.
+/// Counters of a deliverer since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryCounts {
-    /// Frames sent, taken or not.
+    /// Frames that were sent, accepted or not.
     pub posts: u64,
-    /// How long frames waited for their turn within the quota, all together.
+    /// The total time that frames waited because of the quota.
     pub waited: Duration,
 }
 
-/// Hands messages to one connection.
+/// The port that delivers messages to connections.
 ///
 /// ```
 /// # use bond_core::connection::ConnectionId;
@@ -126,34 +130,34 @@ pub struct DeliveryCounts {
 /// ```
 #[async_trait]
 pub trait Deliverer: Send + Sync {
-    /// Sends a run of consecutive messages, as frames of at most `batch` messages (0: one by one, not as an array). Never sends one
-    /// before the one ahead of it was taken. Returns how many were taken and why it stopped.
+    /// Sends consecutive messages, in frames of at most `batch` messages (0: one message per frame, not as an array). A frame is sent
+    /// only after the frame before it was accepted. Returns how many messages were accepted and why delivery stopped.
     async fn deliver(&self, connection: &ConnectionId, messages: &[Bytes], batch: usize) -> Delivery;
 
-    /// Closes the connection. One that is gone already is no error.
+    /// Closes the connection. If it has closed already, that is not an error.
     async fn close(&self, connection: &ConnectionId);
 
-    /// Whether the connection is open; `None` where that cannot be told.
+    /// Whether the connection is open; `None` if this cannot be determined.
     async fn is_open(&self, connection: &ConnectionId) -> Option<bool>;
 
-    /// What it has done so far; nothing where it does not count.
+    /// The counters so far; all zero for a deliverer that does not count.
     fn tally(&self) -> DeliveryCounts {
         DeliveryCounts::default()
     }
 }
 
-/// Why an invocation gave no receipt.
+/// Why an invocation returned no [`Receipt`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    /// It was not begun: too many run already, or the function cannot be reached. Safe to try again.
+    /// The invocation did not start, because too many run already or the function cannot be reached. It is safe to try again.
     #[error("fan-out function not started: {0}")]
     NotStarted(String),
-    /// It was begun, and failed by `after` at the latest: some messages may have been taken, none will be from then on.
+    /// The invocation started and failed. Some messages may have been accepted. None will be once `after` has passed.
     #[error("fan-out function failed: {reason}")]
     Failed {
-        /// What it said.
+        /// The error's text.
         reason: String,
-        /// How long from now until it posts no more, whatever became of it.
+        /// How long, from now, the invocation may still post, if it is still running.
         after: Duration,
     },
 }
@@ -161,7 +165,7 @@ pub enum InvokeError {
 /// Runs the fan-out function.
 #[async_trait]
 pub trait Invoker: Send + Sync {
-    /// Invokes it once, without retries, and waits for its receipt.
+    /// Invokes the function once, without retries, and waits for its receipt.
     ///
     /// # Errors
     /// [`InvokeError`].

@@ -1,5 +1,5 @@
-//! Metrics as log lines, which CloudWatch reads (CloudWatch embedded metric format specification, read 2026-11). Whoever has a standard
-//! output writes them there.
+//! Metrics as log lines that CloudWatch turns into metrics (CloudWatch embedded metric format specification, read 2026-11). Processes
+//! and functions write the lines to standard output.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::time::UnixNanos;
 
-/// Where all metrics of Bond are found.
+/// The CloudWatch namespace of all metrics of Bond.
 pub const NAMESPACE: &str = "Bond";
 
-/// The dimension that tells one deployment from another.
+/// The dimension that distinguishes deployments.
 pub const DEPLOYMENT: &str = "Deployment";
 
-/// What a metric counts.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     Count,
@@ -33,7 +33,7 @@ impl Unit {
     }
 }
 
-/// One figure.
+/// One metric: its name, unit and value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metric {
     name: &'static str,
@@ -47,29 +47,29 @@ impl Metric {
         Self { name, unit: Unit::Count, value: value as f64 }
     }
 
-    /// So many things for each of others; 0 where there are none of these.
+    /// The average number of `things` for each one of `of`; 0 if `of` is 0.
     pub const fn ratio(name: &'static str, things: usize, of: u64) -> Self {
         let value = if of == 0 { 0.0 } else { things as f64 / of as f64 };
         Self { name, unit: Unit::Count, value }
     }
 
-    /// A time it took.
+    /// A duration.
     pub fn time(name: &'static str, took: Duration) -> Self {
         Self { name, unit: Unit::Milliseconds, value: took.as_micros() as f64 / 1e3 }
     }
 
-    /// 100 where it happened and 0 where it did not: the average over requests is the share of those that did.
+    /// 100 if something happened, else 0. The average over requests is then the percentage of requests in which it happened.
     pub const fn share(name: &'static str, happened: bool) -> Self {
         Self { name, unit: Unit::Percent, value: if happened { 100.0 } else { 0.0 } }
     }
 
-    /// So many of all, in percent; 0 where there are none at all.
+    /// The percentage that `some` is of `all`; 0 if `all` is 0.
     pub const fn percent(name: &'static str, some: u64, all: u64) -> Self {
         let value = if all == 0 { 0.0 } else { 100.0 * some as f64 / all as f64 };
         Self { name, unit: Unit::Percent, value }
     }
 
-    /// 1 where it is so, 0 where it is not: the maximum says whether it is so anywhere, the sum where all.
+    /// 1 if `is_so`, else 0. The maximum over processes says whether it is so anywhere; the sum says in how many.
     pub const fn flag(name: &'static str, is_so: bool) -> Self {
         Self { name, unit: Unit::None, value: if is_so { 1.0 } else { 0.0 } }
     }

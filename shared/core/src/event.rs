@@ -1,4 +1,4 @@
-//! Normalised events: what every venue's and source's frames become.
+//! Normalised events: the common form of the data of all venues and sources.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct MarketEvent {
     pub instrument: Arc<Instrument>,
     /// When we received it.
     pub ts_event: UnixNanos,
-    /// When the venue says it happened; `None` where its frame carries no time (Binance spot `bookTicker`).
+    /// The venue's time of the event; `None` if its frame has none (Binance spot `bookTicker`).
     pub ts_exchange: Option<UnixNanos>,
     /// What happened.
     pub data: MarketData,
@@ -127,7 +127,7 @@ pub struct Trade {
     pub trade_id: SmolStr,
 }
 
-/// Figures of a ticker. In what a connector emits, `None` means unchanged; in what is published, not known.
+/// Figures of a ticker. In an event of a connector `None` means unchanged. In a published event it means not known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ticker {
     /// The best bid's price.
@@ -146,9 +146,9 @@ pub struct Ticker {
     pub index: Option<Price>,
     /// Open interest in the base currency.
     pub open_interest: Option<Quantity>,
-    /// Whether there is no bid: the side is empty, which is not the same as unchanged or not known.
+    /// Whether the side is empty, so that there is no bid. This is not the same as `bid: None`, which means unchanged or not known.
     pub no_bid: bool,
-    /// Whether there is no ask.
+    /// The same for the ask.
     pub no_ask: bool,
 }
 
@@ -158,7 +158,7 @@ impl Ticker {
         self.bid.is_some() || self.ask.is_some() || self.no_bid || self.no_ask
     }
 
-    /// Takes over every figure that `update` knows. A side that has become empty has neither price nor amount.
+    /// Takes over every figure that `update` has. A side that has become empty has neither price nor amount.
     pub fn merge(&mut self, update: &Self) {
         fn take<T: Copy>(into: &mut Option<T>, from: Option<T>) {
             *into = from.or(*into);
@@ -191,7 +191,7 @@ pub struct Level {
     pub size: Quantity,
 }
 
-/// What a venue says of its order book. Levels are absolute.
+/// An update of a venue's order book. The sizes of levels are absolute, not changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BookUpdate {
     /// Whole book or changes.
@@ -202,9 +202,9 @@ pub struct BookUpdate {
     pub asks: Vec<Level>,
     /// The venue's id after this update.
     pub last_id: u64,
-    /// The first id that this update covers, where the venue gives a range (Binance `U`).
+    /// The first id that this update covers, if the venue gives a range (Binance `U`).
     pub first_id: Option<u64>,
-    /// The id this update follows, where the venue names it (Binance USD-M `pu`, OKX `prevSeqId`).
+    /// The id of the update before, if the venue gives it (Binance USD-M `pu`, OKX `prevSeqId`).
     pub prev_id: Option<u64>,
 }
 
@@ -267,13 +267,13 @@ pub struct Tweet {
 pub struct Custom {
     /// The source: its URL without query and user information.
     pub source: SmolStr,
-    /// The symbol it names; `None` counts for every symbol of the stream.
+    /// The symbol that the event names. An event without one counts for every symbol of the stream.
     pub symbol: Option<SmolStr>,
     /// The mapped value, as JSON text.
     pub value: String,
     /// When we received it.
     pub ts_event: UnixNanos,
-    /// What `map.ts` gave.
+    /// The time that the source's `map.ts` found.
     pub ts_exchange: Option<UnixNanos>,
 }
 

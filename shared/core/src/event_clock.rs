@@ -1,10 +1,11 @@
-//! The event clock of a stream: the time its windows follow.
+//! The event clock of a stream: the time by which its windows open and close.
 
 use std::time::Duration;
 
 use crate::time::UnixNanos;
 
-/// A venue time further ahead of our clock than this is not trusted.
+/// A venue time that is further ahead of our clock than this is not trusted. Otherwise one wrong time would close windows early, and
+/// everything after it would count as late.
 const MAX_AHEAD: Duration = Duration::from_secs(5);
 
 /// The venue time, if it is known and can be trusted at `now`.
@@ -12,7 +13,7 @@ pub(crate) fn trusted(ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<
     ts_exchange.filter(|ts| *ts <= now.plus(MAX_AHEAD))
 }
 
-/// What drives an [`EventClock`].
+/// Which time drives an [`EventClock`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClockPace {
     /// The venues' times, for streams with a market source.
@@ -21,13 +22,23 @@ pub enum ClockPace {
     Ours,
 }
 
-/// The time that the windows of one stream follow: the greatest trusted venue time seen.
+/// The time that the windows of one stream follow: the greatest trusted venue time seen so far.
 ///
-/// - It does not exist before the first trusted time.
-/// - It never runs back.
-/// - After twice the greatest lag without an event that carries a trusted time, it goes on from where it stands at wall pace. Events
-///   without such a time do not hold it, or a busy social source would keep the windows of a silent market open for ever.
-/// - With [`ClockPace::Ours`] it is our own clock.
+/// - The clock does not exist before the first trusted time.
+/// - The clock never goes back.
+/// - In silence, the clock runs on. If no event with a trusted time arrives for twice the maximum lag, it advances at the pace of our
+///   own clock. Otherwise the last window before a silence would never close. Events without a trusted time do not end the silence, or a
+///   busy social source would keep the windows of a silent market open for ever.
+/// - With [`ClockPace::Ours`] the clock is our own clock.
+///
+/// For example, with a maximum lag of 250 ms an event with venue time 10.000 s arrives at 10.100 s by our clock:
+///
+/// | our clock | what happens | event clock | watermark |
+/// |---|---|---|---|
+/// | 10.100 | the event arrives | 10.000 | 9.750 |
+/// | 10.300 | an event of 9.900 arrives late: no change | 10.000 | 9.750 |
+/// | 10.800 | silence for 500 ms: the clock begins to run | 10.000 | 9.750 |
+/// | 11.050 | still silence | 10.250 | 10.000: the window up to 10.000 closes |
 #[derive(Clone, Debug)]
 pub struct EventClock {
     pace: ClockPace,
@@ -37,19 +48,19 @@ pub struct EventClock {
 
 #[derive(Clone, Copy, Debug)]
 struct ClockReading {
-    /// What the clock shows.
+    /// The event time that the clock shows.
     shown: UnixNanos,
-    /// Our time of the last event. If this is long ago, the clock runs on at wall pace.
-    heard: UnixNanos,
-    /// The most that a trusted time was ahead of our clock, in nanoseconds; below zero where all were behind.
+    /// When the last event with a trusted time arrived, by our clock. If this is long ago, the clock runs on by itself.
+    last_event_at: UnixNanos,
+    /// The most by which a trusted time was ahead of our clock, in nanoseconds; negative if all times were behind.
     lead: i64,
-    /// Since which event time it has run without a leap.
+    /// The event time since which the clock has run without a leap.
     steady_since: UnixNanos,
 }
 
 impl ClockReading {
     fn first(ts: UnixNanos, now: UnixNanos) -> Self {
-        Self { shown: ts, heard: now, lead: lead(ts, now), steady_since: ts }
+        Self { shown: ts, last_event_at: now, lead: lead(ts, now), steady_since: ts }
     }
 }
 
@@ -58,71 +69,75 @@ fn lead(ts: UnixNanos, now: UnixNanos) -> i64 {
 }
 
 impl EventClock {
-    /// A clock for a stream that begins at `now` and waits `max_lag` for what is late.
+    /// A clock for a stream that begins at `now` and waits `max_lag` for late events.
     pub fn new(pace: ClockPace, max_lag: Duration, now: UnixNanos) -> Self {
         let reading = (pace == ClockPace::Ours).then(|| ClockReading::first(now, now));
         Self { pace, max_lag, reading }
     }
 
-    /// Takes note of an event that arrived at `now`, and gives the time at which it counts: the venue's where it is known and
-    /// trusted, else what the clock shows. `None` while there is no clock.
+    /// Advances the clock by an event that arrived at `now`. Returns the time at which the event counts: the venue's time if it is known
+    /// and trusted, else the time that the clock shows. `None` while the clock does not exist.
     pub fn observe(&mut self, ts_exchange: Option<UnixNanos>, now: UnixNanos) -> Option<UnixNanos> {
         let shown = self.now(now);
         let Some(ts) = trusted(ts_exchange, now) else { return shown };
         if self.pace == ClockPace::Venues {
-            self.hear(ts, now);
+            self.advance(ts, now);
         }
         Some(ts)
     }
 
-    fn hear(&mut self, ts: UnixNanos, now: UnixNanos) {
-        let patience = i64::try_from(self.max_lag.as_nanos()).unwrap_or(i64::MAX);
+    fn advance(&mut self, ts: UnixNanos, now: UnixNanos) {
+        let max_lag = i64::try_from(self.max_lag.as_nanos()).unwrap_or(i64::MAX);
         let reading = self.reading.get_or_insert_with(|| ClockReading::first(ts, now));
         let lead = lead(ts, now);
-        if lead > reading.lead.saturating_add(patience) {
+        if lead > reading.lead.saturating_add(max_lag) {
             reading.steady_since = ts;
         }
         reading.lead = reading.lead.max(lead);
         reading.shown = reading.shown.max(ts);
-        reading.heard = now;
+        reading.last_event_at = now;
     }
 
-    /// What the clock shows at `now`.
+    /// The event time at `now`; `None` while the clock does not exist.
     pub fn now(&mut self, now: UnixNanos) -> Option<UnixNanos> {
-        let patience = self.patience();
+        let max_silence = self.max_silence();
         let reading = self.reading.as_mut()?;
-        if now < reading.heard {
-            // Our clock was set back: wait from here, or the event clock would stand still until it has caught up.
-            reading.heard = now;
+        if now < reading.last_event_at {
+            // Our clock was set back. Measure the silence from here, or the event clock would stand still until ours has caught up.
+            reading.last_event_at = now;
         }
-        let waited = now.since(reading.heard);
-        if waited > patience {
-            reading.shown = reading.shown.plus(waited - patience);
-            reading.heard = now.minus(patience);
+        let waited = now.since(reading.last_event_at);
+        if waited > max_silence {
+            // What has been added now must not be added again by the next call.
+            reading.shown = reading.shown.plus(waited - max_silence);
+            reading.last_event_at = now.minus(max_silence);
         }
         Some(reading.shown)
     }
 
-    /// How far events may lie behind the greatest time: what is older than this counts as late.
+    /// The time up to which events are taken to be complete: the event time less the maximum lag. Older events count as late.
     pub fn watermark(&mut self, now: UnixNanos) -> Option<UnixNanos> {
         Some(self.now(now)?.minus(self.max_lag))
     }
 
-    /// The event time since which the clock has kept pace with the wall: its first, or the end of its last leap. It leaps when a time is
-    /// further ahead of our clock than any before, by more than the greatest lag. So it does after a first event that was stale: what
-    /// lies between, nobody watched.
+    /// The event time since which the clock has kept pace with our own: the first time it showed, or the end of its last leap.
+    ///
+    /// The clock leaps if a venue time is further ahead of our clock than all before, by more than the maximum lag. This happens when the
+    /// first event was stale. For example, a venue first sends a trade that is an hour old, and then a current one: the clock leaps by an
+    /// hour. Nobody watched the market during that hour, so windows before the end of the leap are not complete.
     pub fn steady_since(&self) -> Option<UnixNanos> {
         Some(self.reading?.steady_since)
     }
 
-    /// When, by our clock, the watermark reaches `time` if nothing more is heard. `None` while there is no clock.
+    /// When, by our clock, the watermark reaches `time` if no more events arrive. `None` while the clock does not exist.
     pub fn deadline(&self, time: UnixNanos) -> Option<UnixNanos> {
         let reading = self.reading?;
         let missing = time.plus(self.max_lag).since(reading.shown);
-        Some(reading.heard.plus(self.patience()).plus(missing))
+        Some(reading.last_event_at.plus(self.max_silence()).plus(missing))
     }
 
-    fn patience(&self) -> Duration {
+    /// How long no event may arrive before the clock runs on by itself.
+    fn max_silence(&self) -> Duration {
         match self.pace {
             ClockPace::Venues => self.max_lag * 2,
             ClockPace::Ours => Duration::ZERO,

@@ -9,9 +9,9 @@ use crate::topic::{DEFAULT_DEPTH, MarketTopic, Topic};
 /// A filter over market topics. An empty set means everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedFilter {
-    /// The channels; liquidations are not part of "everything" unless named, as clients of 3kk0 do not know them.
+    /// The channels. An empty set does not include liquidations, since clients of the earlier system 3kk0 do not know them.
     pub channels: BTreeSet<Channel>,
-    /// The symbols. Channels of perpetuals take a spot symbol for its perpetual.
+    /// The symbols. In channels that only perpetuals have, a spot symbol means its perpetual.
     pub symbols: BTreeSet<Symbol>,
     /// The venues.
     pub venues: BTreeSet<Venue>,
@@ -73,15 +73,15 @@ impl FeedFilter {
         venue && (self.symbols.is_empty() || self.symbols.contains(&instrument.symbol) || spot_name())
     }
 
-    /// The channels wanted, with "everything" spelled out.
+    /// The channels that are wanted; an empty set is expanded to all that it stands for.
     pub fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
         let all = self.channels.is_empty();
         let default = FEED_CHANNELS.into_iter().filter(move |_| all);
         self.channels.iter().copied().chain(default)
     }
 
-    /// The market topics that must run for it: named symbols, or `default_symbols` where none is named, on the named venues among
-    /// `served`, or on all of these.
+    /// The market topics that must run for this filter. Symbols: the named ones, or `default_symbols` if none is named. Venues: the
+    /// named ones among `served`, or all of `served` if none is named.
     pub fn wanted(
         &self,
         served: &BTreeSet<Venue>,

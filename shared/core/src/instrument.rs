@@ -11,7 +11,7 @@ mod asset;
 
 pub use asset::{MAX_ASSET_BYTES, is_name_char};
 
-/// A trading venue that Bond knows by name. The order is that of the names, which settles ties in time.
+/// A trading venue that Bond knows by name. Venues are ordered by name; this order decides between events of the same time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Venue {
@@ -34,7 +34,7 @@ impl Venue {
     pub const ALL: [Self; 6] =
         [Self::Binance, Self::Bybit, Self::Coinbase, Self::Hyperliquid, Self::Kraken, Self::Okx];
 
-    /// Those that this build has a connector for.
+    /// The venues for which this build has a connector.
     pub const SERVED: [Self; 3] = [Self::Binance, Self::Bybit, Self::Okx];
 
     /// The name used in specs, topics and events.
@@ -54,7 +54,7 @@ impl Venue {
         Self::SERVED.contains(&self)
     }
 
-    /// The names of some venues, as a text tells them.
+    /// The names of some venues, as a list in a text.
     pub fn names(venues: &[Self]) -> String {
         venues.iter().map(|venue| venue.name()).collect::<Vec<_>>().join(", ")
     }
@@ -109,14 +109,14 @@ impl fmt::Display for MarketType {
     }
 }
 
-/// Quote currencies tried, longest first, when a symbol has no separator (`BTCUSDT`).
+/// The quote currencies that are tried, longest first, if a symbol has no separator (`BTCUSDT`).
 pub const QUOTES: [&str; 14] =
     ["FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDE", "USD", "EUR", "GBP", "JPY", "TRY", "BRL", "BTC", "ETH"];
 
-/// The quote of an asset that is named alone.
+/// The quote currency for an asset that is named without one.
 pub const DEFAULT_QUOTE: &str = "USDT";
 
-/// Bytes in a symbol at most, in the longest of its spellings: `BASE/QUOTE:QUOTE`.
+/// The most bytes of a symbol in its longest spelling: `BASE/QUOTE:QUOTE`.
 pub const MAX_SYMBOL_BYTES: usize = 3 * MAX_ASSET_BYTES + 2;
 
 /// What is traded against what, and on which kind of market: `BTC/USDT`, or `BTC/USDT:USDT` for a perpetual.

@@ -1,25 +1,25 @@
-//! The port to where keys are kept, for hosts whose keys are elsewhere than in a file.
+//! The port to the store of keys, for hosts that do not keep them in a file.
 
 use async_trait::async_trait;
 
 use crate::api_key::KeyFile;
 use crate::token::TokenKeys;
 
-/// Keys cannot be read, or are not what they should be. Says nothing of their text.
+/// The keys cannot be read, or are malformed. The message contains nothing of their text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("keys cannot be used: {0}")]
 pub struct KeySourceError(pub String);
 
-/// Where keys are. They may change while a process lives, which asks again as often as it has to know.
+/// A store of keys. Keys may change while a process runs, so it must ask again at intervals.
 #[async_trait]
 pub trait KeySource: Send + Sync {
-    /// What signs tokens.
+    /// The keys that sign tokens.
     ///
     /// # Errors
     /// [`KeySourceError`].
     async fn token_keys(&self) -> Result<TokenKeys, KeySourceError>;
 
-    /// Who may call.
+    /// The API keys of those who may call.
     ///
     /// # Errors
     /// [`KeySourceError`].

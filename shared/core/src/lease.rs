@@ -1,4 +1,4 @@
-//! The right to be the one ingest process that writes.
+//! The leadership lease: the right to be the one ingest process that writes.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ pub const LEASE: Duration = Duration::from_secs(10);
 /// How often its holder renews it.
 pub const RENEWAL: Duration = Duration::from_secs(3);
 
-/// A lease that one process at a time holds. Holding it says who should write; that nobody else can is up to
-/// [`EventLog::acquire`](crate::log::EventLog::acquire).
+/// A lease that one process at a time holds. The lease decides who should write. It does not stop others from writing: the fence of
+/// [`EventLog::acquire`](crate::log::EventLog::acquire) does.
 ///
-/// A process counts its lease from before it asked, by its own monotonic clock: what it believes to hold, no other holds, as long as the
-/// adapter's store keeps its memory. A store that lost it gives the lease to the next who asks.
+/// A holder measures its lease by its own monotonic clock, from the moment before it asked. A process that believes it holds the lease
+/// is so the only one, as long as the adapter's store loses no data. A store that has lost its data gives the lease to the next
+/// process that asks.
 #[async_trait]
 pub trait Lease: Send + Sync {
-    /// Takes the lease, or renews it where this handle holds it. `false`: another holds it.
+    /// Takes the lease, or renews it if this handle holds it already. Returns `false` if another handle holds it.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`]; whether it is held is then unknown.
+    /// [`LogError::Unavailable`]. It is then unknown who holds the lease.
     async fn hold(&self) -> Result<bool, LogError>;
 
-    /// Gives it up, if this handle holds it, so that the next need not wait.
+    /// Gives up the lease, if this handle holds it, so that the next process need not wait until it ends.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

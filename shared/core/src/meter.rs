@@ -1,4 +1,4 @@
-//! Counters of one stream, written by ingest and edges, read by its metrics.
+//! Counters of streams: ingest and edges write them, the stream's metrics endpoint reads them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::topic::StreamId;
 use crate::vitals::StreamFigures;
 
-/// How many latest latencies the percentiles are taken over.
+/// How many of the latest latencies the percentiles cover.
 const SAMPLES: usize = 1024;
 
 /// Counters of one stream since it began to run.
@@ -29,12 +29,12 @@ pub struct LatencySummary {
     pub p50: Duration,
     /// The 95th percentile.
     pub p95: Duration,
-    /// Over how many samples, at most 1024.
+    /// The number of samples, at most 1024.
     pub samples: usize,
 }
 
 impl LatencySummary {
-    /// Percentiles over `latencies`, in any order; zero without any.
+    /// The percentiles of `latencies`, which may be in any order; zero if there are none.
     pub fn of(mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
         let last = latencies.len().saturating_sub(1);
@@ -44,12 +44,12 @@ impl LatencySummary {
 }
 
 impl StreamMeter {
-    /// Counts source events taken in.
+    /// Counts events received from sources.
     pub fn add_in(&self, count: u64) {
         self.msgs_in.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts events written to clients, one for each event and client.
+    /// Counts events written to clients. An event that goes to three clients counts three times.
     pub fn add_out(&self, count: u64) {
         self.msgs_out.fetch_add(count, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl StreamMeter {
         self.dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Adds one latency, in place of the oldest when there are enough.
+    /// Adds a latency. The oldest is dropped if there are 1024 already.
     pub fn add_latency(&self, latency: Duration) {
         let mut latencies = self.latencies.lock();
         if latencies.len() == SAMPLES {
@@ -68,7 +68,7 @@ impl StreamMeter {
         latencies.push_back(latency);
     }
 
-    /// Source events taken in.
+    /// Events received from sources.
     pub fn msgs_in(&self) -> u64 {
         self.msgs_in.load(Ordering::Relaxed)
     }
@@ -83,12 +83,12 @@ impl StreamMeter {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Percentiles over the latest latencies; zero without samples.
+    /// The percentiles of the latest latencies; zero if there are none.
     pub fn latency(&self) -> LatencySummary {
         LatencySummary::of(self.latencies.lock().iter().copied().collect())
     }
 
-    /// All of it at once.
+    /// All counters and latencies.
     pub fn figures(&self) -> StreamFigures {
         StreamFigures {
             msgs_in: self.msgs_in(),
@@ -117,7 +117,7 @@ impl Meters {
         self.0.read().iter().map(|(id, meter)| (id.clone(), meter.figures())).collect()
     }
 
-    /// Forgets the meter of a stream that has ended.
+    /// Removes the meter of a stream that has ended.
     pub fn remove(&self, stream: &StreamId) {
         self.0.write().remove(stream);
     }

@@ -1,4 +1,4 @@
-//! Ordering a feed by venue time across its topics.
+//! Sorts the events of a feed by venue time across its topics.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -8,29 +8,29 @@ use crate::event_clock::trusted;
 use crate::instrument::Venue;
 use crate::time::UnixNanos;
 
-/// Holds the items of a feed for a while, and releases them by venue time, then venue name, then arrival.
+/// Holds the items of a feed for a while, and releases them sorted by venue time, then venue name, then arrival.
 ///
-/// - When an item has been held long enough, it is released, and before it all that come before it in order.
-/// - An item whose place is already past is released at once, in the order of arrival.
-/// - No more than `capacity` items are held: one more ends the hold of the one that came first.
-/// - A venue time more than 5 s ahead of our clock is not trusted; the time of arrival stands in.
+/// - An item is released after it was held for the configured time. All held items that sort before it are released first.
+/// - An item that sorts before one that was already released is released at once. Such items keep the order of arrival.
+/// - At most `capacity` items are held. One more item releases the item that arrived first.
+/// - A venue time more than 5 s ahead of our clock is not trusted; the time of arrival is used instead.
 #[derive(Debug)]
 pub struct Reorder<T> {
     hold: Duration,
     capacity: usize,
     held: BinaryHeap<Reverse<Held<T>>>,
-    /// Items whose hold has not ended, in the order of arrival. Some may have been released before a later one.
+    /// When each item arrived, and its sort key, in the order of arrival. Some may have been released already, before a later item.
     holding: VecDeque<(UnixNanos, OrderKey)>,
-    /// All up to here are to be released.
+    /// Items up to this key are to be released.
     due: Option<OrderKey>,
-    /// What was last released in order.
+    /// The key of the last item that was released in order.
     released: Option<OrderKey>,
-    /// Items whose place was past when they came.
+    /// Items that arrived after a later one had been released.
     late: VecDeque<T>,
     arrivals: u64,
 }
 
-/// An item's place in the order.
+/// The sort key of an item.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct OrderKey {
     ts: UnixNanos,
@@ -79,7 +79,7 @@ impl<T> Reorder<T> {
         }
     }
 
-    /// Takes an item of venue time `ts` that arrived at `now`. Ask for what is due afterwards.
+    /// Adds an item with venue time `ts` that arrived at `now`. Call [`Reorder::pop`] afterwards.
     pub fn push(&mut self, ts: UnixNanos, venue: Venue, item: T, now: UnixNanos) {
         let ts = trusted(Some(ts), now).unwrap_or(now);
         let place = OrderKey { ts, venue, arrival: self.arrivals };
@@ -95,12 +95,12 @@ impl<T> Reorder<T> {
         }
     }
 
-    /// All that was taken and not released, in no order.
+    /// All items that are not released yet, in no order.
     pub fn items(&self) -> impl Iterator<Item = &T> {
         self.held.iter().map(|Reverse(held)| &held.item).chain(&self.late)
     }
 
-    /// The next item that is due at `now`. To be asked until there is none.
+    /// Releases the next item that is due at `now`. Call it until it returns `None`.
     pub fn pop(&mut self, now: UnixNanos) -> Option<T> {
         if let Some(item) = self.late.pop_front() {
             return Some(item);
@@ -116,7 +116,7 @@ impl<T> Reorder<T> {
         self.held.pop().map(|Reverse(held)| held.item)
     }
 
-    /// When the next item will be due, by our clock, if nothing comes before. `None` when nothing is held.
+    /// When the next item will be due, by our clock, if no other arrives before. `None` if nothing is held.
     pub fn next_deadline(&self) -> Option<UnixNanos> {
         self.holding.front().map(|(since, _)| since.plus(self.hold))
     }
@@ -126,7 +126,7 @@ impl<T> Reorder<T> {
         self.held.is_empty() && self.late.is_empty()
     }
 
-    /// A hold also ends when our clock was set back, or it might last for hours.
+    /// Whether an item has been held long enough. A hold also ends if our clock was set back, or it might last for hours.
     fn is_over(&self, since: UnixNanos, now: UnixNanos) -> bool {
         now < since || now.since(since) >= self.hold
     }

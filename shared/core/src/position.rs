@@ -7,25 +7,26 @@ use smol_str::SmolStr;
 
 use crate::time::UnixNanos;
 
-/// One unbroken history of a topic. Opaque, lower case; a new one means that what came before cannot be continued.
+/// The name of one unbroken history of a topic: an opaque, lower-case text. A new epoch means that numbers of earlier epochs cannot be
+/// continued.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Epoch(SmolStr);
 
 impl Epoch {
-    /// The epoch of this name; `None` unless it is 1 to 32 lower-case letters and digits.
+    /// The epoch of this name; `None` unless the name is 1 to 32 lower-case letters and digits.
     pub fn new(name: &str) -> Option<Self> {
         let valid = (1..=32).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         valid.then(|| Self(name.into()))
     }
 
-    /// An epoch named after the time it began and a number that tells apart those begun in one instant.
+    /// An epoch named after the time it began and a nonce, which distinguishes epochs that began at the same time.
     pub fn begun(at: UnixNanos, nonce: u64) -> Self {
         let stamp = u64::try_from(at.as_millis()).unwrap_or(0);
         Self(smol_str::format_smolstr!("{stamp:x}x{nonce:x}"))
     }
 
-    /// Its name.
+    /// The epoch's name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -40,7 +41,7 @@ impl fmt::Display for Epoch {
 /// A place in a topic's log: after event `seq` of `epoch`. Numbers begin at 1, so `seq` 0 is the beginning.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Position {
-    /// The history it belongs to.
+    /// The history that the number belongs to.
     pub epoch: Epoch,
     /// The number of the last event before this place.
     pub seq: u64,
@@ -55,19 +56,19 @@ impl fmt::Display for Position {
 /// Where a client wants to begin: the `from` parameter.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Start {
-    /// With what comes next.
+    /// With the next event.
     #[default]
     Live,
-    /// With what arrived after this long ago (`now-60s`, `now-5m`).
+    /// With the first event that arrived no longer than this ago (`now-60s`, `now-5m`).
     Ago(Duration),
-    /// With what arrived at or after this time (Unix seconds, fractions allowed).
+    /// With the first event that arrived at or after this time (Unix seconds, fractions allowed).
     At(UnixNanos),
-    /// With what comes after this position (`{epoch}:{seq}`), which makes it a resume.
+    /// With the first event after this position (`{epoch}:{seq}`): a resume.
     After(Position),
 }
 
 impl Start {
-    /// Reads a `from` parameter. `None` where it is none of the four forms.
+    /// Reads a `from` parameter; `None` if it has none of the four forms.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "now" || text.is_empty() {
             return Some(Self::Live);
@@ -83,7 +84,8 @@ impl Start {
         }
     }
 
-    /// What it means when it is looked up later than `now`, at which it was said: what is not a position becomes a time.
+    /// The same start for a lookup later than `now`, the time of the request: `Live` and `Ago` become the absolute time that they meant
+    /// at `now`.
     #[must_use]
     pub fn fixed(self, now: UnixNanos) -> Self {
         match self {
@@ -92,7 +94,7 @@ impl Start {
         }
     }
 
-    /// The time it names, seen from `now`; `None` for a position or for live.
+    /// The time at which this start lies, relative to `now`; `None` for a position and for `Live`.
     pub fn time(&self, now: UnixNanos) -> Option<UnixNanos> {
         match self {
             Self::Ago(ago) => Some(now.minus(*ago)),

@@ -1,10 +1,10 @@
-//! Reading settings: strictly, and with everything that is wrong reported at once.
+//! Strict reading of settings. All problems are reported at once.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Everything that is wrong with the settings, a sentence each.
+/// All problems with the settings, one sentence each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<String>);
 
@@ -17,35 +17,35 @@ impl Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Gives the text of a variable, if it is set: a process's environment, or what a test says.
+/// Returns the text of a variable, if it is set: from the process's environment, or from a test.
 pub type Variables<'g> = &'g dyn Fn(&str) -> Option<String>;
 
-/// Reads variables and gathers what is wrong with them. What is wrong reads as its default, so that the rest is looked at too.
+/// Reads variables and collects the problems with them. A variable with a problem reads as its default, so that the rest is checked too.
 pub struct Reader<'g> {
     get: Variables<'g>,
     problems: Vec<String>,
 }
 
 impl<'g> Reader<'g> {
-    /// Reads through `get`.
+    /// A reader of the variables that `get` returns.
     pub const fn new(get: Variables<'g>) -> Self {
         Self { get, problems: Vec::new() }
     }
 
-    /// What was read, unless something was wrong.
+    /// Returns `settings`, unless there was a problem.
     ///
     /// # Errors
-    /// [`SettingsError`] with every problem there is.
+    /// [`SettingsError`] with every problem.
     pub fn finish<T>(self, settings: T) -> Result<T, SettingsError> {
         if self.problems.is_empty() { Ok(settings) } else { Err(SettingsError(self.problems)) }
     }
 
-    /// Notes what is wrong, and what to do about it.
+    /// Adds a problem: what is wrong, and what to do about it.
     pub fn problem(&mut self, problem: String) {
         self.problems.push(problem);
     }
 
-    /// A text without the space around it; none where that is empty.
+    /// A text, trimmed; `None` if it is empty or not set.
     pub fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
@@ -58,12 +58,12 @@ impl<'g> Reader<'g> {
         })
     }
 
-    /// A URL that must be set and begin with one of `schemes`, such as `https`; without the slashes at its end.
+    /// A URL that must be set and begin with one of `schemes`, such as `https`. Slashes at its end are removed.
     pub fn url(&mut self, name: &str, schemes: &[&str]) -> String {
         let url = self.required(name);
         let is_of = |scheme: &&str| url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
         if !url.is_empty() && !schemes.iter().any(is_of) {
-            // Without the rest: there may be a password in it.
+            // The message does not show the URL, which may contain a password.
             self.problem(format!("{name} must be a URL of {}", schemes.join(" or ")));
         }
         url.trim_end_matches('/').to_owned()
@@ -97,7 +97,7 @@ impl<'g> Reader<'g> {
         Duration::from_millis(self.number(name, default, least, most))
     }
 
-    /// The index of one of `names`, whatever the case of its letters; the first where nothing is set.
+    /// The index in `names` of the variable's text, ignoring case; 0 if nothing is set.
     pub fn choice<const N: usize>(&mut self, name: &str, names: [&str; N]) -> usize {
         let Some(text) = self.text(name) else { return 0 };
         names.iter().position(|known| known.eq_ignore_ascii_case(&text)).unwrap_or_else(|| {
@@ -106,7 +106,7 @@ impl<'g> Reader<'g> {
         })
     }
 
-    /// `true` or `false`, which it is where nothing is set.
+    /// `true` or `false`; `false` if nothing is set.
     pub fn flag(&mut self, name: &str) -> bool {
         self.choice(name, ["false", "true"]) == 1
     }

@@ -1,7 +1,7 @@
-//! A bound on a sum: who has to give way.
+//! A bound on a sum: which of its parts have to shrink.
 
-/// The level to which the largest are cut so that all together have at most `most`: the largest give way first, and what is below the level
-/// keeps all it has. `None` where nothing has to.
+/// The level to which the largest sizes must be cut so that the sum is at most `most`. Sizes below the level stay as they are. `None` if
+/// the sum is within the bound already. For example, sizes 1, 5 and 9 with a bound of 9 give 4: 1 + 4 + 4.
 pub fn level(sizes: &[usize], most: usize) -> Option<usize> {
     if sizes.iter().sum::<usize>() <= most {
         return None;

@@ -1,4 +1,4 @@
-//! Where events come from, and how these sources fare.
+//! The sources of events, and the health of each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,30 +12,30 @@ use crate::instrument::{MarketType, Symbol, Venue};
 use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
-/// How a source fares. The same words in statuses, heartbeats and `exchange_status`.
+/// The health of a source. Statuses, heartbeats and `exchange_status` use the same words.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SourceState {
-    /// Being reached for the first time.
+    /// Bond is connecting for the first time.
     Connecting,
     /// Data flows.
     Connected,
-    /// Connected, but data that should have come did not.
+    /// The connection is up, but data that should have come did not.
     Stale,
-    /// Its order book cannot be trusted and is being rebuilt.
+    /// The order book cannot be trusted and is being rebuilt.
     Suspect,
-    /// Lost, and being reached again.
+    /// The connection was lost, and Bond is connecting again.
     Reconnecting,
-    /// Given up after too many attempts in a row; tried again at the longest backoff.
+    /// Too many attempts in a row have failed. Bond goes on trying, at the longest backoff.
     Failed,
-    /// Does not list the instrument or lacks the channel: no source.
+    /// The venue does not list the instrument or does not have the channel. Aggregates do not count it as a source.
     Unavailable,
-    /// Lists the instrument, but refused it when asked: a source, and one that is lacking. The word on the wire is that of
-    /// [`SourceState::Unavailable`].
+    /// The venue lists the instrument, but refused the subscription. Aggregates count it as a source that is missing. The word on the
+    /// wire is the same as for [`SourceState::Unavailable`].
     Refused,
 }
 
 impl SourceState {
-    /// Every state that has a word of its own.
+    /// Every state with a word of its own, that is all but `Refused`.
     pub const ALL: [Self; 7] = [
         Self::Connecting,
         Self::Connected,
@@ -46,7 +46,7 @@ impl SourceState {
         Self::Unavailable,
     ];
 
-    /// The state that [`SourceState::as_str`] calls so.
+    /// The state that has this word on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
@@ -71,21 +71,21 @@ impl fmt::Display for SourceState {
     }
 }
 
-/// How one source fares, and since when.
+/// The state of one source, and since when it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// The state.
     pub state: SourceState,
-    /// When it came into this state, by our clock.
+    /// When the source entered this state, by our clock.
     pub since: UnixNanos,
-    /// Whether its data are made up by a simulator.
+    /// Whether a simulator makes up the source's data.
     pub simulated: bool,
 }
 
-/// What the names of that begin which concerns one stream alone.
+/// The prefix of the names of sources that concern one stream only.
 const OF_STREAM: &str = "stream:";
 
-/// Whether a filter names an instrument, given as text: `okx:FOO/USDT`.
+/// Whether a filter names an instrument that is given as text: `okx:FOO/USDT`.
 fn names(filter: &FeedFilter, instrument: &str) -> bool {
     let Some((venue, symbol)) = instrument.split_once(':') else { return false };
     let Ok(symbol) = Symbol::parse(symbol) else { return false };
@@ -94,32 +94,33 @@ fn names(filter: &FeedFilter, instrument: &str) -> bool {
     is_named && venue.parse().is_ok_and(takes)
 }
 
-/// The latest status of every source by name (`binance`, `okx`, `social`, …): written by ingest, read by edges.
+/// A table of source statuses: the latest status of every source by name (`binance`, `okx`, `social`, …). Ingest writes it, edges read
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct SourceBoard(Arc<RwLock<BTreeMap<SmolStr, SourceStatus>>>);
 
 impl SourceBoard {
-    /// Puts the status of `source`.
+    /// Sets the status of `source`.
     pub fn put(&self, source: &str, status: SourceStatus) {
         self.0.write().insert(source.into(), status);
     }
 
-    /// Takes `source` off the board.
+    /// Removes `source`.
     pub fn remove(&self, source: &str) {
         self.0.write().remove(source);
     }
 
-    /// Puts up these statuses and no others.
+    /// Replaces all statuses by these.
     pub fn replace(&self, statuses: BTreeMap<SmolStr, SourceStatus>) {
         *self.0.write() = statuses;
     }
 
-    /// The name under which `name` is shown to the clients of `stream` alone.
+    /// The name in this table of a source `name` that only the clients of `stream` see.
     pub fn name_for(stream: &StreamId, name: &str) -> SmolStr {
         format_smolstr!("{OF_STREAM}{stream}:{name}")
     }
 
-    /// What the clients of a stream are shown: what everybody is, and what concerns this stream alone.
+    /// The statuses that clients of a stream see: the common ones, and those that concern this stream only.
     pub fn for_stream(&self, stream: &StreamId) -> BTreeMap<SmolStr, SourceStatus> {
         let all = self.0.read();
         let prefix = Self::name_for(stream, "");
@@ -129,7 +130,7 @@ impl SourceBoard {
         everybodys.map(|(name, status)| (name.clone(), status.clone())).chain(own).collect()
     }
 
-    /// What a feed is shown: what everybody is, and the instruments that it names and that cannot be had.
+    /// The statuses that a feed sees: the common ones, and those of instruments that its filter names and that are unavailable.
     pub fn for_feed(&self, filter: Option<&FeedFilter>) -> BTreeMap<SmolStr, SourceStatus> {
         let names = |name: &str| filter.is_some_and(|filter| names(filter, name));
         let all = self.0.read();

@@ -13,41 +13,41 @@ use crate::topic::StreamId;
 pub struct DesiredStream {
     /// Its id.
     pub id: StreamId,
-    /// The canonical form the id was taken over: two specs are the same when these are equal.
+    /// The canonical form that the id is a hash of. Two specs are the same if their canonical forms are equal.
     pub canonical: String,
-    /// The normalised spec as JSON, without what its owners wrote for themselves.
+    /// The normalised spec as JSON, without the owners' [`Labels`].
     pub spec: String,
     /// When it was first claimed, by our clock.
     pub created_at: UnixNanos,
 }
 
-/// An owner's wish that a stream run.
+/// One owner's request that a stream run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Who wants it.
     pub owner: String,
-    /// When the wish ends by itself.
+    /// When the claim ends by itself; `None` if it does not.
     pub expires_at: Option<UnixNanos>,
     /// What the owner wrote about it.
     pub labels: Labels,
 }
 
-/// What an owner writes about a stream for himself, and no other owner of the same stream gets to see.
+/// An owner's own notes about a stream. Other owners of the same stream do not see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Labels {
     /// The owner's name for the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The owner's words about it.
+    /// The owner's description of the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// How long the owner's spec asked for, in seconds.
+    /// The time to live that the owner's spec asked for, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_sec: Option<u32>,
 }
 
 impl Labels {
-    /// The text by which registries keep them; empty where nothing was written.
+    /// The labels as registries store them: JSON, or an empty text if there are none.
     pub fn to_text(&self) -> String {
         if *self == Self::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
     }
@@ -55,7 +55,7 @@ impl Labels {
     /// Reads what [`Labels::to_text`] gave.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where the text is no such thing.
+    /// [`StoreError::Unavailable`] if the text was not written by [`Labels::to_text`].
     pub fn from_text(text: &str) -> Result<Self, StoreError> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -64,10 +64,10 @@ impl Labels {
     }
 }
 
-/// Why a registry did not do what it was asked.
+/// Why a registry refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The owner has as many streams as allowed.
+    /// The owner already has as many streams as are allowed.
     #[error("stream quota reached: {limit}; delete a stream first, or raise BOND_MAX_STREAMS")]
     Quota {
         /// How many are allowed.
@@ -83,11 +83,11 @@ pub enum StoreError {
 
 /// Desired streams and the claims of their owners.
 ///
-/// - A stream exists as long as at least one claim on it does; a claim past its `expires_at` does not exist, whoever asks.
-/// - Every call is atomic. A second handle on the same registry sees what a returned call has done.
-/// - What was written is there after a restart, unless the adapter says that it keeps memory only.
+/// - A stream exists as long as at least one claim on it does. A claim past its `expires_at` counts as absent for every call.
+/// - Every call is atomic. After a call has returned, every other handle on the same registry sees its effect.
+/// - What was written survives a restart, unless the adapter is documented to keep memory only.
 ///
-/// Two owners who want the same share a stream, which ends with the last claim:
+/// Two owners of the same spec share one stream, which ends with the last claim:
 ///
 /// ```
 /// # use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
@@ -104,13 +104,12 @@ pub enum StoreError {
 /// ```
 #[async_trait]
 pub trait StreamStore: Send + Sync {
-    /// Claims a stream for an owner, and creates it if it does not exist. Claiming again renews `expires_at` and `labels`, and counts
-    /// once.
-    /// Returns the stream as it stands and whether this call created it.
+    /// Claims a stream for an owner, and creates it if it does not exist. An owner who claims it again renews `expires_at` and
+    /// `labels`; the stream still counts once towards the quota. Returns the stored stream and whether this call created it.
     ///
     /// # Errors
-    /// [`StoreError::Quota`] where the owner already has `quota` other streams, [`StoreError::Conflict`] where the id exists with
-    /// another canonical form, [`StoreError::Unavailable`].
+    /// [`StoreError::Quota`] if the owner already has `quota` other streams, [`StoreError::Conflict`] if the id exists with another
+    /// canonical form, [`StoreError::Unavailable`].
     async fn claim(
         &self,
         stream: DesiredStream,
@@ -119,13 +118,14 @@ pub trait StreamStore: Send + Sync {
         now: UnixNanos,
     ) -> Result<(DesiredStream, bool), StoreError>;
 
-    /// Drops the owner's claim. `None`: the owner has none; `Some(true)`: it was the last, and the stream has ended.
+    /// Drops the owner's claim. Returns `None` if the owner had none, and `Some(true)` if the claim was the stream's last, so that the
+    /// stream has ended.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn release(&self, id: &StreamId, owner: &str, now: UnixNanos) -> Result<Option<bool>, StoreError>;
 
-    /// The stream, if it exists, with its claims.
+    /// The stream with its claims, if the stream exists.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -135,7 +135,7 @@ pub trait StreamStore: Send + Sync {
         now: UnixNanos,
     ) -> Result<Option<(DesiredStream, Vec<Claim>)>, StoreError>;
 
-    /// An owner's streams by id, each with his claim, after `after`, at most `limit`.
+    /// A page of an owner's streams, each with the owner's claim: at most `limit` of them in the order of ids, beginning behind `after`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -147,7 +147,7 @@ pub trait StreamStore: Send + Sync {
         now: UnixNanos,
     ) -> Result<Vec<(DesiredStream, Claim)>, StoreError>;
 
-    /// Every stream that exists, for reconciliation. Removes what has expired.
+    /// Every stream that exists, for reconciliation. Removes claims that have expired, and streams without a claim.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

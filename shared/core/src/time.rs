@@ -62,8 +62,8 @@ impl UnixNanos {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
-    /// The start of the window of length `window` that holds this point, with windows aligned to the epoch.
-    /// A zero `window` gives the point itself.
+    /// The start of the window of length `window` that contains this point, with windows aligned to the epoch.
+    /// If `window` is zero, this is the point itself.
     pub fn window_start(self, window: Duration) -> Self {
         match nanos(window) {
             0 => self,
@@ -125,22 +125,22 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixNanos;
 }
 
-/// A clock that stands still until it is told to move, for tests.
+/// A clock for tests that stands still until it is set or advanced.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// A clock that stands at `now`.
     pub fn new(now: UnixNanos) -> Self {
         Self(AtomicI64::new(now.as_nanos()))
     }
 
-    /// Shows `now` from here on.
+    /// Sets the clock to `now`.
     pub fn set(&self, now: UnixNanos) {
         self.0.store(now.as_nanos(), Ordering::SeqCst);
     }
 
-    /// Moves later by `by`.
+    /// Moves the clock forward by `by`.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by));
     }

@@ -49,12 +49,12 @@ impl Opens<'_> {
     }
 }
 
-/// What a good token says.
+/// The content of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Until when it is good.
+    /// When the token expires.
     pub expires_at: UnixNanos,
-    /// The id of the API key by which it was got; `None` where none was needed.
+    /// The id of the API key with which the token was requested; `None` if none was needed.
     pub key: Option<SmolStr>,
 }
 
@@ -77,7 +77,7 @@ pub enum TokenError {
     /// Good once.
     #[error("expired at {0}: get a new one with POST /v1/streams/{{id}}/token or /v1/feeds/token")]
     Expired(UnixNanos),
-    /// Of the legacy form, which is switched off.
+    /// The token has the legacy form, which is switched off.
     #[error("of the legacy form, which is off: set BOND_LEGACY_TOKENS=true, or use the token from ws_url")]
     LegacyOff,
 }
@@ -100,7 +100,7 @@ pub struct TokenKey {
 }
 
 impl TokenKey {
-    /// The key of `secret`. Its name is derived from it, so that a rotation needs no naming.
+    /// The key with this secret. Its name is derived from the secret, so that nobody has to choose a name for a rotation.
     pub fn new(secret: &str) -> Self {
         let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
         let name = mac(&keyed, &["bond.kid"]).finalize().into_bytes();
@@ -133,7 +133,7 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The keys in use: one that signs, and during a rotation the one before it, whose tokens are still good.
+/// The keys in use: the one that signs, and during a rotation the previous one, whose tokens are still accepted.
 #[derive(Clone, Debug)]
 pub struct TokenKeys {
     current: TokenKey,
@@ -142,18 +142,18 @@ pub struct TokenKeys {
 }
 
 impl TokenKeys {
-    /// These keys, for tokens of today's form alone.
+    /// These keys, which accept only tokens of the current form.
     pub const fn new(current: TokenKey, previous: Option<TokenKey>) -> Self {
         Self { current, previous, takes_legacy: false }
     }
 
-    /// The same keys, taking tokens of the legacy form too if `on`.
+    /// The same keys, which also accept tokens of the legacy form if `on`.
     #[must_use]
     pub fn with_legacy(self, on: bool) -> Self {
         Self { takes_legacy: on, ..self }
     }
 
-    /// A token for `stream` that is good until `ttl` after `now`, to the second, got by the API key of the id `key`.
+    /// A token for `stream` that is valid until `ttl` after `now`, to the second. `key` is the id of the API key of the caller.
     pub fn issue(&self, stream: &StreamId, key: Option<&str>, now: UnixNanos, ttl: Duration) -> String {
         self.sign(Opens::Stream(stream.as_str()), key, now.plus(ttl))
     }
@@ -176,12 +176,12 @@ impl TokenKeys {
     /// Checks a token for `stream`.
     ///
     /// # Errors
-    /// [`TokenError`] says why it is refused; that it expired is said of authentic tokens only.
+    /// [`TokenError`] says why the token is refused. Only an authentic token is reported as expired.
     pub fn verify(&self, token: &str, stream: &StreamId, now: UnixNanos) -> Result<Verified, TokenError> {
         self.verify_name(token, stream.as_str(), now)
     }
 
-    /// Checks a token for a stream of any name, such as those of foreign producers.
+    /// Checks a token for a stream of any name, such as the streams that `bond broker` serves.
     ///
     /// # Errors
     /// As [`TokenKeys::verify`].

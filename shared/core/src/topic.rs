@@ -11,17 +11,17 @@ pub use self::published::{Family, PublishedTopic};
 use crate::event::Channel;
 use crate::instrument::{Instrument, MarketType, Symbol, Venue};
 
-/// The most levels a side with which order books are published.
+/// The most levels per side in a published order book.
 pub const MAX_DEPTH: u16 = 400;
 
-/// Up to this depth books are published at each, beyond it at its multiples: so one instrument has 57 views at most, whatever depths
-/// clients think of.
+/// Up to this depth books are published at every depth, beyond it only at its multiples. One instrument so has at most 57 views
+/// (1 to 50, then 100, 150, … 400), whatever depths clients ask for.
 const FINE_DEPTH: u16 = 50;
 
-/// The depth where none is named.
+/// The depth if a client names none.
 pub const DEFAULT_DEPTH: u16 = 20;
 
-/// The published depth for `wanted` levels: just that up to 50, beyond it the next multiple of 50, and [`MAX_DEPTH`] at most.
+/// The published depth for `wanted` levels: the same number up to 50, beyond it the next multiple of 50, and [`MAX_DEPTH`] at most.
 pub fn published_depth(wanted: u64) -> u16 {
     let depth = u16::try_from(wanted).unwrap_or(MAX_DEPTH).clamp(1, MAX_DEPTH);
     if depth <= FINE_DEPTH { depth } else { depth.next_multiple_of(FINE_DEPTH) }
@@ -43,7 +43,7 @@ impl StreamId {
         Self(format_smolstr!("{:016x}", u64::from_be_bytes(digest)))
     }
 
-    /// Its text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,22 +71,22 @@ pub enum Topic {
 /// One channel of one instrument.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MarketTopic {
-    /// What is carried.
+    /// The channel.
     pub channel: Channel,
-    /// Of which instrument.
+    /// The instrument.
     pub instrument: Instrument,
-    /// Levels a side, as [`published_depth`] gives them; for order books alone.
+    /// Levels per side, as [`published_depth`] returns them; only for order books.
     pub depth: Option<u16>,
 }
 
 impl Topic {
-    /// The topic of one channel of an instrument; order books at [`DEFAULT_DEPTH`] unless `depth` says otherwise.
+    /// The topic of one channel of an instrument. An order book has [`DEFAULT_DEPTH`] if `depth` is `None`.
     pub fn market(channel: Channel, instrument: Instrument, depth: Option<u16>) -> Self {
         let depth = (channel == Channel::OrderBook).then(|| depth.unwrap_or(DEFAULT_DEPTH));
         Self::Market(MarketTopic { channel, instrument, depth })
     }
 
-    /// The instrument it is about, if it is about one.
+    /// The instrument that the topic is about; `None` for streams.
     pub const fn instrument(&self) -> Option<&Instrument> {
         match self {
             Self::Stream(_) | Self::Published(_) => None,
@@ -118,7 +118,7 @@ impl fmt::Display for MarketTopic {
     }
 }
 
-/// A text that names no topic.
+/// The text is not the name of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a topic: {0:.80}; topics look like streams.{{id}}, trades.binance.BTC-USDT, orderbook.okx.BTC-USDT.20, or prices.{{id}} for one of your own"

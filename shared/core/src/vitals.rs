@@ -1,4 +1,4 @@
-//! What one process tells the others about how it fares: the figures of streams and the statuses of sources.
+//! The health report that each process publishes to the others: figures of its streams and statuses of its sources.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,58 +13,58 @@ use crate::source::{SourceBoard, SourceState, SourceStatus};
 use crate::time::UnixNanos;
 use crate::topic::StreamId;
 
-/// How often a process tells.
-pub const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often a process publishes its report.
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long what it told is believed.
-pub const BELIEVED_FOR: Duration = Duration::from_secs(10);
+/// How long a report counts after it was published.
+pub const VALID_FOR: Duration = Duration::from_secs(10);
 
-/// The name under which the writer itself is among the sources that it tells of.
+/// The name of the source that stands for the writer itself. A report that contains it comes from the writer.
 const WRITER: &str = "ingest";
 
-/// What one process knows of one stream.
+/// One process's figures of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamFigures {
-    /// Source events taken in.
+    /// Events received from sources.
     pub msgs_in: u64,
-    /// Events written to clients, one for each event and client.
+    /// Events written to clients. An event that goes to three clients counts three times.
     pub msgs_out: u64,
     /// Events that slow clients missed.
     pub dropped: u64,
-    /// Latest latencies from append to write, unordered, at most 1024.
+    /// The latest latencies from append to write: at most 1024, in no order.
     pub latencies: Vec<Duration>,
 }
 
 impl StreamFigures {
-    /// Percentiles over the latest latencies; zero without samples.
+    /// The percentiles of the latest latencies; zero if there are none.
     pub fn latency(&self) -> LatencySummary {
         LatencySummary::of(self.latencies.clone())
     }
 }
 
-/// What one process tells.
+/// The health report of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
-    /// Clients connected to it, or through it.
+    /// The number of clients that the process serves, by its own sockets or through API Gateway.
     pub connections: u64,
-    /// Events written to clients since it started, one for each event and client.
+    /// Events written to clients since the process started. An event that goes to three clients counts three times.
     pub delivered: u64,
-    /// The streams it takes in or serves.
+    /// The streams that the process writes or serves.
     pub streams: BTreeMap<StreamId, StreamFigures>,
-    /// The sources it listens to; empty in a process that is not the writer.
+    /// The sources that the process reads; empty if it is not the writer.
     pub sources: BTreeMap<SmolStr, SourceStatus>,
 }
 
-/// Where processes tell each other how they fare.
+/// The port by which processes publish their health reports and read those of others.
 #[async_trait]
 pub trait VitalsBoard: Send + Sync {
-    /// Replaces what this process told before.
+    /// Publishes the report of this process, in place of its previous one.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
-    async fn tell(&self, vitals: &Vitals) -> Result<(), LogError>;
+    async fn publish(&self, vitals: &Vitals) -> Result<(), LogError>;
 
-    /// What all processes told within [`BELIEVED_FOR`], this one's included, put together.
+    /// The sum of all reports that are not older than [`VALID_FOR`], including this process's own.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -72,18 +72,18 @@ pub trait VitalsBoard: Send + Sync {
 }
 
 impl Vitals {
-    /// Says that this process is the writer, at `now`.
+    /// Marks this report as the writer's, as of `now`.
     pub fn mark_writer(&mut self, now: UnixNanos) {
         let status = SourceStatus { state: SourceState::Connected, since: now, simulated: false };
         self.sources.insert(SmolStr::new_static(WRITER), status);
     }
 
-    /// Takes the writer out of the sources, and returns whether any process was it.
+    /// Removes the writer's mark, and returns whether it was there: whether any process is the writer.
     pub fn take_writer(&mut self) -> bool {
         self.sources.remove(WRITER).is_some()
     }
 
-    /// Adds what another process tells. Latencies are kept to 1024.
+    /// Adds the report of another process. At most 1024 latencies are kept.
     pub fn add(&mut self, other: Self) {
         self.connections += other.connections;
         self.delivered += other.delivered;
@@ -99,10 +99,10 @@ impl Vitals {
     }
 }
 
-/// Counts of what serves the clients of a process: those connected, and events written since the start.
+/// Returns two counts of a process: connected clients, and events written to clients since the start.
 pub type Counts = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
-/// What this process knows by itself; where it is the only one, all there is to know.
+/// The report of this process alone. In a deployment of one process it is complete.
 #[derive(Default)]
 pub struct LocalVitals {
     meters: Meters,
@@ -111,17 +111,17 @@ pub struct LocalVitals {
 }
 
 impl LocalVitals {
-    /// Reads these figures and statuses.
+    /// A report that is made from these figures and statuses.
     pub fn new(meters: Meters, sources: SourceBoard) -> Self {
         Self { meters, sources, counts: OnceLock::new() }
     }
 
-    /// Reads counts from here on; zero before. Only the first source is taken.
+    /// Sets where the counts come from. Until then they are zero. Only the first call has an effect.
     pub fn attach(&self, counts: Counts) {
         self.counts.get_or_init(|| counts);
     }
 
-    /// How it fares now.
+    /// The report as of now.
     pub fn now(&self) -> Vitals {
         let (connections, delivered) = self.counts.get().map(|counts| counts()).unwrap_or_default();
         Vitals { connections, delivered, streams: self.meters.figures(), sources: self.sources.snapshot() }
@@ -130,7 +130,7 @@ impl LocalVitals {
 
 #[async_trait]
 impl VitalsBoard for LocalVitals {
-    async fn tell(&self, _: &Vitals) -> Result<(), LogError> {
+    async fn publish(&self, _: &Vitals) -> Result<(), LogError> {
         Ok(())
     }
 

@@ -1,9 +1,10 @@
-//! The clients' JSON of flat events: written by hand into byte buffers, since every event of every stream passes here.
+//! The JSON of flat events, as clients receive it. It is written by hand into byte buffers, since every event of every stream passes
+//! here.
 //!
-//! The functions named after a kind append an event's own fields without the braces, which is what a
-//! [`Record`](crate::log::Record) holds; [`frame`] puts the position around them. Decimals carry every significant digit, times
-//! named `ts_…` and `…_time` are Unix milliseconds, and what is not known is left out, but for `ts_exchange` and
-//! `prev_sequence`, which are `null`.
+//! A function named after a kind of event appends the event's own fields without the braces. That is what a
+//! [`Record`](crate::log::Record) holds; [`frame`] then adds the position. Decimals have all their significant digits. Times named
+//! `ts_…` and `…_time` are Unix milliseconds. A field whose value is not known is left out, except `ts_exchange` and `prev_sequence`,
+//! which are `null`.
 
 use crate::decimal::{Price, Quantity, write_decimal};
 use crate::event::{BookUpdateKind, Custom, Funding, Level, Liquidation, MarketEvent, Ticker, Trade, Tweet};
@@ -15,11 +16,11 @@ use crate::time::UnixNanos;
 /// The instrument and the two times of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
-    /// What it is about.
+    /// The instrument.
     pub instrument: &'a Instrument,
     /// When we received it.
     pub ts_event: UnixNanos,
-    /// When the venue says it happened.
+    /// The venue's own time of the event, if it gives one.
     pub ts_exchange: Option<UnixNanos>,
 }
 
@@ -29,14 +30,14 @@ impl<'a> From<&'a MarketEvent> for Stamp<'a> {
     }
 }
 
-/// An order book, or changes of it, as a client sees it.
+/// An order book, or changes of it, as a client receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct BookView<'a> {
-    /// Whether the sequence begins here or continues.
+    /// Whether the venue's sequence begins with this event or continues.
     pub update_type: BookUpdateKind,
     /// Whether `bids` and `asks` are changed levels only (`"book":"changes"`) instead of the whole book to its depth.
     pub changes_only: bool,
-    /// Levels a side, at most.
+    /// The most levels per side.
     pub depth: usize,
     /// The venue's id after this event.
     pub sequence: u64,
@@ -48,7 +49,7 @@ pub struct BookView<'a> {
     pub asks: &'a [Level],
 }
 
-/// A complete flat event: `body` with `type`, `topic`, `epoch`, `seq` and `ts` before it. Market events also say their number as
+/// A complete flat event: `type`, `topic`, `epoch`, `seq` and `ts`, followed by `body`. Market events also carry their number as
 /// `seq_internal`. `topic` is the topic's name.
 pub fn frame(topic: &str, epoch: &Epoch, seq: u64, ts: UnixNanos, kind: EventKind, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 192);
@@ -98,7 +99,7 @@ pub fn trade(stamp: &Stamp<'_>, trade: &Trade, out: &mut Vec<u8>) {
     string(&trade.trade_id, out);
 }
 
-/// Appends the figures of a ticker that are known.
+/// Appends those figures of a ticker that are known.
 pub fn ticker(stamp: &Stamp<'_>, ticker: &Ticker, out: &mut Vec<u8>) {
     stamp_fields(stamp, out);
     if ticker.no_bid {
@@ -139,7 +140,7 @@ pub fn order_book(stamp: &Stamp<'_>, book: &BookView<'_>, out: &mut Vec<u8>) {
     field_levels("asks", book.asks, out);
 }
 
-/// Appends the figures of a funding that are known.
+/// Appends those figures of a funding that are known.
 pub fn funding(stamp: &Stamp<'_>, funding: &Funding, out: &mut Vec<u8>) {
     stamp_fields(stamp, out);
     if let Some(rate) = funding.rate {
@@ -161,7 +162,7 @@ pub fn liquidation(stamp: &Stamp<'_>, liquidation: &Liquidation, out: &mut Vec<u
     field_text("side", liquidation.side.name(), out);
 }
 
-/// Appends the fields of a post; its `exchange` is `social`, its `symbol` the asset.
+/// Appends the fields of a post. Its `exchange` is `social`, and its `symbol` is the asset.
 pub fn tweet(tweet: &Tweet, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"exchange\":\"social\",\"symbol\":");
     string(&tweet.asset, out);
@@ -178,7 +179,7 @@ pub fn tweet(tweet: &Tweet, out: &mut Vec<u8>) {
     out.extend_from_slice(if tweet.simulated { b"true" } else { b"false" });
 }
 
-/// Appends the fields of a custom event; its `exchange` is `custom`, its `symbol` `*` where it names none.
+/// Appends the fields of a custom event. Its `exchange` is `custom`. Its `symbol` is `*` if it names none.
 pub fn custom(custom: &Custom, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"exchange\":\"custom\",\"symbol\":");
     string(custom.symbol.as_deref().unwrap_or("*"), out);
@@ -199,7 +200,7 @@ pub fn raw(stamp: &Stamp<'_>, channel: &str, data: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends what stands for a venue's frame of `size` bytes that is too large to be sent.
+/// Appends the placeholder for a venue's frame that, at `size` bytes, is too large to be sent.
 pub fn raw_truncated(stamp: &Stamp<'_>, channel: &str, size: usize, out: &mut Vec<u8>) {
     raw(stamp, channel, b"null", out);
     out.extend_from_slice(b",\"truncated\":true");
@@ -263,7 +264,7 @@ fn field_integer(name: &str, value: impl itoa::Integer, out: &mut Vec<u8>) {
     integer(value, out);
 }
 
-/// `text` must need no escapes.
+/// Appends a text field. `text` must not need JSON escapes.
 fn field_text(name: &str, text: &str, out: &mut Vec<u8>) {
     key(name, out);
     out.push(b'"');

@@ -22,16 +22,16 @@ use url::Url;
 
 use crate::script::Script;
 
-/// How long an answer may take.
+/// How long Redis may take to answer a command.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest pause between attempts to connect again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How many messages of a subscription may wait. More make the reader look at everything again.
+/// The most messages of a subscription that wait. Beyond it messages are lost, and the reader looks at all topics again.
 const WAITING_MESSAGES: usize = 4096;
 
-/// What drives a connection, by its name.
+/// The name of the task that drives a connection.
 const DRIVER: &str = "redis";
 
 static PING: Script = Script::new("return redis.call('PING')");
@@ -39,10 +39,10 @@ static PING: Script = Script::new("return redis.call('PING')");
 /// Which Redis to use.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `redis://host:6379`, `rediss://` for TLS by the system's roots, and `redis-cluster://` or `rediss-cluster://` for a cluster. A user and
-    /// a password may stand in it.
+    /// `redis://host:6379`; `rediss://` for TLS with the system's root certificates; `redis-cluster://` or `rediss-cluster://` for a
+    /// cluster. The URL may contain a user and a password.
     pub url: String,
-    /// The password, in place of the one in the URL.
+    /// The password, which replaces the one in the URL.
     pub password: Option<Secret>,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut url = Url::parse(&self.url).ok();
         if let Some(url) = &mut url {
-            // Fails for URLs without a host, which have no password either.
+            // This fails only for URLs without a host, which have no password either.
             let _ = url.set_password(None);
         }
         let url = url.map_or_else(|| "not a URL".to_owned(), |url| url.to_string());
@@ -91,7 +91,7 @@ struct Shared {
     client: WithOptions<Client>,
     strict: WithOptions<Client>,
     runtime: Handle,
-    /// What drives the connection, until somebody watches over it.
+    /// The task that drives the connection, until a supervisor watches it.
     driver: Mutex<Option<ConnectHandle>>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn close(runtime: &Handle, client: Client) {
     runtime.spawn(async move { client.quit().await });
 }
 
-/// A command, and which of its arguments is the key by which a cluster finds the server.
+/// A command, and the index of the argument that is its key. A cluster finds the server by the key.
 #[derive(Clone, Copy)]
 pub(crate) struct Verb {
     name: &'static str,
@@ -122,7 +122,7 @@ impl Verb {
         Self { name, key, waits: false }
     }
 
-    /// A command that may keep those after it on the same connection waiting.
+    /// A command that may block later commands on the same connection.
     pub(crate) const fn waiting(name: &'static str, key: usize) -> Self {
         Self { name, key, waits: true }
     }
@@ -130,11 +130,11 @@ impl Verb {
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send + 'a>>;
 
-/// Sends one command. All commands come through here: what the client does to send one is generic, and would be compiled anew, at some
-/// length, for each form that a command's arguments have.
+/// Sends one command. All commands go through this function, because the client's own function is generic and would be compiled again
+/// for every type of arguments.
 pub(crate) fn call(client: &WithOptions<Client>, verb: Verb, args: Vec<Value>) -> Answer<'_> {
     let Verb { name, key, waits } = verb;
-    // Of what a custom command may say, the client heeds no other than a slot.
+    // A slot is the only way to tell the client where to send a custom command.
     let slot = args.get(key).and_then(Value::as_bytes).map(redis_keyslot);
     Box::pin(client.custom(CustomCommand::new_static(name, slot, waits), args))
 }
@@ -155,7 +155,7 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Connects. Must be called within a tokio runtime, which the connection then lives in.
+    /// Connects. Must be called within a tokio runtime, in which the connection then runs.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -169,7 +169,7 @@ impl Redis {
         Ok(Self { shared, supervisor: Supervisor::default() })
     }
 
-    /// It, with what drives its connections and what reads in tasks of its own watched by `supervisor`.
+    /// The same connection, with its tasks watched by `supervisor`.
     #[must_use]
     pub fn watched_by(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = supervisor.clone();
@@ -184,29 +184,29 @@ impl Redis {
     /// # Errors
     /// [`ConnectError::Unreachable`].
     pub async fn ping(&self) -> Result<(), ConnectError> {
-        // By script: a cluster then answers from the node of a key, not from any node.
+        // The ping is a script, so that in a cluster the node of a key answers, not an arbitrary node.
         let answer = PING.run::<()>(self, "bond:ping", Vec::new()).await;
         answer.map_err(|error| ConnectError::Unreachable(error.to_string()))
     }
 
-    /// A connection of its own, for what would hold up commands on the shared one.
+    /// Opens a separate connection, for commands that would block those on the shared one.
     pub(crate) async fn dedicated(&self) -> Result<Client, Error> {
         let (client, driver) = init(&self.shared.builder).await?;
         watch(&self.shared.runtime, &self.supervisor, driver);
         Ok(client)
     }
 
-    /// Sends a command that may be sent twice: if it is under way when the connection breaks, it is sent again.
+    /// Sends a command that may be sent twice. If the connection breaks before the answer, the command is sent again.
     pub(crate) async fn call<R: FromValue>(&self, verb: Verb, args: Vec<Value>) -> Result<R, Error> {
         call(&self.shared.client, verb, args).await?.convert()
     }
 
-    /// For commands that may be sent twice: one that was under way when the connection broke is sent again.
+    /// The client for commands that may be sent twice: a command without an answer is sent again when the connection has broken.
     pub(crate) fn client(&self) -> &WithOptions<Client> {
         &self.shared.client
     }
 
-    /// For commands that must be sent once at most, and at once or not at all.
+    /// The client for commands that must not be sent twice, and that fail at once without a connection.
     pub(crate) fn strict(&self) -> &WithOptions<Client> {
         &self.shared.strict
     }
@@ -231,7 +231,7 @@ async fn init(builder: &Builder) -> Result<(Client, ConnectHandle), Error> {
     Ok((client, driver))
 }
 
-/// Has it noted where a connection's driver ends otherwise than by being asked to: nobody would connect again.
+/// Reports to the supervisor if a connection's driver ends without being asked to, because nothing would connect again.
 #[expect(clippy::disallowed_methods, reason = "it does nothing but watch")]
 fn watch(runtime: &Handle, supervisor: &Supervisor, driver: ConnectHandle) {
     let supervisor = supervisor.clone();
@@ -242,7 +242,7 @@ fn watch(runtime: &Handle, supervisor: &Supervisor, driver: ConnectHandle) {
     });
 }
 
-/// How a driver has died, if it was not asked to end. It goes on for as long as it is not, whatever becomes of the connection.
+/// How a driver has died; `None` if it was asked to end. A driver goes on whatever happens to the connection.
 fn end(outcome: &Result<Result<(), Error>, JoinError>) -> Option<&'static str> {
     match outcome {
         Ok(Ok(())) => None,
@@ -252,7 +252,7 @@ fn end(outcome: &Result<Result<(), Error>, JoinError>) -> Option<&'static str> {
     }
 }
 
-/// The schemes of URLs that are taken. Other forms that the client would take, such as Sentinel's, are not tried.
+/// The URL schemes that are accepted. The client knows others, such as Sentinel's, which are not tested.
 pub const SCHEMES: [&str; 4] = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
 
 fn builder(config: &RedisConfig) -> Result<Builder, ConnectError> {
@@ -292,7 +292,7 @@ fn options(is_strict: bool) -> Options {
     }
 }
 
-/// More than one provider may be linked; rustls then refuses to choose. An error says that one is installed already.
+/// Installs a TLS provider, because rustls refuses to choose if several are linked. An error means that one is installed already.
 fn install_tls_provider() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }

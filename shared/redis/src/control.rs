@@ -16,24 +16,24 @@ use crate::script::Script;
 
 const KEY: &str = "bond:control";
 
-/// The most bytes of commands that are kept. A reader that is further behind has missed some, which renewals and reconciliation make up for.
+/// The most bytes of commands that are kept. A reader that is further behind misses some; renewals and reconciliation make up for them.
 const KEPT_BYTES: usize = 4 << 20;
 
-/// The most bytes of one command. A filter of as many symbols as a feed may name takes a fifth of it.
+/// The most bytes of one command. A filter with the largest allowed number of symbols has a fifth of it.
 const COMMAND_BYTES: usize = 32 << 10;
 
-/// How long a command is kept: twice a lease, after which it says nothing any more.
+/// How long a command is kept: twice a feed's lease. Older commands have no effect any more.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 static SEND: Script = Script::new(include_str!("control.lua"));
 
-/// How many commands are handed over at once.
+/// The most commands that one read returns.
 const BATCH: i64 = 256;
 
 const NEWEST: Verb = Verb::new("XREVRANGE", 0);
 const READ: Verb = Verb::waiting("XREAD", 5);
 
-/// How long a read waits on the server; less than what makes a connection count as dead.
+/// How long a read waits on the server. It must be less than the time after which a connection counts as dead.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// The pause after a failed read.
@@ -71,20 +71,21 @@ fn failed(error: Error) -> ControlError {
 
 /// [`Commands`] of a stream in Redis, read over a connection of its own.
 pub struct RedisCommands {
-    /// Tells the reader's watch that its end is asked for. Before `told`, so that it is dropped before the reader notices.
+    /// Tells the reader's supervisor that the end is intended. It is declared before `received`, and so dropped before it: otherwise the
+    /// reader could end first.
     _stop: DropGuard,
-    told: mpsc::Receiver<Result<Vec<Command>, ControlError>>,
+    received: mpsc::Receiver<Result<Vec<Command>, ControlError>>,
 }
 
 impl RedisCommands {
-    /// Reads what is sent from here on.
+    /// Opens a reader of the commands that are sent from now on.
     ///
     /// # Errors
-    /// [`ControlError`] where Redis cannot be reached.
+    /// [`ControlError`] if Redis cannot be reached.
     pub async fn open(redis: &Redis) -> Result<Self, ControlError> {
         let client = redis.dedicated().await.map_err(failed)?;
         let last = newest(&client).await.map_err(failed)?;
-        let (sender, told) = mpsc::channel(1);
+        let (sender, received) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let reader = CommandReader { client: client.clone(), last, sender };
         let runtime = redis.runtime().clone();
@@ -92,14 +93,17 @@ impl RedisCommands {
             reader.run().await;
             close(&runtime, client);
         });
-        Ok(Self { _stop: stop.drop_guard(), told })
+        Ok(Self { _stop: stop.drop_guard(), received })
     }
 }
 
 #[async_trait]
 impl Commands for RedisCommands {
     async fn next(&mut self) -> Result<Vec<Command>, ControlError> {
-        self.told.recv().await.unwrap_or_else(|| Err(ControlError("the reader of commands has ended".into())))
+        self.received
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(ControlError("the reader of commands has ended".into())))
     }
 }
 
@@ -116,7 +120,7 @@ fn id(entry: &Value) -> Option<String> {
     parts.first()?.as_string()
 }
 
-/// Reads in a task of its own, so that giving up a wait leaves no read behind on the connection.
+/// Reads in a separate task, so that a caller who stops waiting leaves no unanswered read on the connection.
 struct CommandReader {
     client: Client,
     last: String,
@@ -175,7 +179,8 @@ fn entries(found: Value) -> Vec<Value> {
     parts.into_iter().nth(1).map(Value::into_array).unwrap_or_default()
 }
 
-/// The command in an entry. One that cannot be read comes from another version, and is left to reconciliation.
+/// The command in an entry; `None` if it cannot be read. Such a command comes from another version of Bond, and reconciliation makes up for
+/// it.
 fn command(entry: &Value) -> Option<Command> {
     let Value::Array(parts) = entry else { return None };
     let Some(Value::Array(fields)) = parts.get(1) else { return None };

@@ -7,7 +7,7 @@ use bond_core::log::{Fence, LogError};
 use crate::client::{Redis, Verb, unavailable};
 use crate::script::Script;
 
-/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
+/// The first write needs no memory, because a full Redis then lets the script write the rest too.
 static SAVE: Script = Script::new(
     "redis.call('PERSIST', KEYS[1])
     if tonumber(redis.call('HGET', KEYS[1], 'fence') or 0) > tonumber(ARGV[1]) then return 0 end

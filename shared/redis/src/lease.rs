@@ -1,4 +1,4 @@
-//! The writer's lease: a key that lapses.
+//! The writer's lease: a key that expires.
 
 use async_trait::async_trait;
 use bond_core::lease::{LEASE, Lease};
@@ -9,7 +9,7 @@ use crate::script::Script;
 
 const KEY: &str = "bond:lease";
 
-/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
+/// The first write needs no memory, because a full Redis then lets the script write the rest too.
 static HOLD: Script = Script::new(
     "local holder = redis.call('GET', KEYS[1])
     if holder and holder ~= ARGV[1] then return 0 end
@@ -32,7 +32,7 @@ pub struct RedisLease {
 }
 
 impl RedisLease {
-    /// A lease to be held under the name `holder`, which no other process may have: draw it at random.
+    /// A handle by which this process holds the lease as `holder`. The name must be unique: draw it at random.
     pub fn new(redis: Redis, holder: impl Into<String>) -> Self {
         Self { redis, holder: holder.into() }
     }

@@ -1,4 +1,4 @@
-//! Lua scripts, sent as digests where the server knows them.
+//! Lua scripts. Only the digest is sent if the server knows the script already.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::client::{Redis, Verb, call};
 const EVALSHA: Verb = Verb::new("EVALSHA", FIRST_KEY);
 const EVAL: Verb = Verb::new("EVAL", FIRST_KEY);
 
-/// Where the first key stands among their arguments: after the script and the number of keys.
+/// The index of the first key among the arguments: after the script and the number of keys.
 const FIRST_KEY: usize = 2;
 
 /// A script and its digest. Declare it as a `static`, so that the digest is taken once.
@@ -26,7 +26,7 @@ impl Script {
         Self { text, digest: OnceLock::new() }
     }
 
-    /// Runs it on the server that has `keys`.
+    /// Runs the script on the server that has the key.
     pub(crate) async fn run<R: FromValue>(
         &self,
         redis: &Redis,
@@ -36,7 +36,7 @@ impl Script {
         self.run_on(redis.client(), keys.into(), args).await?.convert()
     }
 
-    /// Runs it, but never twice.
+    /// Runs the script at most once: it is not sent again if the connection breaks.
     pub(crate) async fn run_once<R: FromValue>(
         &self,
         redis: &Redis,
@@ -59,7 +59,7 @@ impl Script {
         all.extend(keys.into_iter().map(Value::from));
         all.extend(args);
         match call(client, EVALSHA, all.clone()).await {
-            // A server that was restarted, or that another took over from, has no scripts; EVAL makes it remember this one.
+            // A server has no scripts after a restart or a failover. EVAL makes it remember this one.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 all[0] = Value::from_static_str(self.text);
                 call(client, EVAL, all).await

@@ -13,7 +13,8 @@ static SHARE: Script = Script::new(
 );
 
 impl Redis {
-    /// The secret that the processes here share: `fresh` where there is none yet. Whoever reads Redis reads it.
+    /// The secret that the processes on this Redis share. If there is none yet, it becomes `fresh`. Everybody who can read Redis can read
+    /// the secret.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

@@ -1,4 +1,4 @@
-//! What processes tell each other: one hash, a field for each process, believed by the clock of Redis.
+//! The health reports of processes: one hash with a field for each process. The age of a report is measured by the clock of Redis.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use bond_core::log::LogError;
 use bond_core::source::{SourceState, SourceStatus};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
-use bond_core::vitals::{BELIEVED_FOR, StreamFigures, Vitals, VitalsBoard};
+use bond_core::vitals::{StreamFigures, VALID_FOR, Vitals, VitalsBoard};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -17,7 +17,7 @@ use crate::script::Script;
 
 const KEY: &str = "bond:vitals";
 
-/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
+/// The first write needs no memory, because a full Redis then lets the script write the rest too.
 static TELL: Script = Script::new(
     "redis.call('PERSIST', KEYS[1])
     local time = redis.call('TIME')
@@ -48,7 +48,7 @@ pub struct RedisVitals {
 }
 
 impl RedisVitals {
-    /// The board, told to under the name `process`, which no other process may have: draw it at random.
+    /// A handle by which this process reports as `process`. The name must be unique: draw it at random.
     pub fn new(redis: Redis, process: impl Into<String>) -> Self {
         Self { redis, process: process.into() }
     }
@@ -56,17 +56,17 @@ impl RedisVitals {
 
 #[async_trait]
 impl VitalsBoard for RedisVitals {
-    async fn tell(&self, vitals: &Vitals) -> Result<(), LogError> {
-        // Fails for maps without text keys, and there are none.
+    async fn publish(&self, vitals: &Vitals) -> Result<(), LogError> {
+        // Cannot fail: serialization fails only for maps without text keys.
         let text = serde_json::to_string(&Wire::of(vitals)).unwrap_or_default();
         TELL.run(&self.redis, KEY, vec![self.process.as_str().into(), text.into()]).await.map_err(unavailable)
     }
 
     async fn all(&self) -> Result<Vitals, LogError> {
-        let age = i64::from(millis(BELIEVED_FOR));
-        let told: Vec<String> = ALL.run(&self.redis, KEY, vec![age.into()]).await.map_err(unavailable)?;
+        let age = i64::from(millis(VALID_FOR));
+        let reports: Vec<String> = ALL.run(&self.redis, KEY, vec![age.into()]).await.map_err(unavailable)?;
         let mut sum = Vitals::default();
-        for text in told {
+        for text in reports {
             match serde_json::from_str::<Wire>(&text) {
                 Ok(wire) => sum.add(wire.read()),
                 Err(error) => tracing::warn!(%error, "skipped the vitals of a process"),
@@ -110,7 +110,7 @@ impl Wire {
         }
     }
 
-    /// Leaves out what another version calls by names unknown here.
+    /// The report, without streams and states whose names this version does not know.
     fn read(self) -> Vitals {
         let (streams, sources) = (self.streams.into_iter(), self.sources.into_iter());
         Vitals {

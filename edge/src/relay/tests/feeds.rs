@@ -62,7 +62,7 @@ async fn a_later_message_changes_the_feed_and_an_older_one_does_not() {
     sleep(Duration::from_millis(10)).await;
     say(&host, &mut connection, r#"{"type":"subscribe","channels":["trades"],"exchanges":["okx"]}"#);
     host.connect(connection).await;
-    host.relay.tell(Command::Connected(Box::new(before)));
+    host.relay.notify(Command::Connected(Box::new(before)));
     trades(&host, BINANCE, 1).await;
     trades(&host, OKX, 1).await;
     until(|| of(&host.gateway.messages("f"), OKX) == 1).await;

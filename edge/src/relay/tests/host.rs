@@ -273,7 +273,7 @@ impl Host {
     /// What a function does with a connection: it is kept, and told.
     pub(super) async fn connect(&self, connection: Connection) {
         self.connections.put(&connection).await.expect("put");
-        self.relay.tell(Command::Connected(Box::new(connection)));
+        self.relay.notify(Command::Connected(Box::new(connection)));
     }
 
     /// Connects so many clients to the stream and returns their names.

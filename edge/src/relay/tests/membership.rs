@@ -38,10 +38,10 @@ async fn who_says_goodbye_is_let_go_but_not_by_an_older_goodbye() {
     let before = connection.opened_at.minus(Duration::from_secs(1));
     host.connect(connection).await;
     let gone = |at| Command::Disconnected { connection: ConnectionId::new("c"), at };
-    host.relay.tell(gone(before));
+    host.relay.notify(gone(before));
     host.publish(1).await;
     host.reaches("c", 1).await;
-    host.relay.tell(gone(host.clock.now()));
+    host.relay.notify(gone(host.clock.now()));
     until(|| host.relay.stats().connections == 0).await;
 }
 
@@ -69,7 +69,7 @@ async fn there_are_no_more_connections_than_the_bound() {
     let served: Vec<String> =
         (0..20).map(|n| format!("c{n}")).filter(|name| !host.seqs(name).is_empty()).collect();
     host.relay
-        .tell(Command::Disconnected { connection: ConnectionId::new(&served[0]), at: host.clock.now() });
+        .notify(Command::Disconnected { connection: ConnectionId::new(&served[0]), at: host.clock.now() });
     host.connections.forget(&served[0]);
     until(|| host.relay.stats().connections == 9).await;
     until(|| host.relay.stats().connections == 10).await;

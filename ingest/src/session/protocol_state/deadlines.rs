@@ -1,4 +1,4 @@
-//! What the conversation does when time passes.
+//! What the protocol state does when time passes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::session::liveness::Due;
 use crate::venue::Subscription;
 
 impl ProtocolState<'_> {
-    /// When to call [`Self::due`] next, at the latest.
+    /// The time at which [`Self::due`] must be called next.
     pub(in crate::session) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [self.liveness.next_deadline(), self.books.next_deadline(), self.rejected.deadline()];
         deadlines.into_iter().flatten().min()
@@ -32,7 +32,7 @@ impl ProtocolState<'_> {
         self.ask_again(&again);
     }
 
-    /// Deals with what is silent; gives what is to be asked for again.
+    /// Handles silent subscriptions. Returns those that are to be made again.
     fn silent(&mut self, now: Instant) -> Vec<Subscription> {
         let mut again = Vec::new();
         for due in self.liveness.due(now) {
@@ -66,7 +66,7 @@ impl ProtocolState<'_> {
         self.effects.reports.push(Report::Rejected { venue, market, count, reason });
     }
 
-    /// We could not listen for so long.
+    /// Moves deadlines by the time for which we could not read the socket.
     pub(in crate::session) fn excuse(&mut self, blocked: Duration) {
         self.liveness.excuse(blocked);
         self.books.excuse(blocked);

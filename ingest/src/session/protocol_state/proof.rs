@@ -1,4 +1,4 @@
-//! How the conversation keeps order books proven.
+//! How the protocol state keeps order books complete.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::session::link::Lost;
 use crate::venue::Subscription;
 
 impl ProtocolState<'_> {
-    /// A subscription is being asked for; where it is an order book, it needs a snapshot.
+    /// Records that a subscription is being made. If it is an order book, it needs a snapshot.
     pub(super) fn await_book(&mut self, subscription: &Subscription, sent: Instant) {
         if subscription.channel == Channel::OrderBook {
             self.books.asked(subscription, sent, sent + self.timing.ack_timeout);
@@ -43,13 +43,13 @@ impl ProtocolState<'_> {
         }
     }
 
-    /// Takes an order about a book in.
+    /// Handles a request for a new snapshot.
     pub(in crate::session) fn order(&mut self, order: BookResync, now: Instant) {
         let (subscription, outcome) = self.books.order(order, now, rand::random());
         self.book(&subscription, outcome, &mut Vec::new());
     }
 
-    /// Takes the answer to a request for a snapshot in.
+    /// Handles the answer to a REST request for a snapshot.
     pub(in crate::session) fn snapshot(
         &mut self,
         subscription: &Subscription,
@@ -79,7 +79,7 @@ impl ProtocolState<'_> {
         Ok(MarketEvent { instrument, ts_event: received, ts_exchange: None, data: MarketData::Book(update) })
     }
 
-    /// Sees to snapshots that are due; gives the books whose snapshot comes with a new subscription.
+    /// Requests the snapshots that are due. Returns the books that need a new subscription to get one.
     pub(super) fn unproven(&mut self, now: Instant) -> Vec<Subscription> {
         let due = self.books.due(now);
         if self.books.is_over_rest() {

@@ -1,4 +1,4 @@
-//! Counts frames that could not be understood, to be reported in sum.
+//! Counts frames that were not understood, so that they are reported together.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) struct Rejections {
 }
 
 impl Rejections {
-    /// Takes over what a frame left behind.
+    /// Takes the rejections of a frame.
     pub(super) fn count(&mut self, rejects: &mut Vec<Reject>, now: Instant) {
         let Some(last) = rejects.last() else { return };
         self.count += rejects.len() as u64;
@@ -28,12 +28,12 @@ impl Rejections {
         rejects.clear();
     }
 
-    /// When there is something to report.
+    /// When the next report is due; `None` if there is nothing to report.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         self.report_at
     }
 
-    /// How many there were and why the last one was, if it is time to report them.
+    /// The number of rejections and the reason of the last one, if it is time to report them.
     pub(super) fn due(&mut self, now: Instant) -> Option<(u64, SmolStr)> {
         self.report_at.filter(|at| *at <= now)?;
         let Self { count, last, .. } = std::mem::take(self);

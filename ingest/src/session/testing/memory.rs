@@ -66,21 +66,21 @@ impl Peer {
 
 /// The client's end.
 pub(in crate::session) struct MemorySocket {
-    heard: mpsc::Receiver<Result<Received, SocketError>>,
-    said: mpsc::Sender<String>,
+    received: mpsc::Receiver<Result<Received, SocketError>>,
+    sent: mpsc::Sender<String>,
 }
 
 impl Socket for MemorySocket {
-    async fn hear(&mut self) -> Result<Received, SocketError> {
-        self.heard.recv().await.unwrap_or_else(|| Err(SocketError::Closed("reset".to_owned())))
+    async fn recv(&mut self) -> Result<Received, SocketError> {
+        self.received.recv().await.unwrap_or_else(|| Err(SocketError::Closed("reset".to_owned())))
     }
 
-    async fn say(&mut self, text: String) -> Result<(), SocketError> {
-        self.said.send(text).await.map_err(|_| SocketError::Closed("reset".to_owned()))
+    async fn send_text(&mut self, text: String) -> Result<(), SocketError> {
+        self.sent.send(text).await.map_err(|_| SocketError::Closed("reset".to_owned()))
     }
 
     async fn ping(&mut self) -> Result<(), SocketError> {
-        self.say("ping frame".to_owned()).await
+        self.send_text("ping frame".to_owned()).await
     }
 
     async fn close(self) {}
@@ -112,7 +112,7 @@ impl Transport for Memory {
         // Room for the pings of a day.
         let (said, from_client) = mpsc::channel(16_384);
         self.peers.send(Peer { url: url.clone(), mouth: Mouth(to_client), from_client }).await.unwrap();
-        Ok(MemorySocket { heard, said })
+        Ok(MemorySocket { received: heard, sent: said })
     }
 
     async fn get(&self, url: Url, _: Duration) -> Answer {

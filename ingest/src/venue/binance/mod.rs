@@ -161,7 +161,7 @@ impl Binance {
         let named = |stream: &str| wire::mentions(&reason, stream, &JOINERS);
         let refusal = id.map(|id| self.ledger.refuse_request(id, named)).unwrap_or_default();
         let apart = refusal.apart.iter().flat_map(|streams| self.messages("SUBSCRIBE", streams)).collect();
-        refusal.tell(apart, reason, &mut |decoded| sink.push(decoded));
+        refusal.report(apart, reason, &mut |decoded| sink.push(decoded));
     }
 
     /// Answers to our messages, and the two pushes that say nothing of their kind.

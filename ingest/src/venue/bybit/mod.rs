@@ -180,7 +180,7 @@ impl Bybit {
         };
         let refusal = self.ledger.refuse_request(id, named);
         let apart = refusal.apart.iter().flat_map(|topics| self.messages("subscribe", topics)).collect();
-        refusal.tell(apart, reason, &mut |decoded| sink.push(decoded));
+        refusal.report(apart, reason, &mut |decoded| sink.push(decoded));
     }
 }
 

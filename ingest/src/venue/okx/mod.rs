@@ -209,7 +209,7 @@ impl Okx {
             }
         };
         let apart = refusal.apart.iter().flat_map(|topics| self.messages("subscribe", topics)).collect();
-        refusal.tell(apart, answer.reason(), &mut |decoded| sink.push(decoded));
+        refusal.report(apart, answer.reason(), &mut |decoded| sink.push(decoded));
     }
 }
 

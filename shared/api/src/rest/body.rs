@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use super::RestState;
 use crate::problem::Problem;
 
-/// The longest body taken, in bytes.
+/// The most bytes of a body.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// How much of a body that is too long is taken in, in bytes.
+/// How many bytes of a body that is too long are read and dropped.
 const DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long that may take.
@@ -42,7 +42,7 @@ impl FromRequest<Arc<RestState>> for JsonObject {
     }
 }
 
-/// JSON, by any of its names, or nothing said.
+/// Accepts any JSON content type, or none.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let given = given.to_str().unwrap_or_default();
@@ -68,8 +68,8 @@ async fn read(headers: HeaderMap, body: Body) -> Result<axum::body::Bytes, Probl
     })
 }
 
-/// Takes in what a client is still sending, within bounds: a connection that is closed on unread bytes is reset, and the client never
-/// reads the answer that says why.
+/// Reads and drops what a client is still sending, within bounds. If the connection were closed with unread bytes, it would be reset, and
+/// the client could not read the answer that says why.
 async fn discard(mut body: Body) {
     let reading = async {
         let mut left = DISCARDED_BYTES;
@@ -80,7 +80,7 @@ async fn discard(mut body: Body) {
             }
         }
     };
-    // Whoever is slower than this gets the answer by luck.
+    // A client that is slower than this may miss the answer.
     let _ = tokio::time::timeout(DISCARD_PATIENCE, reading).await;
 }
 

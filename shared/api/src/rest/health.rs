@@ -23,7 +23,7 @@ use super::described::NotReady;
 use crate::auth::LOCAL_OWNER;
 use crate::problem::Problem;
 
-/// Whether ingest runs: set by who starts and stops it; and whether all of this process does. A clone shows the same.
+/// Whether ingest runs, which is set by whoever starts and stops it, and whether all tasks of this process run. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     ingest_runs: Arc<AtomicBool>,
@@ -31,12 +31,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Of a process that `supervisor` watches over. Ingest does not run yet.
+    /// The readiness of a process that `supervisor` watches. Ingest does not run yet.
     pub fn of(supervisor: &Supervisor) -> Self {
         Self { ingest_runs: Arc::default(), supervisor: supervisor.clone() }
     }
 
-    /// Says whether ingest runs.
+    /// Sets whether ingest runs.
     pub fn set(&self, ready: bool) {
         self.ingest_runs.store(ready, Ordering::Release);
     }
@@ -46,28 +46,28 @@ impl Readiness {
         self.ingest_runs.load(Ordering::Acquire)
     }
 
-    /// What of this process has ended although it must run, if anything has.
+    /// The task of this process that has ended although it must run, if there is one.
     pub fn death(&self) -> Option<Death> {
         self.supervisor.death()
     }
 }
 
-/// What a server works with besides the registry, wherever that is.
+/// The port to what a server needs besides the registry: the event log and ingest.
 #[async_trait]
 pub trait Backing: Send + Sync {
-    /// Whether the event log answers. Must not wait longer than a client would.
+    /// Whether the event log answers. Must not wait longer than a client does.
     async fn log_answers(&self) -> bool;
 
-    /// Whether an ingest process runs. Must not wait longer than a client would.
+    /// Whether an ingest process runs. Must not wait longer than a client does.
     async fn ingest_runs(&self) -> bool;
 
-    /// What of this process has ended although it must run. Nothing, in a process without such tasks.
+    /// The task of this process that has ended although it must run; `None` also in a process without such tasks.
     fn death(&self) -> Option<Death> {
         None
     }
 }
 
-/// A log that is asked, and an ingest whose host says whether it runs.
+/// [`Backing`] by a log, and a readiness that the host of ingest sets.
 pub struct LocalBacking {
     /// The log.
     pub log: Arc<dyn EventLog>,
@@ -90,15 +90,15 @@ impl Backing for LocalBacking {
     }
 }
 
-/// How long what was found holds: however many ask, registry and log are asked once in this time.
+/// How long the result of a probe is used. Registry and log are asked at most once in this time, however many requests come.
 const PROBE_HOLDS: Duration = Duration::from_secs(1);
 
-/// What was missing when it was last looked for, and when that was.
+/// The result of the last probe (what was missing) and its time.
 #[derive(Debug, Default)]
 pub struct Probed(Mutex<Option<(UnixNanos, Vec<&'static str>)>>);
 
 impl Probed {
-    /// What is missing. Whoever asks while it is being looked for waits for that.
+    /// What is missing. A caller that comes during a probe waits for its result.
     async fn missing(&self, state: &RestState) -> Vec<&'static str> {
         let mut last = self.0.lock().await;
         let now = state.clock.now();

@@ -1,17 +1,17 @@
-//! Reading a number, as the value that it has.
+//! Parses decimal numbers exactly.
 
 use rust_decimal::Decimal;
 
 use super::{DecimalError, MAX_SCALE};
 
-/// Parses `[-]digits[.digits][e[+-]digits]` exactly, trailing zeros dropped. Digits are counted by value: however it is spelled, a number
-/// that can be kept is kept.
+/// Parses `[-]digits[.digits][e[+-]digits]` exactly, and drops trailing zeros. Whether a number has too many digits depends on its value,
+/// not on its spelling.
 pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
     parse_short(text.as_bytes()).map_or_else(|| parse_any(text), Ok)
 }
 
-/// The common case: no sign, no exponent, and at most 18 digits without the trailing zeros. Those are dropped as text, which is
-/// much cheaper than dividing them away.
+/// Parses the common case: no sign, no exponent, and at most 18 digits without trailing zeros. Trailing zeros are dropped as text, which is
+/// much cheaper than by division.
 fn parse_short(text: &[u8]) -> Option<Decimal> {
     let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
         Some(point) => (&text[..point], without_trailing_zeros(&text[point + 1..])),
@@ -30,7 +30,7 @@ fn without_trailing_zeros(digits: &[u8]) -> &[u8] {
     &digits[..end]
 }
 
-/// `number` with `digits` written behind it; `None` where they are no digits. 18 in all fit.
+/// `number` with `digits` appended; `None` if they are not digits. Up to 18 digits in all fit.
 fn append_digits(number: i64, digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(number, |number, digit| {
         let value = digit.wrapping_sub(b'0');
@@ -61,8 +61,8 @@ impl<'t> Written<'t> {
         Some(Self { is_negative: positive.len() < text.len(), whole, fraction, exponent })
     }
 
-    /// Its value, `None` where that has too many digits. Zeros before the first other digit and behind the last do not count, and zero
-    /// has no digit, whatever its exponent.
+    /// The number's value; `None` if it has too many digits. Leading and trailing zeros do not count, and zero has no digits, whatever its
+    /// exponent.
     fn value(&self) -> Option<Decimal> {
         let (mut digits, mut zeros) = (0_i128, 0_u32);
         for byte in self.whole.bytes().chain(self.fraction.bytes()) {
@@ -93,7 +93,7 @@ fn power(text: &str) -> Option<i64> {
     Some(if text.starts_with('-') { -size } else { size })
 }
 
-/// `digits` with the last `scale` behind the point, where that can be kept; below zero, with so many zeros behind the last digit.
+/// `digits` · 10^−`scale`; `None` if it has too many digits. A negative scale appends zeros.
 pub(super) fn exact(digits: i128, scale: i64) -> Option<Decimal> {
     if digits == 0 {
         return Some(Decimal::ZERO);

@@ -1,17 +1,17 @@
-//! What the name of an asset is made of, in any script.
+//! The rules for names of assets, in any script.
 
 use smol_str::SmolStr;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// Bytes in the name of an asset at most, in UTF-8: 32 Latin letters, or 10 Chinese characters.
+/// The most bytes of an asset's name in UTF-8: 32 Latin letters, or 10 Chinese characters.
 pub const MAX_ASSET_BYTES: usize = 32;
 
-/// The name as Bond writes it: upper case. `None` where it is no name: empty, longer than [`MAX_ASSET_BYTES`], or with a character that is
-/// not [`is_name_char`]. Names begin with no combining mark, which would join the sign before them.
+/// The name as Bond writes it, in upper case. `None` if the text is not a name: it is empty, longer than [`MAX_ASSET_BYTES`], has a character
+/// for which [`is_name_char`] is false, or begins with a combining mark, which would join the character before the name.
 ///
-/// Upper case is that of Unicode, character by character, where it is one character and does not turn another script's letter into an
-/// ASCII one: `ß`, `ı` and `ſ` stay as they are, so that no name in another script is taken for `SOL`. Names are not normalised: one
-/// that a venue writes in another sequence of characters is another asset.
+/// The upper case is Unicode's, character by character. A character stays as it is if its upper case has several characters, or is an ASCII
+/// letter although the character is not: `ß`, `ı` and `ſ`. So no name in another script is taken for `SOL`. Names are not normalised:
+/// another sequence of characters is another asset, even if it looks the same.
 pub(super) fn name(text: &str) -> Option<SmolStr> {
     let begins = text.chars().next().is_some_and(|first| !is_mark(first));
     let valid = begins && text.len() <= MAX_ASSET_BYTES && text.chars().all(is_name_char);
@@ -19,8 +19,8 @@ pub(super) fn name(text: &str) -> Option<SmolStr> {
     (name.len() <= MAX_ASSET_BYTES).then_some(name)
 }
 
-/// Whether a name may hold the character: a letter, digit or mark of any script that can be seen. So blanks, signs, control characters,
-/// and those that change the direction of what follows are in no name.
+/// Whether a name may contain the character: a visible letter, digit or mark of any script. Spaces, punctuation, symbols, control
+/// characters and characters that change the direction of text are not allowed.
 pub fn is_name_char(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
@@ -29,7 +29,7 @@ pub fn is_name_char(c: char) -> bool {
     written.contains(&c.general_category_group()) && !is_invisible(c)
 }
 
-/// Whether it is a letter or mark that is not shown: those of Unicode's `Default_Ignorable_Code_Point`, a set that has not grown in years.
+/// Whether the character is an invisible letter or mark: Unicode's `Default_Ignorable_Code_Point`, a set that has not grown for years.
 const fn is_invisible(c: char) -> bool {
     matches!(
         c,

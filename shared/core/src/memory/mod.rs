@@ -1,4 +1,4 @@
-//! The event log and the connections in memory: the laptop's adapters, and the models that the others are held to.
+//! The event log and the connections in memory: the adapters of a single process, and the reference for the other adapters.
 
 mod connections;
 mod published;
@@ -49,14 +49,14 @@ struct Shared {
     clock: Arc<dyn Clock>,
     next_nonce: AtomicU64,
     used_bytes: AtomicUsize,
-    /// When topics that nobody touches are to be looked at next, in Unix nanoseconds.
+    /// When old items of silent topics are dropped next, in Unix nanoseconds.
     next_sweep: AtomicI64,
     /// When published topics that nobody publishes to are to be looked for next, in Unix nanoseconds.
     next_end: AtomicI64,
     /// How long a published topic is kept after it was published to.
     topic_ttl: Duration,
     keys: Mutex<KeyBook>,
-    /// Appends hold it for reading, so that an `acquire` waits for those in flight. Taken before any slot's lock.
+    /// Appends hold this lock for reading, so that an `acquire` waits for appends in flight. It is locked before any slot.
     state: RwLock<State>,
 }
 
@@ -81,8 +81,7 @@ impl State {
 const TOPIC_TTL: Duration = Duration::from_secs(86_400);
 
 impl MemoryLog {
-    /// An empty log. `nonce` tells its epochs from those of a log that ran before it within the same millisecond: draw it at
-    /// random.
+    /// An empty log. `nonce` distinguishes its epochs from those of an earlier log in the same millisecond: draw it at random.
     pub fn new(retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
         Self::with_topic_ttl(retention, clock, nonce, TOPIC_TTL)
     }
@@ -172,7 +171,7 @@ impl Shared {
         }
     }
 
-    /// Brings a ring that had `before` bytes within its bounds, and the sum of all with it.
+    /// Trims a ring that had `before` bytes, so that it and the sum of all rings are within their bounds.
     fn trim(&self, ring: &mut Ring, before: usize, now: UnixNanos) {
         let Retention { ring: length, topic_bytes, total_bytes } = self.retention;
         ring.drop_older(now, length);
@@ -183,8 +182,8 @@ impl Shared {
         self.used_bytes.fetch_sub(before, Ordering::Relaxed);
     }
 
-    /// Now and then, drops what has become too old in every topic: one that fell silent would hold its memory for ever.
-    /// Called without any slot's lock.
+    /// At intervals, drops old items in all topics. Otherwise a silent topic would keep its memory for ever. No slot may be locked by the
+    /// caller.
     fn sweep(&self, state: &State) {
         let (now, due) = (self.clock.now(), self.next_sweep.load(Ordering::Relaxed));
         let next = now.plus(self.retention.ring / 4).as_nanos();
@@ -196,7 +195,7 @@ impl Shared {
         }
     }
 
-    /// Looks at a topic's history, if it has one, after dropping what has become too old.
+    /// Drops a topic's old items, and calls `look` with its history, if it has one.
     fn with_ring<T>(&self, slot: &Slot, look: impl FnOnce(&Ring) -> T) -> Option<T> {
         let mut inner = slot.lock();
         let ring = inner.ring.as_mut()?;

@@ -114,7 +114,7 @@ impl Ring {
         self.push(Item::Status(Kept { after_seq: self.head, at, body }));
     }
 
-    /// `now`, but never before what is there: the system's clock may step back.
+    /// `now`, but not earlier than the newest item: the system's clock may step back.
     fn stamp(&mut self, now: UnixNanos) -> UnixNanos {
         self.last_at = self.last_at.max(now);
         self.last_at
@@ -164,7 +164,7 @@ impl Ring {
         Position { epoch: self.epoch.clone(), seq: event.map_or(self.head, |seq| seq - 1) }
     }
 
-    /// The place after `after`, or the oldest kept, and what is missing before it.
+    /// The place after `after`, or else the oldest place, and the gap before it.
     pub(super) fn place(&self, after: Option<&Position>) -> (RecordMeta, Option<Gap>) {
         let oldest = self.place_at(0);
         let Some(after) = after else { return (oldest, None) };
@@ -176,7 +176,7 @@ impl Ring {
         (self.place_at(index), behind.then(|| self.missing(Some(after.seq + 1), GapReason::BehindRing)))
     }
 
-    /// Where a reader that stood at `place` stands now, and what it missed.
+    /// The place at which a reader at `place` goes on, and what it missed.
     pub(super) fn resume(&self, place: &RecordMeta) -> (RecordMeta, Option<Gap>) {
         if place.epoch != self.epoch {
             return (self.place_at(0), Some(self.missing(None, GapReason::EpochChanged)));

@@ -1,4 +1,4 @@
-//! Readers that wait. A writer marks what it wrote in the mailboxes of those who follow it; nobody scans topics.
+//! Tails of the log in memory. A writer marks the topic in the mailbox of each tail that follows it, so that no tail scans topics.
 
 use std::collections::HashMap;
 use std::mem;
@@ -17,7 +17,7 @@ use super::Shared;
 use super::ring::{RecordMeta, Ring};
 use super::slot::Slot;
 
-/// The most events of one topic that one call of `next` hands over; the rest comes with the following calls.
+/// The most events of one topic that one call of `next` returns. The rest comes with later calls.
 const RUN_EVENTS: usize = 1024;
 
 /// What waits for one tail.
@@ -30,11 +30,11 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct Pending {
     dirty: Vec<Topic>,
-    /// One entry a topic, so that an unread mailbox does not grow with every beginning and end.
+    /// One entry per topic, so that an unread mailbox does not grow each time a topic begins or ends.
     changes: HashMap<Topic, Change>,
 }
 
-/// What became of a topic since the tail last looked.
+/// What has happened to a topic since the tail last looked.
 #[derive(Clone, Copy)]
 enum Change {
     Began,
@@ -77,7 +77,7 @@ impl Mailbox {
 pub(super) struct Follower {
     topic: Topic,
     mailbox: Arc<Mailbox>,
-    /// Whether the topic is in the mailbox already, so that a busy topic costs its followers one mark a reading.
+    /// Whether the topic is in the mailbox already. A busy topic is so marked once per read, not once per event.
     dirty: AtomicBool,
 }
 
@@ -148,7 +148,7 @@ impl MemoryTail {
 
     fn read(&mut self, topic: Topic) -> Option<(Topic, Run)> {
         let followed = self.followed.get_mut(&topic)?;
-        // Before reading: what is appended from here on marks the topic again.
+        // This is reset before reading, so that whatever is appended from here on marks the topic again.
         followed.follower.dirty.swap(false, Ordering::AcqRel);
         let slot = Arc::clone(&followed.slot);
         let run = self.shared.with_ring(&slot, |ring| followed.advance(ring))??;

@@ -1,12 +1,12 @@
-//! Which texts are no secrets.
+//! Rejects secrets that can be guessed.
 
-/// The shortest secret taken, in bytes.
+/// The least length of a secret, in bytes.
 pub const SECRET_BYTES: usize = 32;
 
-/// The fewest different bytes in a secret. Of the outputs of `openssl rand -hex 32` one in six million has fewer.
+/// The least number of different bytes in a secret. Only one in six million outputs of `openssl rand -hex 32` has fewer.
 pub const DISTINCT_BYTES: usize = 12;
 
-/// Texts that were published: earlier versions signed with the first where none was set.
+/// Secrets that were published: earlier versions used this one if none was set.
 const PUBLISHED: [&str; 1] = ["bond-development-secret-for-loopback-only"];
 
 /// Why a secret can be guessed. Says nothing of what it is.

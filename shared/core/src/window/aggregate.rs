@@ -9,7 +9,7 @@ use super::tally::{Accumulator, LastKnown};
 use crate::instrument::Venue;
 use crate::time::UnixNanos;
 
-/// A window of one symbol, closed. Holds exact sums, so that windows can be joined into longer ones without a second rounding.
+/// A closed window of one symbol. It has exact sums, so that windows can be joined into longer ones without rounding twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
     pub(super) start: UnixNanos,
@@ -19,7 +19,7 @@ pub struct Aggregate {
     pub(super) venues: Vec<(Venue, Accumulator)>,
     /// All venues together.
     pub(super) total: Accumulator,
-    /// What stands at the window's end.
+    /// The values last known at the window's end.
     pub(super) standing: LastKnown,
     pub(super) tweets: u64,
     pub(super) custom: u64,
@@ -31,7 +31,7 @@ pub struct Aggregate {
     pub(super) funding: bool,
 }
 
-/// The fields of every aggregate that are numbers, which is what `resample` can work on.
+/// The numeric fields of every aggregate. `resample` can use these.
 pub const NUMERIC_FIELDS: [&str; 12] = [
     "price_avg",
     "price_open",
@@ -47,7 +47,7 @@ pub const NUMERIC_FIELDS: [&str; 12] = [
     "late",
 ];
 
-/// The further numbers of a stream with the channel `funding`.
+/// The further numeric fields of a stream with the channel `funding`.
 pub const FUNDING_FIELDS: [&str; 3] = ["funding_rate", "mark", "index"];
 
 impl Aggregate {
@@ -71,13 +71,12 @@ impl Aggregate {
         self.complete
     }
 
-    /// How many events are in it, by the counts it shows: trades, tweets, custom events and liquidations.
+    /// The number of events in the window: trades, tweets, custom events and liquidations.
     pub const fn event_count(&self) -> u64 {
         self.total.trades + self.tweets + self.custom
     }
 
-    /// A figure by the name of its field, `price` being `price_close`. `None` for a name that is no numeric field, and where the figure
-    /// is not known.
+    /// A figure by the name of its field; `price` means `price_close`. `None` if there is no such numeric field, or the figure is not known.
     pub fn number(&self, field: &str) -> Option<Number> {
         self.total.number(field).or_else(|| self.standing.number(field)).or_else(|| self.count(field))
     }
@@ -92,7 +91,7 @@ impl Aggregate {
         Some(Number::from_count(count))
     }
 
-    /// Joins a window that follows: the aggregate over both, as if they had been one. Not complete where there is a hole between them.
+    /// Adds a later window, so that this is the aggregate over both. If windows are missing between them, it is not complete.
     pub(super) fn join(&mut self, next: &Self) {
         self.complete &= next.start == self.end;
         self.end = next.end;

@@ -1,4 +1,4 @@
-//! What a new writer of a stream takes over from its log.
+//! The state that a new writer of a stream takes over from the stream's log.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use crate::instrument::Venue;
 use crate::log::Record;
 use crate::time::UnixNanos;
 
-/// Where an earlier writer left off with a symbol: its last window, and the figures that stand.
+/// The last window of a symbol that the previous writer published, and the figures that were valid at its end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowTakeover {
-    /// The end of the last window that was given out.
+    /// The end of the last published window.
     pub window_end: UnixNanos,
     /// The last price.
     pub price: Option<Price>,
@@ -55,8 +55,8 @@ struct RawData<'a> {
 }
 
 impl WindowTakeover {
-    /// What an aggregate in the log carries, and the symbol (or `*`) it is about. Figures that a projection left out are not known.
-    /// `None` where the record is no aggregate.
+    /// Reads an aggregate in the log, and the symbol (or `*`) that it is about. Figures that a projection left out are not known. `None` if
+    /// the record is not an aggregate.
     pub fn from_record(record: &Record) -> Option<(String, Self)> {
         let text = [b"{", record.body.as_ref(), b"}"].concat();
         let body: Body<'_> = serde_json::from_slice(&text).ok()?;
@@ -73,7 +73,7 @@ impl WindowTakeover {
         Some((body.symbol.into_owned(), carried))
     }
 
-    /// What stands for the new writer: older than anything of the window to come.
+    /// The figures as last known values, with a time before every event of the next window.
     pub(super) fn standing(&self) -> LastKnown {
         LastKnown {
             price: self.mark_at(self.price),

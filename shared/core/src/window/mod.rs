@@ -3,17 +3,17 @@
 //! Everything is pure: time comes in as values, and the caller asks with [`Windows::close_due`] after each event (or run of events) and
 //! at [`Windows::next_deadline`].
 //!
-//! What the wire contract leaves open is settled thus:
-//! - An event is **late** when the watermark has passed the end of its window, or the window was already given out. It is counted in the
-//!   next aggregate of its symbol, and enters no sum; but a price or quote newer than the last one known becomes the one that stands.
-//! - A window **lacks a source** that was down at any moment between its start and its close.
-//! - Where nothing was traded there is no volume to weigh by: `vwap` is then `price_avg`. Prices that stand are given as they are.
-//! - A side of the book counts in `bid_avg` or `ask_avg` when an update gives it, changed or not. The tops of order books count when
-//!   they change, where there is no channel `ticker`. A side that becomes empty counts in no mean, and stands as null from then on,
+//! The wire contract leaves these questions open. The rules are:
+//! - An event is **late** if the watermark has passed the end of its window, or the window was already published. The next aggregate of its
+//!   symbol counts it as late, and no sum includes it. If its price or quote is newer than the last known one, it becomes the last known.
+//! - A window **lacks a source** that was down at any moment between the window's start and its close.
+//! - If nothing was traded, there is no volume to weigh by, and `vwap` equals `price_avg`. A window without a price repeats the last known.
+//! - A side of the book counts in `bid_avg` or `ask_avg` whenever an update gives it, changed or not. If the stream has no channel
+//!   `ticker`, the tops of order books count whenever they change. A side that becomes empty counts in no mean, and is null from then on,
 //!   unless another venue has one.
-//! - `funding_rate`, `mark` and `index` are those last known at the window's end, of whichever venue. Funding and liquidations, which only
-//!   perpetuals have, count for every symbol of their pair that has the channel.
-//! - Where windows were left out (see [`Config::ring`]), the next one is not complete.
+//! - `funding_rate`, `mark` and `index` are the values last known at the window's end, from whichever venue. Funding and liquidations exist
+//!   only for perpetuals; they count for every symbol of the same pair that has the channel.
+//! - If windows were left out (see [`Config::ring`]), the next one is not complete.
 
 mod aggregate;
 mod carried;
@@ -90,7 +90,7 @@ impl Windows {
         windows
     }
 
-    /// Takes an event of a venue that arrived at `now`. Order books only move the clock: their tops come in through
+    /// Takes an event of a venue that arrived at `now`. An order book only moves the clock; its best prices are passed by
     /// [`Windows::push_quote`].
     pub fn push_market(&mut self, event: &MarketEvent, now: UnixNanos) -> Outcome {
         let Some(moment) = self.observe(event.ts_exchange, now) else { return Outcome::Ignored };
@@ -104,8 +104,8 @@ impl Windows {
         }
     }
 
-    /// Takes the best bid and ask of an order book, `None` for an empty side, after an update of venue time `ts_exchange` that arrived at
-    /// `now`. Counts only where they are not the same as before.
+    /// Takes the best bid and ask of an order book (`None` for an empty side), after an update with venue time `ts_exchange` that arrived at
+    /// `now`. They count only if they differ from the previous ones.
     pub fn push_quote(
         &mut self,
         instrument: &Instrument,
@@ -121,14 +121,14 @@ impl Windows {
         }
     }
 
-    /// Takes a tweet that arrived at `now`: one more for every symbol of its asset.
+    /// Takes a tweet that arrived at `now`. It counts for every symbol of its asset.
     pub fn push_tweet(&mut self, tweet: &Tweet, now: UnixNanos) -> Outcome {
         let happening = Happening::Tweet { simulated: tweet.simulated };
         let concerns = |symbol: &Symbol| symbol.base().eq_ignore_ascii_case(&tweet.asset);
         self.push_to_all(happening, now, concerns)
     }
 
-    /// Takes an event of a user's own source that arrived at `now`: one more for the symbol it names, or for every symbol.
+    /// Takes an event of a user's own source that arrived at `now`. It counts for the symbol that it names, or for every symbol.
     pub fn push_custom(&mut self, custom: &Custom, now: UnixNanos) -> Outcome {
         let named = custom.symbol.as_deref().map(Symbol::parse);
         let concerns = |symbol: &Symbol| match &named {
@@ -139,8 +139,8 @@ impl Windows {
         self.push_to_all(Happening::Custom, now, concerns)
     }
 
-    /// Takes note of how a source fares from `now` on, for one symbol or for all that have it. Ask for what is due first: what is open
-    /// now lacks a source that goes down.
+    /// Sets the state of a source from `now` on, for one symbol or for all that have the source. Call [`Windows::close_due`] before: every
+    /// window that is still open lacks a source that goes down.
     pub fn set_source(&mut self, name: &str, status: &SourceStatus, symbol: Option<&Symbol>, now: UnixNanos) {
         let at = self.clock.now(now);
         for subject in &mut self.subjects {
@@ -154,7 +154,7 @@ impl Windows {
         }
     }
 
-    /// Closes the windows that the watermark has passed at `now`: their aggregates by window, then by symbol.
+    /// Closes the windows that the watermark has passed at `now`. Returns their aggregates, ordered by window and then by symbol.
     pub fn close_due(&mut self, now: UnixNanos) -> Vec<Aggregate> {
         let mut closed = Vec::new();
         let Some(watermark) = self.clock.watermark(now).filter(|watermark| *watermark >= self.due) else {
@@ -173,7 +173,7 @@ impl Windows {
         closed
     }
 
-    /// When, by our clock, the next window closes if no event moves the event clock before. `None` while there is no clock.
+    /// When, by our clock, the next window closes if no event moves the event clock before. `None` while the event clock does not exist.
     pub fn next_deadline(&self) -> Option<UnixNanos> {
         self.clock.deadline(self.due)
     }
@@ -200,7 +200,7 @@ impl Windows {
         Some(Moment { at, start: at.window_start(interval), open_from })
     }
 
-    /// Opens windows as soon as there is a clock.
+    /// Opens windows as soon as the event clock exists.
     fn begin(&mut self, now: UnixNanos) {
         let (Some(clock), Some(watermark)) = (self.clock.now(now), self.clock.watermark(now)) else { return };
         let interval = self.rules.interval;

@@ -1,8 +1,8 @@
-//! Redis Streams that others write: `stream:{id}`, whose entries' field `data` is passed on as it is.
+//! Redis Streams that other programs write: `stream:{id}`. The field `data` of each entry is passed on unchanged.
 //!
-//! Only [`bond broker`](crate) reads these; Bond writes none. Every read is one script that takes the entries after a mark together with
-//! the count of all that were ever added (`entries-added`, Redis 7 and Valkey), so that entries trimmed or deleted before they were read
-//! are noticed however they went.
+//! Only [`bond broker`](crate) reads these streams, and Bond does not write them. Every read is one script. It returns the entries after a
+//! mark, and the number of entries that were ever added (`entries-added`, Redis 7 and Valkey). By this number the reader notices entries
+//! that were trimmed or deleted before they were read.
 
 mod page;
 mod reader;
@@ -18,10 +18,10 @@ pub use self::reader::ForeignReader;
 use crate::client::Redis;
 use crate::script::Script;
 
-/// What is put before a stream's id to make its key.
+/// The prefix of a stream's key.
 const PREFIX: &str = "stream:";
 
-/// The server's time in Unix milliseconds. The key only says which server, should there be several.
+/// The server's time in Unix milliseconds. The key only selects a server, in case there are several.
 static NOW: Script =
     Script::new("local now = redis.call('TIME') return now[1] * 1000 + math.floor(now[2] / 1000)");
 
@@ -30,7 +30,7 @@ static NOW: Script =
 pub struct EntryId {
     /// Unix time in milliseconds.
     pub ms: u64,
-    /// Tells apart those of one millisecond.
+    /// Distinguishes entries of the same millisecond.
     pub seq: u64,
 }
 
@@ -55,36 +55,36 @@ impl FromStr for EntryId {
 pub struct Entry {
     /// Its id.
     pub id: EntryId,
-    /// What its producer put into `data`.
+    /// The field `data`.
     pub data: Bytes,
 }
 
 /// How far a stream was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct EntryMark {
-    /// The last id that was read, or passed over.
+    /// The last id that was read or skipped.
     id: EntryId,
     /// How many entries had been added to the stream up to it.
     added: u64,
 }
 
-/// What came in one stream.
+/// What is new in one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
     /// The stream's id, without the key's prefix.
     pub stream: String,
-    /// What is to be said of it.
+    /// What has happened.
     pub what: What,
 }
 
-/// What is to be said of a stream.
+/// What has happened in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// The new entries, in order.
     Entries(Vec<Entry>),
-    /// Entries before these were gone before they could be read.
+    /// New entries, but entries before these were removed before they could be read.
     Broken(Vec<Entry>),
-    /// It cannot be read, whoever asks; it is no longer followed. Other streams are not affected.
+    /// The stream cannot be read, and is no longer followed. Other streams are not affected.
     Unreadable(ForeignError),
 }
 

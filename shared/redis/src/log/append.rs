@@ -18,16 +18,16 @@ use super::{RedisLog, codec};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
-/// How long an append without an answer is asked again.
+/// How long an append that gets no answer is repeated.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The pause before it is asked again.
+/// The pause before it is repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Where the append script expects whether an answer was lost.
+/// The index of the argument `unsure` of the append script.
 const UNSURE: usize = 10;
 
-/// Begins with a write that needs no memory; then a full Redis refuses none of the script's.
+/// Takes the next fencing number. The first write needs no memory, because a full Redis then lets the script write the others too.
 static NUMBER: Script = Script::new(
     "redis.call('PERSIST', KEYS[1])
     local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
@@ -45,7 +45,7 @@ pub(super) async fn acquire(redis: &Redis, now: UnixNanos) -> Result<Fence, LogE
         let number: u64 = NUMBER.run(redis, "bond:fence", vec![text(least)]).await.map_err(unavailable)?;
         let highest = try_join_all((0..PARTITIONS).map(|partition| raise(redis, partition, number))).await;
         match highest.map_err(unavailable)?.into_iter().max() {
-            // Another is taking over at this moment, or the last number was lost while the fences were not.
+            // Another writer takes over at this moment, or Redis has lost the last number but not the fences. Try a greater number.
             Some(highest) if highest > number => least = highest + 1,
             _ => return Ok(Fence(number)),
         }
@@ -61,7 +61,7 @@ fn text(number: u64) -> Value {
 }
 
 impl RedisLog {
-    /// Appends items, of which `count` are events, and gives the position of the first of them; for a status that of the event it follows.
+    /// Appends items, of which `count` are events. Returns the position of the first event; for a status, of the event before it.
     pub(super) async fn write(
         &self,
         fence: Fence,
@@ -86,7 +86,7 @@ impl RedisLog {
             standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
         }
         drop(standing);
-        // It has been appended, whatever becomes of this.
+        // The items are appended even if this fails.
         if let Err(error) = self.make_room(fence).await {
             tracing::debug!(%error, "the log is above its bound until the next append");
         }
@@ -112,7 +112,7 @@ impl RedisLog {
         ]
     }
 
-    /// Asks until there is an answer.
+    /// Repeats the append until there is an answer.
     async fn send(
         &self,
         fence: Fence,
@@ -137,7 +137,8 @@ impl RedisLog {
     }
 
     async fn ask(&self, standing: &mut WriterState, args: Vec<Value>) -> Result<Reply, Error> {
-        // Without a connection it is not sent. Set before it is, so that giving up the wait leaves it so.
+        // Without a connection nothing is sent, so the outcome is certain. The flag is set before the call, so that it stays set if the
+        // caller gives up waiting.
         standing.unsure |= self.redis.strict().is_connected();
         let reply = APPEND.run_once(&self.redis, standing.keys.writing().to_vec(), args).await?;
         standing.unsure = false;

@@ -1,4 +1,4 @@
-//! The sum of all topics, kept by the writer: an append in one may make the fullest give up their oldest items.
+//! Bounds the size of all topics together. The writer tracks the sizes; an append to one topic may trim the oldest items of the largest.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use super::{GET_SOME, RedisLog, codec, topics};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
-/// What a topic takes besides its items: its head, and the first block of its stream.
+/// The size of a topic without items: its head, and the first block of its stream.
 const TOPIC_BYTES: usize = 5 << 10;
 
-/// How much more than is asked for is given up at once, as a part of the bound: or each append would have others trimmed.
+/// Trimming frees 1/32 of the bound more than is needed. Otherwise every append would trim other topics.
 const SLACK: usize = 32;
 
-/// How much of all is given up where Redis is full: a part of the sum.
+/// If Redis is full, 1/8 of all bytes are dropped.
 const GIVEN_UP: usize = 8;
 
-/// The share of what Redis may hold that the log may have. The rest is for the registry, commands, and what Redis holds for its clients.
+/// The percentage of Redis's memory that the log may use. The rest is for the registry, commands, and buffers of Redis's clients.
 const SHARE_PERCENT: usize = 60;
 
-/// The least that the log is cut to where Redis is full of something else.
+/// The log is not trimmed below this size, even if Redis is full of other data.
 const LEAST_BYTES: usize = 1 << 20;
 
-/// The most items that one script drops, so that no other waits for long.
+/// The most items that one script drops, so that it does not block Redis for long.
 const ITEMS_AT_ONCE: usize = 1024;
 
 /// How many topics are asked or trimmed at once.
@@ -41,19 +41,19 @@ const AT_ONCE: usize = 32;
 
 static TRIM: Script = Script::new(include_str!("trim.lua"));
 
-/// How much memory Redis may use, or nothing where it has no bound or does not tell.
+/// How much memory Redis may use; nothing if it has no bound or does not say.
 static MAXMEMORY: Script = Script::new(
     "local info = redis.pcall('INFO', 'memory')
     return tonumber(type(info) == 'string' and string.match(info, 'maxmemory:(%d+)') or 0)",
 );
 
-/// How many bytes the topics have, and may have.
+/// The size of the topics, and its bound.
 pub(super) struct Budget {
     configured: usize,
-    /// After which time nothing is left of a topic that fell silent.
+    /// After this time nothing is left of a silent topic.
     lapse: Duration,
     used: Mutex<Used>,
-    /// Held by whoever makes room.
+    /// Locked while topics are trimmed.
     turn: Turn<()>,
 }
 
@@ -69,14 +69,14 @@ impl Budget {
         Self { configured, lapse, used: Mutex::new(used), turn: Turn::default() }
     }
 
-    /// A topic has `bytes` bytes of items since `at`.
+    /// Records that a topic has `bytes` bytes of items since `at`.
     pub(super) fn note(&self, topic: &Topic, bytes: usize, at: UnixNanos) {
         let mut used = self.used.lock();
         let before = used.topics.insert(topic.clone(), (bytes + TOPIC_BYTES, at));
         used.sum = used.sum + bytes + TOPIC_BYTES - before.map_or(0, |(bytes, _)| bytes);
     }
 
-    /// A topic was cut to `bytes` bytes of items.
+    /// Records that a topic was trimmed to `bytes` bytes of items.
     fn trimmed(&self, topic: &Topic, bytes: usize) {
         let at = self.used.lock().topics.get(topic).map(|(_, at)| *at);
         if let Some(at) = at {
@@ -89,7 +89,7 @@ impl Budget {
         used.sum -= used.topics.remove(topic).map_or(0, |(bytes, _)| bytes);
     }
 
-    /// Begins anew with what a writer finds.
+    /// Replaces all sizes by those that a new writer finds.
     fn begin(&self, most: usize, found: &[(Topic, usize, UnixNanos)]) {
         *self.used.lock() = Used { most, sum: 0, topics: HashMap::new() };
         found.iter().for_each(|(topic, bytes, at)| self.note(topic, *bytes, *at));
@@ -100,7 +100,7 @@ impl Budget {
         used.sum > used.most
     }
 
-    /// The topics that are to give way so that all have a little less than `most`, with the bytes of items that each may keep.
+    /// The topics to trim so that the sum is a little less than `most`, with the bytes of items that each may keep.
     fn to_trim(&self, most: usize, now: UnixNanos) -> Vec<(Topic, usize)> {
         let mut used = self.used.lock();
         let silent = now.minus(self.lapse);
@@ -115,7 +115,7 @@ impl Budget {
         fullest.map(|(topic, _)| (topic.clone(), level.saturating_sub(TOPIC_BYTES))).collect()
     }
 
-    /// Where Redis is full: less than there is now.
+    /// The bound to trim to if Redis is full: less than the present size.
     fn lower(&self) -> usize {
         let mut used = self.used.lock();
         used.most = used.most.min(used.sum - used.sum / GIVEN_UP).max(LEAST_BYTES.min(self.configured));
@@ -124,7 +124,7 @@ impl Budget {
 }
 
 impl RedisLog {
-    /// Finds out what there is, and what there may be.
+    /// Determines the size of all topics and the bound.
     pub(super) async fn begin_budget(&self) -> Result<(), LogError> {
         let found: Vec<_> = stream::iter(topics(&self.redis).await?)
             .map(|(topic, _)| held(&self.redis, topic))
@@ -147,7 +147,7 @@ impl RedisLog {
         self.trim_to(fence, most).await
     }
 
-    /// Redis is full, of whatever: the log gives way, so that appends go on.
+    /// Drops items because Redis is full, whatever it is full of, so that appends succeed again.
     pub(super) async fn give_way(&self, fence: Fence) -> Result<(), LogError> {
         let _turn = self.budget.turn.lock().await;
         let most = self.budget.lower();
@@ -187,7 +187,7 @@ async fn held(redis: &Redis, topic: Topic) -> Result<(Topic, usize, UnixNanos), 
     Ok((topic, bytes.parse().unwrap_or(0), codec::number(at.as_bytes()).unwrap_or(UnixNanos::from_secs(0))))
 }
 
-/// What the log may have where Redis may use `memory` bytes (0: any). In a cluster that is of one server, since a topic is on one.
+/// The bound of the log if Redis may use `memory` bytes (0: no bound). In a cluster it is the memory of one server, since a topic is on one.
 fn most(configured: usize, memory: usize) -> usize {
     let share = memory / 100 * SHARE_PERCENT;
     if memory == 0 || configured <= share {

@@ -8,24 +8,24 @@ use bond_core::time::UnixNanos;
 use bytes::Bytes;
 use fred::types::Value;
 
-/// A time as a text that compares as the time does. Times before 1970 are not kept apart.
+/// A time as text that sorts like the time. Times before 1970 all become the same text.
 pub(super) fn stamp(time: UnixNanos) -> String {
     format!("{:019}", time.as_nanos().max(0))
 }
 
-/// The three arguments that an event is to the append script.
+/// The three arguments of the append script for an event.
 pub(super) fn event_args(record: &Record) -> [Value; 3] {
     let Record { kind, ts, order, body, changes } = record;
     let header = format!("{} {} {}", kind.name(), ts.as_nanos(), order.as_nanos());
     [header.into(), Value::Bytes(body.clone()), Value::Bytes(changes.clone().unwrap_or_default())]
 }
 
-/// The three arguments that a status is to the append script.
+/// The three arguments of the append script for a status.
 pub(super) fn status_args(body: Bytes) -> [Value; 3] {
     [Value::from_static_str(""), Value::Bytes(body), Value::from_static_str("")]
 }
 
-/// The item that an entry holds; `None` where nobody but a stranger can have written it.
+/// The item in an entry; `None` if Bond cannot have written the entry.
 pub(super) fn item(entry: Value) -> Option<Item> {
     let Value::Array(parts) = entry else { return None };
     let mut parts = parts.into_iter();

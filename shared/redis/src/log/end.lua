@@ -1,4 +1,4 @@
--- Ends a topic and drops its history. KEYS: fence, topics, head, log. ARGV: number, topic. Returns 0 where another writer has taken over.
+-- Ends a topic and drops its history. KEYS: fence, topics, head, log. ARGV: number, topic. Returns 0 if another writer has taken over.
 local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
 if number > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[3], KEYS[4])

@@ -1,9 +1,9 @@
-//! Which keys a topic has.
+//! The keys of a topic.
 
 use bond_core::topic::Topic;
 
-/// How many parts the log has. Each has its own fence beside its topics, so that a script that appends to one can check it even where a
-/// cluster keeps parts on different servers, and where the topic is new. Another number needs an empty Redis.
+/// The number of partitions of the log. Each partition has its own fence, on the same server as its topics. So a script that appends can
+/// check the fence in a cluster too, and for new topics. A change of the number needs an empty Redis.
 pub(super) const PARTITIONS: u8 = 16;
 
 /// The keys of a topic, and of its partition.
@@ -40,7 +40,7 @@ impl Keys {
     }
 }
 
-/// FNV-1a of the topic's name, so that every process agrees whatever it was built with.
+/// The partition of a topic, by FNV-1a of its name. The hash is fixed, so that all processes agree, whatever they were built with.
 fn partition(topic: &str) -> u8 {
     let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -57,13 +57,13 @@ pub(super) fn topics(partition: u8) -> String {
     format!("bond:{{{partition}}}:topics")
 }
 
-/// Where it is said that a topic was appended to.
+/// The channel with messages about appends to a topic.
 pub(super) fn channel(topic: &Topic) -> String {
     format!("{TOPIC_CHANNELS}{topic}")
 }
 
-/// What the names of these channels begin with.
+/// The prefix of these channels.
 pub(super) const TOPIC_CHANNELS: &str = "bond:topic:";
 
-/// Where it is said that topics began or ended.
+/// The channel with messages about topics that began or ended.
 pub(super) const TOPICS_CHANNEL: &str = "bond:topics";

@@ -1,22 +1,23 @@
-//! The event log: a Redis stream for each topic, and beside it a head that every append checks and moves, in one script.
+//! The event log: a Redis stream for each topic, and a head beside it. One script (`append.lua`) checks the head, appends, and updates it.
 //!
-//! **Fencing.** Topics are spread over 16 partitions by name, each with a fence: the number of the writer that may append. A script checks it in
-//! the same breath as it appends, also to a topic that it begins. `acquire` returns once all partitions have its number, and from then on a
-//! smaller number is refused in each, in a cluster too. A greater number than the fence replaces it: that happens only where Redis
-//! has lost the fence, and then the writer that goes on does so in new epochs. A failover to a replica that lags may lose a fence that was
-//! just raised; the writer before could then append until the new one does.
+//! **Fencing.** Topics are spread over 16 partitions by name. Each partition has a fence: the number of the writer that may append. The
+//! script that appends also checks the fence, even for a topic that does not exist yet. `acquire` returns once all partitions have the new
+//! number. From then on every partition refuses smaller numbers, also in a cluster. A writer whose number is greater than the fence
+//! replaces the fence. That happens only if Redis has lost the fence, and this writer then begins new epochs. A failover to a replica that
+//! lags may lose a fence that was just raised. The previous writer could then append until the new one does.
 //!
-//! **Epochs.** A topic is not continued, but begins a new epoch, where its head is gone or behind what this writer was acknowledged; where
-//! Redis is not the process (`run_id`) that the writer before took over, for a head that this writer has not written; and where an append
-//! got no answer and Redis was restarted since this writer took over.
+//! **Epochs.** A topic begins a new epoch, instead of being continued, in three cases: its head is missing, or behind what Redis has
+//! acknowledged to this writer; Redis is not the process (`run_id`) that the previous writer took over, and this writer has not written the
+//! head yet; an append got no answer, and Redis was restarted since this writer took over.
 //!
-//! **Answers that are lost.** Every append has its writer's next mark, kept in the head. Asked again, the script finds the mark
-//! and gives the first answer again; a mark that is older than the head's does nothing. So an append is repeated until it is answered, for
-//! up to five seconds.
+//! **Lost answers.** Every append has a mark, which the writer counts up and the head stores. If the append is repeated, the script finds
+//! the mark and returns the first answer again. A mark that is smaller than the head's does nothing. So an append can be repeated until it
+//! is answered, for up to five seconds.
 //!
-//! **Retention.** Each append drops what is too old or too much, in bounded work. A topic that fell silent loses all its items after
-//! twice the ring; its numbers go on. The writer keeps the sum of all topics, and has the fullest give way where it is too much. A Redis that
-//! is full refuses appends; the log then gives way until they are taken. The scripts of lease, commands, vitals and cursors are never refused.
+//! **Retention.** Each append drops items that are too old or too many, in bounded work. A topic that has fallen silent loses all items
+//! after twice the ring; its numbers go on. The writer tracks the size of all topics together and trims the largest if it is too much. If
+//! Redis is full, it refuses appends, and the log drops items until they are accepted. The scripts of lease, commands, vitals and cursors
+//! are never refused.
 
 mod append;
 mod budget;
@@ -76,7 +77,7 @@ pub struct RedisLog {
     redis: Redis,
     retention: Retention,
     clock: Arc<dyn Clock>,
-    /// Tells this handle's marks and epochs from those of others.
+    /// Distinguishes this handle's marks and epochs from those of others.
     nonce: u32,
     next: AtomicU64,
     standings: Standings,
@@ -84,7 +85,7 @@ pub struct RedisLog {
 }
 
 impl RedisLog {
-    /// A handle on the log in `redis`. `nonce` tells it from other handles: draw it at random. `clock` gives the times of append.
+    /// A handle on the log in `redis`. `nonce` distinguishes it from other handles: draw it at random. `clock` gives the times of appends.
     pub fn new(redis: Redis, retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
         let next = AtomicU64::new(1);
         let budget = Budget::new(retention.total_bytes, 2 * retention.ring);

@@ -1,5 +1,6 @@
--- Reads on in a topic. KEYS: head, log. ARGV: the reader's epoch (empty: any), its seq, the id to read from, how many.
--- Returns {epoch, seq, oldest id, items}, from the oldest kept where the reader's place is not in this history; nothing for no history.
+-- Reads the next items of a topic. KEYS: head, log. ARGV: the reader's epoch (empty: any), its seq, the id to read from, how many items.
+-- Returns {epoch, seq, oldest id, items}. If the reader's position does not belong to this history, the items begin with the oldest.
+-- Returns false if the topic has no history.
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 if not head[1] then return false end
 local from = ARGV[3]

@@ -1,4 +1,4 @@
-//! Reading on from a place in a topic's log.
+//! Reads a topic's log from a given place.
 
 use bond_core::log::{Gap, GapReason, Item, LogError, Run};
 use bond_core::position::{Epoch, Position};
@@ -11,14 +11,14 @@ use crate::script::Script;
 
 static PAGE: Script = Script::new(include_str!("page.lua"));
 
-/// How far a reader has come.
+/// A reader's place in a log.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// Nowhere: from the oldest kept.
+    /// Before the oldest item.
     Oldest,
-    /// After an event; statuses kept after it are yet to come.
+    /// After an event, and before the statuses that follow it.
     After(Position),
-    /// After an item: the `kept`th status after the event, or the event itself where `kept` is 0.
+    /// After an item: the `kept`th status after the event, or the event itself if `kept` is 0.
     Read { after: Position, kept: u64 },
 }
 
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    /// The entry's id to read from.
+    /// The id of the first entry to read.
     fn id(&self) -> String {
         match self {
             Self::Oldest => "-".to_owned(),
@@ -44,14 +44,14 @@ impl Place {
     }
 }
 
-/// What came after a place.
+/// The items after a place.
 pub(super) struct Page {
     pub(super) run: Run,
     /// The place after its items.
     pub(super) end: Place,
 }
 
-/// Reads up to `count` items after `place`; `None` for a topic without history.
+/// Reads up to `count` items after `place`; `None` if the topic has no history.
 pub(super) async fn read(
     redis: &Redis,
     keys: &Keys,
@@ -74,7 +74,7 @@ pub(super) async fn read(
     Ok(Some(page))
 }
 
-/// Reads up to `limit` events after `place`, with the statuses before and between them; `None` for a topic without history.
+/// Reads up to `limit` events after `place`, with the statuses before and between them; `None` if the topic has no history.
 pub(super) async fn read_run(
     redis: &Redis,
     keys: &Keys,
@@ -82,7 +82,7 @@ pub(super) async fn read_run(
     limit: usize,
 ) -> Result<Option<Run>, LogError> {
     let mut whole: Option<Run> = None;
-    // A page is bounded, and its statuses do not count: go on until there are enough events, or no more.
+    // A page has a bounded number of items, and statuses do not count as events. So read pages until there are enough events, or no more.
     loop {
         let events = whole.as_ref().map_or(0, |run| count_events(&run.items));
         let count = (limit - events).min(PAGE_ITEMS);
@@ -93,7 +93,7 @@ pub(super) async fn read_run(
         let is_last = run.items.len() < count;
         match &mut whole {
             None => whole = Some(run),
-            // The next read will tell of it.
+            // The next read will report the gap.
             Some(_) if run.gap.is_some() => return Ok(whole),
             Some(whole) => whole.items.extend(run.items),
         }
@@ -124,7 +124,7 @@ fn page(place: &Place, answer: Value) -> Option<Page> {
     Some(Page { run: Run { epoch, gap, items }, end })
 }
 
-/// What is missing between `place` and the first item after it, in a log of `epoch` that reaches from `first` to `head`.
+/// The gap between `place` and the first item after it, in a log of `epoch` with the events `first` to `head`.
 fn gap(place: &Place, epoch: &Epoch, head: u64, first: u64) -> Option<Gap> {
     let position = place.position()?;
     if position.epoch != *epoch || position.seq > head {
@@ -134,7 +134,7 @@ fn gap(place: &Place, epoch: &Epoch, head: u64, first: u64) -> Option<Gap> {
     (position.seq + 1 < first).then_some(behind)
 }
 
-/// The place after the entry `last`, or, where none came, after what is missing.
+/// The place after the entry `last`, or after the gap if there was no entry.
 fn end(place: &Place, epoch: &Epoch, last: Option<(u64, u64)>, first: u64) -> Place {
     if let Some((seq, kept)) = last {
         return Place::Read { after: Position { epoch: epoch.clone(), seq }, kept };

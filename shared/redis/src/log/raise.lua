@@ -1,6 +1,6 @@
--- Gives a partition to a writer. KEYS: fence. ARGV: number. Returns the number that it then has.
--- Where Redis is not the one that the writer before took over, its topics may have lost what readers saw: heads that were written under a
--- smaller number than `since` are not continued.
+-- Raises a partition's fence to a new writer's number. KEYS: fence. ARGV: number. Returns the number that the fence then has.
+-- If Redis is not the process that the previous writer took over, its topics may have lost appends that readers saw. `since` is then set:
+-- topics whose head was written under a smaller number are not continued, and begin a new epoch.
 local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
 if number >= tonumber(ARGV[1]) then return number end
 -- A managed Redis may refuse INFO; all its processes then count as one.

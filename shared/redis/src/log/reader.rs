@@ -1,5 +1,6 @@
-//! The task behind a tail. Redis says over a subscription which topics have news; the reader then reads these, many at once over the shared
-//! connection. A message may be lost with its connection, so everything is looked at again after each reconnection, and once a second.
+//! The task behind a tail. Messages of a subscription name the topics that were appended to. The reader then reads these topics, many at
+//! once over the shared connection. Messages may be lost when a connection breaks. Therefore all topics are checked after each
+//! reconnection, and once a second.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -19,13 +20,13 @@ use super::tail::{TailMessage, TailRequest, TailRequests};
 use super::{PAGE_ITEMS, topics};
 use crate::client::{Redis, Verb, unavailable};
 
-/// How often everything is looked at without being told to.
+/// How often all topics are checked without a message.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many topics are read at once: with [`PAGE_ITEMS`], the bound of what one telling holds.
+/// The most topics that are read at once. Together with [`PAGE_ITEMS`] this bounds the size of one [`TailMessage`].
 const TOPICS_AT_ONCE: usize = 32;
 
 const GET: Verb = Verb::new("HGET", 0);
@@ -43,15 +44,15 @@ pub(super) struct Reader {
     sender: mpsc::Sender<Result<TailMessage, LogError>>,
     subscription: Option<Subscription>,
     followed: HashMap<Topic, Followed>,
-    /// Followed topics that may have news.
+    /// Followed topics that may have new items.
     dirty: HashSet<Topic>,
     /// Topics that may have begun or ended.
     changed: HashSet<Topic>,
     /// The topics that are known to have history, with their epochs.
     known: HashMap<Topic, String>,
-    /// What of that was not told yet: what is read after it may fail.
-    untold: News,
-    /// Whether everything may have news.
+    /// What was found and not yet sent: a later read of the same round may fail.
+    unsent: News,
+    /// Whether all topics may have new items.
     all: bool,
 }
 
@@ -70,21 +71,21 @@ impl Reader {
             dirty: HashSet::new(),
             changed: HashSet::new(),
             known: HashMap::new(),
-            untold: News::default(),
+            unsent: News::default(),
             all: true,
         }
     }
 
     pub(super) async fn run(mut self) {
         while !self.sender.is_closed() {
-            let told = self.look().await;
+            let message = self.look().await;
             let (failed, silent) =
-                (told.is_err(), told.as_ref().is_ok_and(|told| told.news == News::default()));
+                (message.is_err(), message.as_ref().is_ok_and(|message| message.news == News::default()));
             if silent {
                 self.wait().await;
                 continue;
             }
-            if self.sender.send(told).await.is_err() {
+            if self.sender.send(message).await.is_err() {
                 return;
             }
             if failed {
@@ -94,7 +95,7 @@ impl Reader {
         }
     }
 
-    /// Waits until there may be news.
+    /// Waits until there may be new items.
     async fn wait(&mut self) {
         let Some(subscription) = &mut self.subscription else { return };
         if self.all || !self.dirty.is_empty() || !self.changed.is_empty() {
@@ -117,7 +118,7 @@ impl Reader {
         }
     }
 
-    /// Reads whatever may have news.
+    /// Reads all topics that may have new items.
     async fn look(&mut self) -> Result<TailMessage, LogError> {
         while let Some(hint) = self.subscription.as_mut().and_then(Subscription::waiting) {
             self.mark(hint);
@@ -130,10 +131,10 @@ impl Reader {
         }
         self.compare_changed().await?;
         let answers = self.read_dirty().await?;
-        Ok(TailMessage { news: mem::take(&mut self.untold), answers })
+        Ok(TailMessage { news: mem::take(&mut self.unsent), answers })
     }
 
-    /// Sees to it that there is a subscription to everything followed.
+    /// Subscribes to the channels of all followed topics.
     async fn subscribe(&mut self) -> Result<(), LogError> {
         if self.subscription.is_none() {
             self.subscription = Some(Subscription::open(&self.redis).await?);
@@ -156,7 +157,7 @@ impl Reader {
         if self.all { subscription.check().await } else { Ok(()) }
     }
 
-    /// Finds which topics began and ended since it was last told.
+    /// Finds the topics that began or ended since the last message.
     async fn compare_all(&mut self) -> Result<(), LogError> {
         let found: HashMap<Topic, String> = topics(&self.redis).await?.into_iter().collect();
         let gone: Vec<Topic> =
@@ -181,21 +182,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes note of a topic's epoch. Called for every page that is read, and so copies nothing that is known.
+    /// Records a topic's epoch. This is called for every page that is read, so it copies nothing that is known already.
     fn compare(&mut self, topic: &Topic, epoch: Option<&str>) {
         if self.known.get(topic).map(String::as_str) == epoch {
             return;
         }
         if self.known.remove(topic).is_some() {
-            self.untold.ended.push(topic.clone());
+            self.unsent.ended.push(topic.clone());
         }
         if let Some(epoch) = epoch {
             self.known.insert(topic.clone(), epoch.to_owned());
-            self.untold.began.push(topic.clone());
+            self.unsent.began.push(topic.clone());
         }
     }
 
-    /// Reads the topics that may have news; gives the numbers of the wishes that the runs answer.
+    /// Reads the topics that may have new items. Returns, for each run, the number of the request that it answers.
     async fn read_dirty(&mut self) -> Result<Vec<u64>, LogError> {
         let batch: Vec<Topic> = self.dirty.iter().take(TOPICS_AT_ONCE).cloned().collect();
         let reads = batch.iter().filter_map(|topic| Some((topic, self.followed.get(topic)?)));
@@ -214,9 +215,9 @@ impl Reader {
             }
             if is_news(&page.run) {
                 answers.push(followed.number);
-                // An epoch that began since the topics were compared: that the one before has ended must not be told after its events.
+                // An epoch may have begun since the topics were compared. The end of the previous one must be reported before its events.
                 self.compare(&topic, Some(page.run.epoch.as_str()));
-                self.untold.runs.push((topic, page.run));
+                self.unsent.runs.push((topic, page.run));
             }
         }
         Ok(answers)

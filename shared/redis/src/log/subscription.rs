@@ -1,4 +1,4 @@
-//! What Redis says about news, over a connection of its own.
+//! The subscription to messages about appends, over a separate connection.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use super::keys::{TOPIC_CHANNELS, TOPICS_CHANNEL};
 use crate::client::{Redis, close, unavailable};
 
-/// Where there may be news.
+/// Which topics may have changed.
 pub(super) enum Hint {
     /// A topic was appended to.
     Appended(Topic),
@@ -26,7 +26,7 @@ pub(super) enum Hint {
     All,
 }
 
-/// The channels that are listened to.
+/// The subscribed channels.
 pub(super) struct Subscription {
     client: Client,
     runtime: Handle,
@@ -49,7 +49,7 @@ impl Subscription {
         Ok(Self { client, runtime, messages, reconnections, channels: HashSet::new() })
     }
 
-    /// Listens to `wanted`, and to the beginnings and ends of topics. What is said after it has returned is heard.
+    /// Subscribes to `wanted`, and to messages about topics that begin or end. After it has returned, no message is missed.
     pub(super) async fn set(&mut self, mut wanted: HashSet<String>) -> Result<(), LogError> {
         wanted.insert(TOPICS_CHANNEL.to_owned());
         let added: Vec<String> = wanted.difference(&self.channels).cloned().collect();
@@ -65,7 +65,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Asks for an answer, without which a connection that died in silence would never be missed.
+    /// Pings Redis. Otherwise a connection that has died in silence would never be noticed.
     pub(super) async fn check(&self) -> Result<(), LogError> {
         self.subscribe(vec![TOPICS_CHANNEL.to_owned()]).await.map_err(unavailable)
     }
@@ -91,7 +91,7 @@ impl Subscription {
         }
     }
 
-    /// A hint that is there already.
+    /// The next hint, if one has arrived already.
     pub(super) fn waiting(&mut self) -> Option<Hint> {
         if self.reconnections.try_recv().is_ok() {
             return Some(self.start_over());
@@ -103,7 +103,7 @@ impl Subscription {
         }
     }
 
-    /// After a reconnection nothing is listened to, and anything may have been missed.
+    /// Handles a reconnection: no channel is subscribed, and any message may have been missed.
     fn start_over(&mut self) -> Hint {
         self.channels.clear();
         Hint::All

@@ -1,4 +1,4 @@
-//! A tail: the handle on a reader in a task of its own, so that a wait can be given up at any moment.
+//! A tail: the handle on a reader that runs in a separate task, so that a caller may stop waiting at any moment.
 
 use std::collections::HashMap;
 use std::mem;
@@ -15,19 +15,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::reader::Reader;
 use crate::client::Redis;
 
-/// What a reader has to tell; each run comes with the number of the wish that it answers.
+/// A message from the reader. Each run comes with the number of the request that it answers.
 pub(super) struct TailMessage {
     pub(super) news: News,
     pub(super) answers: Vec<u64>,
 }
 
-/// That a topic be read, or no longer.
+/// A request to read a topic, or to stop reading it.
 pub(super) enum TailRequest {
     Follow { number: u64, after: Option<Position> },
     Unfollow,
 }
 
-/// Wishes on their way to a reader: the latest for each topic.
+/// Requests that wait for the reader: the latest for each topic.
 #[derive(Default)]
 pub(super) struct TailRequests {
     waiting: Mutex<HashMap<Topic, TailRequest>>,
@@ -47,11 +47,12 @@ impl TailRequests {
 
 /// A [`Tail`] of a log in Redis.
 pub(super) struct RedisTail {
-    /// Tells the reader's watch that its end is asked for. Before `told`, so that it is dropped before the reader notices.
+    /// Tells the reader's supervisor that the end is intended. It is declared before `received`, and so dropped before it: otherwise the
+    /// reader could end first.
     _stop: DropGuard,
     wishes: Arc<TailRequests>,
-    told: mpsc::Receiver<Result<TailMessage, LogError>>,
-    /// The number of the wish that each followed topic was last followed by.
+    received: mpsc::Receiver<Result<TailMessage, LogError>>,
+    /// The number of the latest request for each followed topic.
     followed: HashMap<Topic, u64>,
     next: u64,
 }
@@ -59,16 +60,16 @@ pub(super) struct RedisTail {
 impl RedisTail {
     pub(super) fn new(redis: &Redis) -> Self {
         let wishes = Arc::new(TailRequests::default());
-        let (sender, told) = mpsc::channel(1);
+        let (sender, received) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let reader = Reader::new(redis.clone(), Arc::clone(&wishes), sender);
         redis.supervisor().spawn_on(redis.runtime(), "log-reader", &stop, reader.run());
-        Self { _stop: stop.drop_guard(), wishes, told, followed: HashMap::new(), next: 0 }
+        Self { _stop: stop.drop_guard(), wishes, received, followed: HashMap::new(), next: 0 }
     }
 
-    /// Leaves out runs of topics that are no longer followed, or were followed anew since.
-    fn sift(&self, told: TailMessage) -> News {
-        let TailMessage { mut news, answers } = told;
+    /// Leaves out runs that answer an older request than the latest, and runs of topics that are no longer followed.
+    fn sift(&self, received: TailMessage) -> News {
+        let TailMessage { mut news, answers } = received;
         let mut answers = answers.into_iter();
         news.runs.retain(|(topic, _)| self.followed.get(topic).copied() == answers.next());
         news
@@ -92,8 +93,8 @@ impl Tail for RedisTail {
     async fn next(&mut self) -> Result<News, LogError> {
         loop {
             let ended = || LogError::Unavailable("the reader of the log has ended".into());
-            let told = self.told.recv().await.ok_or_else(ended)??;
-            let news = self.sift(told);
+            let received = self.received.recv().await.ok_or_else(ended)??;
+            let news = self.sift(received);
             if news != News::default() {
                 return Ok(news);
             }

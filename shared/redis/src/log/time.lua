@@ -1,5 +1,5 @@
 -- Finds the position before the first event appended at or after a time. KEYS: head, log. ARGV: the time, 19 digits.
--- Returns {epoch, seq}; nothing for no history.
+-- Returns {epoch, seq}; false if the topic has no history.
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 if not head[1] then return false end
 local low, high = tonumber(head[2]) + 1, tonumber(head[2]) + 1

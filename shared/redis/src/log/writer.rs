@@ -1,4 +1,4 @@
-//! What a writer remembers of the topics it writes.
+//! The state that a writer keeps of each topic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use tokio::sync::Mutex as Turn;
 
 use super::keys::Keys;
 
-/// One topic's standing with its writer. Held for the length of an append: what is asked again must be the last that was asked.
+/// A writer's state of one topic. It is locked during an append, because only the last append may be repeated.
 pub(super) struct WriterState {
     pub(super) keys: Keys,
-    /// How far Redis has acknowledged.
+    /// The last position that Redis has acknowledged.
     pub(super) acknowledged: Option<Position>,
-    /// Whether an append was sent that never got its answer.
+    /// Whether an append got no answer.
     pub(super) unsure: bool,
-    /// The mark and the items of the append that failed last: asked for again, it keeps its mark, or it could be there twice.
+    /// The mark and the items of the last append, if it failed. If it is repeated it must keep its mark, or it could be carried out twice.
     pub(super) failed: Option<(u64, Vec<Value>)>,
 }
 
 type ByTopic = HashMap<(Fence, Topic), Arc<Turn<WriterState>>>;
 
-/// The topics that are written.
+/// The states of all topics that were written.
 #[derive(Default)]
 pub(super) struct Standings(Mutex<ByTopic>);
 
@@ -40,7 +40,7 @@ impl Standings {
         self.0.lock().remove(&(fence, topic.clone()));
     }
 
-    /// Forgets what other numbers than `fence` wrote.
+    /// Forgets the states of other fencing numbers than `fence`.
     pub(super) fn begin(&self, fence: Fence) {
         self.0.lock().retain(|(of, _), _| *of == fence);
     }

@@ -1,4 +1,4 @@
-//! The registry: a hash of streams with their claims, and a set of ids for each owner. Every call that changes is one script.
+//! The registry: a hash of streams with their claims, and a set of ids for each owner. Every call that changes something is one script.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ static RELEASE: Script = Script::new(include_str!("release.lua"));
 static LIST: Script = Script::new(include_str!("list.lua"));
 static DESIRED: Script = Script::new(include_str!("desired.lua"));
 
-/// A [`StreamStore`] in Redis. It survives a restart as far as Redis is set to (`appendonly`).
+/// A [`StreamStore`] in Redis. It survives a restart if Redis does (`appendonly`).
 pub struct RedisStore(Redis);
 
 impl RedisStore {
@@ -36,7 +36,7 @@ fn keys(owner: &str) -> Vec<String> {
     vec![STREAMS.to_owned(), format!("bond:{{registry}}:owner:{owner}")]
 }
 
-/// A time as a text that compares as the time does. Times before 1970 are not kept apart.
+/// A time as text that sorts like the time. Times before 1970 all become the same text.
 fn stamp(time: UnixNanos) -> String {
     format!("{:019}", time.as_nanos().max(0))
 }
@@ -133,14 +133,14 @@ fn texts<const N: usize>(args: [String; N]) -> Vec<Value> {
     args.into_iter().map(Value::from).collect()
 }
 
-/// A stream as it is kept: the owners' claims with the ends of those that have one, empty for those that have none.
+/// A stream as it is stored. A claim without an end has an empty text as its end.
 #[derive(Deserialize)]
 struct Stored {
     canonical: String,
     spec: String,
     created: String,
     claims: BTreeMap<String, String>,
-    /// What owners wrote, by owner. A stream that was kept before there were any has none.
+    /// The labels by owner. Streams that older versions stored have none.
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -174,7 +174,7 @@ fn read_stamp(text: &str) -> Result<UnixNanos, StoreError> {
     text.parse().map(UnixNanos::from_nanos).map_err(|_| unreadable())
 }
 
-/// Streams from a list of ids, each followed by what is kept.
+/// Parses a list of ids, each followed by the stored stream.
 fn read_all(found: &[String]) -> Result<Vec<(StreamId, Stored)>, StoreError> {
     let pairs = found.chunks_exact(2);
     pairs

@@ -85,7 +85,7 @@ fn cursors(seq: u64) -> LaneCursors {
     let passed = BTreeMap::from([(topic, position)]);
     let apart = Apart { placed_at: UnixNanos::from_secs(50), positions: passed.clone() };
     let apart = BTreeMap::from([(ConnectionId::new("L0SM9cOFvHcCIhw="), apart)]);
-    LaneCursors { heard: UnixNanos::from_secs(40), passed, apart }
+    LaneCursors { known_until: UnixNanos::from_secs(40), passed, apart }
 }
 
 #[tokio::test]
@@ -117,10 +117,10 @@ async fn vitals_are_those_of_all_processes() {
     let server = Server::start(&[]).await;
     let redis = server.connect().await;
     let (one, other) = (RedisVitals::new(redis.clone(), "one"), RedisVitals::new(redis.clone(), "other"));
-    one.tell(&vitals(99)).await.expect("tell");
-    one.tell(&vitals(1)).await.expect("tell");
+    one.publish(&vitals(99)).await.expect("tell");
+    one.publish(&vitals(1)).await.expect("tell");
     assert_eq!(other.all().await, Ok(vitals(1)), "what is told replaces what was");
-    other.tell(&vitals(2)).await.expect("tell");
+    other.publish(&vitals(2)).await.expect("tell");
     let mut sum = vitals(1);
     sum.add(vitals(2));
     assert_eq!(one.all().await.map(|all| (all.connections, all.streams)), Ok((sum.connections, sum.streams)));
