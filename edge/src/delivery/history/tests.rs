@@ -133,7 +133,7 @@ fn a_start_in_time_begins_with_the_first_event_since_then() {
 fn whoever_joins_after_the_end_gets_nothing_of_what_was_before() {
     let mut history = history(ROOMY, &[("e1", (1..=3).map(event).collect())]);
     let follower = history.join(&Start::At(UnixNanos::EPOCH), UnixNanos::EPOCH).expect("known").cursor;
-    history.end();
+    history.end(UnixNanos::EPOCH, &mut 0);
     let late = history.join(&Start::At(UnixNanos::EPOCH), UnixNanos::EPOCH).expect("known").cursor;
     let position = Position { epoch: epoch("e1"), seq: 2 };
     assert_eq!(history.join(&Start::After(position), UnixNanos::EPOCH), None, "the next epoch is not known");
@@ -188,7 +188,7 @@ fn nobody_joins_before_the_ring_holds_what_the_log_held() {
 #[test]
 fn what_still_comes_of_an_epoch_that_has_ended_is_for_nobody() {
     let mut history = history(ROOMY, &[("one", vec![event(1), event(2)])]);
-    history.end();
+    history.end(UnixNanos::EPOCH, &mut 0);
     let late = Run { epoch: epoch("one"), gap: None, items: vec![event(3)] };
     history.append(&late, &mut 0);
     let now = UnixNanos::from_secs(3);
