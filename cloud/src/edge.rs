@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use bond_api::auth::Access;
 use bond_api::keys::Keys;
 use bond_api::tokens::Tokens;
@@ -13,8 +13,9 @@ use bond_core::instrument::Venue;
 use bond_core::key_source::KeySource;
 use bond_edge::host::leading::Leading;
 use bond_edge::host::{self, HostConfig, vitals};
+use bond_edge::jwks::Jwks;
 use bond_edge::server::{self, ServerConfig};
-use bond_edge::{logging, ready, signal};
+use bond_edge::{logging, ready, signal, signing};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +29,18 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let settings = EdgeSettings::from_env()?;
     let common = &settings.common;
     logging::start(&common.settings).map_err(|failure| anyhow!(failure.message))?;
+    if !common.settings.jwt.static_tokens.is_empty() {
+        bail!(signing::static_tokens_refused("others reach this process"));
+    }
     let listener = TcpListener::bind(SocketAddr::new(args.bind, common.port)).await?;
     let address = listener.local_addr()?;
     let Adapters { aws, parts, instance, .. } = Adapters::connect(common).await?;
     let source = Arc::new(key_source(&aws, &settings));
     let (tokens, keys) = tokio::try_join!(source.token_keys(), source.api_keys())?;
     let access = Access::new(Keys::given(keys), false).with_keys_in_urls(common.settings.keys_in_urls);
-    let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(access));
+    let verifier = Arc::new(common.settings.jwt.verifier(None));
+    let jwks = Jwks::open(common.settings.jwt.jwks.clone(), Arc::clone(&verifier)).await?;
+    let (tokens, access) = (Arc::new(Tokens::new(tokens).with_topics(verifier)), Arc::new(access));
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(&common.settings, instance.into(), venues, address.port());
     let (fanout, router) = host::start(config, parts.clone(), Arc::clone(&access), Arc::clone(&tokens))?;
@@ -42,6 +48,7 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let supervisor = parts.ports.supervisor.clone();
     let follow = follow(source, settings.keys_every, access, tokens, cancel.clone());
     let following = supervisor.spawn("keys", &cancel, follow);
+    let fetching = supervisor.spawn("jwks", &cancel, jwks.follow(cancel.clone()));
     let tell = vitals::publish(parts, Leading::default(), cancel.clone());
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
@@ -52,9 +59,9 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     ready::announce(args.ready_file.as_deref(), &banner)?;
     let stopping = signal::stop_or_death(&supervisor).await;
     cancel.cancel();
-    let ended = (telling.await, following.await, serving.await);
+    let ended = (telling.await, following.await, serving.await, fetching.await);
     stopping.end().await?;
-    ended.0.and(ended.1)?;
+    ended.0.and(ended.1).and(ended.3)?;
     Ok(ended.2?)
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -45,7 +46,7 @@ pub enum Command {
     Sim(SimArgs),
     /// List your streams.
     Streams(ServerArgs),
-    /// Get a fresh token for a stream, or rotate the keys that sign tokens.
+    /// Get a fresh token for a stream, make one for topics, or rotate the keys that sign tokens.
     Token(TokenArgs),
     /// Make, list and revoke API keys.
     Key(KeyArgs),
@@ -236,6 +237,32 @@ pub enum TokenAction {
     /// Take the text of the secret of token keys on standard input, and write it with a new key on standard output. The key that signed
     /// so far stays good until the next rotation.
     Rotate,
+    /// Write a token for topics to standard output, for trying out: signed with BOND_JWT_SECRET, or with the secret that a server with the
+    /// same data directory keeps where none is set.
+    Jwt(JwtArgs),
+}
+
+/// `bond token jwt`.
+#[derive(Args, Debug)]
+pub struct JwtArgs {
+    /// Whose token it is.
+    #[arg(long)]
+    pub user: String,
+    /// The user's role.
+    #[arg(long)]
+    pub role: Option<String>,
+    /// What may be read, such as prices.>,trading.u1; without it prices, auctions and the user's own.
+    #[arg(long, value_delimiter = ',')]
+    pub topics: Option<Vec<String>>,
+    /// What may be published to.
+    #[arg(long, value_delimiter = ',')]
+    pub publish: Vec<String>,
+    /// How long it is good: 90s, 30m, 1h, 7d.
+    #[arg(long, default_value = "1h", value_parser = crate::command::token::ttl)]
+    pub ttl: Duration,
+    /// The data directory of the server.
+    #[arg(long, default_value = ".bond")]
+    pub data_dir: PathBuf,
 }
 
 /// `bond broker`.

@@ -1,5 +1,7 @@
 //! Settings from the environment: read once, strictly, with all problems reported at once.
 
+mod jwt;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use bond_core::secret::Secret;
 use bond_core::settings::{Reader, SettingsError, Variables};
 use bond_core::token::check_secret;
 use url::{Host, Url};
+
+pub use self::jwt::{JwksSource, JwtSettings};
 
 /// How `bond up` behaves. Each field names the variable it is read from.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Settings {
     pub token_ttl: Duration,
     /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are accepted. `None`: only `bond broker` accepts them.
     pub legacy_tokens: Option<bool>,
+    /// What is taken as a token for topics.
+    pub jwt: JwtSettings,
     /// `BOND_MAX_STREAMS`: streams per owner.
     pub max_streams: usize,
     /// `BOND_REST_PER_SECOND`: how many REST requests per second one owner may make; in a burst, four times as many.
@@ -92,6 +98,7 @@ impl Settings {
             previous_secret: secret(reader, "BOND_SECRET_PREVIOUS"),
             token_ttl: reader.seconds("BOND_TOKEN_TTL", 3600, 1, 31_536_000),
             legacy_tokens: choosable(reader, "BOND_LEGACY_TOKENS"),
+            jwt: JwtSettings::take(reader),
             max_streams: reader.number("BOND_MAX_STREAMS", 5, 1, 100_000),
             rest_per_second: reader.number("BOND_REST_PER_SECOND", 50, 1, 100_000),
             open_metrics: reader.flag("BOND_OPEN_METRICS"),
@@ -119,6 +126,15 @@ impl Settings {
     /// Whether clients connect by TLS, which a proxy in front of Bond terminates.
     pub fn has_tls(&self) -> bool {
         self.ws_host.as_ref().is_some_and(|host| host.starts_with("wss://"))
+    }
+
+    /// Whether clients are told to come to another host than this machine, as where a proxy on it lets them in.
+    pub fn serves_outside(&self) -> bool {
+        let is_outside = |host: &String| {
+            let (_, rest) = host.split_once("://").unwrap_or(("", host));
+            Url::parse(&format!("ws://{rest}")).map_or(true, |url| !jwt::is_loopback(&url))
+        };
+        self.ws_host.as_ref().is_some_and(is_outside)
     }
 }
 
@@ -234,6 +250,10 @@ mod tests {
         ] {
             let settings = read(&[("WS_HOST", text)]).expect(text);
             assert_eq!((settings.ws_host.as_deref(), settings.has_tls()), (Some(host), has_tls), "{text}");
+            assert!(settings.serves_outside(), "{text}");
+        }
+        for text in ["localhost", "127.0.0.1:8080", "ws://[::1]:8080", "wss://localhost/bond"] {
+            assert!(!read(&[("WS_HOST", text)]).expect(text).serves_outside(), "{text}");
         }
         for text in
             ["ftp://feed.example", "://x", "wss://", "feed.example/path", "user@feed.example", "a b", "x?y=1"]

@@ -8,6 +8,7 @@ pub mod cost;
 mod delivery;
 pub mod failure;
 pub mod host;
+pub mod jwks;
 pub mod logging;
 mod network;
 pub mod private;

@@ -24,8 +24,17 @@ pub fn data_dir(path: &Path) -> io::Result<()> {
 
 /// What is in a data directory.
 #[cfg(unix)]
-const OURS: [&str; 8] =
-    ["streams.redb", "keys.json", "keys.json.new", "secret", "log", "ready", "bond.pid", "bond.log"];
+const OURS: [&str; 9] = [
+    "streams.redb",
+    "keys.json",
+    "keys.json.new",
+    "secret",
+    "jwt-secret",
+    "log",
+    "ready",
+    "bond.pid",
+    "bond.log",
+];
 
 #[cfg(unix)]
 fn tighten(path: &Path) -> io::Result<()> {

@@ -5,14 +5,18 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use bond_api::jwt::TokenVerifier;
 use bond_core::settings::SettingsError;
 use bond_core::token::{SECRET_BYTES, TokenKey, TokenKeys, check_secret};
 
-use crate::config::Settings;
+use crate::config::{JwtSettings, Settings};
 use bond_core::secret::Secret;
 
-/// The name of the file in the data directory with the secret that is generated if none is set.
+/// The name of the file in the data directory with the secret of streams' tokens that is generated if none is set.
 const FILE: &str = "secret";
+
+/// The name of the file with the secret of JWTs that is generated if no key of an issuer is set.
+const JWT_FILE: &str = "jwt-secret";
 
 /// The facts about a process that decide where its secret comes from.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +76,50 @@ fn missing(settings: &Settings, place: SecretPlace) -> Vec<String> {
             "WS_HOST is not set, and {bind} is not loopback: set it to where clients find this server, as in wss://feed.example"
         ));
     }
+    problems.extend(static_tokens_off_loopback(settings, bind));
     problems
+}
+
+/// Static tokens stand in documents, so that anybody may know them: they are refused unless only this machine can connect.
+fn static_tokens_off_loopback(settings: &Settings, bind: IpAddr) -> Option<String> {
+    let why = match (bind.is_loopback(), settings.serves_outside()) {
+        (false, _) => format!("{bind} is not loopback"),
+        (true, true) => "WS_HOST names another host".to_owned(),
+        (true, false) => return None,
+    };
+    (!settings.jwt.static_tokens.is_empty()).then(|| static_tokens_refused(&why))
+}
+
+/// The error text for static tokens where clients on other machines could use them.
+pub fn static_tokens_refused(why: &str) -> String {
+    format!(
+        "BOND_STATIC_TOKENS is for this machine alone, and {why}: leave it out, and set BOND_JWT_SECRET, BOND_JWKS_URL or BOND_JWKS for tokens of an \
+         issuer"
+    )
+}
+
+/// The verifier of tokens for topics. On loopback, if no key of an issuer is set, it accepts tokens that are signed with the secret in the data
+/// directory. Whoever can read that directory may call anyway.
+///
+/// # Errors
+/// [`KeepError`].
+pub fn token_verifier(
+    jwt: &JwtSettings,
+    bind: IpAddr,
+    data_dir: &Path,
+    random: [u8; SECRET_BYTES],
+) -> Result<TokenVerifier, KeepError> {
+    let kept =
+        (jwt.has_no_key() && bind.is_loopback()).then(|| keep_for_jwt(data_dir, random)).transpose()?;
+    Ok(jwt.verifier(kept.as_ref()))
+}
+
+/// Like [`keep`], for the secret of JWTs.
+///
+/// # Errors
+/// [`KeepError`].
+pub fn keep_for_jwt(data_dir: &Path, random: [u8; SECRET_BYTES]) -> Result<Secret, KeepError> {
+    keep_in(&data_dir.join(JWT_FILE), random)
 }
 
 /// The error text for a secret that must be set.
@@ -119,14 +166,17 @@ pub enum KeepError {
 /// # Errors
 /// [`KeepError`].
 pub fn keep(data_dir: &Path, random: [u8; SECRET_BYTES]) -> Result<Secret, KeepError> {
-    let path = data_dir.join(FILE);
-    let failed = |source| KeepError::Io { path: path.clone(), source };
+    keep_in(&data_dir.join(FILE), random)
+}
+
+fn keep_in(path: &Path, random: [u8; SECRET_BYTES]) -> Result<Secret, KeepError> {
+    let failed = |source| KeepError::Io { path: path.to_owned(), source };
     if !path.try_exists().map_err(failed)? {
-        fs::create_dir_all(data_dir).map_err(failed)?;
-        publish(&path, &hex(&random)).map_err(failed)?;
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+        publish(path, &hex(&random)).map_err(failed)?;
     }
-    let text = fs::read_to_string(&path).map_err(failed)?;
-    check_secret(text.trim()).map_err(|_| KeepError::Broken(path.clone()))?;
+    let text = fs::read_to_string(path).map_err(failed)?;
+    check_secret(text.trim()).map_err(|_| KeepError::Broken(path.to_owned()))?;
     Ok(Secret::new(text.trim().to_owned()))
 }
 
@@ -157,6 +207,10 @@ fn publish(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bond_api::jwt::{Minting, mint};
+    use bond_core::time::UnixNanos;
     use tempfile::TempDir;
 
     use super::*;
@@ -231,6 +285,58 @@ mod tests {
             fs::write(data_dir.join(FILE), broken).expect("written");
             assert!(matches!(keep(&data_dir, random(3)), Err(KeepError::Broken(_))), "{broken}");
         }
+    }
+
+    #[test]
+    fn static_tokens_are_refused_wherever_others_could_come_in() {
+        let with_tokens = |bind: &str, host: &str| {
+            let settings = Settings::read(&|name| match name {
+                "BOND_STATIC_TOKENS" => Some("valid_token:user_123".to_owned()),
+                "BOND_SECRET" => Some(SECRET.to_owned()),
+                "WS_HOST" => Some(host.to_owned()),
+                _ => None,
+            });
+            let bind = bind.parse().expect("an address");
+            decide(&settings.expect("settings"), SecretPlace { bind, has_keys: true, has_redis: false })
+        };
+        for (bind, host) in [("127.0.0.1", ""), ("::1", ""), ("127.0.0.1", "localhost:8080")] {
+            assert!(with_tokens(bind, host).is_ok(), "{bind} {host}");
+        }
+        for (bind, host) in [
+            ("0.0.0.0", "localhost"),
+            ("::", "wss://feed.example"),
+            ("192.0.2.1", "wss://feed.example"),
+            ("127.0.0.1", "wss://feed.example"),
+        ] {
+            let SettingsError(problems) = with_tokens(bind, host).expect_err(bind);
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert!(problem.contains("BOND_STATIC_TOKENS is for this machine alone"), "{problem}");
+            assert!(!problem.contains("valid_token"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn without_a_key_of_an_issuer_a_kept_secret_serves_on_loopback_alone() {
+        let dir = TempDir::new().expect("directory");
+        let random = std::array::from_fn(|n| u8::try_from(n * 7).unwrap_or(n as u8));
+        let now = UnixNanos::from_secs(1_800_000_000);
+        let taken = |bind: &str, name: &str, value: &str| {
+            let settings =
+                Settings::read(&|asked| (asked == name).then(|| value.to_owned())).expect("settings");
+            let bind = bind.parse().expect("an address");
+            let verifier = token_verifier(&settings.jwt, bind, dir.path(), random).expect("a verifier");
+            let minting = Minting {
+                user: "u1".into(),
+                expires_at: now.plus(Duration::from_secs(60)),
+                ..Minting::default()
+            };
+            let secret = keep_for_jwt(dir.path(), random).expect("kept");
+            verifier.verify(&mint(&minting, secret.expose()).expect("minted"), now).is_ok()
+        };
+        assert!(taken("127.0.0.1", "", ""));
+        assert!(!taken("192.0.2.1", "", ""), "off loopback");
+        assert!(!taken("127.0.0.1", "BOND_JWT_SECRET", SECRET), "where one is set");
+        assert!(!taken("127.0.0.1", "BOND_JWKS_URL", "https://id.example/jwks"), "where there is an issuer");
     }
 
     #[test]

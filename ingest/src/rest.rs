@@ -1,4 +1,4 @@
-//! A small HTTPS client for venues' REST answers: bounded in time and in size, and no redirects.
+//! A small HTTPS client for venues' REST answers, and those of other servers that we ask: bounded in time and in size, and no redirects.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -28,9 +28,9 @@ pub enum RestError {
         /// How long the venue asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// The body is too long.
-    #[error("answer longer than {MAX_BODY_BYTES} bytes")]
-    TooLarge,
+    /// The body is longer than this many bytes.
+    #[error("answer longer than {0} bytes")]
+    TooLarge(usize),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -44,14 +44,17 @@ impl RestError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::TooLarge | Self::Timeout(_) | Self::Transport(_) => None,
+            Self::TooLarge(_) | Self::Timeout(_) | Self::Transport(_) => None,
         }
     }
 }
 
 /// A client that keeps connections open between requests. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct RestClient(Client);
+pub struct RestClient {
+    client: Client,
+    most_bytes: usize,
+}
 
 impl RestClient {
     /// A client with our user agent.
@@ -65,8 +68,14 @@ impl RestClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
             .build()
-            .map(Self)
+            .map(|client| Self { client, most_bytes: MAX_BODY_BYTES })
             .map_err(transport)
+    }
+
+    /// The same client, which refuses answers longer than `most_bytes`.
+    #[must_use]
+    pub fn at_most(self, most_bytes: usize) -> Self {
+        Self { most_bytes, ..self }
     }
 
     /// The whole body of the answer to `GET url`, read within `timeout`.
@@ -78,21 +87,21 @@ impl RestClient {
     }
 
     async fn fetch(&self, url: Url) -> Result<Bytes, RestError> {
-        let response = self.0.get(url).send().await.map_err(transport)?;
+        let response = self.client.get(url).send().await.map_err(transport)?;
         let status = response.status();
         if !status.is_success() {
             let retry_after = retry_after(response.headers());
             return Err(RestError::Status { status: status.as_u16(), retry_after });
         }
-        read_bounded(response).await
+        read_bounded(response, self.most_bytes).await
     }
 }
 
-async fn read_bounded(mut response: Response) -> Result<Bytes, RestError> {
+async fn read_bounded(mut response: Response, most_bytes: usize) -> Result<Bytes, RestError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(RestError::TooLarge);
+        if body.len() + chunk.len() > most_bytes {
+            return Err(RestError::TooLarge(most_bytes));
         }
         body.extend_from_slice(&chunk);
     }

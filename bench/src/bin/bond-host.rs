@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_api::admission::{Admission, Credentials, Grant, Refusal, TopicGrant};
 use bond_bench::fanout::host;
 use bond_core::api_key::Holder;
 use bond_core::control::{Command, Control, ControlError};
+use bond_core::grants::Grants;
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
@@ -134,6 +135,14 @@ impl Admission for Open {
 
     async fn feed(&self, _: Credentials<'_>) -> Result<Grant, Refusal> {
         Ok(Grant::default())
+    }
+
+    fn topics(&self, _: Credentials<'_>) -> Result<TopicGrant, Refusal> {
+        Ok(TopicGrant { grants: Grants::open(), holder: None })
+    }
+
+    fn refresh_topics(&self, access: &TopicGrant, _: &str) -> Result<TopicGrant, Refusal> {
+        Ok(access.clone())
     }
 
     fn refresh(&self, _: Option<&StreamId>, _: Option<&Holder>, _: &str) -> Result<Grant, Refusal> {

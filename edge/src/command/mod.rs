@@ -46,6 +46,10 @@ fn dispatch(command: Command) -> Outcome {
             Ok(())
         }
         Command::Token(TokenArgs { action: Some(TokenAction::Rotate), .. }) => token::rotate(),
+        Command::Token(TokenArgs { action: Some(TokenAction::Jwt(args)), .. }) => {
+            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+            token::jwt(&args, &settings.jwt)
+        }
         served => runtime()?.block_on(dispatch_async(served)),
     }
 }

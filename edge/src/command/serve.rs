@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::host::redis::RedisHost;
 use crate::host::{self, HostConfig, Parts};
+use crate::jwks::Jwks;
 use crate::server::{self, ServerConfig};
 use crate::signing::{self, Origin, SecretPlace};
 use crate::{private, ready, signal};
@@ -32,6 +33,7 @@ pub(super) struct Listeners {
     addresses: [SocketAddr; 2],
     access: Arc<Access>,
     tokens: Arc<Tokens>,
+    jwks: Jwks,
     ready_file: Option<PathBuf>,
 }
 
@@ -67,10 +69,15 @@ impl Listeners {
         let secret = secret(origin, args, shared).await?;
         let tokens =
             signing::token_keys(&secret, settings).with_legacy(settings.legacy_tokens.unwrap_or(false));
-        let (tokens, access) = (Arc::new(Tokens::new(tokens)), Arc::new(access));
+        let verifier = signing::token_verifier(&settings.jwt, args.bind, &args.data_dir, random_bytes()?);
+        let tokens = Tokens::new(tokens).with_topics(Arc::new(verifier.map_err(failed)?));
+        let (tokens, access) = (Arc::new(tokens), Arc::new(access));
+        let jwks =
+            Jwks::open(settings.jwt.jwks.clone(), Arc::clone(tokens.topics())).await.map_err(failed)?;
         let listeners = vec![listen(args, args.rest_port).await?, listen(args, args.ws_port).await?];
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
-        Ok(Self { listeners, addresses, access, tokens, ready_file: args.ready_file.clone() })
+        let ready_file = args.ready_file.clone();
+        Ok(Self { listeners, addresses, access, tokens, jwks, ready_file })
     }
 
     /// The addresses of REST and WebSocket.
@@ -105,6 +112,7 @@ impl Listeners {
         let connections_per_address = config.http_per_address;
         let supervisor = parts.ports.supervisor.clone();
         let (fanout, router) = host::start(config, parts, self.access, self.tokens)?;
+        let following = supervisor.spawn("jwks", cancel, self.jwks.follow(cancel.clone()));
         let drain = async move { fanout.drain().await };
         let server = ServerConfig { connections_per_address, ..ServerConfig::new(&supervisor) };
         let serving = server::serve(server, self.listeners, router, drain, cancel.clone());
@@ -113,6 +121,8 @@ impl Listeners {
         let stopping = signal::stop_or_death(&supervisor).await;
         cancel.cancel();
         let served = serving.await;
+        // What has panicked was noted.
+        let _ = following.await;
         stopping.end().await.map_err(|death| Failure::new(Exit::Failed, death))?;
         served.map_err(|error| Failure::new(Exit::Failed, error))
     }
@@ -128,21 +138,24 @@ pub(super) fn random() -> Result<u32, Failure> {
     getrandom::u32().map_err(|error| Failure::new(Exit::Failed, error))
 }
 
+pub(super) fn random_bytes() -> Result<[u8; SECRET_BYTES], Failure> {
+    let mut random = [0; SECRET_BYTES];
+    getrandom::fill(&mut random).map_err(failed)?;
+    Ok(random)
+}
+
 async fn secret(origin: Origin, args: &ServeArgs, shared: Option<&RedisHost>) -> Result<Secret, Failure> {
-    let random = || {
-        let mut random = [0; SECRET_BYTES];
-        getrandom::fill(&mut random).map_err(failed)?;
-        Ok::<_, Failure>(random)
-    };
     match (origin, shared) {
         (Origin::Set(secret), _) => Ok(secret),
         (Origin::Redis, Some(shared)) => {
-            let secret = shared.secret(signing::hex(&random()?)).await.map_err(failed)?;
+            let secret = shared.secret(signing::hex(&random_bytes()?)).await.map_err(failed)?;
             check_secret(&secret)
                 .map_err(|weak| failed(format!("the secret in Redis {weak}; delete bond:secret")))?;
             Ok(Secret::new(secret))
         }
-        (Origin::Directory | Origin::Redis, _) => signing::keep(&args.data_dir, random()?).map_err(failed),
+        (Origin::Directory | Origin::Redis, _) => {
+            signing::keep(&args.data_dir, random_bytes()?).map_err(failed)
+        }
     }
 }
 

@@ -7,8 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bond_core::api_key::Holder;
 use bond_core::code::Code;
+use bond_core::grants::Grants;
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
+
+use crate::auth::authorization;
 
 /// The prefix of a subprotocol that carries a credential in base64url. The subprotocol is the only header that a browser can set on a
 /// WebSocket. Bond never selects this subprotocol, because the response would repeat the credential.
@@ -23,7 +26,23 @@ pub struct Credentials<'a> {
     pub headers: &'a HeaderMap,
 }
 
+/// A credential of a client, and where it stood.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The credential.
+    pub(crate) text: String,
+    /// Whether it stood in the URL. URLs are kept in histories and logs.
+    pub(crate) in_url: bool,
+}
+
 impl Credentials<'_> {
+    /// The first credential of: the URL, the subprotocols, `Authorization`.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        let in_url = self.token.map(|text| Shown { text: text.to_owned(), in_url: true });
+        let header = || self.bearer().or_else(|| authorization(self.headers).map(str::to_owned));
+        in_url.or_else(|| header().map(|text| Shown { text, in_url: false }))
+    }
+
     /// The credential among the subprotocols. If it cannot be decoded it is empty, which is never valid.
     pub fn bearer(&self) -> Option<String> {
         let lists = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
@@ -44,6 +63,15 @@ pub struct Grant {
     pub holder: Option<Holder>,
 }
 
+/// What a client of topics is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicGrant {
+    /// What it may do, and until when.
+    pub grants: Grants,
+    /// Whose API key opens it, as in [`Grant::holder`].
+    pub holder: Option<Holder>,
+}
+
 /// Why a client may not connect. The connection is opened, and closed with the code's [`Code::close_code`], so that browsers see the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -52,6 +80,16 @@ pub struct Refusal {
     pub code: Code,
     /// What to fix.
     pub message: String,
+}
+
+impl Refusal {
+    /// The refusal of a client without a token. The paths of one topic need a token in open mode too, where [`Admission::topics`] grants
+    /// everything.
+    pub fn token_required() -> Self {
+        let message = "no token: send a JWT of your issuer as `Authorization: Bearer …`, as the subprotocol bond.bearer.{base64url of it}, or as \
+                       ?token=…; `bond token jwt --user NAME` makes one for trying out";
+        Self { code: Code::AuthRequired, message: message.to_owned() }
+    }
 }
 
 /// Decides who may connect. An implementation must not wait for anything slower than the registry.
@@ -68,6 +106,19 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// [`Refusal`].
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal>;
+
+    /// Decides about a connection to topics, by a JWT, a static token or an API key. In open mode a token is checked too if there is one;
+    /// without one everything is granted ([`Grants::is_open`]). Does not wait.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn topics(&self, credentials: Credentials<'_>) -> Result<TopicGrant, Refusal>;
+
+    /// Checks a newer token for a connection to topics that was granted `held`. The new grant replaces the old.
+    ///
+    /// # Errors
+    /// [`Refusal`], for example for another user's token. The old grant stays.
+    fn refresh_topics(&self, held: &TopicGrant, token: &str) -> Result<TopicGrant, Refusal>;
 
     /// Checks a newer token for a connection to `stream`, or to a feed if `None`, that `holder` has opened. The new grant replaces the old.
     ///

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bond_core::api_key::{Holder, PREFIX};
+use bond_core::api_key::{Holder, PREFIX, Role};
 use bond_core::code::Code;
+use bond_core::grants::{self, Grants};
 use bond_core::store::{Claim, StreamStore};
 use bond_core::time::Clock;
 use bond_core::token::TokenError;
 use bond_core::topic::StreamId;
 
-use crate::admission::{Admission, Credentials, Grant, Refusal};
-use crate::auth::{Access, Caller, authorization};
+use crate::admission::{Admission, Credentials, Grant, Refusal, Shown, TopicGrant};
+use crate::auth::{Access, Caller};
+use crate::jwt::JwtError;
 use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
@@ -75,15 +77,57 @@ impl Checks {
         Ok(Grant { expires_at: None, holder: Some(holder) })
     }
 
-    /// Like [`Checks::credential`] for a credential in a URL, where an API key is accepted only if that is switched on.
-    fn credential_in_url(&self, text: &str) -> Result<Grant, Refusal> {
-        if text.starts_with(PREFIX) && !self.access.takes_keys_in_urls() {
-            let message = "API keys are not taken in URLs: send `Authorization: Bearer …` or the subprotocol \
-                           bond.bearer.{base64url of it}, put a token from POST /v1/feeds/token into the URL, or set \
-                           BOND_KEYS_IN_URLS=true";
-            return Err(Refusal { code: Code::AuthInvalid, message: message.to_owned() });
+    /// Refuses an API key in a URL unless that is switched on. `instead` names what may stand there.
+    fn admits_in_url(&self, shown: &Shown, instead: &str) -> Result<(), Refusal> {
+        if !shown.in_url || !shown.text.starts_with(PREFIX) || self.access.takes_keys_in_urls() {
+            return Ok(());
         }
-        self.credential(text)
+        let message = format!(
+            "API keys are not taken in URLs: send `Authorization: Bearer …` or the subprotocol bond.bearer.{{base64url of it}}, put {instead} \
+             into the URL, or set BOND_KEYS_IN_URLS=true"
+        );
+        Err(Refusal { code: Code::AuthInvalid, message })
+    }
+
+    /// Decides about a connection to topics.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn topics(&self, credentials: Credentials<'_>) -> Result<TopicGrant, Refusal> {
+        match credentials.shown() {
+            Some(shown) => {
+                self.admits_in_url(&shown, "a JWT")?;
+                self.topic_grant(&shown.text)
+            }
+            None if self.access.is_open() => Ok(TopicGrant { grants: Grants::open(), holder: None }),
+            None => Err(Refusal::token_required()),
+        }
+    }
+
+    /// Checks a newer token for a connection to topics that was granted `held`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the connection goes on as it was.
+    pub fn refresh_topics(&self, held: &TopicGrant, token: &str) -> Result<TopicGrant, Refusal> {
+        let granted = self.topic_grant(token)?;
+        let owner = |grant: &TopicGrant| grant.holder.as_ref().map(|holder| holder.owner.clone());
+        let is_same = held.grants.user() == granted.grants.user() && owner(held) == owner(&granted);
+        if is_same || held.grants.is_open() {
+            return Ok(granted);
+        }
+        let message = "of another user than the one who opened this connection: connect anew";
+        Err(Refusal { code: Code::AuthInvalid, message: message.to_owned() })
+    }
+
+    fn topic_grant(&self, text: &str) -> Result<TopicGrant, Refusal> {
+        if text.starts_with(PREFIX) {
+            let caller = self.access.holder(text).map_err(|problem| refusal(&problem))?;
+            let grants = grants::of_key(caller.roles.contains(&Role::Publisher));
+            return Ok(TopicGrant { grants, holder: caller.holder });
+        }
+        let verified = self.tokens.topics().verify(text, self.clock.now());
+        let refused = |error: JwtError| Refusal { code: error.code(), message: error.to_string() };
+        Ok(TopicGrant { grants: verified.map_err(refused)?, holder: None })
     }
 }
 
@@ -139,12 +183,21 @@ impl Admission for ConnectionAuthorizer {
         if access.is_open() {
             return Ok(Grant::default());
         }
-        match (credentials.token, credentials.bearer(), authorization(credentials.headers)) {
-            (Some(token), _, _) => self.checks.credential_in_url(token),
-            (None, Some(bearer), _) => self.checks.credential(&bearer),
-            (None, None, Some(authorization)) => self.checks.credential(authorization),
-            (None, None, None) => granted(access.caller(credentials.headers)),
+        match credentials.shown() {
+            Some(shown) => {
+                self.checks.admits_in_url(&shown, "a token from POST /v1/feeds/token")?;
+                self.checks.credential(&shown.text)
+            }
+            None => granted(access.caller(credentials.headers)),
         }
+    }
+
+    fn topics(&self, credentials: Credentials<'_>) -> Result<TopicGrant, Refusal> {
+        self.checks.topics(credentials)
+    }
+
+    fn refresh_topics(&self, held: &TopicGrant, token: &str) -> Result<TopicGrant, Refusal> {
+        self.checks.refresh_topics(held, token)
     }
 
     fn refresh(
@@ -174,3 +227,6 @@ fn has_claim(grant: &Grant, claims: &[Claim]) -> bool {
 fn refusal(problem: &Problem) -> Refusal {
     Refusal { code: problem.code(), message: problem.detail().to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

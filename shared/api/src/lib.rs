@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod auth;
 pub mod authorizer;
+pub mod jwt;
 pub mod keys;
 pub mod local;
 pub mod paces;

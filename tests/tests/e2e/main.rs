@@ -20,3 +20,4 @@ mod streams;
 mod supervision;
 mod takeover;
 mod to_the_digit;
+mod topic_tokens;

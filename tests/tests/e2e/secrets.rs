@@ -53,7 +53,11 @@ async fn a_token_signed_with_a_published_secret_opens_nothing() -> Result<()> {
 }
 
 /// What `bond` says that does not start.
-async fn does_not_start(words: &[&str], data_dir: &Path, settings: &[(&str, &str)]) -> Result<String> {
+pub(super) async fn does_not_start(
+    words: &[&str],
+    data_dir: &Path,
+    settings: &[(&str, &str)],
+) -> Result<String> {
     let mut command = Command::new(binary());
     command.args(words).arg("--data-dir").arg(data_dir);
     command.env_remove("BOND_SECRET").envs(settings.iter().copied()).kill_on_drop(true);

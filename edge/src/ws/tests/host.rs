@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_api::admission::{Admission, Credentials, Grant, Refusal, TopicGrant};
 use bond_core::api_key::Holder;
 use bond_core::clock::SystemClock;
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
+use bond_core::grants::Grants;
 use bond_core::log::{EventKind, EventLog, Fence, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::message::MessageError;
@@ -121,6 +122,14 @@ impl Admission for Door {
 
     async fn feed(&self, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
         Self::judge(credentials.token)
+    }
+
+    fn topics(&self, _: Credentials<'_>) -> Result<TopicGrant, Refusal> {
+        Ok(TopicGrant { grants: Grants::open(), holder: None })
+    }
+
+    fn refresh_topics(&self, access: &TopicGrant, _: &str) -> Result<TopicGrant, Refusal> {
+        Ok(access.clone())
     }
 
     fn refresh(&self, _: Option<&StreamId>, _: Option<&Holder>, token: &str) -> Result<Grant, Refusal> {

@@ -1,0 +1,175 @@
+//! Checks tokens by the keys of the moment.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bond_core::grants::Grants;
+use bond_core::time::UnixNanos;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use parking_lot::RwLock;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use super::claims::{ClaimRules, Claims};
+use super::jwk_set::JwkSet;
+use super::static_tokens::StaticTokens;
+use super::{JwtError, crypto};
+
+/// The longest token that is looked at.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// How many keys are tried for a token that names none.
+const MAX_TRIES: usize = 4;
+
+/// Checks the tokens of clients of topics: JWTs by the issuer's secrets and public keys, and static tokens.
+pub struct TokenVerifier {
+    secrets: Vec<DecodingKey>,
+    set: RwLock<JwkSet>,
+    static_tokens: StaticTokens,
+    rules: ClaimRules,
+    unknown_key: Notify,
+}
+
+impl Default for TokenVerifier {
+    /// Takes none.
+    fn default() -> Self {
+        Self::new(&[], ClaimRules::default())
+    }
+}
+
+impl fmt::Debug for TokenVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenVerifier({} secrets, {:?}, ***)", self.secrets.len(), self.set.read())
+    }
+}
+
+/// What is read of a token's header. Nothing else in it decides anything: no key is taken from a token.
+#[derive(Deserialize)]
+struct TokenHeader {
+    alg: String,
+    kid: Option<String>,
+}
+
+impl TokenVerifier {
+    /// By these secrets, the current one first. An empty one is left out.
+    pub fn new(secrets: &[&str], rules: ClaimRules) -> Self {
+        crypto::install();
+        let secrets = secrets.iter().filter_map(|secret| DecodingKey::from_secret(secret.as_bytes()).ok());
+        Self {
+            secrets: secrets.collect(),
+            set: RwLock::default(),
+            static_tokens: StaticTokens::default(),
+            rules,
+            unknown_key: Notify::new(),
+        }
+    }
+
+    /// The same, taking static tokens too.
+    #[must_use]
+    pub fn with_static_tokens(self, static_tokens: StaticTokens) -> Self {
+        Self { static_tokens, ..self }
+    }
+
+    /// By these public keys from here on.
+    pub fn replace(&self, set: JwkSet) {
+        *self.set.write() = set;
+    }
+
+    /// Waits until a token has come whose key is not in the set, since this was asked last. Cancel-safe.
+    pub async fn unknown_key(&self) {
+        self.unknown_key.notified().await;
+    }
+
+    /// What a token grants at `now`.
+    ///
+    /// # Errors
+    /// [`JwtError`] says why it is refused.
+    pub fn verify(&self, token: &str, now: UnixNanos) -> Result<Grants, JwtError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(JwtError::TooLong);
+        }
+        if let Some(grants) = self.static_tokens.find(token, &self.rules) {
+            return Ok(grants);
+        }
+        let header = TokenHeader::of(token).ok_or(JwtError::Malformed)?;
+        self.claims(token, &header)?.grants(&self.rules, now)
+    }
+
+    /// The claims of a token whose signature is good.
+    fn claims(&self, token: &str, header: &TokenHeader) -> Result<Claims, JwtError> {
+        let (algorithm, name) = header.algorithm().ok_or(JwtError::Algorithm)?;
+        if algorithm == Algorithm::HS256 {
+            return read(token, algorithm, name, &self.secrets);
+        }
+        let keys = choose(&self.set.read(), algorithm, header.kid.as_deref());
+        let claims = keys.and_then(|keys| read(token, algorithm, name, &keys));
+        if matches!(claims, Err(JwtError::UnknownKey | JwtError::NoKey(_))) {
+            self.unknown_key.notify_one();
+        }
+        claims
+    }
+}
+
+impl TokenHeader {
+    fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let header = parts.next()?;
+        (parts.count() == 2).then_some(())?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()
+    }
+
+    fn algorithm(&self) -> Option<(Algorithm, &'static str)> {
+        Some(match self.alg.as_str() {
+            "HS256" => (Algorithm::HS256, "HS256"),
+            "RS256" => (Algorithm::RS256, "RS256"),
+            "ES256" => (Algorithm::ES256, "ES256"),
+            "EdDSA" => (Algorithm::EdDSA, "EdDSA"),
+            _ => return None,
+        })
+    }
+}
+
+/// The keys of `algorithm` that may have signed a token which names `kid`: those of that name, else those without one.
+fn choose(set: &JwkSet, algorithm: Algorithm, kid: Option<&str>) -> Result<Vec<DecodingKey>, JwtError> {
+    let named = |wanted: Option<&str>| {
+        let keys = set.of(algorithm).filter(|key| key.kid.as_deref() == wanted);
+        keys.map(|key| key.key.clone()).collect::<Vec<_>>()
+    };
+    let keys = match kid.map(|kid| named(Some(kid))) {
+        None => set.of(algorithm).map(|key| key.key.clone()).collect(),
+        Some(keys) if keys.is_empty() => named(None),
+        Some(keys) => keys,
+    };
+    match keys.len() {
+        0 if set.is_empty() => Ok(keys),
+        0 => Err(JwtError::UnknownKey),
+        1..=MAX_TRIES => Ok(keys),
+        _ => Err(JwtError::NoKid),
+    }
+}
+
+fn read(
+    token: &str,
+    algorithm: Algorithm,
+    name: &'static str,
+    keys: &[DecodingKey],
+) -> Result<Claims, JwtError> {
+    if keys.is_empty() {
+        return Err(JwtError::NoKey(name));
+    }
+    // Of the claims the library checks none: it would read the system's clock.
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    (validation.validate_exp, validation.validate_aud) = (false, false);
+    let mut read = keys.iter().map(|key| decode(token, key, &validation));
+    match read.find(|read| !matches!(read, Err(error) if is_mismatch(error))) {
+        Some(Ok(data)) => Ok(Claims(data.claims)),
+        Some(Err(_)) => Err(JwtError::Malformed),
+        None => Err(JwtError::Signature),
+    }
+}
+
+fn is_mismatch(error: &jsonwebtoken::errors::Error) -> bool {
+    matches!(error.kind(), jsonwebtoken::errors::ErrorKind::InvalidSignature)
+}
