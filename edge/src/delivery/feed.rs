@@ -27,7 +27,7 @@ use order::Order;
 pub(crate) use render::Scratch;
 pub(crate) use subscription::Subscriber;
 use topics::NamedTopic;
-pub(crate) use topics::{NamedTopics, TakenMessage, from_path};
+pub(crate) use topics::{NamedTopics, TakenMessage};
 
 /// What a feed is about.
 #[derive(Debug)]

@@ -85,14 +85,20 @@ impl Ring {
         self.history.write().join_topic(start, now)
     }
 
-    /// The frame of a published topic's state as a snapshot, where there is one.
-    pub(crate) fn snapshot(&self) -> Option<Bytes> {
-        self.history.write().snapshot()
+    /// The place after everything there is, and the frame of a published topic's state there, where there is one.
+    pub(crate) fn newest_state(&self) -> (Cursor, Option<Bytes>) {
+        let mut history = self.history.write();
+        (history.head(), history.snapshot())
     }
 
     /// The alerts after `cursor` that are kept.
     pub(crate) fn alerts(&self, cursor: Cursor, into: &mut Vec<Pick>) {
         self.history.read().alerts(cursor, into);
+    }
+
+    /// Whether there is an alert between two places.
+    pub(crate) fn alerts_between(&self, from: Cursor, to: Cursor) -> bool {
+        self.history.read().alerts_between(from, to)
     }
 
     /// What a thinned follower of a published topic is given.

@@ -4,10 +4,10 @@ use std::io::{self, IoSlice, Write};
 use std::mem;
 use std::time::{Duration, Instant};
 
-use bond_api::admission::Grant;
+use bond_api::admission::{Grant, Refusal, TopicGrant};
 use bond_core::api_key::Holder;
 use bond_core::code::CloseCode;
-use bond_core::connection::{Batch, FeedRequest};
+use bond_core::connection::{Batch, FeedRequest, TopicAnswers, TopicsState};
 use bond_core::feed::FeedFilter;
 use bond_core::message::MessageError;
 use bond_core::time::UnixNanos;
@@ -57,8 +57,21 @@ pub(crate) enum Purpose {
     Stream { id: StreamId, follow: Follow },
     /// A feed, with what it wants where that is known already.
     Feed { wish: Option<FeedRequest> },
+    /// Topics by name.
+    Topics(Box<TopicsPurpose>),
     /// Nothing: it is told why not.
     Refused { code: CloseCode, reason: String },
+    /// As `Refused`, where topics were asked for: an error goes before the close.
+    RefusedTopics(Refusal),
+}
+
+/// What a client of topics begins with.
+#[derive(Debug)]
+pub(crate) struct TopicsPurpose {
+    pub(crate) asked: TopicsState,
+    pub(crate) grant: TopicGrant,
+    /// What was refused of its request.
+    pub(crate) refusals: TopicAnswers,
 }
 
 /// What a connection carries.
@@ -108,6 +121,14 @@ impl Carried {
     }
 }
 
+/// What a client of topics may do.
+#[derive(Debug)]
+pub(crate) struct TopicSession {
+    pub(crate) grant: TopicGrant,
+    /// Whether it was told that its token is about to expire.
+    pub(crate) is_warned: bool,
+}
+
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -136,6 +157,8 @@ pub(crate) struct Connection {
     pub(crate) heard_at: Instant,
     /// The pings since then.
     pub(crate) pings: u32,
+    /// What it may do, where it follows topics by name.
+    pub(crate) topics: Option<Box<TopicSession>>,
     /// Held for as long as there is a connection.
     _seat: Seat,
 }
@@ -160,6 +183,7 @@ impl Connection {
             is_overfull: false,
             heard_at: now,
             pings: 0,
+            topics: None,
             _seat: seat,
         }
     }

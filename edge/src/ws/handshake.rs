@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::connection::{Purpose, UpgradedSocket};
 use super::shared::Shared;
+use super::topics;
 use crate::delivery::follow::Follow;
 use crate::server::Peer;
 use crate::upgrade::{Upgrade, has_token, take_socket};
@@ -52,6 +53,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route(BY_QUERY, get(by_query))
         .route("/stream", get(feed))
         .route("/raw", get(raw))
+        .merge(topics::router())
         .with_state(shared)
 }
 
@@ -62,7 +64,12 @@ async fn by_query(State(shared): State<Arc<Shared>>, Query(pairs): Pairs, reques
     match (parameters.get("stream").map(str::to_owned), parameters.get("mode")) {
         (Some(id), _) => open_stream(shared, &id, parameters, request).await,
         (None, Some("feed")) => open_feed(shared, parameters, request, false).await,
-        _ => (StatusCode::NOT_FOUND, "name a stream with ?stream= or ask for ?mode=feed\n").into_response(),
+        (None, None) => topics::open(&shared, Vec::new(), &parameters, request, false),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "name a stream with ?stream=, topics with ?topic=, or ask for ?mode=feed\n",
+        )
+            .into_response(),
     }
 }
 
@@ -141,16 +148,16 @@ async fn open_feed(shared: Arc<Shared>, parameters: Parameters, request: Request
 }
 
 /// What a connection will be.
-struct Plan {
-    purpose: Purpose,
-    errors: Vec<MessageError>,
-    grant: Grant,
+pub(super) struct Plan {
+    pub(super) purpose: Purpose,
+    pub(super) errors: Vec<MessageError>,
+    pub(super) grant: Grant,
 }
 
 impl Plan {
     /// The key whose share of the seats it takes. A stream's clients are those whom its owner gave tokens, however many.
     fn counted_key(&self) -> Option<SmolStr> {
-        let is_feed = matches!(self.purpose, Purpose::Feed { .. });
+        let is_feed = matches!(self.purpose, Purpose::Feed { .. } | Purpose::Topics(_));
         self.grant.holder.as_ref().filter(|_| is_feed).map(|holder| holder.key.clone())
     }
 
@@ -161,7 +168,7 @@ impl Plan {
 }
 
 /// Answers 101 and hands the socket to a worker as soon as it is free.
-fn accept(
+pub(super) fn accept(
     upgrade: Upgrade,
     shared: Arc<Shared>,
     mut request: Request,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bond_core::code::{CloseCode, Code};
 use bond_core::connection::{Batch, FeedRequest, FeedState};
-use bond_core::message::{ServerMessage, to_json};
+use bond_core::message::{ServerMessage, envelope, to_json};
 use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use metrics::counter;
@@ -42,6 +42,8 @@ impl Worker {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
             Purpose::Stream { id: stream, follow } => self.begin_stream(id, stream, follow, batch),
             Purpose::Feed { wish } => self.begin_feed(id, wish, batch),
+            Purpose::Topics(topics) => self.begin_topics(id, *topics, batch),
+            Purpose::RefusedTopics(refusal) => self.refuse_topics(id, &refusal),
         }
         if control {
             self.turn_control_on(id);
@@ -94,9 +96,11 @@ impl Worker {
     pub(super) fn drain(&mut self) {
         for id in self.connections.ids(|connection| connection.closing.is_none()) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            if connection.control {
-                let spread = (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-                let after_ms = 100 + spread % RECONNECT_SPREAD_MS;
+            if connection.topics.is_some() {
+                let json = envelope::reconnect("shutdown", reconnect_after(id), self.shared.clock.now());
+                connection.say(&json);
+            } else if connection.control {
+                let after_ms = reconnect_after(id);
                 connection.say(&to_json(&ServerMessage::Reconnect { after_ms, reason: "shutdown" }));
             }
             self.close(id, CloseCode::GoingAway, "shutdown: connect again and resume");
@@ -115,6 +119,10 @@ impl Worker {
     fn heartbeat(&mut self, id: usize) {
         let clock = self.shared.clock.now();
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.topics.is_some() {
+            connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
+            return connection.say(&envelope::heartbeat(clock));
+        }
         let sources = match connection.carried.stream() {
             Some(stream) => self.shared.board.for_stream(stream),
             None => self.shared.board.for_feed(connection.carried.filter()),
@@ -173,10 +181,13 @@ impl Worker {
         } else if connection.is_unfinished(now, unfinished) {
             self.close(id, CloseCode::PolicyViolation, UNFINISHED);
         } else if connection.expires_at.is_some_and(|at| at <= clock) {
+            self.tell_expiry(id, clock);
             let reason =
                 format!("{}: the token has expired; connect again with a new one", Code::AuthExpired);
             self.close(id, CloseCode::PolicyViolation, &reason);
         } else {
+            self.warn_of_expiry(id, clock);
+            let Some(connection) = self.connections.get(id) else { return };
             if connection.is_silent(now, silence) {
                 self.ping(id);
             }
@@ -207,10 +218,10 @@ impl Worker {
         for ring in carried.rings() {
             self.followers.leave(id, ring);
         }
-        if let Carried::Feed(feed) = carried
-            && feed.asked().is_some()
-        {
-            self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
+        if let Carried::Feed(feed) = carried {
+            if feed.asked().is_some() {
+                self.shared.feeds.fetch_sub(1, Ordering::Relaxed);
+            }
             feed.give_up(&self.shared.leases, connection.holder.as_ref());
         }
     }
@@ -225,6 +236,12 @@ impl Worker {
     }
 }
 
+/// When a client is asked to come back: spread by its id.
+const fn reconnect_after(id: usize) -> u64 {
+    let spread = (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    100 + spread % RECONNECT_SPREAD_MS
+}
+
 impl Connection {
     fn is_due(&self, now: Instant, limits: &Limits, clock: UnixNanos) -> bool {
         match self.closing {
@@ -235,6 +252,7 @@ impl Connection {
                     || self.is_silent(now, limits.silence)
                     || self.is_unfinished(now, limits.unfinished)
                     || self.expires_at.is_some_and(|at| at <= clock)
+                    || self.is_about_to_expire(clock)
             }
         }
     }

@@ -17,6 +17,7 @@ mod post;
 mod protocol;
 pub(crate) mod seats;
 mod shared;
+mod topics;
 mod worker;
 
 use std::io;

@@ -23,7 +23,7 @@ const TURN_READS: usize = 4;
 const TURN_FRAMES: usize = 64;
 
 /// What a client is told that says more than it may.
-const TOO_FAST: &str = "20 messages a second are taken";
+pub(super) const TOO_FAST: &str = "20 messages a second are taken";
 
 /// What a client is told whose messages are more frames or bytes than it may send.
 const TOO_MUCH: &str = "200 frames and 256 KiB a second are taken";
@@ -152,7 +152,7 @@ impl Worker {
     }
 
     /// Counts what was refused, and sends away who goes on. Returns whether the client is to be told.
-    fn refuse(&mut self, id: usize) -> bool {
+    pub(super) fn refuse(&mut self, id: usize) -> bool {
         let refused = self.connections.get_mut(id).map(|connection| connection.budget.refuse());
         if refused == Some(Refusing::Dismissed) {
             self.close(id, CloseCode::PolicyViolation, &format!("{}: {TOO_FAST}", Code::RateLimitExceeded));
@@ -164,6 +164,9 @@ impl Worker {
     fn on_text(&mut self, id: usize, text: &str, is_admitted_frame: bool) {
         let moment = self.moment();
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.topics.is_some() && is_admitted_frame {
+            return self.on_topics_text(id, text);
+        }
         let is_admitted = is_admitted_frame && connection.budget.admit_message(moment);
         // What nobody is told of is not even looked at.
         if !is_admitted && !self.refuse(id) {
@@ -255,7 +258,7 @@ impl Worker {
         }
     }
 
-    fn subscriber(&mut self, id: usize) -> Option<(&mut Feed, Subscriber<'_>)> {
+    pub(super) fn subscriber(&mut self, id: usize) -> Option<(&mut Feed, Subscriber<'_>)> {
         let Connection { carried: Carried::Feed(feed), holder, .. } = self.connections.get_mut(id)? else {
             return None;
         };

@@ -1,14 +1,16 @@
 //! What all workers and handlers of one fan-out share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bond_api::admission::Admission;
+use bond_core::connection::RateTable;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
-use bond_core::topic::StreamId;
+use bond_core::topic::{Family, StreamId};
 use bond_ingest::engine::Ports;
 use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
@@ -39,6 +41,8 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a message may be on its way.
     pub unfinished: Duration,
+    /// How many events of a published topic a client may lag behind.
+    pub queue: u64,
 }
 
 impl Default for Limits {
@@ -51,9 +55,16 @@ impl Default for Limits {
             stall: Duration::from_secs(30),
             silence: Duration::from_secs(30),
             unfinished: Duration::from_secs(10),
+            queue: 1_000,
         }
     }
 }
+
+/// The most users whose subscriptions are counted.
+const MOST_USERS: usize = 100_000;
+
+/// The most addresses whose refusals are counted.
+const MOST_ADDRESSES: usize = 4_096;
 
 /// The shared state.
 pub(crate) struct Shared {
@@ -69,6 +80,10 @@ pub(crate) struct Shared {
     pub(crate) instance: SmolStr,
     pub(crate) seats: Arc<Seats>,
     pub(crate) feeds: AtomicUsize,
+    /// How often each user subscribes, over all connections here.
+    pub(crate) users: RateTable<(SmolStr, Family)>,
+    /// How often connections to topics are refused to each address.
+    pub(crate) refusals: RateTable<IpAddr>,
     pub(crate) totals: Totals,
     next_name: AtomicU64,
     next_worker: AtomicUsize,
@@ -113,6 +128,8 @@ impl Shared {
             limits,
             instance,
             feeds: AtomicUsize::new(0),
+            users: RateTable::new(MOST_USERS),
+            refusals: RateTable::new(MOST_ADDRESSES),
             totals: Totals::default(),
             next_name: AtomicU64::new(0),
             next_worker: AtomicUsize::new(0),

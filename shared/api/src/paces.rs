@@ -1,10 +1,7 @@
 //! Limits how often each owner may call.
 
-use std::collections::HashMap;
-
-use bond_core::connection::{Limit, RateState};
+use bond_core::connection::{Limit, RateTable};
 use bond_core::time::UnixNanos;
-use parking_lot::Mutex;
 
 /// A burst may have as many calls as are allowed in this many seconds.
 const BURST_SECONDS: u32 = 4;
@@ -17,27 +14,19 @@ const MAX_OWNERS: usize = 4096;
 #[derive(Debug)]
 pub struct Paces {
     limit: Limit,
-    owners: Mutex<HashMap<String, RateState>>,
+    owners: RateTable<String>,
 }
 
 impl Paces {
     /// Allows each owner `per_second` calls per second.
     pub fn new(per_second: u32) -> Self {
         let limit = Limit::per_second(per_second, per_second.saturating_mul(BURST_SECONDS));
-        Self { limit, owners: Mutex::default() }
+        Self { limit, owners: RateTable::new(MAX_OWNERS) }
     }
 
     /// Whether a call of the owner at `now` is within the limit. Callers without a valid key are refused before and are not tracked here.
     pub fn admit(&self, owner: &str, now: UnixNanos) -> bool {
-        let mut owners = self.owners.lock();
-        if let Some(pace) = owners.get_mut(owner) {
-            return pace.keep(self.limit, now);
-        }
-        if owners.len() >= MAX_OWNERS {
-            owners.retain(|_, pace| pace.free_at > now);
-        }
-        let has_place = owners.len() < MAX_OWNERS;
-        has_place && owners.entry(owner.to_owned()).or_default().keep(self.limit, now)
+        self.owners.spend(owner.to_owned(), self.limit, now).is_ok()
     }
 }
 
@@ -64,6 +53,6 @@ mod tests {
         assert!(!paces.admit("one more", NOW));
         assert!(paces.admit("0", NOW), "who has a place keeps it");
         assert!(paces.admit("one more", NOW.plus(Duration::from_secs(1))));
-        assert_eq!(paces.owners.lock().len(), 1, "the quiet are forgotten");
+        assert_eq!(paces.owners.len(), 1, "the quiet are forgotten");
     }
 }

@@ -20,8 +20,8 @@ pub use self::change::{TOPIC_LIMIT, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
-pub use self::pace::{Limit, RateState};
-pub use self::query::{Parameters, SUBPROTOCOL, offers_subprotocol};
+pub use self::pace::{Limit, RateState, RateTable};
+pub use self::query::{Parameters, SUBPROTOCOL, TopicParameters, offers_subprotocol};
 pub use self::topics::{
     FamilyLimits, MOST_TOPICS, MOST_TOPICS_OF_ITEM, TopicAccess, TopicAck, TopicAnswers, TopicRefusal,
     TopicRequest, TopicStart, TopicsState,

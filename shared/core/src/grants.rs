@@ -9,7 +9,8 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::time::UnixNanos;
 
-pub use self::pattern::{MAX_PATTERN_BYTES, MAX_SEGMENT_BYTES, PatternError, TopicPattern, is_segment};
+pub use self::pattern::{MAX_PATTERN_BYTES, PatternError, TopicPattern};
+use crate::topic::is_segment;
 
 /// The most patterns of one list.
 pub const MAX_PATTERNS: usize = 64;

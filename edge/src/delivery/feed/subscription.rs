@@ -75,6 +75,7 @@ impl Feed {
         if let Some(name) = self.name().filter(|_| self.filter().is_some()) {
             leases.set(name, holder, None);
         }
+        self.wanted_names().iter().for_each(|name| leases.set(name, holder, None));
     }
 
     /// Wants what its client asks for now. What it follows already and still wants goes on where it is, unless the client says from where.

@@ -3,18 +3,18 @@
 //!
 //! Where a topic stands is known once its ring has looked at the log. Until then its `ack` waits, and goes out before the topic's first item.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{TopicAck, TopicAnswers, TopicRequest, TopicStart, TopicsState};
+use bond_core::connection::{TopicAck, TopicAnswers, TopicRequest, TopicsState};
 use bond_core::feed::FeedFilter;
 use bond_core::log::{EventKind, Gap, GapReason};
 use bond_core::message::Rate;
 use bond_core::message::envelope::{self, AckFields, Place};
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::subscription::Subscriber;
 use super::{Feed, FeedTopic, Scope};
@@ -180,7 +180,7 @@ impl Feed {
     /// Has a topic run that ingest runs for those who want it alone.
     fn want(&self, topic: &Topic, is_wanted: bool, subscriber: &Subscriber<'_>) {
         if let (Topic::Market(market), Some(named)) = (topic, self.named()) {
-            let name = smol_str::format_smolstr!("{}/{topic}", named.name);
+            let name = format_smolstr!("{}/{topic}", named.name);
             subscriber.leases.set(&name, subscriber.holder, is_wanted.then(|| FeedFilter::of(market)));
         }
     }
@@ -248,6 +248,13 @@ impl Feed {
         let rate = serde_json::to_string(&rate).unwrap_or_default();
         let fields = format!(r#""state":"{state}","rate":{rate}"#);
         Some(envelope::status(Place::CONNECTION, &fields, moment.clock.now()))
+    }
+
+    /// By which names what it follows is wanted of ingest, where topics were named.
+    pub(super) fn wanted_names(&self) -> Vec<SmolStr> {
+        let Some(named) = self.named() else { return Vec::new() };
+        let market = self.topics.iter().filter(|topic| matches!(topic.follow.ring.topic, Topic::Market(_)));
+        market.map(|topic| format_smolstr!("{}/{}", named.name, topic.follow.ring.name)).collect()
     }
 
     /// When a client that was lowered may be raised again.
@@ -342,7 +349,7 @@ impl FeedTopic {
     /// state follows. Returns how many events were dropped.
     pub(super) fn catch_up(&mut self, cursor: Cursor, out: &mut Vec<u8>, now: UnixNanos) -> u64 {
         let ring = Arc::clone(&self.follow.ring);
-        let (head, mut last, mut dropped) = (ring.head(), cursor, 0);
+        let (mut last, mut dropped) = (cursor, 0);
         let mut alerts = Vec::new();
         // Behind the ring nothing is left of what came next; what is kept still has its alerts.
         ring.alerts(cursor, &mut alerts);
@@ -355,8 +362,14 @@ impl FeedTopic {
                 return dropped;
             }
         }
+        let (head, snapshot) = ring.newest_state();
+        if ring.alerts_between(last, head) {
+            // One has come meanwhile: it goes out in the next turn.
+            self.follow.place = FollowState::At(last);
+            return dropped;
+        }
         dropped += missing(&ring, last, head, out, now);
-        out.extend_from_slice(ring.snapshot().as_deref().unwrap_or_default());
+        out.extend_from_slice(snapshot.as_deref().unwrap_or_default());
         self.follow.place = FollowState::At(head);
         dropped
     }
@@ -377,22 +390,4 @@ fn missing(ring: &Ring, from: Cursor, to: Cursor, out: &mut Vec<u8>, now: UnixNa
     let position = ring.position(to);
     frame::text(&envelope::gap(&ring.name, position.as_ref().map(|at| &at.epoch), gap, now), out);
     to.seq - if is_same { from.seq } else { 0 }
-}
-
-/// The rings that topics asked for by name have, for those who let go of a connection.
-pub(crate) fn wanted_names(feed: &Feed) -> BTreeSet<SmolStr> {
-    let Some(named) = feed.named() else { return BTreeSet::new() };
-    let market = feed.topics.iter().filter(|topic| matches!(topic.follow.ring.topic, Topic::Market(_)));
-    market.map(|topic| smol_str::format_smolstr!("{}/{}", named.name, topic.follow.ring.name)).collect()
-}
-
-/// What a client that asks for a topic at a path begins with.
-pub(crate) fn from_path(
-    topics: impl IntoIterator<Item = SmolStr>,
-    start: TopicStart,
-    at: UnixNanos,
-) -> TopicsState {
-    let request = TopicRequest::new(start, at);
-    let topics = topics.into_iter().map(|topic| (topic, request.clone())).collect();
-    TopicsState { topics, ..TopicsState::default() }
 }

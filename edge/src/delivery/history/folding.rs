@@ -235,6 +235,11 @@ impl History {
         span.filter(|index| self.places[*index].kind == Some(EventKind::Alert))
     }
 
+    /// Whether there is an alert between two places.
+    pub(crate) fn alerts_between(&self, from: Cursor, to: Cursor) -> bool {
+        self.alerts_after(from).any(|index| self.places[index].end <= to.offset)
+    }
+
     /// The alerts after `cursor` that are kept.
     pub(crate) fn alerts(&self, cursor: Cursor, into: &mut Vec<Pick>) {
         into.extend(self.alerts_after(cursor).map(|index| self.pick(index)));

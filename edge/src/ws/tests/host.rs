@@ -10,11 +10,12 @@ use bond_core::api_key::Holder;
 use bond_core::clock::SystemClock;
 use bond_core::code::Code;
 use bond_core::control::{Command, Control, ControlError};
-use bond_core::grants::Grants;
-use bond_core::log::{EventKind, EventLog, Fence, Record};
+use bond_core::grants::{Grants, GrantsParts, of_user};
+use bond_core::log::{EventKind, EventLog, Fence, Publication, PublishOutcome, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::message::MessageError;
 use bond_core::meter::Meters;
+use bond_core::publish::{PublishBatch, PublishedFields, fold};
 use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
@@ -114,6 +115,26 @@ impl Door {
     }
 }
 
+impl Door {
+    /// `user:NAME` is a user's token, `user:NAME:MS` one for so many milliseconds.
+    fn grant(token: Option<&str>) -> Result<TopicGrant, Refusal> {
+        let Some(token) = token else { return Ok(TopicGrant { grants: Grants::open(), holder: None }) };
+        let mut parts = token.split(':');
+        if parts.next() != Some("user") {
+            return Err(Refusal { code: Code::AuthInvalid, message: "get a new token".into() });
+        }
+        let user = parts.next().unwrap_or_default();
+        let life = parts.next().map(|millis| Duration::from_millis(millis.parse().expect("a time")));
+        let grants = Grants::new(GrantsParts {
+            user: Some(user.into()),
+            read: of_user(user),
+            expires_at: life.map(|life| SystemClock.now().plus(life)),
+            ..GrantsParts::default()
+        });
+        Ok(TopicGrant { grants: grants.expect("grants"), holder: None })
+    }
+}
+
 #[async_trait]
 impl Admission for Door {
     async fn stream(&self, _: &StreamId, credentials: Credentials<'_>) -> Result<Grant, Refusal> {
@@ -124,12 +145,12 @@ impl Admission for Door {
         Self::judge(credentials.token)
     }
 
-    fn topics(&self, _: Credentials<'_>) -> Result<TopicGrant, Refusal> {
-        Ok(TopicGrant { grants: Grants::open(), holder: None })
+    fn topics(&self, credentials: Credentials<'_>) -> Result<TopicGrant, Refusal> {
+        Self::grant(credentials.token)
     }
 
-    fn refresh_topics(&self, access: &TopicGrant, _: &str) -> Result<TopicGrant, Refusal> {
-        Ok(access.clone())
+    fn refresh_topics(&self, _: &TopicGrant, token: &str) -> Result<TopicGrant, Refusal> {
+        Self::grant(Some(token))
     }
 
     fn refresh(&self, _: Option<&StreamId>, _: Option<&Holder>, token: &str) -> Result<Grant, Refusal> {
@@ -246,6 +267,34 @@ impl Host {
         shared.adopt(newcomer);
     }
 
+    /// Publishes a batch, as JSON, and returns the state after it.
+    pub(super) async fn publish_to(&self, topic: &str, events: &str) -> Option<Bytes> {
+        let topic: Topic = topic.parse().expect("topic");
+        let batch = PublishBatch::parse(&format!("{{\"events\":[{events}]}}")).expect("a batch");
+        let records = batch.records(SystemClock.now());
+        let before = self.log.state(&topic).await.expect("state");
+        let after = before.as_ref().map(|before| before.position.clone());
+        let state = records.iter().fold(before.and_then(|before| before.state), |state, record| {
+            let mut scratch = String::new();
+            let fields = PublishedFields::read(&record.body, &mut scratch).expect("fields");
+            fold(state, record.kind, fields.payload())
+        });
+        let publication = Publication { after, records, state: state.clone(), key: None, entry: None };
+        let outcome = self.log.publish(self.fence, &topic, publication).await.expect("published");
+        assert!(matches!(outcome, PublishOutcome::Appended(_)));
+        state
+    }
+
+    /// Publishes a delta with this payload.
+    pub(super) async fn delta(&self, topic: &str, payload: &str) {
+        self.publish_to(topic, &format!(r#"{{"payload":{payload}}}"#)).await;
+    }
+
+    /// Publishes an alert with this payload.
+    pub(super) async fn alert(&self, topic: &str, payload: &str) {
+        self.publish_to(topic, &format!(r#"{{"type":"alert","payload":{payload}}}"#)).await;
+    }
+
     /// Appends `count` events to the stream.
     pub(super) async fn publish(&self, count: u64) {
         let bodies = (0..count).map(|n| format!("\"n\":{n}")).collect();
@@ -334,6 +383,39 @@ impl Client {
             if message["type"] == kind {
                 return message;
             }
+        }
+    }
+
+    /// The next message as what matters of it: its type, number and payload.
+    pub(crate) async fn told(&mut self) -> String {
+        let message = self.next().await;
+        for member in ["type", "topic", "epoch", "seq", "ts", "payload", "meta", "correlation_id"] {
+            assert!(message.get(member).is_some(), "{member} in {message}");
+        }
+        let (kind, seq, payload) =
+            (message["type"].as_str().unwrap_or_default(), &message["seq"], &message["payload"]);
+        match kind {
+            "gap" => format!(
+                "gap {}-{} {}",
+                message["from_seq"],
+                message["to_seq"],
+                message["reason"].as_str().unwrap_or_default()
+            ),
+            "ack" => format!(
+                "ack {} {seq}/{}",
+                message["action"].as_str().unwrap_or_default(),
+                message["sequence_number"]
+            ),
+            "error" => format!("error {}", message["code"].as_str().unwrap_or_default()),
+            "status" => format!("status {}", message["state"].as_str().unwrap_or_default()),
+            _ => format!("{kind} {seq} {payload}"),
+        }
+    }
+
+    /// The next messages, as [`Client::told`].
+    pub(crate) async fn tells<const N: usize>(&mut self, expected: [&str; N]) {
+        for expected in expected {
+            assert_eq!(self.told().await, expected);
         }
     }
 

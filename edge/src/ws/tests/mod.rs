@@ -7,3 +7,4 @@ pub(crate) mod floods;
 pub(crate) mod host;
 mod lifecycle;
 mod remote;
+mod topics;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use bond_core::grants::{Grants, GrantsParts, is_segment};
+use bond_core::grants::{Grants, GrantsParts};
+use bond_core::topic::is_segment;
 use smol_str::SmolStr;
 use subtle::ConstantTimeEq;
 

@@ -1,7 +1,11 @@
 //! How often something may be done, by one time that is kept (the generic cell rate algorithm): all that some hosts have between two messages
 //! of a client is the connection's item.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::time::UnixNanos;
 
@@ -78,6 +82,46 @@ impl RateState {
             self.free_at = free_at;
         }
         admitted
+    }
+}
+
+/// The rates of many, each by its key, of whom the quiet are forgotten.
+#[derive(Debug)]
+pub struct RateTable<K> {
+    most: usize,
+    states: Mutex<HashMap<K, RateState>>,
+}
+
+impl<K: Eq + Hash> RateTable<K> {
+    /// An empty table of at most so many keys. While it is full of those that have not been quiet, a further key is refused.
+    pub fn new(most: usize) -> Self {
+        Self { most, states: Mutex::default() }
+    }
+
+    /// Whether something that `key` does at `now` is within `limit`.
+    ///
+    /// # Errors
+    /// The time after which it may be tried again.
+    pub fn spend(&self, key: K, limit: Limit, now: UnixNanos) -> Result<(), Duration> {
+        let mut states = self.states.lock();
+        if !states.contains_key(&key) && states.len() >= self.most {
+            states.retain(|_, state| state.free_at > now);
+            if states.len() >= self.most {
+                return Err(limit.interval);
+            }
+        }
+        let state = states.entry(key).or_default();
+        if state.keep(limit, now) { Ok(()) } else { Err(state.opens_at(limit).since(now)) }
+    }
+
+    /// How many keys it holds.
+    pub fn len(&self) -> usize {
+        self.states.lock().len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

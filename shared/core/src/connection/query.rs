@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Batch, FeedRequest};
+use super::{Batch, FeedRequest, TopicStart};
 use crate::code::Code;
-use crate::message::{MessageError, Subscribe};
+use crate::message::{MOST_REWIND, MessageError, Rate, Subscribe};
 use crate::position::Start;
 use crate::time::UnixNanos;
 
@@ -99,6 +99,88 @@ impl Parameters {
             Ok((filter, errors)) => (filter.map(|filter| FeedRequest::of(filter, &message, since)), errors),
             Err(refused) => (None, vec![refused]),
         }
+    }
+}
+
+/// What a request for a connection to topics says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicParameters {
+    /// The topics that it names, besides those of its path.
+    pub names: Vec<String>,
+    /// From where the topic of its path is followed.
+    pub start: TopicStart,
+    /// The rate of all topics.
+    pub rate: Option<Rate>,
+    /// Whether the client begins with its screen off.
+    pub is_background: bool,
+    /// Whether frames are to be compressed.
+    pub compression: bool,
+    /// What of it cannot be read.
+    pub errors: Vec<MessageError>,
+}
+
+impl Parameters {
+    /// What it says of topics, of which the path names `of_path`.
+    pub fn topics(&self, of_path: usize) -> TopicParameters {
+        let names = self.list(&["topic", "topics"]);
+        let mut errors = Vec::new();
+        let start = self.topic_start(of_path + names.len(), &mut errors);
+        TopicParameters {
+            names,
+            start,
+            rate: self.topic_rate(&mut errors),
+            is_background: self.is_true("background"),
+            compression: self.is_true("compression"),
+            errors,
+        }
+    }
+
+    fn topic_start(&self, topics: usize, errors: &mut Vec<MessageError>) -> TopicStart {
+        let names = ["resume_from_seq", "from", "rewind"];
+        let Some(name) = names.into_iter().find(|name| self.get(name).is_some()) else {
+            return TopicStart::State;
+        };
+        let text = self.get(name).unwrap_or_default();
+        let mut refuse = |advice: String| {
+            errors.push(MessageError::new(Code::InvalidMessage, advice));
+            TopicStart::State
+        };
+        if topics != 1 && name != "rewind" {
+            return refuse(format!(
+                "{name} is for one topic: subscribe with resume_from_seq to each of several"
+            ));
+        }
+        match name {
+            "resume_from_seq" => match text.parse() {
+                Ok(seq) => TopicStart::After(None, seq),
+                Err(_) => refuse(format!(
+                    "resume_from_seq is the number of the last event that you have, not {text:.40}"
+                )),
+            },
+            "rewind" => match text.parse() {
+                Ok(0) => TopicStart::State,
+                Ok(count @ ..=MOST_REWIND) => TopicStart::Rewind(count),
+                _ => refuse(format!("rewind is a number up to {MOST_REWIND}, not {text:.40}")),
+            },
+            _ => match Start::parse(text) {
+                Some(Start::After(position)) => TopicStart::After(Some(position.epoch), position.seq),
+                Some(Start::Live) => TopicStart::State,
+                Some(start) => TopicStart::From(start),
+                None => {
+                    refuse(format!("unreadable from: {text:.40}; write now-60s, Unix seconds, or epoch:seq"))
+                }
+            },
+        }
+    }
+
+    fn topic_rate(&self, errors: &mut Vec<MessageError>) -> Option<Rate> {
+        let text = self.get("rate")?;
+        let rate = serde_json::from_value(serde_json::Value::String(text.to_owned())).ok();
+        if rate.is_none() {
+            let advice = format!("rate is high, normal, low or background, not {text:.40}");
+            errors.push(MessageError::new(Code::InvalidMessage, advice));
+        }
+        rate
     }
 }
 

@@ -204,11 +204,7 @@ impl TopicsState {
     ) -> Result<TopicAck, TopicRefusal> {
         let topic = readable(name, access)?;
         let name = SmolStr::from(topic.to_string());
-        if !self.topics.contains_key(&name) && self.topics.len() >= most {
-            let advice =
-                format!("a connection follows at most {most} topics: unsubscribe some, or connect again");
-            return Err(TopicRefusal::of(Some(&name), Code::LimitExceeded, advice));
-        }
+        self.check_room(&name, most)?;
         self.spend(&name, access, now)?;
         let start = form.start();
         let has_moved = start.is_some() || !self.topics.contains_key(&name);
@@ -219,6 +215,32 @@ impl TopicsState {
             (request.start, request.asked_at) = (start, now);
         }
         Ok(TopicAck { topic: Some(name), has_moved })
+    }
+
+    /// Follows a topic that the request for the connection names. That costs nothing of the limits.
+    ///
+    /// # Errors
+    /// [`TopicRefusal`].
+    pub fn follow_from_path(
+        &mut self,
+        name: &str,
+        request: TopicRequest,
+        access: &dyn TopicAccess,
+        most: usize,
+    ) -> Result<(), TopicRefusal> {
+        let name = SmolStr::from(readable(name, access)?.to_string());
+        self.check_room(&name, most)?;
+        self.topics.insert(name, request);
+        Ok(())
+    }
+
+    fn check_room(&self, name: &SmolStr, most: usize) -> Result<(), TopicRefusal> {
+        if self.topics.contains_key(name) || self.topics.len() < most {
+            return Ok(());
+        }
+        let advice =
+            format!("a connection follows at most {most} topics: unsubscribe some, or connect again");
+        Err(TopicRefusal::of(Some(name), Code::LimitExceeded, advice))
     }
 
     /// Counts a subscription, of this connection and of its user.

@@ -6,8 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
-/// The longest segment of a name or pattern, in bytes.
-pub const MAX_SEGMENT_BYTES: usize = 64;
+use crate::topic::is_segment;
 
 /// The longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 256;
@@ -17,12 +16,6 @@ const ONE: &str = "*";
 
 /// Stands for one segment or more, at the end of a pattern.
 const REST: &str = ">";
-
-/// Whether `text` is a segment of a topic's name: 1 to 64 of `A-Z a-z 0-9 _ -`. Its case is kept.
-pub fn is_segment(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    (1..=MAX_SEGMENT_BYTES).contains(&text.len()) && text.bytes().all(is_plain)
-}
 
 /// A text that is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,7 @@ use crate::connection::Limit;
 const MOST_SEGMENTS: usize = 8;
 
 /// The most bytes of one segment.
-const SEGMENT_BYTES: usize = 64;
+pub const SEGMENT_BYTES: usize = 64;
 
 /// The most bytes of a name.
 const NAME_BYTES: usize = 200;
@@ -47,7 +47,7 @@ impl PublishedTopic {
 }
 
 /// Whether `text` can be one segment of a name: an id, kept in its case.
-pub(crate) fn is_segment(text: &str) -> bool {
+pub fn is_segment(text: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     (1..=SEGMENT_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
 }
