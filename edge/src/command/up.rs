@@ -58,7 +58,8 @@ async fn alone(args: &UpArgs, settings: &Settings, door: Listeners, served: &Ser
     let supervisor = ports.supervisor.clone();
     let readiness = Readiness::of(&supervisor);
     readiness.set(true);
-    let parts = Parts { ports, control: engine.control(), vitals: local.clone(), local, readiness };
+    let (control, publisher) = (engine.control(), engine.publisher());
+    let parts = Parts { ports, control, publisher, vitals: local.clone(), local, readiness };
     let engine = supervisor.spawn("ingest", &cancel, engine.stopped());
     let instance = format_smolstr!("{:08x}", random()?);
     let config = HostConfig::new(settings, instance, venues_of(served), door.ws_port());

@@ -119,13 +119,13 @@ impl Server {
         let readiness = Readiness::default();
         readiness.set(true);
         let keys = Keys::open(data_dir.path(), Duration::ZERO).expect("keys");
+        let log = Arc::new(MemoryLog::new(retention, clock.clone(), 0));
         let state = RestState {
+            log: log.clone(),
+            publisher: Arc::new(NoPublisher("no writer runs here")),
             store: Arc::new(RedbStore::in_memory().expect("store")),
             control: control.clone(),
-            backing: Arc::new(LocalBacking {
-                log: Arc::new(MemoryLog::new(retention, clock.clone(), 0)),
-                readiness: readiness.clone(),
-            }),
+            backing: Arc::new(LocalBacking { log, readiness: readiness.clone() }),
             vitals,
             traffic: Traffic::default(),
             ended: std::sync::OnceLock::new(),
