@@ -5,7 +5,7 @@ pub mod engine;
 pub mod leader;
 pub mod net;
 pub mod normalize;
-mod publish;
+pub mod publish;
 pub mod report;
 pub mod rest;
 pub mod session;

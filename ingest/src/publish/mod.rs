@@ -39,20 +39,23 @@ const WITHIN: Duration = Duration::from_secs(2);
 
 /// What the writers share.
 #[derive(Clone)]
-pub(crate) struct WriterPorts {
-    pub(crate) log: Arc<dyn EventLog>,
-    pub(crate) fence: Fence,
-    pub(crate) clock: Arc<dyn Clock>,
+pub struct WriterPorts {
+    /// Where events and states go.
+    pub log: Arc<dyn EventLog>,
+    /// The right to write.
+    pub fence: Fence,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The way to the writers within one process.
-pub(crate) struct TopicPublisher {
+pub struct TopicPublisher {
     writers: Vec<mpsc::Sender<TopicJob>>,
 }
 
 impl TopicPublisher {
     /// Starts the writers. They run until `over`, and cancel it themselves where another process has taken over the log.
-    pub(crate) fn start(
+    pub fn start(
         ports: &WriterPorts,
         supervisor: &Supervisor,
         over: &CancellationToken,
