@@ -76,7 +76,7 @@ fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
         topic_bytes: settings.ring_bytes / 4,
         total_bytes: settings.ring_bytes,
     };
-    let log = MemoryLog::new(retention, Arc::clone(&clock), random()?);
+    let log = MemoryLog::with_topic_ttl(retention, Arc::clone(&clock), random()?, settings.topic_ttl);
     Ok(Ports {
         log: Arc::new(log),
         store: Arc::new(store),
