@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
+use crate::jwt::{ClaimRules, TokenVerifier};
 use crate::keys::{self, KeyRandom, Keys};
 use bond_edge::store::RedbStore;
 
@@ -121,6 +122,7 @@ impl Server {
         let readiness = Readiness::default();
         readiness.set(true);
         let keys = Keys::open(data_dir.path(), Duration::ZERO).expect("keys");
+        let verifier = Arc::new(TokenVerifier::new(&[SECRET], ClaimRules::default()));
         let log = Arc::new(MemoryLog::new(retention, clock.clone(), 0));
         let state = RestState {
             log: Arc::<MemoryLog>::clone(&log),
@@ -135,7 +137,7 @@ impl Server {
             traffic: Traffic::default(),
             ended: std::sync::OnceLock::new(),
             access: Arc::new(Access::new(keys, on_loopback)),
-            tokens: Arc::new(Tokens::new(TokenKeys::new(TokenKey::new(SECRET), None))),
+            tokens: Arc::new(Tokens::new(TokenKeys::new(TokenKey::new(SECRET), None)).with_topics(verifier)),
             clock: clock.clone(),
             started_at: NOW,
             prometheus: Box::new(|| "# TYPE bond_connections gauge\n".to_owned()),

@@ -7,6 +7,7 @@ use bond_supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::jwt::{Minting, mint};
 
 const PRICES: &str = "/v1/topics/prices.IN1234567890";
 
@@ -321,4 +322,38 @@ async fn an_owners_pace_holds_for_topics_too() {
     let refused = server.publish("prices.a", &delta(&json!(1))).await;
     assert_eq!(refused.problem(), (429, "RATE_LIMIT_EXCEEDED"));
     assert_eq!(server.get("/v1/topics").await.problem(), (429, "RATE_LIMIT_EXCEEDED"));
+}
+
+#[tokio::test]
+async fn a_token_reads_and_publishes_what_it_covers_with_and_without_keys() {
+    let server = server().await;
+    let minting = Minting {
+        user: "u1".into(),
+        topics: Some(vec!["prices.>".to_owned()]),
+        publish: vec!["prices.X".to_owned()],
+        expires_at: NOW.plus(Duration::from_secs(60)),
+        ..Minting::default()
+    };
+    let token = mint(&minting, SECRET).expect("minted");
+    let call = async |method: &str, path: &str, token: &str, body: String| {
+        let request = request(method, path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        server.send(request.body(body.into()).expect("request")).await
+    };
+    for _ in ["open mode", "with keys"] {
+        for (topic, status) in [("prices.X", 200), ("prices.Y", 403), ("risk.u1", 403)] {
+            let answer =
+                call("POST", &format!("/v1/topics/{topic}/events"), &token, delta(&json!(1)).to_string())
+                    .await;
+            assert_eq!(answer.status, status, "{topic}: {answer:?}");
+        }
+        for (topic, status) in [("prices.X", 200), ("prices.Y", 404), ("risk.u1", 403)] {
+            let answer = call("GET", &format!("/v1/topics/{topic}/snapshot"), &token, String::new()).await;
+            assert_eq!(answer.status, status, "{topic}: {answer:?}");
+        }
+        let refused = call("GET", "/v1/topics", "a.b.c", String::new()).await;
+        assert_eq!(refused.problem(), (401, "AUTH_INVALID"));
+        server.key("ann");
+    }
+    server.clock.advance(Duration::from_secs(120));
+    assert_eq!(call("GET", "/v1/topics", &token, String::new()).await.problem(), (401, "AUTH_EXPIRED"));
 }

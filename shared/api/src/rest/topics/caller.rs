@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use bond_core::api_key::Role;
+use bond_core::api_key::{PREFIX, Role};
 use bond_core::code::Code;
 use bond_core::grants::{self, Grants};
 use bond_core::topic::PublishedTopic;
 
+use crate::admission::Credentials;
+use crate::auth::authorization;
+use crate::authorizer::Checks;
 use crate::problem::Problem;
 use crate::rest::{RestState, note_known, too_fast};
 
@@ -63,10 +66,26 @@ impl FromRequestParts<Arc<RestState>> for TopicCaller {
 }
 
 fn known(state: &RestState, headers: &HeaderMap) -> Result<TopicCaller, Problem> {
+    if authorization(headers).is_some_and(|text| !text.starts_with(PREFIX)) {
+        return bearer(state, headers);
+    }
     let caller = state.access.caller(headers)?;
     let grants = match caller.holder {
         Some(_) => grants::of_key(caller.roles.contains(&Role::Publisher)),
         None => Grants::open(),
     };
     Ok(TopicCaller { name: caller.owner, grants })
+}
+
+/// The user of a token for topics. A colon in the name keeps it apart from the owners of API keys.
+fn bearer(state: &RestState, headers: &HeaderMap) -> Result<TopicCaller, Problem> {
+    let checks = Checks {
+        access: Arc::clone(&state.access),
+        tokens: Arc::clone(&state.tokens),
+        clock: Arc::clone(&state.clock),
+    };
+    let access = checks.topics(Credentials { token: None, headers });
+    let grants = access.map_err(|refusal| Problem::new(refusal.code, refusal.message))?.grants;
+    let user = grants.user().map_or("", |user| user.as_str());
+    Ok(TopicCaller { name: format!("user:{user}"), grants })
 }
