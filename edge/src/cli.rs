@@ -40,6 +40,8 @@ pub enum Command {
     },
     /// Create a stream from a sentence and print its events as they come.
     Listen(ListenArgs),
+    /// Publish an event to a topic, and print its number.
+    Publish(PublishArgs),
     /// Turn a venue's frames on standard input into normalised events on standard output.
     Normalize(NormalizeArgs),
     /// Run a simulated venue on loopback.
@@ -156,6 +158,31 @@ pub struct ListenArgs {
     /// Print each event as one line of JSON, as it came.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `bond publish`.
+#[derive(Args, Debug)]
+pub struct PublishArgs {
+    /// The topic, such as prices.IN1234567890.
+    pub topic: String,
+    /// The event's payload, as JSON.
+    #[arg(allow_hyphen_values = true)]
+    pub payload: String,
+    /// What the event is: a delta is a merge patch of the topic's state, a snapshot the whole state, an alert leaves the state alone.
+    #[arg(long = "type", value_name = "TYPE", default_value = "delta")]
+    pub kind: String,
+    /// The event's meta, a JSON object. Its subtopic is what subscribers filter by.
+    #[arg(long, value_name = "JSON")]
+    pub meta: Option<String>,
+    /// Publish only if this is the number of the topic's newest event; 0: if it has none.
+    #[arg(long, value_name = "N")]
+    pub if_seq: Option<u64>,
+    /// An idempotency key: sent again with the same one, the event is there once.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// The kind of market.

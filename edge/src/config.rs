@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_sockets: usize,
     /// `BOND_RING_SECONDS`: how long events can be replayed.
     pub ring: Duration,
+    /// `BOND_TOPIC_TTL`: how long a topic of publishers is kept after it was published to, in seconds.
+    pub topic_ttl: Duration,
     /// `BOND_RING_MIB`: the most memory that the log's events take, in MiB.
     pub ring_bytes: usize,
     /// `BOND_MAX_LAG_MS`: how long a window waits for late events.
@@ -108,6 +110,7 @@ impl Settings {
             max_subscriptions: reader.number("BOND_MAX_SUBSCRIPTIONS", 20_000, 1, 1_000_000),
             max_sockets: reader.number("BOND_MAX_SOCKETS", 1_000, 0, 100_000),
             ring: reader.seconds("BOND_RING_SECONDS", 60, 1, 86_400),
+            topic_ttl: reader.seconds("BOND_TOPIC_TTL", 86_400, 60, 31_536_000),
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),
             feed_symbols: symbols(reader, "BOND_FEED_SYMBOLS", "BTC/USDT,ETH/USDT,SOL/USDT"),

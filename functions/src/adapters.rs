@@ -2,19 +2,20 @@
 //! concurrently.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use bond_api::authorizer::{Checks, ConnectionAuthorizer};
 use bond_api::paces::Paces;
-use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::rest::{Backing, NoPublisher, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_aws::{Aws, KeySecrets};
 use bond_core::clock::SystemClock;
 use bond_core::deliver::Deliverer;
 use bond_core::instrument::Venue;
 use bond_core::secret::Secret;
 use bond_core::time::Clock;
-use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisVitals};
+use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisLog, RedisVitals, Retention};
 use lambda_runtime::Error;
 
 use crate::api::{self, ApiContext};
@@ -29,6 +30,9 @@ use crate::fanout::Fanout;
 use crate::logging;
 use crate::message::Messages;
 use crate::secrets::Vault;
+
+/// Of a log that is read alone.
+const UNWRITTEN: Retention = Retention { ring: Duration::ZERO, topic_bytes: 0, total_bytes: 0 };
 
 /// The REST interface.
 ///
@@ -45,6 +49,8 @@ pub async fn api() -> Result<Router, Error> {
     let state = RestState {
         store: Arc::new(aws.streams(&settings.streams_table)),
         control: Arc::new(RedisControl::new(redis.clone())),
+        log: Arc::new(RedisLog::new(redis.clone(), UNWRITTEN, Arc::clone(&clock), 0)),
+        publisher: Arc::new(NoPublisher("publishing needs a log in memory as yet")),
         backing: Arc::new(RedisBacking(redis.clone())),
         vitals: Arc::new(RedisVitals::new(redis, "api")),
         traffic: Traffic::default(),

@@ -5,6 +5,7 @@ pub mod engine;
 pub mod leader;
 pub mod net;
 pub mod normalize;
+pub mod publish;
 pub mod report;
 pub mod rest;
 pub mod session;

@@ -57,6 +57,20 @@ impl RestClient {
         self.send(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
+    /// `POST path` with a JSON text as it is, under an idempotency key if there is one.
+    ///
+    /// # Errors
+    /// [`Exit::Unreachable`], or [`Exit::Refused`] with what the server said.
+    pub async fn post_text(&self, path: &str, body: String, key: Option<&str>) -> Result<Value, Failure> {
+        let request =
+            self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        Ok(self.send(request.body(body)).await?)
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Refusal> {
         let request = match &self.api_key {
             Some(key) => request.bearer_auth(key),

@@ -18,6 +18,7 @@ pub mod key;
 pub mod listen;
 pub mod normalize;
 mod printable;
+pub mod publish;
 mod serve;
 pub mod sim;
 pub mod streams;
@@ -60,6 +61,7 @@ async fn dispatch_async(command: Command) -> Outcome {
         Command::Edge(args) => edge::run(&args, &settings()?).await,
         Command::Sim(args) => sim::run(&args).await,
         Command::Listen(args) => listen::run(&args).await,
+        Command::Publish(args) => publish::run(&args).await,
         Command::Streams(server) => streams::list(&server).await,
         Command::Token(TokenArgs { stream_id: Some(id), server, .. }) => streams::token(&id, &server).await,
         Command::Broker(args) => {

@@ -58,7 +58,8 @@ async fn alone(args: &UpArgs, settings: &Settings, door: Listeners, served: &Ser
     let supervisor = ports.supervisor.clone();
     let readiness = Readiness::of(&supervisor);
     readiness.set(true);
-    let parts = Parts { ports, control: engine.control(), vitals: local.clone(), local, readiness };
+    let (control, publisher) = (engine.control(), engine.publisher());
+    let parts = Parts { ports, control, publisher, vitals: local.clone(), local, readiness };
     let engine = supervisor.spawn("ingest", &cancel, engine.stopped());
     let instance = format_smolstr!("{:08x}", random()?);
     let config = HostConfig::new(settings, instance, venues_of(served), door.ws_port());
@@ -75,7 +76,7 @@ fn ports(args: &UpArgs, settings: &Settings) -> Result<Ports, Failure> {
         topic_bytes: settings.ring_bytes / 4,
         total_bytes: settings.ring_bytes,
     };
-    let log = MemoryLog::new(retention, Arc::clone(&clock), random()?);
+    let log = MemoryLog::with_topic_ttl(retention, Arc::clone(&clock), random()?, settings.topic_ttl);
     Ok(Ports {
         log: Arc::new(log),
         store: Arc::new(store),

@@ -17,6 +17,7 @@ use bond_api::rest::{self, LocalBacking, Probed, Readiness, RestSettings, RestSt
 use bond_api::tokens::Tokens;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
+use bond_core::publish::Publisher;
 use bond_core::vitals::{LocalVitals, VitalsBoard};
 use bond_ingest::engine::Ports;
 use smol_str::SmolStr;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub ports: Ports,
     /// The port by which commands are sent to ingest.
     pub control: Arc<dyn Control>,
+    /// The port by which batches are sent to the writer of published topics.
+    pub publisher: Arc<dyn Publisher>,
     /// The health reports of all processes.
     pub vitals: Arc<dyn VitalsBoard>,
     /// The health report of this process.
@@ -129,12 +132,14 @@ fn rest_state(
     access: Arc<Access>,
     tokens: Arc<Tokens>,
 ) -> anyhow::Result<RestState> {
-    let Parts { ports: Ports { log, store, clock, .. }, control, vitals, readiness, .. } = parts;
+    let Parts { ports: Ports { log, store, clock, .. }, control, publisher, vitals, readiness, .. } = parts;
     let prometheus = Prometheus::install()?;
     Ok(RestState {
         started_at: clock.now(),
         store,
         control,
+        log: Arc::clone(&log),
+        publisher,
         backing: Arc::new(LocalBacking { log, readiness }),
         vitals,
         traffic: Traffic::default(),

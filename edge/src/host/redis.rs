@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bond_api::rest::Readiness;
+use bond_api::rest::{NoPublisher, Readiness};
 use bond_core::control::Commands;
 use bond_core::log::LogError;
 use bond_core::meter::Meters;
@@ -107,6 +107,7 @@ pub fn parts(
     let log = Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce));
     Parts {
         control: Arc::new(RedisControl::new(redis.clone())),
+        publisher: Arc::new(NoPublisher("publishing needs a log in memory as yet")),
         vitals: Arc::new(RedisVitals::new(redis.clone(), name(nonce).as_str())),
         local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
         readiness: Readiness::of(&supervisor),

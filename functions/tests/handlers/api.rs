@@ -8,8 +8,9 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::http::HeaderMap;
 use bond_api::paces::Paces;
-use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::rest::{Backing, NoPublisher, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_core::api_key::{ApiKey, KeyFile};
+use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::token::{TokenKey, TokenKeys};
@@ -46,9 +47,13 @@ impl Host {
         let source = Source::new();
         let vault = Vault::new(Box::new(source.clone()));
         let keyring = vault.keyring().await.expect("keys");
+        let retention =
+            Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 20 };
         let state = RestState {
             store: registry().await,
             control: Arc::new(Told::default()),
+            log: Arc::new(MemoryLog::new(retention, clock(), 0)),
+            publisher: Arc::new(NoPublisher("no writer runs here")),
             backing: Arc::new(Up),
             vitals: Arc::new(LocalVitals::new(Meters::default(), SourceBoard::default())),
             traffic: Traffic::default(),

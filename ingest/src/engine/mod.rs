@@ -33,16 +33,19 @@ use bond_core::control::{Command, Commands, Control, ControlError};
 use bond_core::instrument::{MarketType, Symbol, Venue};
 use bond_core::log::{EventLog, Fence, LogError};
 use bond_core::meter::Meters;
+use bond_core::publish::Publisher;
 use bond_core::source::SourceBoard;
 use bond_core::store::StreamStore;
 use bond_core::time::Clock;
 use bond_supervise::Supervisor;
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::publish::{TopicPublisher, WriterPorts};
 use crate::session::{Network, Timing};
 
 /// The most commands that wait for the engine. If the queue is full, sending fails.
@@ -50,6 +53,9 @@ const COMMANDS: usize = 1024;
 
 /// How long to wait after commands could not be read.
 const COMMANDS_RETRY: Duration = Duration::from_millis(500);
+
+/// How long the log may take for what it has in hand when the engine ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One market of one venue, and where it is reached.
 #[derive(Clone, Debug)]
@@ -108,10 +114,10 @@ pub struct Ports {
 }
 
 /// A running engine.
-#[derive(Debug)]
 pub struct EngineHandle {
     fence: Fence,
     control: Arc<Inbox>,
+    publisher: Arc<TopicPublisher>,
     task: JoinHandle<Result<(), LogError>>,
 }
 
@@ -119,6 +125,11 @@ impl EngineHandle {
     /// The port by which commands are sent to the engine.
     pub fn control(&self) -> Arc<dyn Control> {
         Arc::<Inbox>::clone(&self.control)
+    }
+
+    /// The writer of published topics, which runs under the same fencing number.
+    pub fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::<TopicPublisher>::clone(&self.publisher)
     }
 
     /// The fencing number under which the engine writes.
@@ -148,16 +159,25 @@ pub async fn start(
     let (sender, commands) = mpsc::channel(COMMANDS);
     let fence = ports.log.acquire().await?;
     let supervisor = ports.supervisor.clone();
-    let engine = run::Engine::new(&config, ports, &network, fence, cancel);
     // The supervisor need not hear of an end because another writer took over or the log failed: `stopped` returns the error.
     let ended = CancellationToken::new();
+    let writer_ports = WriterPorts { log: Arc::clone(&ports.log), fence, clock: Arc::clone(&ports.clock) };
+    let (publisher, writers) = TopicPublisher::start(&writer_ports, &supervisor, &ended);
+    let engine = run::Engine::new(&config, ports, &network, fence, cancel);
     let told = ended.clone();
     let task = supervisor.spawn("engine", &ended, async move {
-        let outcome = engine.run(commands).await;
+        let outcome = tokio::select! {
+            outcome = engine.run(commands) => outcome,
+            // Whoever publishes has found another writer first.
+            () = told.cancelled() => Err(LogError::Fenced),
+        };
         told.cancel();
+        if timeout(FAREWELL, join_all(writers)).await.is_err() {
+            tracing::warn!("the log did not take the last batches of publishers in time");
+        }
         outcome
     });
-    Ok(EngineHandle { fence, control: Arc::new(Inbox(sender)), task })
+    Ok(EngineHandle { fence, control: Arc::new(Inbox(sender)), publisher: Arc::new(publisher), task })
 }
 
 /// [`Control`] within one process.

@@ -9,7 +9,7 @@ use bond_core::control::Command;
 use bond_core::event::Channel;
 use bond_core::feed::FeedFilter;
 use bond_core::instrument::{Instrument, MarketType, Symbol, Venue};
-use bond_core::log::{EventLog, Fence};
+use bond_core::log::Fence;
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::source::{SourceBoard, SourceState};
@@ -30,6 +30,9 @@ use crate::venue::Subscription;
 
 /// The number of symbols of one feed.
 const SYMBOLS: usize = 100;
+
+/// How long history is kept.
+pub(super) const RING: Duration = Duration::from_secs(60);
 
 /// A registry without streams.
 struct NoStreams;
@@ -73,6 +76,42 @@ impl StreamStore for NoStreams {
     }
 }
 
+/// Ports with a log in memory, and without streams.
+pub(super) fn ports(clock: Arc<ManualClock>) -> Ports {
+    let retention = Retention { ring: RING, topic_bytes: 1 << 20, total_bytes: 1 << 20 };
+    Ports {
+        log: Arc::new(MemoryLog::new(retention, Arc::clone(&clock) as _, 1)),
+        store: Arc::new(NoStreams),
+        board: SourceBoard::default(),
+        meters: Meters::default(),
+        clock,
+        supervisor: Supervisor::default(),
+    }
+}
+
+/// An engine of one market, at which no venue answers, that makes at most `most` subscriptions.
+pub(super) fn config(most: usize) -> EngineConfig {
+    let nowhere = Url::parse("ws://127.0.0.1:9").expect("a url");
+    let market = Market {
+        venue: Venue::Okx,
+        market: MarketType::Spot,
+        ws_base: nowhere.clone(),
+        rest_base: nowhere,
+        simulated: true,
+    };
+    EngineConfig {
+        markets: vec![market],
+        feed_symbols: BTreeSet::new(),
+        ring: RING,
+        max_lag: Duration::from_millis(500),
+        timing: Timing::default(),
+        allow_private_sources: false,
+        max_subscriptions: most,
+        max_sockets: 16,
+        social_seed: 1,
+    }
+}
+
 /// An engine of one market, at which no venue answers.
 pub struct Probe(Engine);
 
@@ -82,43 +121,13 @@ impl Probe {
     /// # Errors
     /// [`RestError`] if TLS cannot be set up.
     pub async fn alone(most: usize) -> Result<Self, RestError> {
-        let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(100)));
-        let retention =
-            Retention { ring: Duration::from_secs(60), topic_bytes: 1 << 20, total_bytes: 1 << 20 };
-        let log = MemoryLog::new(retention, Arc::clone(&clock) as _, 1);
-        let fence = log.acquire().await.expect("a log in memory has no other writer");
-        let ports = Ports {
-            log: Arc::new(log),
-            store: Arc::new(NoStreams),
-            board: SourceBoard::default(),
-            meters: Meters::default(),
-            clock,
-            supervisor: Supervisor::default(),
-        };
+        let ports = ports(Arc::new(ManualClock::new(UnixNanos::from_secs(100))));
+        let fence = ports.log.acquire().await.expect("a log in memory has no other writer");
         Self::new(ports, most, fence)
     }
 
     fn new(ports: Ports, most: usize, fence: Fence) -> Result<Self, RestError> {
-        let nowhere = Url::parse("ws://127.0.0.1:9").expect("a url");
-        let market = Market {
-            venue: Venue::Okx,
-            market: MarketType::Spot,
-            ws_base: nowhere.clone(),
-            rest_base: nowhere,
-            simulated: true,
-        };
-        let config = EngineConfig {
-            markets: vec![market],
-            feed_symbols: BTreeSet::new(),
-            ring: Duration::from_secs(60),
-            max_lag: Duration::from_millis(500),
-            timing: Timing::default(),
-            allow_private_sources: false,
-            max_subscriptions: most,
-            max_sockets: 16,
-            social_seed: 1,
-        };
-        Ok(Self(Engine::new(&config, ports, &Network::new()?, fence, CancellationToken::new())))
+        Ok(Self(Engine::new(&config(most), ports, &Network::new()?, fence, CancellationToken::new())))
     }
 
     /// Adds feeds that want `count` topics together: the trades of as many symbols.

@@ -25,7 +25,7 @@ use super::sockets::Sockets;
 use super::streams::{StreamKey, Streams};
 use super::subscriptions::AskState;
 use super::takeover::StreamTakeover;
-use super::{EngineConfig, Ports};
+use super::{EngineConfig, FAREWELL, Ports};
 use crate::report::Report;
 use crate::session::Network;
 use crate::source::social::{self, SocialHandle};
@@ -45,9 +45,6 @@ const COMMANDS_AT_ONCE: usize = 256;
 
 /// The least time between two readings of the registry that commands ask for.
 const REGISTRY_EVERY: Duration = Duration::from_millis(100);
-
-/// How long the log may take for the last events when the engine ends.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The single writer and all that it keeps.
 pub(super) struct Engine {

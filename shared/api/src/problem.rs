@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bond_core::code::Code;
+use bond_core::position::Position;
 use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
 use tracing::Instrument;
@@ -58,6 +59,9 @@ pub struct ProblemDetails {
     reason: Option<&'static str>,
     /// Whether the same request may succeed later, unchanged.
     retryable: bool,
+    /// Where a topic stands that was to stand elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<ProblemHead>,
     /// Names the request in the server's logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(value_type = Option<String>))]
@@ -71,6 +75,23 @@ pub struct ProblemDetails {
     /// Sentences that would be understood.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suggestions: Vec<String>,
+}
+
+/// Where a topic stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ToSchema))]
+pub struct ProblemHead {
+    /// Its history; null where it has none.
+    epoch: Option<String>,
+    /// The number of its newest event; 0 where it has none.
+    seq: u64,
+}
+
+impl ProblemHead {
+    /// Of a topic whose head this is.
+    pub fn of(head: Option<&Position>) -> Self {
+        Self { epoch: head.map(|head| head.epoch.to_string()), seq: head.map_or(0, |head| head.seq) }
+    }
 }
 
 /// One thing that is wrong with a spec.
@@ -99,6 +120,7 @@ impl Problem {
             code,
             detail: detail.into(),
             reason: None,
+            head: None,
             retryable: code.is_retryable(),
             request_id: None,
             retry_after: None,
@@ -111,6 +133,13 @@ impl Problem {
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldProblem>) -> Self {
         self.0.errors = errors;
+        self
+    }
+
+    /// The same problem, with where a topic stands.
+    #[must_use]
+    pub fn with_head(mut self, head: ProblemHead) -> Self {
+        self.0.head = Some(head);
         self
     }
 

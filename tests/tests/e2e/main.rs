@@ -21,3 +21,4 @@ mod supervision;
 mod takeover;
 mod to_the_digit;
 mod topic_tokens;
+mod topics_publish;

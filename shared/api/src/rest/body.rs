@@ -29,9 +29,7 @@ impl FromRequest<Arc<RestState>> for JsonObject {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Arc<RestState>) -> Result<Self, Problem> {
-        check_content_type(request.headers())?;
-        let bytes = read(request.headers().clone(), request.into_body()).await?;
-        match serde_json::from_slice(&bytes) {
+        match serde_json::from_slice(&json(request).await?) {
             Ok(Value::Object(object)) => Ok(Self(object)),
             Ok(_) => Err(Problem::new(
                 Code::InvalidMessage,
@@ -40,6 +38,24 @@ impl FromRequest<Arc<RestState>> for JsonObject {
             Err(error) => Err(Problem::new(Code::InvalidMessage, format!("the body is not JSON: {error}"))),
         }
     }
+}
+
+/// The text of a request's body whose content type is JSON. The handler parses it.
+pub(super) struct JsonText(pub(super) String);
+
+impl FromRequest<Arc<RestState>> for JsonText {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<RestState>) -> Result<Self, Problem> {
+        let not_text = |_| Problem::new(Code::InvalidMessage, "the body is not JSON: it is no UTF-8");
+        String::from_utf8(json(request).await?.into()).map(Self).map_err(not_text)
+    }
+}
+
+/// Reads a body whose content type is JSON.
+async fn json(request: Request) -> Result<axum::body::Bytes, Problem> {
+    check_content_type(request.headers())?;
+    read(request.headers().clone(), request.into_body()).await
 }
 
 /// Accepts any JSON content type, or none.
@@ -87,6 +103,6 @@ async fn discard(mut body: Body) {
 fn too_large() -> Problem {
     Problem::new(
         Code::TooLarge,
-        format!("the body is over {MAX_BYTES} bytes: make the sentence or spec shorter"),
+        format!("the body is over {MAX_BYTES} bytes: send a shorter sentence or spec, or fewer events"),
     )
 }

@@ -7,8 +7,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToResponse};
 
 use super::openapi::DOCUMENT;
+use super::topics::{self, EventsTooLarge, HeadMoved, TopicForbidden, UnknownTopic, WriterAway};
 use super::{compile, create, feeds, health, metrics, streams};
-use crate::problem::{FieldProblem, ProblemDetails};
+use crate::problem::{FieldProblem, ProblemDetails, ProblemHead};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +28,12 @@ use crate::problem::{FieldProblem, ProblemDetails};
         streams::delete,
         streams::token,
         feeds::token,
+        topics::publish,
+        topics::publish_to_many,
+        topics::snapshot,
+        topics::events,
+        topics::list,
+        topics::end,
         metrics::stream,
         compile::compile,
         health::root,
@@ -35,13 +42,17 @@ use crate::problem::{FieldProblem, ProblemDetails};
         metrics::all,
     ),
     components(
-        schemas(ProblemDetails, FieldProblem),
-        responses(NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, NotJson, QuotaReached, NotReady),
+        schemas(ProblemDetails, FieldProblem, ProblemHead),
+        responses(
+            NotUnderstood, KeyRefused, UnknownStream, BodyTooLarge, NotJson, QuotaReached, NotReady, TopicForbidden, UnknownTopic, HeadMoved,
+            EventsTooLarge, WriterAway,
+        ),
     ),
     security((), ("api_key" = [])),
     modifiers(&ApiKeyScheme),
     tags(
         (name = "streams", description = "Create streams, and get what opens them"),
+        (name = "topics", description = "Publish to topics of your own, and read them"),
         (name = "health", description = "How the server fares"),
     ),
 )]

@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod openapi;
 mod streams;
+mod topics;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -24,10 +25,12 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use bond_core::code::Code;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
+use bond_core::log::EventLog;
+use bond_core::publish::Publisher;
 use bond_core::store::StreamStore;
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::StreamId;
@@ -42,6 +45,7 @@ use crate::tokens::Tokens;
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
 pub use self::health::{Backing, LocalBacking, Probed, Readiness};
+pub use self::topics::NoPublisher;
 pub use self::traffic::Traffic;
 
 /// Is told of a stream that has ended.
@@ -66,6 +70,10 @@ pub struct RestState {
     pub store: Arc<dyn StreamStore>,
     /// The way to ingest.
     pub control: Arc<dyn Control>,
+    /// Where topics are read.
+    pub log: Arc<dyn EventLog>,
+    /// The way to the writer of topics.
+    pub publisher: Arc<dyn Publisher>,
     /// What it works with, asked whether it is there.
     pub backing: Arc<dyn Backing>,
     /// The figures of streams, the statuses of sources, and what all connections together get.
@@ -142,6 +150,11 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/v1/streams/{id}", get(streams::get).delete(streams::delete))
         .route("/v1/streams/{id}/token", post(streams::token))
         .route("/v1/feeds/token", post(feeds::token))
+        .route("/v1/topics", get(topics::list))
+        .route("/v1/topics/{topic}", delete(topics::end))
+        .route("/v1/topics/{topic}/events", get(topics::events).post(topics::publish))
+        .route("/v1/topics/{topic}/snapshot", get(topics::snapshot))
+        .route("/v1/publish", post(topics::publish_to_many))
         .route("/v1/streams/{id}/metrics", get(metrics::stream))
 }
 
@@ -170,10 +183,15 @@ impl FromRequestParts<Arc<RestState>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Problem> {
         let caller = state.access.caller(&parts.headers)?;
-        if let Some(known) = parts.extensions.get::<Known>() {
-            known.set();
-        }
+        note_known(parts);
         if state.paces.admit(&caller.owner, state.clock.now()) { Ok(caller) } else { Err(too_fast(state)) }
+    }
+}
+
+/// Has it known that whoever asks is no stranger.
+fn note_known(parts: &Parts) {
+    if let Some(known) = parts.extensions.get::<Known>() {
+        known.set();
     }
 }
 

@@ -5,11 +5,12 @@ mod errors;
 mod gate;
 mod limits;
 mod streams;
+mod topics;
 mod whole;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use bond_core::api_key::ApiKey;
+use bond_core::api_key::{ApiKey, Role};
 use bond_core::control::{Command, ControlError};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
+use crate::jwt::{ClaimRules, TokenVerifier};
 use crate::keys::{self, KeyRandom, Keys};
 use bond_edge::store::RedbStore;
 
@@ -54,6 +56,7 @@ impl Control for Recorder {
 /// A server under test.
 struct Server {
     state: Arc<RestState>,
+    log: Arc<MemoryLog>,
     meters: Meters,
     board: SourceBoard,
     clock: Arc<ManualClock>,
@@ -119,18 +122,22 @@ impl Server {
         let readiness = Readiness::default();
         readiness.set(true);
         let keys = Keys::open(data_dir.path(), Duration::ZERO).expect("keys");
+        let verifier = Arc::new(TokenVerifier::new(&[SECRET], ClaimRules::default()));
+        let log = Arc::new(MemoryLog::new(retention, clock.clone(), 0));
         let state = RestState {
+            log: Arc::<MemoryLog>::clone(&log),
+            publisher: Arc::new(NoPublisher("no writer runs here")),
             store: Arc::new(RedbStore::in_memory().expect("store")),
             control: control.clone(),
             backing: Arc::new(LocalBacking {
-                log: Arc::new(MemoryLog::new(retention, clock.clone(), 0)),
+                log: Arc::<MemoryLog>::clone(&log),
                 readiness: readiness.clone(),
             }),
             vitals,
             traffic: Traffic::default(),
             ended: std::sync::OnceLock::new(),
             access: Arc::new(Access::new(keys, on_loopback)),
-            tokens: Arc::new(Tokens::new(TokenKeys::new(TokenKey::new(SECRET), None))),
+            tokens: Arc::new(Tokens::new(TokenKeys::new(TokenKey::new(SECRET), None)).with_topics(verifier)),
             clock: clock.clone(),
             started_at: NOW,
             prometheus: Box::new(|| "# TYPE bond_connections gauge\n".to_owned()),
@@ -138,13 +145,17 @@ impl Server {
             probed: Probed::default(),
             settings,
         };
-        Self { state: Arc::new(state), meters, board, clock, control, readiness, data_dir }
+        Self { state: Arc::new(state), log, meters, board, clock, control, readiness, data_dir }
     }
 
     fn key(&self, owner: &str) -> ApiKey {
+        self.key_with(owner, vec![])
+    }
+
+    fn key_with(&self, owner: &str, roles: Vec<Role>) -> ApiKey {
         let mut random = KeyRandom { key: [0; 32], hash_key: [0; 32] };
         getrandom::fill(&mut random.key).expect("randomness");
-        keys::create(self.data_dir.path(), owner, vec![], &random, NOW).expect("key")
+        keys::create(self.data_dir.path(), owner, roles, &random, NOW).expect("key")
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
