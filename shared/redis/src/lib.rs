@@ -8,8 +8,11 @@
 //! | `bond:fence` | string | the last fencing number that a writer got |
 //! | `bond:{p}:fence` | hash | the least fencing number that appends in the partition need |
 //! | `bond:{p}:topics` | hash | topics that have history, with their epochs |
-//! | `bond:{p}:head:{topic}` | hash | epoch, last number and bounds of a topic |
+//! | `bond:{p}:published` | sorted set | published topics that have history, by name |
+//! | `bond:{p}:head:{topic}` | hash | epoch, last number and bounds of a topic; of a published one also `ts` and `entry` |
 //! | `bond:{p}:log:{topic}` | stream | its events (`{seq}-0`) and kept statuses (`{after_seq}-{n}`) |
+//! | `bond:{p}:state:{topic}` | string | a published topic's `{epoch}:{seq}`, and behind ` =` its state there |
+//! | `bond:{p}:key:{topic}:{key}` | string | when a batch of that key was appended, where, and its digest |
 //! | `bond:{registry}:streams` | hash | desired streams with their claims, as JSON by id |
 //! | `bond:{registry}:owner:{owner}` | set | ids that an owner has claimed |
 //! | `bond:control` | stream | the commands of the last minute from edges to ingest |

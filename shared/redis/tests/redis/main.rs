@@ -5,6 +5,7 @@ mod bounds;
 mod cluster;
 mod faults;
 mod log;
+mod published;
 mod secured;
 mod server;
 mod store;
