@@ -18,12 +18,11 @@
 //! after twice the ring; its numbers go on. The writer tracks the size of all topics together and trims the largest if it is too much. If
 //! Redis is full, it refuses appends, and the log drops items until they are accepted. The scripts of lease, commands, vitals and cursors
 //! are never refused.
-
 //!
-//! **Published topics.** The script that appends a batch writes the state too, with the position that it belongs to, and moves the head only from
-//! the one that the state was computed from. Where the head is behind what readers may have seen, or the state is that of another position,
-//! the history is dropped whole, and the next batch begins a new epoch. They are in an index by name instead of the list of topics. Head,
-//! state and events lapse together, and what has lapsed is taken out of the index as others begin.
+//! **Published topics.** The script that appends a batch also writes the new state, together with its position. It appends only to the head
+//! that the state was computed from. If the head is behind what readers may have seen, or the state belongs to another position, the whole
+//! history is dropped, and the next batch begins a new epoch. An index by name stands in the place of the list of topics. Head, state and
+//! events expire together. Topics that have expired are removed from the index while others begin.
 
 mod append;
 mod budget;
