@@ -54,6 +54,14 @@ impl Followed {
         Self { number, keys, place, epoch }
     }
 
+    /// Notes the epoch that a published topic has; whether the previous one has ended.
+    fn note_epoch(&mut self, epoch: Option<&Epoch>) -> bool {
+        if self.epoch.as_ref() == epoch {
+            return false;
+        }
+        mem::replace(&mut self.epoch, epoch.cloned()).is_some()
+    }
+
     fn looked<'a>(&'a self, topic: &'a Topic) -> Looked<'a> {
         Looked { topic, head: &self.keys.head, place: &self.place, may_end: self.epoch.is_some() }
     }
@@ -297,14 +305,8 @@ impl Reader {
     fn note_epoch(&mut self, topic: &Topic, epoch: Option<&Epoch>) {
         let Some(followed) = self.followed.get_mut(topic) else { return };
         if !followed.keys.is_published() {
-            return if let Some(epoch) = epoch {
-                self.compare(topic, Some(epoch.as_str()))
-            };
-        }
-        if followed.epoch.as_ref() == epoch {
-            return;
-        }
-        if mem::replace(&mut followed.epoch, epoch.cloned()).is_some() {
+            epoch.into_iter().for_each(|epoch| self.compare(topic, Some(epoch.as_str())));
+        } else if followed.note_epoch(epoch) {
             self.unsent.ended.push(topic.clone());
         }
     }
