@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::STREAM;
 use super::entry::{Answer, Reply, ReplyTo, Wanted, write};
@@ -24,6 +24,9 @@ use crate::script::Script;
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(2);
+
+/// After which time it is checked again that the channel is listened to.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The most entries that may wait in the stream.
 const MOST_ENTRIES: u32 = 100_000;
@@ -48,7 +51,8 @@ struct Listener {
     client: Client,
     runtime: Handle,
     reconnections: Receiver<Server>,
-    is_listening: bool,
+    /// When Redis last said that the channel is listened to.
+    checked: Option<Instant>,
 }
 
 impl Drop for Listener {
@@ -105,17 +109,18 @@ impl Listener {
     async fn open(redis: &Redis) -> Result<Self, Error> {
         let client = redis.dedicated().await?;
         let reconnections = client.reconnect_rx();
-        Ok(Self { client, runtime: redis.runtime().clone(), reconnections, is_listening: false })
+        Ok(Self { client, runtime: redis.runtime().clone(), reconnections, checked: None })
     }
 
-    /// Listens to `channel`, anew after a reconnection.
+    /// Listens to `channel`, anew after a reconnection or a silence, in which the process may have been frozen.
     async fn listen(&mut self, channel: &str) -> Result<(), Error> {
         while !matches!(self.reconnections.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {
-            self.is_listening = false;
+            self.checked = None;
         }
-        if !self.is_listening {
+        if self.checked.is_none_or(|at| at.elapsed() > CHECK_AFTER) {
+            self.checked = None;
             self.client.subscribe(channel).await?;
-            self.is_listening = true;
+            self.checked = Some(Instant::now());
         }
         Ok(())
     }
