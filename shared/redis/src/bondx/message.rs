@@ -10,15 +10,15 @@ use serde_json::value::RawValue;
 
 /// What BondX's `publish_message` sends.
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct SourceMessage<'a> {
     #[serde(borrow)]
     topic: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    message: WireMessage<'a>,
+    message: SourceFields<'a>,
 }
 
 #[derive(Deserialize)]
-struct WireMessage<'a> {
+struct SourceFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -50,7 +50,7 @@ pub(super) struct SourceEvent {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(text: &str) -> Result<SourceEvent, String> {
-    let Wire { topic, message } =
+    let SourceMessage { topic, message } =
         serde_json::from_str(text).map_err(|error| format!("not a message of BondX: {error}"))?;
     let name = topic.or(message.topic).ok_or("a message has a topic")?;
     let topic: PublishedTopic = name.parse().map_err(|error| format!("{error}"))?;

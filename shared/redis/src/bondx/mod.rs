@@ -85,7 +85,7 @@ impl Drop for Bridge {
 }
 
 /// What is to be done in a topic, in this order.
-struct Job {
+struct SourceJob {
     topic: PublishedTopic,
     told: Option<Break>,
     event: Option<PublishEvent>,
@@ -95,7 +95,7 @@ struct Job {
 const REFUSED: SmolStr = SmolStr::new_static("");
 
 enum Work {
-    Job(Job),
+    Event(SourceJob),
     Refused { reason: String, text: String },
 }
 
@@ -179,7 +179,7 @@ impl Bridge {
     /// Gives the lane back, and the topic if its event was not passed on.
     async fn carry_out(&self, lane: SmolStr, work: Work) -> (SmolStr, Option<PublishedTopic>) {
         let missed = match work {
-            Work::Job(job) => self.pass_on(job).await.err(),
+            Work::Event(job) => self.pass_on(job).await.err(),
             Work::Refused { reason, text } => {
                 self.refuse(&reason, text).await;
                 None
@@ -188,8 +188,8 @@ impl Bridge {
         (lane, missed)
     }
 
-    async fn pass_on(&self, job: Job) -> Result<(), PublishedTopic> {
-        let Job { topic, told, event } = job;
+    async fn pass_on(&self, job: SourceJob) -> Result<(), PublishedTopic> {
+        let SourceJob { topic, told, event } = job;
         if let Some(told) = told {
             let body = self.status(told);
             let kept = self.parts.log.keep(self.parts.fence, &Topic::Published(topic.clone()), body).await;
@@ -241,7 +241,7 @@ fn take(message: &Message, fed: &mut FedTopics, lanes: &mut Lanes<Work>) {
     match read {
         Ok(SourceEvent { topic, seq, event }) => {
             let told = fed.note(&topic, seq, Instant::now());
-            push(lanes, Job { topic, told, event: Some(event) });
+            push(lanes, SourceJob { topic, told, event: Some(event) });
         }
         Err(reason) => lanes.push(REFUSED, Work::Refused { reason, text: text.into_owned() }),
     }
@@ -250,10 +250,10 @@ fn take(message: &Message, fed: &mut FedTopics, lanes: &mut Lanes<Work>) {
 /// All that was fed may have missed something.
 fn tell_all(fed: &mut FedTopics, lanes: &mut Lanes<Work>) {
     for topic in fed.broken(Instant::now()) {
-        push(lanes, Job { topic, told: Some(Break::Unknown), event: None });
+        push(lanes, SourceJob { topic, told: Some(Break::Unknown), event: None });
     }
 }
 
-fn push(lanes: &mut Lanes<Work>, job: Job) {
-    lanes.push(SmolStr::new(job.topic.as_str()), Work::Job(job));
+fn push(lanes: &mut Lanes<Work>, job: SourceJob) {
+    lanes.push(SmolStr::new(job.topic.as_str()), Work::Event(job));
 }

@@ -103,14 +103,14 @@ pub(super) fn write(wanted: &Wanted, reply: &ReplyTo) -> Vec<(&'static str, Stri
 
 /// What is said to whoever waits for the answer of that number.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reply {
+pub(super) struct PublishReply {
     pub(super) number: u64,
-    pub(super) answer: Answer,
+    pub(super) answer: PublishAnswer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(super) enum PublishAnswer {
     Appended { epoch: String, first_seq: u64, last_seq: u64 },
     Ended(bool),
     Conflict(Option<(String, u64)>),
@@ -119,7 +119,7 @@ pub(super) enum Answer {
     Refused(String),
 }
 
-impl Answer {
+impl PublishAnswer {
     /// What is answered to an outcome; nothing where the answer was given before, by another.
     pub(super) fn to_publish(outcome: Result<PublishedAt, PublishError>) -> Option<Self> {
         Some(match outcome {
@@ -225,9 +225,9 @@ mod tests {
             Err(PublishError::StateTooLarge),
             Err(PublishError::Unavailable("gone".into())),
         ] {
-            let answer = Answer::to_publish(outcome.clone()).expect("an answer");
-            let reply = serde_json::to_string(&Reply { number: 1, answer }).expect("JSON");
-            let read: Reply = serde_json::from_str(&reply).expect("a reply");
+            let answer = PublishAnswer::to_publish(outcome.clone()).expect("an answer");
+            let reply = serde_json::to_string(&PublishReply { number: 1, answer }).expect("JSON");
+            let read: PublishReply = serde_json::from_str(&reply).expect("a reply");
             assert_eq!(read.answer.published(), outcome);
         }
     }

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::entry::{self, Answer, Reply, ReplyTo, Wanted};
+use super::entry::{self, PublishAnswer, PublishReply, ReplyTo, Wanted};
 use super::{STREAM, reject};
 use crate::client::{Redis, close};
 use crate::lanes::Lanes;
@@ -40,14 +40,14 @@ static SETTLE: Script = Script::new(
     if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end",
 );
 
-type Fields = Vec<(String, String)>;
+type EntryFields = Vec<(String, String)>;
 
 /// An entry in its lane.
 struct Job {
     id: String,
     wanted: Result<Wanted, String>,
     reply: Option<ReplyTo>,
-    fields: Fields,
+    fields: EntryFields,
 }
 
 /// Takes in what is in the stream `bond:publish`, in order for each topic, for as long as it is polled. Only whoever holds the lease may.
@@ -127,18 +127,18 @@ impl Intake {
             Ok(Wanted::Publish(request)) => self.publish(request, &job).await,
             Ok(Wanted::End(topic)) => {
                 let ended = until_answered(|| self.publisher.end(topic)).await;
-                ended.ok().map(Answer::Ended)
+                ended.ok().map(PublishAnswer::Ended)
             }
             Err(reason) => {
                 self.reject(&job, reason).await;
-                Some(Answer::Refused(reason.clone()))
+                Some(PublishAnswer::Refused(reason.clone()))
             }
         };
         self.settle(&job, answer).await;
         lane
     }
 
-    async fn publish(&self, request: &PublishRequest, job: &Job) -> Option<Answer> {
+    async fn publish(&self, request: &PublishRequest, job: &Job) -> Option<PublishAnswer> {
         let outcome = until_answered(|| self.publisher.publish(request.clone())).await;
         match &outcome {
             Ok(_) | Err(PublishError::Taken(_)) => (),
@@ -146,7 +146,7 @@ impl Intake {
             Err(error) if job.reply.is_none() => self.reject(job, &error.to_string()).await,
             Err(_) => (),
         }
-        Answer::to_publish(outcome)
+        PublishAnswer::to_publish(outcome)
     }
 
     async fn reject(&self, job: &Job, reason: &str) {
@@ -159,10 +159,10 @@ impl Intake {
     }
 
     /// Removes the entry, and answers whoever waits.
-    async fn settle(&self, job: &Job, answer: Option<Answer>) {
+    async fn settle(&self, job: &Job, answer: Option<PublishAnswer>) {
         let (channel, reply) = match (&job.reply, answer) {
             (Some(ReplyTo { channel, number }), Some(answer)) => {
-                let reply = serde_json::to_string(&Reply { number: *number, answer });
+                let reply = serde_json::to_string(&PublishReply { number: *number, answer });
                 (channel.as_str(), reply.unwrap_or_default())
             }
             _ => ("", String::new()),

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, timeout};
 
 use super::STREAM;
-use super::entry::{Answer, Reply, ReplyTo, Wanted, write};
+use super::entry::{PublishAnswer, PublishReply, ReplyTo, Wanted, write};
 use crate::client::{Redis, close};
 use crate::script::Script;
 
@@ -69,7 +69,7 @@ impl RedisPublisher {
     }
 
     /// Asks for `wanted` and waits for the answer.
-    async fn ask(&self, wanted: Wanted) -> Result<Answer, PublishError> {
+    async fn ask(&self, wanted: Wanted) -> Result<PublishAnswer, PublishError> {
         match timeout(WITHIN, self.send(wanted)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(PublishError::Unavailable(error)),
@@ -77,7 +77,7 @@ impl RedisPublisher {
         }
     }
 
-    async fn send(&self, wanted: Wanted) -> Result<Answer, String> {
+    async fn send(&self, wanted: Wanted) -> Result<PublishAnswer, String> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // Before it is asked, so that the answer is heard.
         let answers = self.listen().await.map_err(|error| error.to_string())?;
@@ -127,7 +127,7 @@ impl Listener {
 }
 
 /// Waits for the answer of that number.
-async fn answer(mut messages: Receiver<Message>, number: u64) -> Result<Answer, String> {
+async fn answer(mut messages: Receiver<Message>, number: u64) -> Result<PublishAnswer, String> {
     loop {
         let message = match messages.recv().await {
             Ok(message) => message,
@@ -136,7 +136,7 @@ async fn answer(mut messages: Receiver<Message>, number: u64) -> Result<Answer, 
             Err(RecvError::Closed) => return Err("the connection has ended".to_owned()),
         };
         let text = message.value.as_str().unwrap_or_default();
-        if let Ok(reply) = serde_json::from_str::<Reply>(&text)
+        if let Ok(reply) = serde_json::from_str::<PublishReply>(&text)
             && reply.number == number
         {
             return Ok(reply.answer);
