@@ -8,6 +8,7 @@ use bond_core::control::{Command, Control};
 use bond_core::deliver::{Deliverer, Invoker};
 use bond_core::log::{Fence, LogError};
 use bond_edge::host::Parts;
+use bond_edge::host::intake::Intake;
 use bond_edge::host::leading::{Ingest, Leading};
 use bond_edge::relay::{Relay, RelayConfig, RelayParts, RelayStats};
 use bond_ingest::leader::Deadline;
@@ -25,6 +26,7 @@ const PROBES_PER_SECOND: u32 = 100;
 /// What every term is served with.
 pub(crate) struct Terms {
     pub(crate) ingest: Ingest,
+    intake: Intake,
     pub(crate) leading: Leading,
     parts: Parts,
     redis: Redis,
@@ -56,6 +58,7 @@ impl Terms {
         };
         let terms = Self {
             ingest,
+            intake: Intake::new(redis.clone(), parts.ports.clone(), shared),
             leading: Leading::default(),
             redis,
             relay_config,
@@ -96,6 +99,7 @@ impl Terms {
         let told = relay.clone();
         let tell_relay = move |command: &Command| told.notify(command.clone());
         let carrying = self.ingest.carry(&engine, Box::new(commands), tell_relay, &ended);
+        let taking = self.intake.begin(&engine, &ended);
         let following = self.follow_keys(&ended);
         let outcome = engine.stopped().await;
         self.leading.set(false);
@@ -104,6 +108,9 @@ impl Terms {
         ended.cancel();
         // They have panicked at most, which was noted.
         let _ = (carrying.await, following.await);
+        for task in taking {
+            let _ = task.await;
+        }
         outcome
     }
 

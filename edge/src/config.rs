@@ -46,6 +46,8 @@ pub struct Settings {
     pub ring: Duration,
     /// `BOND_TOPIC_TTL`: how long a topic of publishers is kept after it was published to, in seconds.
     pub topic_ttl: Duration,
+    /// `BOND_BONDX_PUBSUB`: whether the leader publishes what BondX says on its own channels on the same Redis.
+    pub bondx_pubsub: bool,
     /// `BOND_RING_MIB`: the most memory that the log's events take, in MiB.
     pub ring_bytes: usize,
     /// `BOND_MAX_LAG_MS`: how long a window waits for late events.
@@ -118,6 +120,7 @@ impl Settings {
             backoff_first: reader.millis("BOND_BACKOFF_FIRST_MS", 5000, 10, 300_000),
             backoff_max: reader.millis("BOND_BACKOFF_MAX_MS", 300_000, 10, 3_600_000),
             patience_percent: reader.number("BOND_PATIENCE_PERCENT", 100, 1, 10_000),
+            bondx_pubsub: reader.flag("BOND_BONDX_PUBSUB"),
             allow_private_sources: reader.flag("BOND_ALLOW_PRIVATE_SOURCES"),
             keys_in_urls: reader.flag("BOND_KEYS_IN_URLS"),
             ws_host: ws_host(reader),

@@ -8,14 +8,16 @@ use async_trait::async_trait;
 use axum::Router;
 use bond_api::authorizer::{Checks, ConnectionAuthorizer};
 use bond_api::paces::Paces;
-use bond_api::rest::{Backing, NoPublisher, Probed, RestSettings, RestState, Traffic, UrlForm};
+use bond_api::rest::{Backing, Probed, RestSettings, RestState, Traffic, UrlForm};
 use bond_aws::{Aws, KeySecrets};
 use bond_core::clock::SystemClock;
 use bond_core::deliver::Deliverer;
 use bond_core::instrument::Venue;
 use bond_core::secret::Secret;
 use bond_core::time::Clock;
-use bond_redis::{Redis, RedisConfig, RedisControl, RedisLease, RedisLog, RedisVitals, Retention};
+use bond_redis::{
+    Redis, RedisConfig, RedisControl, RedisLease, RedisLog, RedisPublisher, RedisVitals, Retention,
+};
 use lambda_runtime::Error;
 
 use crate::api::{self, ApiContext};
@@ -50,7 +52,7 @@ pub async fn api() -> Result<Router, Error> {
         store: Arc::new(aws.streams(&settings.streams_table)),
         control: Arc::new(RedisControl::new(redis.clone())),
         log: Arc::new(RedisLog::new(redis.clone(), UNWRITTEN, Arc::clone(&clock), 0)),
-        publisher: Arc::new(NoPublisher("publishing needs a log in memory as yet")),
+        publisher: Arc::new(RedisPublisher::new(redis.clone(), &format!("api-{:08x}", getrandom::u32()?))),
         backing: Arc::new(RedisBacking(redis.clone())),
         vitals: Arc::new(RedisVitals::new(redis, "api")),
         traffic: Traffic::default(),

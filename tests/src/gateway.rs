@@ -232,6 +232,7 @@ fn settings(redis: &Redis, emulator: &Emulator, port: u16, options: &Options) ->
         ("BOND_FANOUT_FUNCTION", "fanout".to_owned()),
         ("BOND_POSTS_PER_SECOND", "100000".to_owned()),
         ("BOND_LOG", "info".to_owned()),
+        ("BOND_BONDX_PUBSUB", "true".to_owned()),
     ];
     let mut all: Vec<_> = ours.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     all.extend(emulator.environment());

@@ -100,7 +100,7 @@ async fn among_others(
     let config = HostConfig::new(settings, shared.instance.clone(), venues_of(served), door.ws_port());
     let banner = banner(args, &door);
     let RedisHost { parts, .. } = shared;
-    let beside = [shared.ingest(ingest, &cancel), shared.publish_vitals(&cancel)];
+    let beside = [shared.ingest(ingest, settings, &cancel), shared.publish_vitals(&cancel)];
     let outcome = door.serve(config, parts.clone(), &banner, &cancel).await;
     // The supervisor knows of panics.
     futures_util::future::join_all(beside).await;

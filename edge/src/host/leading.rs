@@ -10,9 +10,11 @@ use bond_core::log::LogError;
 use bond_ingest::engine::{self, EngineConfig, EngineHandle, Market, Ports};
 use bond_ingest::leader;
 use bond_ingest::session::{Network, Timing};
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::intake::Intake;
 use crate::config::Settings;
 
 /// Whether this process leads. Clones share the value.
@@ -69,18 +71,20 @@ impl Ingest {
         engine::start(self.config.clone(), self.ports.clone(), network, cancel).await
     }
 
-    /// Runs the engine whenever this process holds `lease`, until `cancel`. `commands` opens a reader of what other processes send.
+    /// Runs the engine whenever this process holds `lease`, until `cancel`. `commands` opens a reader of what other processes
+    /// send, and `intake` is what they publish.
     pub async fn lead<F>(
         self,
         lease: Arc<dyn Lease>,
         leading: Leading,
         commands: impl Fn() -> F,
+        intake: &Intake,
         cancel: CancellationToken,
     ) where
         F: Future<Output = Result<Box<dyn Commands>, LogError>>,
     {
         let serve = |_, over| async {
-            let outcome = self.serve_term(commands().await?, &leading, over).await;
+            let outcome = self.serve_term(commands().await?, intake, &leading, over).await;
             leading.set(false);
             outcome
         };
@@ -106,17 +110,19 @@ impl Ingest {
     async fn serve_term(
         &self,
         commands: Box<dyn Commands>,
+        intake: &Intake,
         leading: &Leading,
         over: CancellationToken,
     ) -> Result<(), LogError> {
         let engine = self.start(over).await?;
         leading.set(true);
         let over = CancellationToken::new();
-        let carrying = self.carry(&engine, commands, |_| {}, &over);
+        let mut beside = intake.begin(&engine, &over);
+        beside.push(self.carry(&engine, commands, |_| {}, &over));
         let outcome = engine.stopped().await;
         over.cancel();
         // An error means a panic, which the supervisor knows of.
-        let _ = carrying.await;
+        join_all(beside).await;
         outcome
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of every process that serves clients: REST and WebSocket over a log, a registry and a way to send commands to ingest.
 
+pub mod intake;
 pub mod leading;
 pub mod redis;
 pub mod vitals;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bond_api::rest::{NoPublisher, Readiness};
+use bond_api::rest::Readiness;
 use bond_core::control::Commands;
 use bond_core::log::LogError;
 use bond_core::meter::Meters;
@@ -12,8 +12,8 @@ use bond_core::time::Clock;
 use bond_core::vitals::LocalVitals;
 use bond_ingest::engine::Ports;
 use bond_redis::{
-    ConnectError, Redis, RedisCommands, RedisConfig, RedisControl, RedisLease, RedisLog, RedisStore,
-    RedisVitals, Retention,
+    ConnectError, Redis, RedisCommands, RedisConfig, RedisControl, RedisLease, RedisLog, RedisPublisher,
+    RedisStore, RedisVitals, Retention,
 };
 use bond_supervise::Supervisor;
 use smol_str::{SmolStr, format_smolstr};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::intake::Intake;
 use super::leading::{Ingest, Leading};
 use super::vitals;
 use crate::config::Settings;
@@ -70,7 +71,8 @@ impl RedisHost {
     }
 
     /// Stands by, and ingests whenever this process leads, until `cancel`.
-    pub fn ingest(&self, ingest: Ingest, cancel: &CancellationToken) -> JoinHandle<()> {
+    pub fn ingest(&self, ingest: Ingest, settings: &Settings, cancel: &CancellationToken) -> JoinHandle<()> {
+        let intake = Intake::new(self.redis.clone(), self.parts.ports.clone(), settings);
         let lease = Arc::new(RedisLease::new(self.redis.clone(), self.instance.as_str()));
         let (redis, leading, stop) = (self.redis.clone(), self.leading.clone(), cancel.clone());
         self.parts.ports.supervisor.spawn("leader", cancel, async move {
@@ -79,7 +81,7 @@ impl RedisHost {
                 let opened = opened.map_err(|error| LogError::Unavailable(error.to_string()))?;
                 Ok(Box::new(opened) as Box<dyn Commands>)
             };
-            ingest.lead(lease, leading, commands, stop).await;
+            ingest.lead(lease, leading, commands, &intake, stop).await;
         })
     }
 }
@@ -104,10 +106,11 @@ pub fn parts(
         total_bytes: settings.ring_bytes,
     };
     let (board, meters) = <(SourceBoard, Meters)>::default();
-    let log = Arc::new(RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce));
+    let log = RedisLog::new(redis.clone(), retention, Arc::clone(&clock), nonce);
+    let log = Arc::new(log.with_topic_ttl(settings.topic_ttl));
     Parts {
         control: Arc::new(RedisControl::new(redis.clone())),
-        publisher: Arc::new(NoPublisher("publishing needs a log in memory as yet")),
+        publisher: Arc::new(RedisPublisher::new(redis.clone(), name(nonce).as_str())),
         vitals: Arc::new(RedisVitals::new(redis.clone(), name(nonce).as_str())),
         local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),
         readiness: Readiness::of(&supervisor),

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::{COMMAND_TIMEOUT, Redis, Verb, call, close, millis};
+use crate::client::{Redis, Verb, call, close, millis};
 use crate::script::Script;
+use crate::stream;
 
 const KEY: &str = "bond:control";
 
@@ -31,11 +32,6 @@ static SEND: Script = Script::new(include_str!("control.lua"));
 const BATCH: i64 = 256;
 
 const NEWEST: Verb = Verb::new("XREVRANGE", 0);
-const READ: Verb = Verb::waiting("XREAD", 5);
-
-/// How long a read waits on the server. It must be less than the time after which a connection counts as dead.
-const WAIT: Duration = Duration::from_secs(1);
-
 /// The pause after a failed read.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -112,12 +108,7 @@ async fn newest(client: &Client) -> Result<String, Error> {
     let args = [KEY, "+", "-", "COUNT", "1"].map(Value::from_static_str).to_vec();
     let found = call(&client.with_options(&Options::default()), NEWEST, args).await?;
     let entries = found.into_array();
-    Ok(entries.first().and_then(id).unwrap_or_else(|| "0-0".to_owned()))
-}
-
-fn id(entry: &Value) -> Option<String> {
-    let Value::Array(parts) = entry else { return None };
-    parts.first()?.as_string()
+    Ok(entries.first().and_then(stream::id).unwrap_or_else(|| "0-0".to_owned()))
 }
 
 /// Reads in a separate task, so that a caller who stops waiting leaves no unanswered read on the connection.
@@ -145,38 +136,12 @@ impl CommandReader {
     }
 
     async fn read(&mut self) -> Result<Vec<Command>, Error> {
-        let options =
-            Options { timeout: Some(WAIT + COMMAND_TIMEOUT), fail_fast: true, ..Options::default() };
-        let client = self.client.with_options(&options);
-        let args = vec![
-            "COUNT".into(),
-            BATCH.into(),
-            "BLOCK".into(),
-            i64::from(millis(WAIT)).into(),
-            "STREAMS".into(),
-            KEY.into(),
-            self.last.as_str().into(),
-        ];
-        let found = call(&client, READ, args).await?;
-        let entries = entries(found);
-        if let Some(last) = entries.last().and_then(id) {
+        let entries = stream::read_after(&self.client, KEY, &self.last, BATCH).await?;
+        if let Some(last) = entries.last().and_then(stream::id) {
             self.last = last;
         }
         Ok(entries.iter().filter_map(command).collect())
     }
-}
-
-/// The entries of the one stream in an answer of XREAD.
-fn entries(found: Value) -> Vec<Value> {
-    let stream = match found {
-        Value::Array(streams) => streams.into_iter().next(),
-        Value::Map(streams) => {
-            return streams.inner().into_values().next().map(Value::into_array).unwrap_or_default();
-        }
-        _ => None,
-    };
-    let Some(Value::Array(parts)) = stream else { return Vec::new() };
-    parts.into_iter().nth(1).map(Value::into_array).unwrap_or_default()
 }
 
 /// The command in an entry; `None` if it cannot be read. Such a command comes from another version of Bond, and reconciliation makes up for

@@ -22,3 +22,4 @@ mod takeover;
 mod to_the_digit;
 mod topic_tokens;
 mod topics_publish;
+mod topics_redis;

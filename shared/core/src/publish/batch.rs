@@ -78,6 +78,14 @@ impl PublishBatch {
         if text.len() > BODY_BYTES {
             return Err(MessageError::new(Code::TooLarge, format!("a batch has at most {BODY_BYTES} bytes")));
         }
+        Self::from_json(text)
+    }
+
+    /// Reads what [`PublishBatch::to_json`] wrote, which is a little longer than what was sent.
+    ///
+    /// # Errors
+    /// As [`PublishBatch::parse`], but for the length.
+    pub fn from_json(text: &str) -> Result<Self, MessageError> {
         let wire: WireBatch<'_> =
             serde_json::from_str(text).map_err(|error| invalid(format!("not a batch: {error}")))?;
         let events = wire.events.iter().enumerate().map(|(index, event)| event.read(index));
@@ -95,7 +103,7 @@ impl PublishBatch {
         Err(invalid(format!("a batch has 1 to {MOST_EVENTS} events, not {}", events.len())))
     }
 
-    /// The batch as [`PublishBatch::parse`] reads it.
+    /// The batch as [`PublishBatch::from_json`] reads it.
     pub fn to_json(&self) -> String {
         let events: Vec<String> = self.events.iter().map(PublishEvent::to_json).collect();
         let if_seq = self.if_seq.map_or_else(|| "null".to_owned(), |seq| seq.to_string());

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::keys::{self, PARTITIONS};
 use super::writer::WriterState;
-use super::{RedisLog, codec};
+use super::{RedisLog, codec, published};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
@@ -56,8 +56,16 @@ async fn raise(redis: &Redis, partition: u8, number: u64) -> Result<u64, Error> 
     RAISE.run(redis, keys::fence(partition), vec![text(number)]).await
 }
 
-fn text(number: u64) -> Value {
+pub(super) fn text(number: u64) -> Value {
     number.to_string().into()
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn owned(keys: Vec<&str>) -> Vec<String> {
+    keys.into_iter().map(str::to_owned).collect()
 }
 
 impl RedisLog {
@@ -69,61 +77,83 @@ impl RedisLog {
         items: Vec<Value>,
         count: u64,
     ) -> Result<Option<Position>, LogError> {
-        let standing = self.standings.of(fence, topic);
+        let standing = self.standing(fence, topic);
         let mut standing = standing.lock().await;
         let mark = match standing.failed.take() {
             Some((mark, failed)) if failed == items => mark,
             _ => self.next(),
         };
         let mut args = self.arguments(fence, &standing, mark);
+        args.extend(published::no_publication());
         args.extend(items.iter().cloned());
-        let sent = self.send(fence, &mut standing, args).await;
+        let keys = owned(standing.keys.writing());
+        let sent = self.send(fence, &mut standing, keys, args).await.and_then(|reply| outcome(&reply));
         let (position, bytes) = sent.inspect_err(|_| standing.failed = Some((mark, items)))?;
+        self.settle(topic, &mut standing, (position.as_ref(), count), bytes);
+        drop(standing);
+        self.tidy(fence).await;
+        Ok(position)
+    }
+
+    /// Records that `count` events from `first` on were appended, and that the topic now has `bytes` bytes of items.
+    pub(super) fn settle(
+        &self,
+        topic: &Topic,
+        standing: &mut WriterState,
+        (first, count): (Option<&Position>, u64),
+        bytes: Option<usize>,
+    ) {
         if let Some(bytes) = bytes {
-            self.budget.note(topic, bytes, self.clock.now());
+            self.note(topic, bytes, standing.state_bytes);
         }
-        if let Some(Position { epoch, seq }) = &position {
+        if let Some(Position { epoch, seq }) = first {
             standing.acknowledged = Some(Position { epoch: epoch.clone(), seq: seq + count.max(1) - 1 });
         }
-        drop(standing);
+    }
+
+    /// Makes room after an append.
+    pub(super) async fn tidy(&self, fence: Fence) {
         // The items are appended even if this fails.
         if let Err(error) = self.make_room(fence).await {
             tracing::debug!(%error, "the log is above its bound until the next append");
         }
-        Ok(position)
     }
 
-    fn arguments(&self, fence: Fence, standing: &WriterState, mark: u64) -> Vec<Value> {
+    /// What the append script is given before a publication and the items.
+    pub(super) fn arguments(&self, fence: Fence, standing: &WriterState, mark: u64) -> Vec<Value> {
         let (now, ring) = (self.clock.now(), self.retention.ring);
         let acknowledged = standing.acknowledged.as_ref();
-        vec![
+        let mut args = vec![
             text(fence.0),
             text(self.nonce.into()),
             text(mark),
             codec::stamp(now).into(),
             codec::stamp(now.minus(ring)).into(),
             text(self.retention.topic_bytes as u64),
-            text(u64::try_from((2 * ring).as_millis()).unwrap_or(u64::MAX)),
+            text(millis(self.items_lapse(standing.keys.is_published()))),
             self.new_epoch(now, mark).as_str().into(),
             acknowledged.map_or("", |position| position.epoch.as_str()).into(),
             text(acknowledged.map_or(0, |position| position.seq)),
             text(0),
             standing.keys.topic.as_str().into(),
-        ]
+        ];
+        args.extend(self.kept_longer(standing.keys.is_published(), now));
+        args
     }
 
     /// Repeats the append until there is an answer.
-    async fn send(
+    pub(super) async fn send(
         &self,
         fence: Fence,
         standing: &mut WriterState,
+        keys: Vec<String>,
         mut args: Vec<Value>,
-    ) -> Result<Appended, LogError> {
+    ) -> Result<Reply, LogError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             args[UNSURE] = text(standing.unsure.into());
-            let error = match self.ask(standing, args.clone()).await {
-                Ok(reply) => return outcome(&reply),
+            let error = match self.ask(standing, keys.clone(), args.clone()).await {
+                Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             if error.details().contains("OOM ") {
@@ -136,21 +166,26 @@ impl RedisLog {
         }
     }
 
-    async fn ask(&self, standing: &mut WriterState, args: Vec<Value>) -> Result<Reply, Error> {
+    async fn ask(
+        &self,
+        standing: &mut WriterState,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Reply, Error> {
         // Without a connection nothing is sent, so the outcome is certain. The flag is set before the call, so that it stays set if the
         // caller gives up waiting.
         standing.unsure |= self.redis.strict().is_connected();
-        let reply = APPEND.run_once(&self.redis, standing.keys.writing().to_vec(), args).await?;
+        let reply = APPEND.run_once(&self.redis, keys, args).await?;
         standing.unsure = false;
         Ok(reply)
     }
 
     pub(super) async fn end_topic(&self, fence: Fence, topic: &Topic) -> Result<(), LogError> {
-        let turn = self.standings.of(fence, topic);
+        let turn = self.standing(fence, topic);
         let standing = turn.lock().await;
         let args = vec![text(fence.0), standing.keys.topic.as_str().into()];
         let ended: bool =
-            END.run_once(&self.redis, standing.keys.writing().to_vec(), args).await.map_err(unavailable)?;
+            END.run_once(&self.redis, standing.keys.writing(), args).await.map_err(unavailable)?;
         self.standings.forget(fence, topic);
         self.budget.forget(topic);
         if ended { Ok(()) } else { Err(LogError::Fenced) }
@@ -158,12 +193,12 @@ impl RedisLog {
 }
 
 /// What the append script answers: a word, and after `done` an epoch, a number and the topic's bytes.
-type Reply = Vec<Value>;
+pub(super) type Reply = Vec<Value>;
 
 /// Where the first item is, and how many bytes the topic then has.
 type Appended = (Option<Position>, Option<usize>);
 
-fn outcome(reply: &Reply) -> Result<Appended, LogError> {
+pub(super) fn outcome(reply: &Reply) -> Result<Appended, LogError> {
     let word = reply.first().and_then(Value::as_str).unwrap_or_default();
     match word.as_ref() {
         "done" => match (reply.get(1).and_then(Value::as_str), reply.get(2).and_then(Value::as_u64)) {

@@ -1,7 +1,6 @@
 //! Bounds the size of all topics together. The writer tracks the sizes; an append to one topic may trim the oldest items of the largest.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bond_core::log::{Fence, LogError};
 use bond_core::share;
@@ -14,8 +13,8 @@ use tokio::sync::Mutex as Turn;
 use tracing::warn;
 
 use super::keys::Keys;
-use super::{GET_SOME, RedisLog, codec, topics};
-use crate::client::{Redis, unavailable};
+use super::{GET_SOME, RedisLog, codec, published, topics};
+use crate::client::{Verb, unavailable};
 use crate::script::Script;
 
 /// The size of a topic without items: its head, and the first block of its stream.
@@ -36,8 +35,16 @@ const LEAST_BYTES: usize = 1 << 20;
 /// The most items that one script drops, so that it does not block Redis for long.
 const ITEMS_AT_ONCE: usize = 1024;
 
-/// How many topics are asked or trimmed at once.
+/// How many topics are trimmed at once.
 const AT_ONCE: usize = 32;
+
+/// How many topics are asked at once what they have.
+const ASKED_AT_ONCE: usize = 256;
+
+/// How many topics there are before those of which nothing is left are looked for.
+const SWEEP_FROM: usize = 1024;
+
+const LENGTH: Verb = Verb::new("STRLEN", 0);
 
 static TRIM: Script = Script::new(include_str!("trim.lua"));
 
@@ -50,8 +57,6 @@ static MAXMEMORY: Script = Script::new(
 /// The size of the topics, and its bound.
 pub(super) struct Budget {
     configured: usize,
-    /// After this time nothing is left of a silent topic.
-    lapse: Duration,
     used: Mutex<Used>,
     /// Locked while topics are trimmed.
     turn: Turn<()>,
@@ -60,39 +65,77 @@ pub(super) struct Budget {
 struct Used {
     most: usize,
     sum: usize,
-    topics: HashMap<Topic, (usize, UnixNanos)>,
+    topics: HashMap<Topic, Held>,
+    /// With how many topics those of which nothing is left are looked for again.
+    sweep_at: usize,
+}
+
+/// What a topic takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Its items.
+    pub(super) items: usize,
+    /// The state of a published topic.
+    pub(super) state: usize,
+    /// When nothing is left of it unless it is appended to.
+    pub(super) lapses: UnixNanos,
+}
+
+impl Held {
+    const fn fixed(self) -> usize {
+        TOPIC_BYTES + self.state
+    }
+
+    const fn bytes(self) -> usize {
+        self.items + self.fixed()
+    }
+}
+
+impl Used {
+    fn new(most: usize) -> Self {
+        Self { most, sum: 0, topics: HashMap::new(), sweep_at: SWEEP_FROM }
+    }
+
+    fn sweep(&mut self, now: UnixNanos) {
+        self.topics.retain(|_, held| held.lapses >= now);
+        self.sum = self.topics.values().map(|held| held.bytes()).sum();
+        self.sweep_at = SWEEP_FROM.max(2 * self.topics.len());
+    }
 }
 
 impl Budget {
-    pub(super) fn new(configured: usize, lapse: Duration) -> Self {
-        let used = Used { most: configured, sum: 0, topics: HashMap::new() };
-        Self { configured, lapse, used: Mutex::new(used), turn: Turn::default() }
+    pub(super) fn new(configured: usize) -> Self {
+        Self { configured, used: Mutex::new(Used::new(configured)), turn: Turn::default() }
     }
 
-    /// Records that a topic has `bytes` bytes of items since `at`.
-    pub(super) fn note(&self, topic: &Topic, bytes: usize, at: UnixNanos) {
+    /// Records what a topic takes at `now`.
+    pub(super) fn note(&self, topic: &Topic, held: Held, now: UnixNanos) {
         let mut used = self.used.lock();
-        let before = used.topics.insert(topic.clone(), (bytes + TOPIC_BYTES, at));
-        used.sum = used.sum + bytes + TOPIC_BYTES - before.map_or(0, |(bytes, _)| bytes);
+        let before = used.topics.insert(topic.clone(), held);
+        used.sum = used.sum + held.bytes() - before.map_or(0, Held::bytes);
+        if used.topics.len() >= used.sweep_at {
+            used.sweep(now);
+        }
     }
 
-    /// Records that a topic was trimmed to `bytes` bytes of items.
-    fn trimmed(&self, topic: &Topic, bytes: usize) {
-        let at = self.used.lock().topics.get(topic).map(|(_, at)| *at);
-        if let Some(at) = at {
-            self.note(topic, bytes, at);
-        }
+    /// Records that a topic was trimmed to `items` bytes of items.
+    fn trimmed(&self, topic: &Topic, items: usize) {
+        let mut used = self.used.lock();
+        let Some(held) = used.topics.get_mut(topic) else { return };
+        let before = std::mem::replace(&mut held.items, items);
+        used.sum = used.sum + items - before;
     }
 
     pub(super) fn forget(&self, topic: &Topic) {
         let mut used = self.used.lock();
-        used.sum -= used.topics.remove(topic).map_or(0, |(bytes, _)| bytes);
+        used.sum -= used.topics.remove(topic).map_or(0, Held::bytes);
     }
 
     /// Replaces all sizes by those that a new writer finds.
-    fn begin(&self, most: usize, found: &[(Topic, usize, UnixNanos)]) {
-        *self.used.lock() = Used { most, sum: 0, topics: HashMap::new() };
-        found.iter().for_each(|(topic, bytes, at)| self.note(topic, *bytes, *at));
+    fn begin(&self, most: usize, found: Vec<(Topic, Held)>, now: UnixNanos) {
+        let mut used = self.used.lock();
+        *used = Used { topics: found.into_iter().collect(), ..Used::new(most) };
+        used.sweep(now);
     }
 
     fn is_over(&self) -> bool {
@@ -103,16 +146,14 @@ impl Budget {
     /// The topics to trim so that the sum is a little less than `most`, with the bytes of items that each may keep.
     fn to_trim(&self, most: usize, now: UnixNanos) -> Vec<(Topic, usize)> {
         let mut used = self.used.lock();
-        let silent = now.minus(self.lapse);
-        used.topics.retain(|_, (_, at)| *at >= silent);
-        used.sum = used.topics.values().map(|(bytes, _)| bytes).sum();
+        used.sweep(now);
         if used.sum <= most {
             return Vec::new();
         }
-        let sizes: Vec<usize> = used.topics.values().map(|(bytes, _)| *bytes).collect();
+        let sizes: Vec<usize> = used.topics.values().map(|held| held.bytes()).collect();
         let Some(level) = share::level(&sizes, most - most / SLACK) else { return Vec::new() };
-        let fullest = used.topics.iter().filter(|(_, (bytes, _))| *bytes > level);
-        fullest.map(|(topic, _)| (topic.clone(), level.saturating_sub(TOPIC_BYTES))).collect()
+        let fullest = used.topics.iter().filter(|(_, held)| held.bytes() > level);
+        fullest.map(|(topic, held)| (topic.clone(), level.saturating_sub(held.fixed()))).collect()
     }
 
     /// The bound to trim to if Redis is full: less than the present size.
@@ -126,15 +167,40 @@ impl Budget {
 impl RedisLog {
     /// Determines the size of all topics and the bound.
     pub(super) async fn begin_budget(&self) -> Result<(), LogError> {
-        let found: Vec<_> = stream::iter(topics(&self.redis).await?)
-            .map(|(topic, _)| held(&self.redis, topic))
-            .buffer_unordered(AT_ONCE)
+        let named = topics(&self.redis).await?.into_iter().map(|(topic, _)| topic);
+        let published = published::all(&self.redis).await?;
+        let found: Vec<_> = stream::iter(named.chain(published))
+            .map(|topic| self.held(topic))
+            .buffer_unordered(ASKED_AT_ONCE)
             .try_collect()
             .await?;
         let memory: usize =
             MAXMEMORY.run(&self.redis, "bond:fence", Vec::new()).await.map_err(unavailable)?;
-        self.budget.begin(most(self.budget.configured, memory), &found);
+        self.budget.begin(most(self.budget.configured, memory), found, self.clock.now());
         Ok(())
+    }
+
+    /// A topic has so many bytes of items, and of its state, from now on.
+    pub(super) fn note(&self, topic: &Topic, items: usize, state: usize) {
+        let now = self.clock.now();
+        let lapses = now.plus(self.lapse(matches!(topic, Topic::Published(_))));
+        self.budget.note(topic, Held { items, state, lapses }, now);
+    }
+
+    /// How many bytes a topic has, and until when.
+    async fn held(&self, topic: Topic) -> Result<(Topic, Held), LogError> {
+        let keys = Keys::of(&topic);
+        let args = vec![keys.head.as_str().into(), "bytes".into(), "at".into()];
+        let found: Vec<Option<String>> = self.redis.call(GET_SOME, args).await.map_err(unavailable)?;
+        let state = match &keys.state {
+            Some(state) => self.redis.call(LENGTH, vec![state.as_str().into()]).await.map_err(unavailable)?,
+            None => 0,
+        };
+        let mut found = found.into_iter().map(Option::unwrap_or_default);
+        let (bytes, at) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+        let at = codec::number(at.as_bytes()).unwrap_or(UnixNanos::from_secs(0));
+        let lapses = at.plus(self.lapse(keys.is_published()));
+        Ok((topic, Held { items: bytes.parse().unwrap_or(0), state, lapses }))
     }
 
     /// Brings the sum of all topics within its bound.
@@ -178,15 +244,6 @@ impl RedisLog {
     }
 }
 
-/// How many bytes of items a topic has, and since when.
-async fn held(redis: &Redis, topic: Topic) -> Result<(Topic, usize, UnixNanos), LogError> {
-    let args = vec![Keys::of(&topic).head.into(), "bytes".into(), "at".into()];
-    let found: Vec<Option<String>> = redis.call(GET_SOME, args).await.map_err(unavailable)?;
-    let mut found = found.into_iter().map(Option::unwrap_or_default);
-    let (bytes, at) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
-    Ok((topic, bytes.parse().unwrap_or(0), codec::number(at.as_bytes()).unwrap_or(UnixNanos::from_secs(0))))
-}
-
 /// The bound of the log if Redis may use `memory` bytes (0: no bound). In a cluster it is the memory of one server, since a topic is on one.
 fn most(configured: usize, memory: usize) -> usize {
     let share = memory / 100 * SHARE_PERCENT;
@@ -207,29 +264,43 @@ mod tests {
     use super::*;
     use crate::log::tests::topic;
 
-    fn budget(most: usize) -> Budget {
-        Budget::new(most, Duration::from_secs(10))
+    const LAPSES: UnixNanos = UnixNanos::from_secs(110);
+
+    const fn held(items: usize) -> Held {
+        Held { items, state: 0, lapses: LAPSES }
     }
 
     #[test]
     fn the_fullest_give_way_when_all_have_too_much() {
-        let (budget, now) = (budget(100 << 10), UnixNanos::from_secs(100));
+        let (budget, now) = (Budget::new(100 << 10), UnixNanos::from_secs(100));
         for (name, kib) in [("A", 60), ("B", 10), ("C", 20)] {
-            budget.note(&topic(name), kib << 10, now);
+            budget.note(&topic(name), held(kib << 10), now);
         }
         assert!(budget.is_over(), "what topics take by themselves counts");
         let trims = budget.to_trim(100 << 10, now);
         assert_eq!(trims.iter().map(|(topic, _)| topic).collect::<Vec<_>>(), [&topic("A")]);
-        budget.note(&topic("A"), trims[0].1, now);
+        budget.trimmed(&topic("A"), trims[0].1);
         assert!(!budget.is_over());
         assert_eq!(budget.to_trim(100 << 10, now), []);
     }
 
     #[test]
+    fn a_state_counts_and_is_not_trimmed() {
+        let (budget, now) = (Budget::new(100 << 10), UnixNanos::from_secs(100));
+        budget.note(&topic("A"), Held { state: 24 << 10, ..held(60 << 10) }, now);
+        budget.note(&topic("B"), held(20 << 10), now);
+        let trims = budget.to_trim(100 << 10, now);
+        assert!(trims.len() == 1 && trims[0].1 < 60 << 10, "{trims:?}");
+        budget.trimmed(&topic("A"), trims[0].1);
+        assert!(!budget.is_over());
+    }
+
+    #[test]
     fn what_redis_has_dropped_by_itself_no_longer_counts() {
-        let budget = budget(50 << 10);
-        budget.note(&topic("A"), 40 << 10, UnixNanos::from_secs(100));
-        budget.note(&topic("B"), 40 << 10, UnixNanos::from_secs(111));
+        let budget = Budget::new(50 << 10);
+        budget.note(&topic("A"), held(40 << 10), UnixNanos::from_secs(100));
+        let later = Held { lapses: UnixNanos::from_secs(121), ..held(40 << 10) };
+        budget.note(&topic("B"), later, UnixNanos::from_secs(111));
         assert_eq!(budget.to_trim(50 << 10, UnixNanos::from_secs(111)), []);
         assert!(!budget.is_over());
         budget.forget(&topic("B"));
@@ -238,8 +309,8 @@ mod tests {
 
     #[test]
     fn a_full_redis_lowers_the_bound_but_not_to_nothing() {
-        let budget = budget(64 << 20);
-        budget.note(&topic("A"), 16 << 20, UnixNanos::from_secs(1));
+        let budget = Budget::new(64 << 20);
+        budget.note(&topic("A"), held(16 << 20), UnixNanos::from_secs(1));
         assert!(budget.lower() < 15 << 20);
         budget.forget(&topic("A"));
         assert_eq!(budget.lower(), LEAST_BYTES);

@@ -10,28 +10,45 @@ pub(super) const PARTITIONS: u8 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     pub(super) topic: String,
+    pub(super) partition: u8,
     pub(super) fence: String,
+    /// Where it is named: among the topics that have history, or in the index of published topics.
     pub(super) topics: String,
     pub(super) head: String,
     pub(super) log: String,
+    /// For published topics: their state.
+    pub(super) state: Option<String>,
 }
 
 impl Keys {
     pub(super) fn of(topic: &Topic) -> Self {
+        let is_published = matches!(topic, Topic::Published(_));
         let topic = topic.to_string();
         let partition = partition(&topic);
         Self {
+            partition,
             fence: fence(partition),
-            topics: topics(partition),
-            head: format!("bond:{{{partition}}}:head:{topic}"),
+            topics: if is_published { published(partition) } else { topics(partition) },
+            head: head(partition, &topic),
             log: format!("bond:{{{partition}}}:log:{topic}"),
+            state: is_published.then(|| format!("bond:{{{partition}}}:state:{topic}")),
             topic,
         }
     }
 
     /// The keys of scripts that write.
-    pub(super) fn writing(&self) -> [&str; 4] {
-        [&self.fence, &self.topics, &self.head, &self.log]
+    pub(super) fn writing(&self) -> Vec<&str> {
+        let keys = [self.fence.as_str(), &self.topics, &self.head, &self.log];
+        keys.into_iter().chain(self.state.as_deref()).collect()
+    }
+
+    pub(super) const fn is_published(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// Where the answer to the batch of the key `name` is kept.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("bond:{{{}}}:key:{}:{name}", self.partition, self.topic)
     }
 
     /// The keys of scripts that read.
@@ -55,6 +72,16 @@ pub(super) fn fence(partition: u8) -> String {
 
 pub(super) fn topics(partition: u8) -> String {
     format!("bond:{{{partition}}}:topics")
+}
+
+/// The index of a partition's published topics.
+pub(super) fn published(partition: u8) -> String {
+    format!("bond:{{{partition}}}:published")
+}
+
+/// Where the topic of this name, which is in this partition, has its head.
+pub(super) fn head(partition: u8, topic: &str) -> String {
+    format!("bond:{{{partition}}}:head:{topic}")
 }
 
 /// The channel with messages about appends to a topic.

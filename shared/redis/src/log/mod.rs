@@ -18,12 +18,20 @@
 //! after twice the ring; its numbers go on. The writer tracks the size of all topics together and trims the largest if it is too much. If
 //! Redis is full, it refuses appends, and the log drops items until they are accepted. The scripts of lease, commands, vitals and cursors
 //! are never refused.
+//!
+//! **Published topics.** The script that appends a batch also writes the new state, together with its position. It appends only to the head
+//! that the state was computed from. If the head is behind what readers may have seen, or the state belongs to another position, the whole
+//! history is dropped, and the next batch begins a new epoch. An index by name stands in the place of the list of topics. Head, state and
+//! events expire together. Topics that have expired are removed from the index while others begin.
 
 mod append;
 mod budget;
 mod codec;
+mod dirty;
+mod heads;
 mod keys;
 mod page;
+mod published;
 mod reader;
 mod subscription;
 mod tail;
@@ -36,20 +44,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_core::log::{
-    Appended, EventLog, Fence, LogError, Publication, PublishOutcome, PublishedHead, PublishedState, Record,
-    Run, Tail,
+    Appended, EventLog, Fence, LEAST_KEPT_FOR, LogError, Publication, PublishOutcome, PublishedHead,
+    PublishedState, Record, Run, Tail,
 };
 use bond_core::position::{Epoch, Position};
 use bond_core::time::{Clock, UnixNanos};
 use bond_core::topic::Topic;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use tokio::sync::Mutex as Turn;
 
 use self::budget::Budget;
 use self::keys::{Keys, PARTITIONS};
 use self::page::Place;
 use self::tail::RedisTail;
-use self::writer::Standings;
+use self::writer::{Standings, WriterState};
 use crate::client::{Redis, Verb, unavailable};
 use crate::script::Script;
 
@@ -60,6 +69,9 @@ static TIME: Script = Script::new(include_str!("time.lua"));
 
 /// The most items that one command reads.
 const PAGE_ITEMS: usize = 1024;
+
+/// How long a published topic is kept after it was published to, unless it is said.
+const TOPIC_TTL: Duration = Duration::from_secs(86_400);
 
 /// How much history a log in Redis keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +91,8 @@ pub struct RedisLog {
     clock: Arc<dyn Clock>,
     /// Distinguishes this handle's marks and epochs from those of others.
     nonce: u32,
+    /// How long a published topic is kept after it was published to.
+    topic_ttl: Duration,
     next: AtomicU64,
     standings: Standings,
     budget: Budget,
@@ -88,8 +102,16 @@ impl RedisLog {
     /// A handle on the log in `redis`. `nonce` distinguishes it from other handles: draw it at random. `clock` gives the times of appends.
     pub fn new(redis: Redis, retention: Retention, clock: Arc<dyn Clock>, nonce: u32) -> Self {
         let next = AtomicU64::new(1);
-        let budget = Budget::new(retention.total_bytes, 2 * retention.ring);
-        Self { redis, retention, clock, nonce, next, standings: Standings::default(), budget }
+        let budget = Budget::new(retention.total_bytes);
+        let standings = Standings::default();
+        Self { redis, retention, clock, nonce, topic_ttl: TOPIC_TTL, next, standings, budget }
+    }
+
+    /// It, with published topics that end `topic_ttl` after they were last published to.
+    #[must_use]
+    pub const fn with_topic_ttl(mut self, topic_ttl: Duration) -> Self {
+        self.topic_ttl = topic_ttl;
+        self
     }
 }
 
@@ -113,24 +135,24 @@ impl EventLog for RedisLog {
 
     async fn publish(
         &self,
-        _fence: Fence,
+        fence: Fence,
         topic: &Topic,
-        _publication: Publication,
+        publication: Publication,
     ) -> Result<PublishOutcome, LogError> {
-        Err(LogError::Unavailable(format!("{topic} cannot be published to on Redis yet")))
+        self.publish_batch(fence, topic, publication).await
     }
 
-    async fn state(&self, _topic: &Topic) -> Result<Option<PublishedState>, LogError> {
-        Ok(None)
+    async fn state(&self, topic: &Topic) -> Result<Option<PublishedState>, LogError> {
+        published::state(&self.redis, topic).await
     }
 
     async fn published(
         &self,
-        _prefix: &str,
-        _after: &str,
-        _limit: usize,
+        prefix: &str,
+        after: &str,
+        limit: usize,
     ) -> Result<Vec<PublishedHead>, LogError> {
-        Ok(Vec::new())
+        published::heads(&self.redis, prefix, after, limit).await
     }
 
     async fn keep(&self, fence: Fence, topic: &Topic, body: Bytes) -> Result<Option<Position>, LogError> {
@@ -178,6 +200,27 @@ impl EventLog for RedisLog {
 impl RedisLog {
     fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn standing(&self, fence: Fence, topic: &Topic) -> Arc<Turn<WriterState>> {
+        let now = self.clock.now();
+        // Of a market's topic the head is kept for good, and so is how far it was acknowledged.
+        let lapses = match topic {
+            Topic::Published(_) => now.plus(self.topic_ttl),
+            _ => UnixNanos::from_nanos(i64::MAX),
+        };
+        self.standings.of(fence, topic, now, lapses)
+    }
+
+    /// How long after the last append anything is left of a topic's items, or of its state.
+    fn lapse(&self, is_published: bool) -> Duration {
+        if is_published { self.topic_ttl } else { self.items_lapse(false) }
+    }
+
+    /// How long after the last append items are left.
+    fn items_lapse(&self, is_published: bool) -> Duration {
+        let ring = 2 * self.retention.ring;
+        if is_published { ring.max(LEAST_KEPT_FOR).min(self.topic_ttl) } else { ring }
     }
 
     fn new_epoch(&self, now: UnixNanos, mark: u64) -> Epoch {

@@ -34,6 +34,15 @@ impl Place {
         }
     }
 
+    /// Whether nothing comes after it where a topic's head is `{epoch}:{seq}-{kept}`.
+    pub(super) fn is_at(&self, head: &str) -> bool {
+        match self {
+            Self::Oldest => false,
+            Self::After(position) => head.strip_suffix("-0") == Some(&position.to_string()),
+            Self::Read { after, kept } => head == format!("{after}-{kept}"),
+        }
+    }
+
     /// The id of the first entry to read.
     fn id(&self) -> String {
         match self {

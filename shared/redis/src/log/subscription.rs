@@ -1,7 +1,5 @@
 //! The subscription to messages about appends, over a separate connection.
 
-use std::collections::HashSet;
-
 use bond_core::log::LogError;
 use bond_core::topic::Topic;
 use fred::clients::Client;
@@ -26,13 +24,17 @@ pub(super) enum Hint {
     All,
 }
 
+/// The most channels in one command.
+const CHANNELS_AT_ONCE: usize = 1000;
+
 /// The subscribed channels.
 pub(super) struct Subscription {
     client: Client,
     runtime: Handle,
     messages: Receiver<Message>,
     reconnections: Receiver<Server>,
-    channels: HashSet<String>,
+    /// Whether all subscriptions are in place.
+    is_whole: bool,
 }
 
 impl Drop for Subscription {
@@ -46,23 +48,43 @@ impl Subscription {
         let client = redis.dedicated().await.map_err(unavailable)?;
         let (messages, reconnections) = (client.message_rx(), client.reconnect_rx());
         let runtime = redis.runtime().clone();
-        Ok(Self { client, runtime, messages, reconnections, channels: HashSet::new() })
+        Ok(Self { client, runtime, messages, reconnections, is_whole: false })
     }
 
-    /// Subscribes to `wanted`, and to messages about topics that begin or end. After it has returned, no message is missed.
-    pub(super) async fn set(&mut self, mut wanted: HashSet<String>) -> Result<(), LogError> {
-        wanted.insert(TOPICS_CHANNEL.to_owned());
-        let added: Vec<String> = wanted.difference(&self.channels).cloned().collect();
-        if !added.is_empty() {
-            self.subscribe(added.clone()).await.map_err(unavailable)?;
-            self.channels.extend(added);
-        }
-        let dropped: Vec<String> = self.channels.difference(&wanted).cloned().collect();
-        if !dropped.is_empty() {
-            self.client.unsubscribe(dropped).await.map_err(unavailable)?;
-            self.channels = wanted;
+    /// Whether all subscriptions are in place. After a reconnection none is.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Subscribes to messages about topics that begin or end, and to `all` channels. After it has returned, no message is missed.
+    pub(super) async fn begin(&mut self, all: Vec<String>) -> Result<(), LogError> {
+        self.check().await?;
+        // A reconnection from here on clears it again.
+        self.is_whole = true;
+        self.listen(all).await
+    }
+
+    /// Subscribes to more channels.
+    pub(super) async fn listen(&mut self, channels: Vec<String>) -> Result<(), LogError> {
+        for channels in channels.chunks(CHANNELS_AT_ONCE) {
+            let listened = self.subscribe(channels.to_vec()).await;
+            listened.map_err(|error| self.broken(error))?;
         }
         Ok(())
+    }
+
+    /// Unsubscribes from channels.
+    pub(super) async fn leave(&mut self, channels: Vec<String>) -> Result<(), LogError> {
+        for channels in channels.chunks(CHANNELS_AT_ONCE) {
+            let left = self.client.unsubscribe(channels.to_vec()).await;
+            left.map_err(|error| self.broken(error))?;
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, error: Error) -> LogError {
+        self.is_whole = false;
+        unavailable(error)
     }
 
     /// Pings Redis. Otherwise a connection that has died in silence would never be noticed.
@@ -105,7 +127,7 @@ impl Subscription {
 
     /// Handles a reconnection: no channel is subscribed, and any message may have been missed.
     fn start_over(&mut self) -> Hint {
-        self.channels.clear();
+        self.is_whole = false;
         Hint::All
     }
 }

@@ -14,7 +14,7 @@ use crate::faults::{record, topic};
 use crate::server::{RETENTION, Server, clock, log};
 
 /// Takes the last entries off a topic, as a replica that lagged would not have them.
-const LOSE_TAIL: &str = "
+pub(crate) const LOSE_TAIL: &str = "
     local p
     for partition = 0, 15 do
         if redis.call('EXISTS', 'bond:{' .. partition .. '}:head:' .. ARGV[1]) == 1 then p = partition end

@@ -30,7 +30,7 @@ pub(super) async fn reader(ws: &str, created: &Value) -> Result<(Socket, Numbers
 async fn each_ends_it(kind: &str, arguments: &[&str]) -> Result<()> {
     let data_dir = fresh_dir("up")?;
     let plant = Bond::planted_in(&data_dir);
-    let settings = [("BOND_PLANT_FILE", plant.as_str()), SECRET];
+    let settings = [("BOND_PLANT_FILE", plant.as_str()), ("BOND_BONDX_PUBSUB", "true"), SECRET];
     let start = || Bond::up_in(data_dir.clone(), arguments, &settings);
     let mut bond = start().await?;
     let created = bond.stream(SENTENCE).await?;
