@@ -23,9 +23,7 @@ impl History {
 
     /// Goes on after a position, or with what came at or after `earliest`.
     fn resume(&self, after: &Position, earliest: UnixNanos) -> Option<Joined> {
-        let Some(epoch) = self.epoch.as_ref().filter(|_| !self.has_ended) else {
-            return self.folding.is_some().then(|| self.join_without_history(after));
-        };
+        let epoch = self.epoch.as_ref().filter(|_| !self.has_ended)?;
         let cursor = self.at_time(earliest);
         let missed = |gap: Gap| Some(Joined { cursor, gap: Some((epoch.clone(), gap)) });
         if after.epoch != *epoch || after.seq > self.head {

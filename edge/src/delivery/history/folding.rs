@@ -173,7 +173,13 @@ impl History {
         if self.phase != Phase::Ready || self.folding.as_deref().is_some_and(Folding::is_lost) {
             return None;
         }
-        let joined = match self.start_of(start)? {
+        let has_history = self.epoch.is_some() && !self.has_ended;
+        if matches!(start, TopicStart::After(_, 1..)) && !has_history {
+            // A position in a history that is gone, or never was.
+            let gap = Some(Gap { from_seq: None, to_seq: 0, reason: GapReason::EpochChanged });
+            return Some(TopicJoined { cursor: self.head(), epoch: None, gap, snapshot: None, head: 0 });
+        }
+        let joined = match self.start_of(start) {
             None => Joined { cursor: self.head(), gap: None },
             Some(start) => self.join(&start, now)?,
         };
@@ -192,10 +198,10 @@ impl History {
         TopicJoined { cursor, epoch, gap, snapshot, head: self.head }
     }
 
-    /// The start as a position or a time; `Some(None)` for the newest.
-    fn start_of(&self, start: &TopicStart) -> Option<Option<Start>> {
+    /// The start as a position or a time; `None` for the newest.
+    fn start_of(&self, start: &TopicStart) -> Option<Start> {
         let current = self.epoch.as_ref().filter(|_| !self.has_ended);
-        Some(match start {
+        match start {
             TopicStart::State | TopicStart::From(Start::Live) => None,
             TopicStart::From(start) => Some(start.clone()),
             TopicStart::After(epoch, seq) => {
@@ -207,20 +213,13 @@ impl History {
                     self.head.saturating_sub(u64::from(*count)).max(self.first_kept().saturating_sub(1));
                 current.map(|epoch| Start::After(Position { epoch: epoch.clone(), seq }))
             }
-        })
+        }
     }
 
     /// The number of the oldest event of this epoch that is kept, or of the next where there is none.
     fn first_kept(&self) -> u64 {
         let of_epoch = self.places.iter().filter(|place| place.generation == self.generation);
         of_epoch.filter(|place| place.kind.is_some()).map(|place| place.seq).next().unwrap_or(self.head + 1)
-    }
-
-    /// What a position is answered that a topic without history cannot have.
-    pub(super) fn join_without_history(&self, after: &Position) -> Joined {
-        let gap = Gap { from_seq: None, to_seq: 0, reason: GapReason::EpochChanged };
-        let epoch = after.epoch.clone();
-        Joined { cursor: self.head(), gap: (after.seq > 0).then_some((epoch, gap)) }
     }
 
     /// The time before which nothing is kept.
