@@ -38,7 +38,9 @@ async fn a_path_begins_with_the_state_and_goes_on_live() {
         host.delta(TOPIC, r#"{"ask":null,"last":1.0}"#).await;
     }
     let mut quiet = host.connect("/ws/auction/nobody?token=user:u1").await;
-    assert!(quiet.is_quiet().await, "nothing where there is no state");
+    quiet.say(r#"{"type":"subscribe","topic":"auctions.nobody"}"#).await;
+    // Nothing before the answer: there is no state.
+    quiet.tells(["ack subscribe 0/0"]).await;
     host.delta("auctions.nobody", "1").await;
     quiet.tells(["delta 1 1"]).await;
 }
@@ -318,7 +320,9 @@ async fn at_each_number_a_joiners_state_and_a_clients_own_fold_are_the_same_to_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_falls_behind_gets_a_gap_all_alerts_and_the_state() {
     let host = Host::with(|config| config.limits.queue = 50).await;
-    let mut slow = host.connect("/ws?topic=prices.X").await;
+    let mut slow = host.connect("/ws").await;
+    slow.say(&subscribe("")).await;
+    slow.tells(["ack subscribe 0/0"]).await;
     host.delta(TOPIC, r#"{"first":true}"#).await;
     slow.tells([r#"delta 1 {"first":true}"#]).await;
     let filler = "x".repeat(20_000);
