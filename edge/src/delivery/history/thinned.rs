@@ -22,14 +22,11 @@ impl History {
             return Err(BehindRing);
         }
         let (mut first, end) = (self.index_after(cursor.offset), self.places.len());
-        let last_alert = self.alerts_after(cursor).last();
-        let until = if is_due { end } else { last_alert.map_or(first, |alert| alert + 1) };
-        for index in first..until {
-            if self.places[index].kind == Some(EventKind::Alert) {
-                self.merged(first, index, &takes, into);
-                into.push(self.pick(index));
-                first = index + 1;
-            }
+        let alerts: Vec<usize> = self.alerts_after(cursor).collect();
+        for alert in alerts {
+            self.merged(first, alert, &takes, into);
+            into.push(self.pick(alert));
+            first = alert + 1;
         }
         if is_due {
             self.merged(first, end, &takes, into);
