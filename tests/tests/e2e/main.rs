@@ -21,5 +21,6 @@ mod supervision;
 mod takeover;
 mod to_the_digit;
 mod topic_tokens;
+mod topics;
 mod topics_publish;
 mod topics_redis;

@@ -243,7 +243,9 @@ async fn an_ended_topic_is_told_and_begins_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_of_another_kind_comes_in_the_envelope() {
     let mut host = Host::start().await;
-    let mut client = host.connect("/ws?topic=trades.okx.BTC-USDT").await;
+    let mut client = host.connect("/ws").await;
+    client.say(r#"{"type":"subscribe","topic":"trades.okx.BTC-USDT"}"#).await;
+    client.tells(["ack subscribe 0/0"]).await;
     let command = host.command().await;
     assert!(format!("{command:?}").contains("BTC"), "ingest is told: {command:?}");
     host.append("trades.okx.BTC-USDT", EventKind::Trade, vec![r#""price":61838.50"#.into()]).await;
