@@ -58,6 +58,8 @@ pub(crate) struct Feed {
     pub(crate) is_background: bool,
     pub(crate) book_changes: bool,
     pub(crate) batch: Option<Batch>,
+    /// Whether frames are compressed, where its client does not name its topics.
+    pub(crate) is_deflated: bool,
     /// Whether it is in line for a turn.
     pub(crate) queued: bool,
     /// When a timer will give it a turn.
@@ -95,6 +97,7 @@ impl Feed {
             is_background: false,
             book_changes: false,
             batch,
+            is_deflated: false,
             queued: false,
             timer: None,
             order: None,
@@ -121,6 +124,11 @@ impl Feed {
             Scope::Filter { name, .. } => Some(name),
             Scope::Stream(_) | Scope::Topics(_) => None,
         }
+    }
+
+    /// Whether its frames are compressed. Only a connection that has agreed on that is ever set so, and the relay has none.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.is_deflated || self.named().is_some_and(|named| named.is_compressed)
     }
 
     /// Takes note of news in a ring.

@@ -8,6 +8,7 @@
 //! copied or encoded for one client. The relay, which has no socket, takes the headers off.
 
 pub(crate) mod cursor;
+pub(crate) mod deflate;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod followers;

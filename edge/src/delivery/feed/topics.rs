@@ -3,6 +3,7 @@
 //!
 //! Where a topic stands is known once its ring has looked at the log. Until then its `ack` waits, and goes out before the topic's first item.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::subscription::Subscriber;
 use super::{Feed, FeedTopic, Scope};
 use crate::delivery::cursor::{Cursor, Pick};
+use crate::delivery::deflate::{Form, SharedFrame};
 use crate::delivery::follow::{Follow, FollowState, Moment};
 use crate::delivery::frame;
 use crate::delivery::ring::Ring;
@@ -314,7 +316,7 @@ impl FeedTopic {
         if let Some(gap) = joined.gap {
             frame::text(&envelope::gap(&ring.name, joined.epoch.as_ref(), gap, now), out);
         }
-        out.extend_from_slice(joined.snapshot.as_deref().unwrap_or_default());
+        put_snapshot(joined.snapshot.as_ref(), is_compressed, out);
         true
     }
 
@@ -347,7 +349,13 @@ impl FeedTopic {
 
     /// Moves a follower that has fallen behind to the newest item: what lies between is a gap, but for the alerts that are kept, and the
     /// state follows. Returns how many events were dropped.
-    pub(super) fn catch_up(&mut self, cursor: Cursor, out: &mut Vec<u8>, now: UnixNanos) -> u64 {
+    pub(super) fn catch_up(
+        &mut self,
+        cursor: Cursor,
+        is_compressed: bool,
+        out: &mut Vec<u8>,
+        now: UnixNanos,
+    ) -> u64 {
         let ring = Arc::clone(&self.follow.ring);
         let (mut last, mut dropped) = (cursor, 0);
         let mut alerts = Vec::new();
@@ -355,7 +363,7 @@ impl FeedTopic {
         ring.alerts(cursor, &mut alerts);
         for alert in alerts {
             dropped += missing(&ring, last, alert.from(), out, now);
-            out.extend_from_slice(&alert.frame);
+            put_alert(&ring, &alert, is_compressed, out);
             last = alert.to;
             if out.len() >= ALERT_BYTES {
                 self.follow.place = FollowState::At(last);
@@ -369,7 +377,7 @@ impl FeedTopic {
             return dropped;
         }
         dropped += missing(&ring, last, head, out, now);
-        out.extend_from_slice(snapshot.as_deref().unwrap_or_default());
+        put_snapshot(snapshot.as_ref(), is_compressed, out);
         self.follow.place = FollowState::At(head);
         dropped
     }
@@ -377,6 +385,18 @@ impl FeedTopic {
 
 /// The most bytes of alerts that one turn of a slow follower takes; the rest follows in its next turns.
 const ALERT_BYTES: usize = 64 * 1024;
+
+fn put_snapshot(snapshot: Option<&SharedFrame>, is_compressed: bool, out: &mut Vec<u8>) {
+    if let Some(snapshot) = snapshot {
+        out.extend_from_slice(&snapshot.get(is_compressed));
+    }
+}
+
+fn put_alert(ring: &Ring, alert: &Pick, is_compressed: bool, out: &mut Vec<u8>) {
+    let plain = || Cow::Borrowed(&alert.frame[..]);
+    let deflated = is_compressed.then(|| ring.deflated(alert, Form::Whole, plain)).flatten();
+    out.extend_from_slice(deflated.as_ref().unwrap_or(&alert.frame));
+}
 
 /// Announces what lies between two places, and counts it.
 fn missing(ring: &Ring, from: Cursor, to: Cursor, out: &mut Vec<u8>, now: UnixNanos) -> u64 {
