@@ -60,7 +60,7 @@ impl Worker {
     /// Has a connection compress, which has agreed on that.
     pub(super) fn begin_deflate(&mut self, id: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.inbox.has_deflate = true;
+        connection.inbox.allow_deflate();
         if let Carried::Feed(feed) = &mut connection.carried {
             feed.is_deflated = feed.named().is_none();
         }

@@ -48,7 +48,7 @@ const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a
 pub(crate) struct FrameDecoder {
     partial: Option<Box<Partial>>,
     /// Whether permessage-deflate was agreed on.
-    pub(crate) has_deflate: bool,
+    has_deflate: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +74,11 @@ pub(crate) struct ReceivedFrame {
 }
 
 impl FrameDecoder {
+    /// Takes compressed messages from here on: permessage-deflate was agreed on.
+    pub(crate) fn allow_deflate(&mut self) {
+        self.has_deflate = true;
+    }
+
     /// Takes in what was read at `now`.
     pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant) {
         let partial = self.partial.get_or_insert_with(|| Box::new(Partial::new(now)));

@@ -153,7 +153,7 @@ mod tests {
         let record = Record { kind: EventKind::Custom, ts: now, order: now, body, changes: None };
         let items = vec![Item::Event(Entry { seq: 1, at: now, record })];
         ring.append(&Run { epoch: Epoch::new("e").expect("epoch"), gap: None, items }, now, &mut 0);
-        let mut feed = |is_deflated| {
+        let feed = |is_deflated| {
             ring.add_follower();
             let scope = Scope::unasked("feed".into());
             let mut feed = Feed { is_deflated, ..Feed::new(scope, None) };
@@ -165,7 +165,7 @@ mod tests {
         for _ in 0..2 {
             picks.clear();
             ring.picks(Cursor::default(), false, 1, &mut picks).expect("kept");
-            let mut put = |feed: &mut Feed| {
+            let put = |feed: &mut Feed| {
                 let mut buffer = Vec::new();
                 feed.put(0, &picks[0], &mut buffer);
                 buffer
