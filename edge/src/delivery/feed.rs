@@ -58,8 +58,8 @@ pub(crate) struct Feed {
     pub(crate) is_background: bool,
     pub(crate) book_changes: bool,
     pub(crate) batch: Option<Batch>,
-    /// Whether frames are compressed, where its client does not name its topics.
-    pub(crate) is_deflated: bool,
+    /// Whether its connection has agreed on permessage-deflate.
+    pub(crate) has_deflate: bool,
     /// Whether it is in line for a turn.
     pub(crate) queued: bool,
     /// When a timer will give it a turn.
@@ -97,7 +97,7 @@ impl Feed {
             is_background: false,
             book_changes: false,
             batch,
-            is_deflated: false,
+            has_deflate: false,
             queued: false,
             timer: None,
             order: None,
@@ -126,9 +126,10 @@ impl Feed {
         }
     }
 
-    /// Whether its frames are compressed. Only a connection that has agreed on that is ever set so, and the relay has none.
+    /// Whether its frames are compressed: where that was agreed on, which it never is for the relay, and where a client that names its topics
+    /// has asked for it.
     pub(crate) fn is_compressed(&self) -> bool {
-        self.is_deflated || self.named().is_some_and(|named| named.is_compressed)
+        self.has_deflate && self.named().is_none_or(|named| named.asked.compression)
     }
 
     /// Takes note of news in a ring.

@@ -57,12 +57,12 @@ fn inflate_more(inflater: &mut Decompress, message: &[u8], text: &mut Vec<u8>) -
 const LEAST_ROOM: usize = 64;
 
 impl Worker {
-    /// Has a connection compress, which has agreed on that.
+    /// Has a connection compress that has agreed on it.
     pub(super) fn begin_deflate(&mut self, id: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.inbox.allow_deflate();
         if let Carried::Feed(feed) = &mut connection.carried {
-            feed.is_deflated = feed.named().is_none();
+            feed.has_deflate = true;
         }
     }
 

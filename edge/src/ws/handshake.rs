@@ -186,7 +186,9 @@ pub(super) fn accept(
     };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
-    let has_deflate = upgrade.agree_on_deflate(parameters.compression());
+    // Clients of topics say in their messages whether they want it; older clients elsewhere see no change.
+    let may_deflate = parameters.compression() || matches!(plan.purpose, Purpose::Topics(_));
+    let has_deflate = upgrade.agree_on_deflate(may_deflate);
     let Plan { purpose, errors, grant } = plan;
     #[expect(clippy::disallowed_methods, reason = "one client's, whose seat is given back by its end")]
     tokio::spawn(async move {

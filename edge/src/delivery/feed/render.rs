@@ -153,10 +153,10 @@ mod tests {
         let record = Record { kind: EventKind::Custom, ts: now, order: now, body, changes: None };
         let items = vec![Item::Event(Entry { seq: 1, at: now, record })];
         ring.append(&Run { epoch: Epoch::new("e").expect("epoch"), gap: None, items }, now, &mut 0);
-        let feed = |is_deflated| {
+        let feed = |has_deflate| {
             ring.add_follower();
             let scope = Scope::unasked("feed".into());
-            let mut feed = Feed { is_deflated, ..Feed::new(scope, None) };
+            let mut feed = Feed { has_deflate, ..Feed::new(scope, None) };
             feed.add(Follow::new(Arc::clone(&ring), Start::Live, now), Instant::now());
             feed
         };

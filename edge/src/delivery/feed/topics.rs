@@ -51,8 +51,6 @@ pub(crate) struct NamedTopics {
     pub(crate) asked: TopicsState,
     /// How far a cursor may lag.
     most_lag: u64,
-    /// Whether frames are compressed.
-    pub(crate) is_compressed: bool,
     /// When it last was too slow, up to [`SKIPS`] times.
     skips: VecDeque<Instant>,
     /// How many of [`STEPS`] it was lowered by.
@@ -62,7 +60,7 @@ pub(crate) struct NamedTopics {
 impl NamedTopics {
     pub(crate) fn new(name: SmolStr, most_lag: u64) -> Self {
         let asked = TopicsState::default();
-        Self { name, asked, most_lag, is_compressed: false, skips: VecDeque::new(), lowered: 0 }
+        Self { name, asked, most_lag, skips: VecDeque::new(), lowered: 0 }
     }
 
     fn lowered_interval(&self) -> Duration {
@@ -223,7 +221,7 @@ impl Feed {
         taken: TakenMessage<'_>,
         now: UnixNanos,
     ) -> Option<Vec<u8>> {
-        let is_compressed = self.named().is_some_and(|named| named.is_compressed);
+        let is_compressed = self.is_compressed();
         let Some(name) = &ack.topic else {
             let fields = AckFields { action: taken.action, head: 0, is_compressed };
             return Some(envelope::ack(Place::CONNECTION, fields, now, taken.correlation_id));

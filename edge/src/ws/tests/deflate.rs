@@ -231,3 +231,31 @@ async fn what_a_message_inflates_to_counts_against_the_clients_budget() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_topics_get_compressed_frames_once_they_ask_and_acks_say_so() {
+    let host = Host::start().await;
+    let state = format!("{{{}}}", long(2_000));
+    host.delta("prices.X", &state).await;
+    let path = "/ws/market/X?token=user:u1";
+    let subscribe = br#"{"type":"subscribe","topic":"prices.X","compression":true}"#;
+    let mut later = RawClient::connect(&host, path, OFFER).await;
+    let (snapshot, was_compressed) = later.next().await;
+    assert_eq!((&snapshot["type"], was_compressed), (&"snapshot".into(), false));
+    later.send(0x81, subscribe).await;
+    assert_eq!(later.next().await.0["compression_enabled"], true);
+    let asks = format!("{path}&compression=true");
+    let mut at_once = RawClient::connect(&host, &asks, OFFER).await;
+    assert_eq!(at_once.next().await, (snapshot, true));
+    let mut without = RawClient::connect(&host, &asks, "").await;
+    assert!(!without.next().await.1);
+    without.send(0x81, subscribe).await;
+    assert_eq!(without.next().await.0["compression_enabled"], false);
+    host.delta("prices.X", &state).await;
+    let (delta, was_compressed) = without.next().await;
+    assert_eq!((&delta["type"], was_compressed), (&"delta".into(), false));
+    let frame = later.frame().await;
+    assert_eq!(frame.0, 0xC1);
+    assert_eq!(at_once.frame().await, frame, "everybody gets the same frame");
+    assert_eq!(serde_json::from_slice::<Value>(&inflated(&frame.1)).expect("JSON"), delta);
+}
