@@ -9,7 +9,7 @@ use bond_core::code::CloseCode;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::connection::Carried;
-use super::frame_decoder::{MESSAGE_LIMIT, TOO_LARGE, Violation};
+use super::frame_decoder::{MESSAGE_LIMIT, NOT_TEXT, TOO_LARGE, Violation};
 use super::worker::Worker;
 
 /// The tail that the sender has left out (RFC 7692, 7.2.2), and an empty last block behind it: only a message that is whole ends there.
@@ -17,8 +17,6 @@ const TAIL: [u8; 9] = [0, 0, 0xFF, 0xFF, 1, 0, 0, 0xFF, 0xFF];
 
 const MALFORMED: Violation =
     Violation { code: CloseCode::InvalidText, reason: "a compressed message is whole, and DEFLATE" };
-
-const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
 
 thread_local! {
     static INFLATER: RefCell<Decompress> = RefCell::new(Decompress::new(false));

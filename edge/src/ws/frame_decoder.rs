@@ -41,7 +41,8 @@ pub(crate) const TOO_LARGE: Violation =
 const BINARY: Violation = Violation { code: CloseCode::Unsupported, reason: "text messages only" };
 const REASON_NOT_TEXT: Violation =
     Violation { code: CloseCode::InvalidText, reason: "the reason of a close is UTF-8" };
-const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
+pub(crate) const NOT_TEXT: Violation =
+    Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
 
 /// The part of a client's bytes that was not looked at yet, or is no whole message. Costs a pointer while there is none.
 #[derive(Debug, Default)]
