@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [latency] [serverless]`, all of them without a name.
+# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [deflate] [latency] [serverless]`, all of them without a name.
 # Arguments after `--` go to each of them.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +14,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-names=${names:-decode fanout latency serverless}
+names=${names:-decode fanout deflate latency serverless}
 
 # The functions as they are deployed, but for this machine, beside what they are run with.
 prepare_serverless() {

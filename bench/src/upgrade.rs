@@ -12,6 +12,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Path with query.
     pub path: String,
+    /// Whether the client offers permessage-deflate.
+    pub offers_deflate: bool,
 }
 
 /// Asks for the upgrade; answers what followed the server's consent: the first frames, if it was quick.
@@ -36,11 +38,15 @@ pub fn upgrade(stream: &mut (impl Read + Write), endpoint: &Endpoint) -> Result<
     }
 }
 
+/// What browsers offer.
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
 /// The key is RFC 6455's own example: nothing here depends on its being random.
 fn request(endpoint: &Endpoint) -> String {
+    let offer = if endpoint.offers_deflate { OFFER } else { "" };
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n",
         endpoint.path, endpoint.address
     )
 }

@@ -1,13 +1,15 @@
 //! The opening handshake of a WebSocket (RFC 6455), up to the TCP socket under it.
 
+mod offers;
+
 use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -52,6 +54,9 @@ impl IntoResponse for Unfit {
 pub(crate) struct Upgrade {
     accept: HeaderValue,
     pub(crate) has_subprotocol: bool,
+    /// What would be answered to the client's offers of permessage-deflate, if one of them can be taken.
+    deflate_answer: Option<&'static str>,
+    has_deflate: bool,
 }
 
 impl Upgrade {
@@ -67,7 +72,18 @@ impl Upgrade {
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == KEY_LENGTH).ok_or(Unfit::NoKey)?;
         let accept = derive_accept_key(key.as_bytes()).parse().map_err(|_| Unfit::NoKey)?;
-        Ok(Self { accept, has_subprotocol: offers_subprotocol(lists(headers, &SEC_WEBSOCKET_PROTOCOL)) })
+        Ok(Self {
+            accept,
+            has_subprotocol: offers_subprotocol(lists(headers, &SEC_WEBSOCKET_PROTOCOL)),
+            deflate_answer: offers::negotiate(lists(headers, &SEC_WEBSOCKET_EXTENSIONS)),
+            has_deflate: false,
+        })
+    }
+
+    /// Takes the client's offer of permessage-deflate, if it `is_wanted` and there is one that can be taken. Returns whether that is agreed.
+    pub(crate) fn agree_on_deflate(&mut self, is_wanted: bool) -> bool {
+        self.has_deflate = is_wanted && self.deflate_answer.is_some();
+        self.has_deflate
     }
 
     /// The response that turns the connection into a WebSocket.
@@ -80,6 +96,9 @@ impl Upgrade {
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
         if self.has_subprotocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        if let Some(answer) = self.deflate_answer.filter(|_| self.has_deflate) {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(answer));
         }
         response
     }

@@ -1,5 +1,6 @@
 //! Bond's side of the fan-out benchmark: the edge alone, with one stream in a log in memory.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal, TopicGrant};
 use bond_bench::fanout::host;
 use bond_core::api_key::Holder;
+use bond_core::clock::SystemClock;
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::grants::Grants;
 use bond_core::log::{EventKind, EventLog, Fence, Record};
@@ -21,7 +23,6 @@ use bond_core::topic::{StreamId, Topic};
 use bond_edge::server::{self, ServerConfig};
 use bond_edge::store::RedbStore;
 use bond_edge::ws::{Fanout, FanoutConfig, FanoutParts};
-use bond_core::clock::SystemClock;
 use bond_ingest::engine::Ports;
 use bond_supervise::Supervisor;
 use clap::Parser;
@@ -44,6 +45,9 @@ struct Arguments {
     /// Size of an event in bytes.
     #[arg(long, default_value_t = 150)]
     payload: usize,
+    /// Fill events with levels of an order book, which compress as such do, instead of one letter.
+    #[arg(long)]
+    levels: bool,
 }
 
 #[tokio::main]
@@ -54,8 +58,12 @@ async fn main() -> Result<()> {
     let publisher = Publisher::new(log.clone()).await?;
     let address = serve(log).await?;
     let path = format!("/ws/{STREAM}?token=any");
-    let orders =
-        move || host::serve_orders(address, &path, arguments.payload, |event| publisher.publish(event));
+    let mut levels = Levels::default();
+    let orders = move || {
+        host::serve_orders(address, &path, arguments.payload, |event| {
+            publisher.publish(if arguments.levels { levels.fill(&event) } else { event });
+        })
+    };
     tokio::task::spawn_blocking(orders).await?
 }
 
@@ -93,8 +101,64 @@ async fn registry() -> Result<RedbStore> {
     let now = SystemClock.now();
     let id = StreamId::parse(STREAM).context("no stream id")?;
     let stream = DesiredStream { id, canonical: String::new(), spec: "{}".to_owned(), created_at: now };
-    store.claim(stream, Claim { owner: "bench".to_owned(), expires_at: None, labels: Labels::default() }, 1, now).await?;
+    store
+        .claim(
+            stream,
+            Claim { owner: "bench".to_owned(), expires_at: None, labels: Labels::default() },
+            1,
+            now,
+        )
+        .await?;
     Ok(store)
+}
+
+/// Text like the levels of an order book: prices that fall in small steps, and amounts.
+struct Levels {
+    random: u64,
+    price: u64,
+    ready: VecDeque<char>,
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { random: 0x9E37_79B9_7F4A_7C15, price: 0, ready: VecDeque::new() }
+    }
+}
+
+impl Levels {
+    /// The event with its padding replaced.
+    fn fill(&mut self, event: &str) -> String {
+        self.price = 6_183_763 + self.random() % 100;
+        self.ready.clear();
+        let Some((fields, padding)) = event.split_once("\"pad\":\"") else { return event.to_owned() };
+        let filled: String =
+            padding.chars().map(|letter| if letter == 'x' { self.next() } else { letter }).collect();
+        format!("{fields}\"pad\":\"{filled}")
+    }
+
+    fn next(&mut self) -> char {
+        if self.ready.is_empty() {
+            self.price -= 1 + self.random() % 9;
+            let amount = self.random() % 100_000;
+            let level = format!(
+                "[{}.{:02},{}.{:04}],",
+                self.price / 100,
+                self.price % 100,
+                amount / 10_000,
+                amount % 10_000
+            );
+            self.ready.extend(level.chars());
+        }
+        self.ready.pop_front().unwrap_or(' ')
+    }
+
+    /// The generator `xorshift64`.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
 }
 
 /// The writer of the stream's topic.

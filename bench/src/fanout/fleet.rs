@@ -30,6 +30,8 @@ pub const MAX_CONNECTIONS: usize = 19_000;
 pub struct Delivery {
     /// Events over all connections.
     pub events: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
     /// Events the publisher put out, if it said so in time.
     pub published: Option<u64>,
     /// From the order to the last event.
@@ -147,6 +149,7 @@ impl Fleet {
         latencies.sort_unstable();
         Delivery {
             events,
+            bytes: tallies().map(|tally| tally.bytes).sum(),
             published,
             elapsed,
             closed: tallies().filter(|tally| tally.closed).count(),

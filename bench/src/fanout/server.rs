@@ -128,7 +128,9 @@ fn answers(child: &mut Child) -> Result<Receiver<String>> {
 
 fn parse_ready(line: &str) -> Result<Endpoint> {
     match line.split(' ').collect::<Vec<_>>()[..] {
-        ["ready", address, path] => Ok(Endpoint { address: address.parse()?, path: path.to_owned() }),
+        ["ready", address, path] => {
+            Ok(Endpoint { address: address.parse()?, path: path.to_owned(), offers_deflate: false })
+        }
         _ => bail!("server said instead of ready: {line}"),
     }
 }

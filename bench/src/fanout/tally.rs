@@ -18,6 +18,8 @@ pub struct Tally {
     framing: Framing,
     /// Events received.
     pub events: u64,
+    /// Bytes of payloads received, control frames apart.
+    pub bytes: u64,
     /// The server closed or refused to go on.
     pub closed: bool,
     /// Payload of a WebSocket ping that is still to be answered.
@@ -32,6 +34,7 @@ impl Tally {
         Self {
             framing,
             events: 0,
+            bytes: 0,
             closed: false,
             ping: None,
             control: Vec::new(),
@@ -48,7 +51,7 @@ impl Tally {
 
     /// Forgets counts and samples, for the next measurement.
     pub fn reset(&mut self) {
-        self.events = 0;
+        (self.events, self.bytes) = (0, 0);
         if let Some(sample) = &mut self.sample {
             *sample = Sample::default();
         }
@@ -81,6 +84,7 @@ impl FrameSink for Tally {
         if opcode >= frame::CLOSE {
             return self.control.extend_from_slice(piece);
         }
+        self.bytes += piece.len() as u64;
         if self.framing == Framing::Lines {
             self.events += memchr_iter(b'\n', piece).count() as u64;
         }

@@ -177,7 +177,7 @@ impl Socket {
                 self.answer(|out| frame::pong(&payload, out));
                 Ok(())
             }
-            Some(Inbound::Text(_) | Inbound::Pong) | None => Ok(()),
+            Some(Inbound::Text(_) | Inbound::Deflated(_) | Inbound::Pong) | None => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Places in a ring, and what lies between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::log::{EventKind, Gap};
@@ -7,6 +8,8 @@ use bond_core::position::Epoch;
 use bond_core::time::UnixNanos;
 use bytes::Bytes;
 use smol_str::SmolStr;
+
+use super::deflate::{DeflatedForms, SharedFrame};
 
 /// A place between two items of a ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub(crate) struct TopicJoined {
     pub(crate) epoch: Option<Epoch>,
     pub(crate) gap: Option<Gap>,
     /// The frame of the state, where the client begins with it.
-    pub(crate) snapshot: Option<Bytes>,
+    pub(crate) snapshot: Option<SharedFrame>,
     /// The number of the topic's newest event.
     pub(crate) head: u64,
 }
@@ -87,6 +90,8 @@ pub(crate) struct Pick {
     pub(crate) frame: Bytes,
     /// The frame of the form that has changed levels only.
     pub(crate) changes: Option<Bytes>,
+    /// The compressed frames, once somebody has needed one.
+    pub(crate) deflated: Option<Arc<DeflatedForms>>,
     /// What `meta.subtopic` says.
     pub(crate) subtopic: Option<SmolStr>,
 }
@@ -95,6 +100,12 @@ impl Pick {
     /// The same place, of which the client is given nothing.
     pub(crate) fn passed_over(self) -> Self {
         Self { frame: Bytes::new(), changes: None, ..self }
+    }
+
+    /// The same place, of which the client is given the state there.
+    pub(crate) fn replaced_by(self, snapshot: &SharedFrame) -> Self {
+        let SharedFrame { plain, deflated } = snapshot.clone();
+        Self { frame: plain, deflated: Some(deflated), kind: Some(EventKind::Snapshot), ..self }
     }
 
     /// Whether the client is given an event by it.

@@ -58,6 +58,8 @@ pub(crate) struct Feed {
     pub(crate) is_background: bool,
     pub(crate) book_changes: bool,
     pub(crate) batch: Option<Batch>,
+    /// Whether its connection has agreed on permessage-deflate.
+    pub(crate) has_deflate: bool,
     /// Whether it is in line for a turn.
     pub(crate) queued: bool,
     /// When a timer will give it a turn.
@@ -95,6 +97,7 @@ impl Feed {
             is_background: false,
             book_changes: false,
             batch,
+            has_deflate: false,
             queued: false,
             timer: None,
             order: None,
@@ -121,6 +124,12 @@ impl Feed {
             Scope::Filter { name, .. } => Some(name),
             Scope::Stream(_) | Scope::Topics(_) => None,
         }
+    }
+
+    /// Whether its frames are compressed: where that was agreed on, which it never is for the relay, and where a client that names its topics
+    /// has asked for it.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.has_deflate && self.named().is_none_or(|named| named.asked.compression)
     }
 
     /// Takes note of news in a ring.

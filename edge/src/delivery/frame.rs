@@ -15,6 +15,9 @@ pub(crate) enum Opcode {
 /// The most bytes that a control frame may carry.
 const CONTROL_LIMIT: usize = 125;
 
+/// The first reserved bit.
+const RSV1: u8 = 0x40;
+
 /// The most bytes of a header.
 pub(crate) const MOST_HEADER: usize = 10;
 
@@ -38,6 +41,13 @@ pub(crate) fn header(opcode: Opcode, length: usize, out: &mut Vec<u8>) {
 pub(crate) fn text(payload: &[u8], out: &mut Vec<u8>) {
     header(Opcode::Text, payload.len(), out);
     out.extend_from_slice(payload);
+}
+
+/// Appends a text frame whose payload is compressed, which its first reserved bit says.
+pub(crate) fn deflated_text(payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    text(payload, out);
+    out[start] |= RSV1;
 }
 
 /// Appends a ping, which carries nothing.

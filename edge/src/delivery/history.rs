@@ -1,12 +1,14 @@
 //! What a ring holds: the items' places, numbers and times beside the tape of their frames.
 
 mod cursors;
+mod deflated;
 mod folding;
 #[cfg(test)]
 mod tests;
 mod thinned;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bond_core::event::Channel;
@@ -21,6 +23,7 @@ use bond_core::wire;
 use bytes::Bytes;
 
 use super::cursor::{BehindRing, Cursor, Frames, Pick, Retention};
+use super::deflate::DeflatedForms;
 use super::frame;
 use super::frame_buffer::FrameBuffer;
 use folding::{Folding, PublishedMeta};
@@ -68,9 +71,17 @@ struct ItemMeta {
     arrival: u64,
     changes: Option<Bytes>,
     published: Option<Box<PublishedMeta>>,
+    deflated: Option<Arc<DeflatedForms>>,
 }
 
 impl ItemMeta {
+    /// What it takes besides its frame and itself.
+    fn extra_bytes(&self) -> u64 {
+        self.changes.as_ref().map_or(0, |changes| changes.len() as u64)
+            + self.published.as_deref().map_or(0, PublishedMeta::bytes)
+            + self.deflated.as_deref().map_or(0, DeflatedForms::counted)
+    }
+
     fn cursor(&self) -> Cursor {
         Cursor { offset: self.end, seq: self.seq, generation: self.generation }
     }
@@ -252,10 +263,9 @@ impl History {
             Bytes::from(changes)
         });
         let published = self.folding.as_mut().and_then(|folding| folding.take(epoch, entry));
-        self.extra_bytes += extra_bytes(changes.as_ref(), published.as_deref());
         self.head = entry.seq;
         let end = self.tape.end() + block.len() as u64;
-        self.places.push_back(ItemMeta {
+        let place = ItemMeta {
             end,
             seq: entry.seq,
             generation: self.generation,
@@ -266,7 +276,10 @@ impl History {
             arrival: next(arrival),
             changes,
             published,
-        });
+            deflated: None,
+        };
+        self.extra_bytes += place.extra_bytes();
+        self.places.push_back(place);
         self.note_fill(epoch, entry.seq);
     }
 
@@ -305,6 +318,7 @@ impl History {
             arrival: next(arrival),
             changes: None,
             published: None,
+            deflated: None,
         });
     }
 
@@ -341,7 +355,7 @@ impl History {
                 break;
             }
             self.start = place.end;
-            self.extra_bytes -= extra_bytes(place.changes.as_ref(), place.published.as_deref());
+            self.extra_bytes -= place.extra_bytes();
             self.places.pop_front();
         }
         while self.asides.front().is_some_and(|aside| aside.1 <= self.start) {
@@ -428,6 +442,7 @@ impl History {
             kind: place.kind,
             frame: self.tape.frame(start, place.end),
             changes: place.changes.clone(),
+            deflated: place.deflated.clone(),
             subtopic: place.published.as_ref().and_then(|published| published.subtopic.clone()),
         }
     }
@@ -449,11 +464,6 @@ impl History {
     pub(crate) fn frame_end(&self, offset: u64) -> Option<Cursor> {
         self.places.get(self.index_after(offset)).map(ItemMeta::cursor)
     }
-}
-
-/// What an item takes besides its frame and its [`ItemMeta`].
-fn extra_bytes(changes: Option<&Bytes>, published: Option<&PublishedMeta>) -> u64 {
-    changes.map_or(0, |changes| changes.len() as u64) + published.map_or(0, PublishedMeta::bytes)
 }
 
 fn next(arrival: &mut u64) -> u64 {

@@ -6,8 +6,10 @@
 //!
 //! A ring holds WebSocket frames, header and all, laid back to back: a worker writes a run of them to a socket in one call, and nothing is
 //! copied or encoded for one client. The relay, which has no socket, takes the headers off.
+//! Compressed frames ([`deflate`]) are kept beside the items, and only workers with sockets ask for them.
 
 pub(crate) mod cursor;
+pub(crate) mod deflate;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod followers;

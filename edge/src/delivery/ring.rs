@@ -1,5 +1,6 @@
 //! A topic's latest items as ready WebSocket frames, and the cursors into them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use bytes::Bytes;
 
 use super::cursor::{BehindRing, Cursor, Frames, Joined, Pick, Retention, Skip, TopicJoined};
+use super::deflate::{Form, SharedFrame};
 use super::history::History;
 use super::pool::Pool;
 
@@ -86,7 +88,7 @@ impl Ring {
     }
 
     /// The place after everything there is, and the frame of a published topic's state there, where there is one.
-    pub(crate) fn newest_state(&self) -> (Cursor, Option<Bytes>) {
+    pub(crate) fn newest_state(&self) -> (Cursor, Option<SharedFrame>) {
         let mut history = self.history.write();
         (history.head(), history.snapshot())
     }
@@ -141,11 +143,12 @@ impl Ring {
     }
 
     /// Changes what is held, and has it counted.
-    fn change(&self, change: impl FnOnce(&mut History)) {
+    fn change<T>(&self, change: impl FnOnce(&mut History) -> T) -> T {
         let mut history = self.history.write();
         let before = history.bytes();
-        change(&mut history);
+        let changed = change(&mut history);
         self.pool.note(before, history.bytes());
+        changed
     }
 
     /// How many bytes are held.
@@ -199,6 +202,24 @@ impl Ring {
         into: &mut Vec<Pick>,
     ) -> Result<(), BehindRing> {
         self.history.read().picks(cursor, control, limit, into)
+    }
+
+    /// The compressed frame of an item, in the place of what `plain` gives in this form; `None` where it goes as it is. It is made for the
+    /// first client that needs it, while others who need it wait.
+    pub(crate) fn deflated<'a>(
+        &self,
+        pick: &Pick,
+        form: Form,
+        plain: impl FnOnce() -> Cow<'a, [u8]>,
+    ) -> Option<Bytes> {
+        let offset = pick.to.offset;
+        let kept = pick.deflated.clone().or_else(|| self.change(|history| history.deflated(offset)));
+        let forms = kept.unwrap_or_default();
+        let (frame, added) = forms.get(form, plain);
+        if added > 0 {
+            self.change(|history| history.count_deflated(offset, &forms, added as u64));
+        }
+        frame
     }
 
     /// The newest event after `cursor`, if there is one.
@@ -277,6 +298,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::delivery::deflate::DeflatedForms;
 
     fn ring() -> Ring {
         let topic = "trades.okx.BTC-USDT".parse().expect("topic");
@@ -312,5 +334,38 @@ mod tests {
         assert_eq!(ring.tell(), 0);
         ring.interest(3, true);
         assert_eq!(ring.tell(), 1 << 3);
+    }
+
+    #[test]
+    fn a_compressed_frame_is_made_once_for_all_threads_counted_and_gone_with_its_event() {
+        let (ring, now) = (ring(), UnixNanos::from_secs(1000));
+        let body = format!("\"text\":\"{}\"", "a word ".repeat(200));
+        ring.begin(None, false, None);
+        let record = Record { kind: EventKind::Trade, ts: now, order: now, body: body.into(), changes: None };
+        let items = vec![Item::Event(Entry { seq: 1, at: now, record })];
+        ring.append(&Run { epoch: Epoch::new("e").expect("epoch"), gap: None, items }, now, &mut 0);
+        let held = ring.bytes();
+        let mut picks = Vec::new();
+        ring.picks(Cursor::default(), false, 1, &mut picks).expect("kept");
+        let made = AtomicUsize::new(0);
+        let deflate = || {
+            let plain = || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Cow::Borrowed(&picks[0].frame[..])
+            };
+            ring.deflated(&picks[0], Form::Whole, plain).expect("shorter")
+        };
+        let frames: Vec<Bytes> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(deflate)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a frame")).collect()
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+        assert!(frames.iter().all(|frame| frame.as_ptr() == frames[0].as_ptr()));
+        let beside = (frames[0].len() + size_of::<DeflatedForms>()) as u64;
+        assert_eq!((ring.bytes(), ring.pool.held()), (held + beside, held + beside));
+        ring.shrink_to(0);
+        assert_eq!((ring.bytes(), ring.pool.held()), (0, 0));
+        assert_eq!(deflate(), frames[0], "who has picked it still gets it");
+        assert_eq!((ring.bytes(), ring.pool.held()), (0, 0));
     }
 }

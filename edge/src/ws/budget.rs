@@ -44,6 +44,11 @@ impl Budget {
         self.frames.spend(now, cost, SAVED)
     }
 
+    /// Whether a message that is so many bytes once inflated is within the budget; its frames were counted already.
+    pub(crate) fn admit_inflated(&mut self, bytes: usize, now: UnixNanos) -> bool {
+        self.frames.spend(now, BYTE * u32::try_from(bytes).unwrap_or(u32::MAX), SAVED)
+    }
+
     /// Whether a text message is.
     pub(crate) fn admit_message(&mut self, now: UnixNanos) -> bool {
         self.messages.admit(now)

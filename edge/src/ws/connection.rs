@@ -44,6 +44,8 @@ pub(crate) struct UpgradedSocket {
     /// Whether it takes statuses, gaps and the like from the first moment.
     pub(crate) control: bool,
     pub(crate) batch: Option<Batch>,
+    /// Whether permessage-deflate was agreed on.
+    pub(crate) has_deflate: bool,
     /// What was wrong with its request.
     pub(crate) errors: Vec<MessageError>,
     pub(crate) grant: Grant,

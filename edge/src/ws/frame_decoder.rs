@@ -18,6 +18,8 @@ const CONTROL_LIMIT: u64 = 125;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Text(String),
+    /// A text that is compressed still, so that whoever may say no more costs nothing.
+    Deflated(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close,
@@ -34,15 +36,21 @@ const fn broken(reason: &'static str) -> Violation {
     Violation { code: CloseCode::ProtocolError, reason }
 }
 
-const TOO_LARGE: Violation = Violation { code: CloseCode::TooLarge, reason: "a message is 64 KiB at most" };
+pub(crate) const TOO_LARGE: Violation =
+    Violation { code: CloseCode::TooLarge, reason: "a message is 64 KiB at most" };
 const BINARY: Violation = Violation { code: CloseCode::Unsupported, reason: "text messages only" };
 const REASON_NOT_TEXT: Violation =
     Violation { code: CloseCode::InvalidText, reason: "the reason of a close is UTF-8" };
-const NOT_TEXT: Violation = Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
+pub(crate) const NOT_TEXT: Violation =
+    Violation { code: CloseCode::InvalidText, reason: "a text message is UTF-8" };
 
 /// The part of a client's bytes that was not looked at yet, or is no whole message. Costs a pointer while there is none.
 #[derive(Debug, Default)]
-pub(crate) struct FrameDecoder(Option<Box<Partial>>);
+pub(crate) struct FrameDecoder {
+    partial: Option<Box<Partial>>,
+    /// Whether permessage-deflate was agreed on.
+    has_deflate: bool,
+}
 
 #[derive(Debug)]
 struct Partial {
@@ -51,6 +59,8 @@ struct Partial {
     used: usize,
     /// The fragments of a message so far; `None` outside of one.
     message: Option<Vec<u8>>,
+    /// Whether that message is compressed.
+    is_deflated: bool,
     /// When the message that is not whole yet was begun.
     begun: Instant,
 }
@@ -65,40 +75,49 @@ pub(crate) struct ReceivedFrame {
 }
 
 impl FrameDecoder {
+    /// Takes compressed messages from here on: permessage-deflate was agreed on.
+    pub(crate) fn allow_deflate(&mut self) {
+        self.has_deflate = true;
+    }
+
     /// Takes in what was read at `now`.
     pub(crate) fn feed(&mut self, bytes: &[u8], now: Instant) {
-        let empty = || Box::new(Partial { bytes: Vec::new(), used: 0, message: None, begun: now });
-        self.0.get_or_insert_with(empty).bytes.extend_from_slice(bytes);
+        let partial = self.partial.get_or_insert_with(|| Box::new(Partial::new(now)));
+        partial.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole frame, if there is one. After a violation nothing is left of what came.
     pub(crate) fn next(&mut self, now: Instant) -> Result<Option<ReceivedFrame>, Violation> {
-        let Some(mut partial) = self.0.take() else { return Ok(None) };
-        let taken = partial.next(now)?;
+        let Some(mut partial) = self.partial.take() else { return Ok(None) };
+        let taken = partial.next(self.has_deflate, now)?;
         if taken.is_none() {
             partial.bytes.drain(..partial.used);
             partial.used = 0;
         }
         if partial.used < partial.bytes.len() || partial.message.is_some() {
-            self.0 = Some(partial);
+            self.partial = Some(partial);
         }
         Ok(taken)
     }
 
     /// Since when a message has been on its way.
     pub(crate) fn begun(&self) -> Option<Instant> {
-        self.0.as_ref().map(|partial| partial.begun)
+        self.partial.as_ref().map(|partial| partial.begun)
     }
 }
 
 impl Partial {
+    fn new(now: Instant) -> Self {
+        Self { bytes: Vec::new(), used: 0, message: None, is_deflated: false, begun: now }
+    }
+
     /// Takes a whole frame off the front.
-    fn next(&mut self, now: Instant) -> Result<Option<ReceivedFrame>, Violation> {
+    fn next(&mut self, has_deflate: bool, now: Instant) -> Result<Option<ReceivedFrame>, Violation> {
         let mut cursor = Cursor::new(&self.bytes[self.used..]);
         let header = FrameHeader::parse(&mut cursor).map_err(|_| broken("malformed frame"))?;
         let Some((header, length)) = header else { return Ok(None) };
         let start = self.used + cursor.position() as usize;
-        let mask = self.check(&header, length)?;
+        let mask = self.check(&header, length, has_deflate)?;
         let end = start + length as usize;
         let mut bytes = mem::take(&mut self.bytes);
         let Some(payload) = bytes.get_mut(start..end) else {
@@ -116,9 +135,12 @@ impl Partial {
     }
 
     /// Holds a header to the protocol and the limits, before its payload is waited for.
-    fn check(&self, header: &FrameHeader, length: u64) -> Result<[u8; 4], Violation> {
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+    fn check(&self, header: &FrameHeader, length: u64, has_deflate: bool) -> Result<[u8; 4], Violation> {
+        if (header.rsv1 && !has_deflate) || header.rsv2 || header.rsv3 {
             return Err(broken("no extension was agreed on"));
+        }
+        if header.rsv1 && header.opcode != OpCode::Data(Data::Text) {
+            return Err(broken("a message says in its first frame alone that it is compressed"));
         }
         match header.opcode {
             OpCode::Control(_) if length > CONTROL_LIMIT || !header.is_final => {
@@ -145,7 +167,11 @@ impl Partial {
             OpCode::Control(Control::Ping) => Ok(Some(Inbound::Ping(payload.to_vec()))),
             OpCode::Control(Control::Pong) => Ok(Some(Inbound::Pong)),
             OpCode::Control(Control::Close) => check_close(payload).map(|()| Some(Inbound::Close)),
-            OpCode::Data(Data::Text | Data::Continue) => self.data(header.is_final, payload),
+            OpCode::Data(Data::Text) => {
+                self.is_deflated = header.rsv1;
+                self.data(header.is_final, payload)
+            }
+            OpCode::Data(Data::Continue) => self.data(header.is_final, payload),
             _ => Err(broken("reserved opcode")),
         }
     }
@@ -156,6 +182,9 @@ impl Partial {
         if !is_final {
             self.message = Some(message);
             return Ok(None);
+        }
+        if self.is_deflated {
+            return Ok(Some(Inbound::Deflated(message)));
         }
         String::from_utf8(message).map(|text| Some(Inbound::Text(text))).map_err(|_| NOT_TEXT)
     }
@@ -223,7 +252,7 @@ mod tests {
             let got: Vec<Inbound> =
                 bytes.chunks(size).flat_map(|chunk| take(&mut inbox, chunk).expect("valid")).collect();
             assert_eq!(got, expected, "{size}");
-            assert!(inbox.0.is_none(), "nothing is kept between messages");
+            assert!(inbox.partial.is_none(), "nothing is kept between messages");
         }
     }
 
@@ -275,6 +304,28 @@ mod tests {
         inbox.feed(&frame(0, true, b"llo"), later);
         assert!(inbox.next(later).expect("valid").is_some());
         assert_eq!(inbox.begun(), None);
+    }
+
+    #[test]
+    fn a_compressed_message_says_so_in_its_first_frame_alone_and_where_that_was_agreed() {
+        let agreed = || FrameDecoder { has_deflate: true, ..FrameDecoder::default() };
+        let whole = [frame(0x41, true, b"abc")].concat();
+        assert_eq!(take(&mut agreed(), &whole), Ok(vec![Inbound::Deflated(b"abc".to_vec())]));
+        let cut =
+            [frame(0x41, false, b"a"), frame(9, true, b"!"), frame(0, true, b"bc"), frame(1, true, b"x")];
+        let expected =
+            vec![Inbound::Ping(b"!".to_vec()), Inbound::Deflated(b"abc".to_vec()), Inbound::Text("x".into())];
+        assert_eq!(take(&mut agreed(), &cut.concat()), Ok(expected));
+        let after = |second: Vec<u8>| [frame(1, false, b"a"), second].concat();
+        for broken in [after(frame(0x40, true, b"b")), after(frame(0x49, true, b"")), frame(0x61, true, b"x")]
+        {
+            let violation = take(&mut agreed(), &broken).map_err(|violation| violation.code);
+            assert_eq!(violation, Err(CloseCode::ProtocolError), "{broken:?}");
+        }
+        assert_eq!(
+            take(&mut agreed(), &frame(0x42, true, b"x")).map_err(|v| v.code),
+            Err(CloseCode::ProtocolError)
+        );
     }
 
     #[test]

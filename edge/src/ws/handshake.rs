@@ -169,7 +169,7 @@ impl Plan {
 
 /// Answers 101 and hands the socket to a worker as soon as it is free.
 pub(super) fn accept(
-    upgrade: Upgrade,
+    mut upgrade: Upgrade,
     shared: Arc<Shared>,
     mut request: Request,
     parameters: &Parameters,
@@ -186,11 +186,15 @@ pub(super) fn accept(
     };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;
+    // Clients of topics say in their messages whether they want it; older clients elsewhere see no change.
+    let may_deflate = parameters.compression() || matches!(plan.purpose, Purpose::Topics(_));
+    let has_deflate = upgrade.agree_on_deflate(may_deflate);
     let Plan { purpose, errors, grant } = plan;
     #[expect(clippy::disallowed_methods, reason = "one client's, whose seat is given back by its end")]
     tokio::spawn(async move {
         let Ok((socket, leftover)) = hand_over(upgraded).await else { return };
-        let newcomer = UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat };
+        let newcomer =
+            UpgradedSocket { socket, leftover, purpose, control, batch, has_deflate, errors, grant, seat };
         shared.adopt(newcomer);
     });
     upgrade.switching()

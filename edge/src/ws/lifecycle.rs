@@ -33,17 +33,23 @@ pub(crate) const REVOKED: &str =
 impl Worker {
     /// Takes over a socket that was just upgraded.
     pub(super) fn adopt(&mut self, newcomer: UpgradedSocket) {
-        let UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat } = newcomer;
+        let UpgradedSocket { socket, leftover, purpose, control, batch, has_deflate, errors, grant, seat } =
+            newcomer;
         let socket = mio::net::TcpStream::from_std(socket);
         let mut connection = Connection::new(socket, seat, self.now);
         (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);
         let Ok(id) = self.register(connection) else { return };
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
-            Purpose::Stream { id: stream, follow } => self.begin_stream(id, stream, follow, batch),
+            Purpose::Stream { id: stream, follow } => {
+                self.begin_stream(id, stream, follow, batch, has_deflate)
+            }
             Purpose::Feed { wish } => self.begin_feed(id, wish, batch),
             Purpose::Topics(topics) => self.begin_topics(id, *topics, batch),
             Purpose::RefusedTopics(refusal) => self.refuse_topics(id, &refusal),
+        }
+        if has_deflate {
+            self.begin_deflate(id);
         }
         if control {
             self.turn_control_on(id);
@@ -61,12 +67,19 @@ impl Worker {
         }
     }
 
-    fn begin_stream(&mut self, id: usize, stream: StreamId, follow: Follow, batch: Option<Batch>) {
+    fn begin_stream(
+        &mut self,
+        id: usize,
+        stream: StreamId,
+        follow: Follow,
+        batch: Option<Batch>,
+        has_deflate: bool,
+    ) {
         self.followers.attend(id, &follow.ring);
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.carried = match batch {
-            None => Carried::Stream { id: stream, follow },
-            Some(_) => {
+            None if !has_deflate => Carried::Stream { id: stream, follow },
+            _ => {
                 let mut feed = Feed::new(Scope::Stream(stream), batch);
                 feed.add(follow, self.now);
                 Carried::Feed(Box::new(feed))

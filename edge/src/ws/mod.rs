@@ -6,6 +6,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod connection;
+mod deflate;
 mod fast_path;
 mod feed_turn;
 pub(crate) mod frame_decoder;

@@ -134,6 +134,7 @@ impl Worker {
             _ if is_closing => {}
             Some(Inbound::Close) => self.hang_up(id),
             Some(Inbound::Text(text)) => self.on_text(id, &text, admitted),
+            Some(Inbound::Deflated(message)) => self.on_deflated(id, message, admitted),
             _ if !admitted => drop(self.refuse(id)),
             Some(Inbound::Ping(payload)) => connection.pong(&payload),
             Some(Inbound::Pong) | None => {}
@@ -161,7 +162,7 @@ impl Worker {
     }
 
     /// Takes a text whose frame was within the budget, or was not.
-    fn on_text(&mut self, id: usize, text: &str, is_admitted_frame: bool) {
+    pub(super) fn on_text(&mut self, id: usize, text: &str, is_admitted_frame: bool) {
         let moment = self.moment();
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.topics.is_some() && is_admitted_frame {

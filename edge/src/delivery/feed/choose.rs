@@ -93,8 +93,7 @@ impl Feed {
     ) -> Chosen {
         let mut chosen = Chosen::default();
         let (mut horizon, mut has_skipped) = (u64::MAX, false);
-        let (most_lag, is_compressed) =
-            (self.most_lag(), self.named().is_some_and(|named| named.is_compressed));
+        let (most_lag, is_compressed) = (self.most_lag(), self.is_compressed());
         bench.picks.clear();
         for index in 0..self.topics.len() {
             let interval = self.interval(&self.topics[index]);
@@ -222,7 +221,7 @@ impl FeedTopic {
             Some(true) => Looked::Part,
             Some(false) => Looked::All,
             None => {
-                moment.tally.dropped += self.catch_up(cursor, out, moment.clock.now());
+                moment.tally.dropped += self.catch_up(cursor, way.is_compressed, out, moment.clock.now());
                 Looked::Behind
             }
         }

@@ -3,6 +3,7 @@
 //!
 //! Where a topic stands is known once its ring has looked at the log. Until then its `ack` waits, and goes out before the topic's first item.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::subscription::Subscriber;
 use super::{Feed, FeedTopic, Scope};
 use crate::delivery::cursor::{Cursor, Pick};
+use crate::delivery::deflate::{Form, SharedFrame};
 use crate::delivery::follow::{Follow, FollowState, Moment};
 use crate::delivery::frame;
 use crate::delivery::ring::Ring;
@@ -49,8 +51,6 @@ pub(crate) struct NamedTopics {
     pub(crate) asked: TopicsState,
     /// How far a cursor may lag.
     most_lag: u64,
-    /// Whether frames are compressed.
-    pub(crate) is_compressed: bool,
     /// When it last was too slow, up to [`SKIPS`] times.
     skips: VecDeque<Instant>,
     /// How many of [`STEPS`] it was lowered by.
@@ -60,7 +60,7 @@ pub(crate) struct NamedTopics {
 impl NamedTopics {
     pub(crate) fn new(name: SmolStr, most_lag: u64) -> Self {
         let asked = TopicsState::default();
-        Self { name, asked, most_lag, is_compressed: false, skips: VecDeque::new(), lowered: 0 }
+        Self { name, asked, most_lag, skips: VecDeque::new(), lowered: 0 }
     }
 
     fn lowered_interval(&self) -> Duration {
@@ -221,7 +221,7 @@ impl Feed {
         taken: TakenMessage<'_>,
         now: UnixNanos,
     ) -> Option<Vec<u8>> {
-        let is_compressed = self.named().is_some_and(|named| named.is_compressed);
+        let is_compressed = self.is_compressed();
         let Some(name) = &ack.topic else {
             let fields = AckFields { action: taken.action, head: 0, is_compressed };
             return Some(envelope::ack(Place::CONNECTION, fields, now, taken.correlation_id));
@@ -314,7 +314,7 @@ impl FeedTopic {
         if let Some(gap) = joined.gap {
             frame::text(&envelope::gap(&ring.name, joined.epoch.as_ref(), gap, now), out);
         }
-        out.extend_from_slice(joined.snapshot.as_deref().unwrap_or_default());
+        put_snapshot(joined.snapshot.as_ref(), is_compressed, out);
         true
     }
 
@@ -347,7 +347,13 @@ impl FeedTopic {
 
     /// Moves a follower that has fallen behind to the newest item: what lies between is a gap, but for the alerts that are kept, and the
     /// state follows. Returns how many events were dropped.
-    pub(super) fn catch_up(&mut self, cursor: Cursor, out: &mut Vec<u8>, now: UnixNanos) -> u64 {
+    pub(super) fn catch_up(
+        &mut self,
+        cursor: Cursor,
+        is_compressed: bool,
+        out: &mut Vec<u8>,
+        now: UnixNanos,
+    ) -> u64 {
         let ring = Arc::clone(&self.follow.ring);
         let (mut last, mut dropped) = (cursor, 0);
         let mut alerts = Vec::new();
@@ -355,7 +361,7 @@ impl FeedTopic {
         ring.alerts(cursor, &mut alerts);
         for alert in alerts {
             dropped += missing(&ring, last, alert.from(), out, now);
-            out.extend_from_slice(&alert.frame);
+            put_alert(&ring, &alert, is_compressed, out);
             last = alert.to;
             if out.len() >= ALERT_BYTES {
                 self.follow.place = FollowState::At(last);
@@ -369,7 +375,7 @@ impl FeedTopic {
             return dropped;
         }
         dropped += missing(&ring, last, head, out, now);
-        out.extend_from_slice(snapshot.as_deref().unwrap_or_default());
+        put_snapshot(snapshot.as_ref(), is_compressed, out);
         self.follow.place = FollowState::At(head);
         dropped
     }
@@ -377,6 +383,18 @@ impl FeedTopic {
 
 /// The most bytes of alerts that one turn of a slow follower takes; the rest follows in its next turns.
 const ALERT_BYTES: usize = 64 * 1024;
+
+fn put_snapshot(snapshot: Option<&SharedFrame>, is_compressed: bool, out: &mut Vec<u8>) {
+    if let Some(snapshot) = snapshot {
+        out.extend_from_slice(&snapshot.get(is_compressed));
+    }
+}
+
+fn put_alert(ring: &Ring, alert: &Pick, is_compressed: bool, out: &mut Vec<u8>) {
+    let plain = || Cow::Borrowed(&alert.frame[..]);
+    let deflated = is_compressed.then(|| ring.deflated(alert, Form::Whole, plain)).flatten();
+    out.extend_from_slice(deflated.as_ref().unwrap_or(&alert.frame));
+}
 
 /// Announces what lies between two places, and counts it.
 fn missing(ring: &Ring, from: Cursor, to: Cursor, out: &mut Vec<u8>, now: UnixNanos) -> u64 {

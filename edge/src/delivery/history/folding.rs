@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 
 use super::{History, Phase};
 use crate::delivery::cursor::{Cursor, Joined, Pick, TopicJoined};
+use crate::delivery::deflate::SharedFrame;
 use crate::delivery::frame;
 
 /// What a published topic has besides its items.
@@ -21,7 +22,7 @@ pub(super) struct Folding {
     /// The state at the newest item; `None` until the log has been asked, and after events were missed.
     at: Option<StateAt>,
     /// The frame of that state as a snapshot, once somebody has wanted it.
-    snapshot: Option<Bytes>,
+    snapshot: Option<SharedFrame>,
 }
 
 /// A state, and the event that it is the state after.
@@ -115,7 +116,7 @@ impl Folding {
     }
 
     /// The frame of the state as a snapshot; `None` where there is no state.
-    fn snapshot(&mut self, name: &str) -> Option<Bytes> {
+    fn snapshot(&mut self, name: &str) -> Option<SharedFrame> {
         let at = self.at.as_ref()?;
         let state = at.state.as_ref()?;
         if self.snapshot.is_none() {
@@ -132,12 +133,12 @@ impl StateAt {
     }
 }
 
-fn snapshot_frame(name: &str, epoch: Option<&Epoch>, seq: u64, ts: UnixNanos, state: &Bytes) -> Bytes {
+fn snapshot_frame(name: &str, epoch: Option<&Epoch>, seq: u64, ts: UnixNanos, state: &Bytes) -> SharedFrame {
     let place = Place { topic: name, epoch, seq };
     let json = envelope::snapshot(place, ts, std::str::from_utf8(state).unwrap_or("null"));
     let mut out = Vec::with_capacity(json.len() + frame::MOST_HEADER);
     frame::text(&json, &mut out);
-    out.into()
+    SharedFrame::new(out.into())
 }
 
 impl History {
@@ -156,12 +157,12 @@ impl History {
     }
 
     /// The frame of the state at the newest item.
-    pub(crate) fn snapshot(&mut self) -> Option<Bytes> {
+    pub(crate) fn snapshot(&mut self) -> Option<SharedFrame> {
         self.folding.as_mut()?.snapshot(&self.name)
     }
 
     /// The frame of the state before the alert at `index`, as a snapshot after the event before it.
-    pub(super) fn snapshot_before(&self, index: usize) -> Option<Bytes> {
+    pub(super) fn snapshot_before(&self, index: usize) -> Option<SharedFrame> {
         let place = &self.places[index];
         let before = place.published.as_ref()?.before.as_ref()?;
         let (_, epoch) = self.epochs.iter().find(|(generation, _)| *generation == place.generation)?;
@@ -188,7 +189,7 @@ impl History {
         Some(self.joined_at(joined, snapshot))
     }
 
-    fn joined_at(&self, joined: Joined, snapshot: Option<Bytes>) -> TopicJoined {
+    fn joined_at(&self, joined: Joined, snapshot: Option<SharedFrame>) -> TopicJoined {
         let epoch = self.epoch.clone().filter(|_| !self.has_ended);
         let Joined { cursor, gap } = joined;
         let gap = gap.map(|(_, gap)| gap);

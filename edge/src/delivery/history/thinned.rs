@@ -53,9 +53,7 @@ impl History {
         for (index, pick) in picks.into_iter().enumerate() {
             into.push(match pick.kind {
                 None => pick,
-                Some(_) if Some(index) == newest => {
-                    Pick { frame: snapshot.clone(), kind: Some(EventKind::Snapshot), ..pick }
-                }
+                Some(_) if Some(index) == newest => pick.replaced_by(&snapshot),
                 Some(_) => pick.passed_over(),
             });
         }

@@ -40,7 +40,7 @@ use crate::ws::connection::{Purpose, UpgradedSocket};
 use crate::ws::{Fanout, FanoutConfig, FanoutParts};
 
 /// Long enough for anything that happens at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) const STREAM: &str = "0123456789abcdef";
 
@@ -263,7 +263,17 @@ impl Host {
         let shared = &self.fanout.0.shared;
         let seat = shared.seats.take(None, None).expect("a seat");
         let (leftover, batch, grant) = (Bytes::new(), None, Grant::default());
-        let newcomer = UpgradedSocket { socket, leftover, purpose, control, batch, errors, grant, seat };
+        let newcomer = UpgradedSocket {
+            socket,
+            leftover,
+            purpose,
+            control,
+            batch,
+            has_deflate: false,
+            errors,
+            grant,
+            seat,
+        };
         shared.adopt(newcomer);
     }
 

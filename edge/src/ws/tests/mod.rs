@@ -1,6 +1,7 @@
 //! The fan-out as clients see it: real sockets over a log in memory.
 
 mod control;
+mod deflate;
 mod delivery;
 mod feeds;
 pub(crate) mod floods;

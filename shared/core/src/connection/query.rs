@@ -63,6 +63,11 @@ impl Parameters {
         self.is_true("control")
     }
 
+    /// Whether frames may be compressed, where the client offers it.
+    pub fn compression(&self) -> bool {
+        self.is_true("compression")
+    }
+
     /// Where to begin. An unreadable `from` begins live, with an error.
     pub fn start(&self) -> (Start, Vec<MessageError>) {
         let Some(text) = self.get("from") else { return (Start::Live, Vec::new()) };
