@@ -409,3 +409,24 @@ fn missing(ring: &Ring, from: Cursor, to: Cursor, out: &mut Vec<u8>, now: UnixNa
     frame::text(&envelope::gap(&ring.name, position.as_ref().map(|at| &at.epoch), gap, now), out);
     to.seq - if is_same { from.seq } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_skips_in_half_a_minute_lower_the_rate_a_step_and_a_calm_minute_raises_it() {
+        let mut named = NamedTopics::new("f".into(), 1_000);
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        assert_eq!([0, 40, 80].map(|seconds| named.skipped(at(seconds))), [None; 3], "far apart");
+        assert_eq!([90, 100].map(|seconds| named.skipped(at(seconds))), [None, Some(Rate::Normal)]);
+        assert_eq!(named.lowered_interval(), Rate::Normal.interval());
+        assert_eq!([101, 102].map(|seconds| named.skipped(at(seconds))), [None, Some(Rate::Low)]);
+        assert_eq!(named.calmed(at(161)), None, "not yet a minute");
+        assert_eq!(named.calmed(at(162)), Some(Rate::Normal));
+        assert_eq!(named.calmed(at(200)), None, "each step takes its minute");
+        assert_eq!(named.calmed(at(222)), Some(Rate::High));
+        assert_eq!((named.calmed(at(400)), named.lowered_interval()), (None, Duration::ZERO));
+    }
+}

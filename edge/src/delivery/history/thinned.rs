@@ -3,8 +3,6 @@
 //! Merge patches do not add up to one patch, so events that were passed over come as the state after them. For instance, of events 5 (delta),
 //! 6 (delta), 7 (alert) and 8 (delta), a follower that stands at 4 gets a snapshot after 6, the alert 7, and once it is due the delta 8.
 
-use bond_core::log::EventKind;
-
 use super::History;
 use crate::delivery::cursor::{BehindRing, Cursor, Pick};
 
