@@ -429,6 +429,7 @@ impl History {
             frame: self.tape.frame(start, place.end),
             changes: place.changes.clone(),
             subtopic: place.published.as_ref().and_then(|published| published.subtopic.clone()),
+            is_state: false,
         }
     }
 

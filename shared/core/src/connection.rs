@@ -5,6 +5,7 @@
 
 mod change;
 mod excess;
+mod item;
 mod json;
 mod pace;
 mod query;
@@ -18,6 +19,7 @@ use smol_str::SmolStr;
 
 pub use self::change::{TOPIC_LIMIT, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
+pub use self::item::{KEPT_ANSWERS, MOST_ITEM_BYTES, PendingAnswer, SpendOfUser, TopicsItem};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::{Limit, RateState, RateTable};
@@ -150,6 +152,8 @@ pub enum Carries {
     },
     /// A feed.
     Feed(Box<FeedState>),
+    /// Topics by name.
+    Topics(Box<TopicsItem>),
 }
 
 /// What a feed's client has said so far.

@@ -149,14 +149,7 @@ impl Feed {
         out: &mut Vec<Vec<u8>>,
     ) {
         let now = subscriber.clock.now();
-        let ended = self.let_go_of_unnamed(asked, &mut subscriber);
-        if let Some(named) = self.named_mut() {
-            named.asked = asked.clone();
-        }
-        self.is_background = asked.is_background;
-        for (name, request) in &asked.topics {
-            self.serve_topic(name, request, &mut subscriber);
-        }
+        let ended = self.apply_topics(asked, &mut subscriber);
         let Some(taken) = taken else { return };
         for answer in answers {
             match answer {
@@ -164,6 +157,23 @@ impl Feed {
                 Err(refusal) => out.push(envelope::error(refusal, None, now, taken.correlation_id)),
             }
         }
+    }
+
+    /// Follows what its client asks for now. Returns what it follows no more.
+    pub(super) fn apply_topics(
+        &mut self,
+        asked: &TopicsState,
+        subscriber: &mut Subscriber<'_>,
+    ) -> Vec<FeedTopic> {
+        let ended = self.let_go_of_unnamed(asked, subscriber);
+        if let Some(named) = self.named_mut() {
+            named.asked = asked.clone();
+        }
+        self.is_background = asked.is_background;
+        for (name, request) in &asked.topics {
+            self.serve_topic(name, request, subscriber);
+        }
+        ended
     }
 
     /// Stops following what is asked for no more, and says where that stood.
@@ -204,7 +214,8 @@ impl Feed {
         self.want(&topic, true, subscriber);
         let ring = subscriber.hub.follow(&topic);
         subscriber.followers.attend(subscriber.id, &ring);
-        let place = FollowState::Joining(Box::new(request.start.clone()));
+        let start = subscriber.restored_start(&topic).unwrap_or_else(|| request.start.clone());
+        let place = FollowState::Joining(Box::new(start));
         self.add(Follow { ring, place }, subscriber.now);
         if let Some(added) = self.topics.last_mut() {
             added.rate = request.rate;
@@ -214,7 +225,7 @@ impl Feed {
     }
 
     /// The `ack` of a message, unless it waits for its topic.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         ack: &TopicAck,
         ended: &[FeedTopic],

@@ -54,7 +54,7 @@ impl History {
             into.push(match pick.kind {
                 None => pick,
                 Some(_) if Some(index) == newest => {
-                    Pick { frame: snapshot.clone(), kind: Some(EventKind::Snapshot), ..pick }
+                    Pick { frame: snapshot.clone(), kind: Some(EventKind::Snapshot), is_state: true, ..pick }
                 }
                 Some(_) => pick.passed_over(),
             });
