@@ -10,6 +10,7 @@ mod json;
 mod pace;
 mod query;
 mod topics;
+mod user_limit;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use self::topics::{
     FamilyLimits, MOST_TOPICS, MOST_TOPICS_OF_ITEM, TopicAccess, TopicAck, TopicAnswers, TopicRefusal,
     TopicRequest, TopicStart, TopicsState,
 };
+pub use self::user_limit::{Allowance, UserLimits};
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};
