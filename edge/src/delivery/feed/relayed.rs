@@ -19,7 +19,8 @@ impl Feed {
         out: &mut Vec<Vec<u8>>,
     ) {
         let now = subscriber.clock.now();
-        let ended = self.apply_topics(asked, &mut subscriber);
+        let mut ended = self.apply_topics(asked, &mut subscriber);
+        out.extend(self.unsaid(&mut ended, now));
         for PendingAnswer { action, answer, correlation_id, .. } in pending {
             let taken = TakenMessage { action, correlation_id: correlation_id.as_deref() };
             match answer {

@@ -149,7 +149,8 @@ impl Feed {
         out: &mut Vec<Vec<u8>>,
     ) {
         let now = subscriber.clock.now();
-        let ended = self.apply_topics(asked, &mut subscriber);
+        let mut ended = self.apply_topics(asked, &mut subscriber);
+        out.extend(self.unsaid(&mut ended, now));
         let Some(taken) = taken else { return };
         for answer in answers {
             match answer {
@@ -174,6 +175,20 @@ impl Feed {
             self.serve_topic(name, request, subscriber);
         }
         ended
+    }
+
+    /// The answers that waited for topics which are followed no more.
+    pub(super) fn unsaid(&self, ended: &mut [FeedTopic], now: UnixNanos) -> Vec<Vec<u8>> {
+        let is_compressed = self.named().is_some_and(|named| named.is_compressed);
+        let told = |topic: &mut FeedTopic| {
+            let acks = topic.named.as_mut().map(|named| std::mem::take(&mut named.acks)).unwrap_or_default();
+            let tell = |WaitingAck { action, correlation_id }: WaitingAck| {
+                let taken = TakenMessage { action, correlation_id: correlation_id.as_deref() };
+                topic.ack(taken, is_compressed, now)
+            };
+            acks.into_iter().map(tell).collect::<Vec<_>>()
+        };
+        ended.iter_mut().flat_map(told).collect()
     }
 
     /// Stops following what is asked for no more, and says where that stood.

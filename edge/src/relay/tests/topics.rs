@@ -331,6 +331,7 @@ async fn every_clients_fold_is_the_state_however_often_posts_fail() {
 async fn who_lags_too_far_is_told_of_a_gap_and_goes_on_from_the_state_with_every_alert() {
     let host = Host::with(|config| config.most_lag = 50).await;
     host.connect(following(&host, "c", &[("topic", PRICES)])).await;
+    sleep(WHILE).await;
     deltas(&host, PRICES, 1..=1).await;
     until(|| told(&host, "c", PRICES) == ["delta:1"]).await;
     host.gateway.fail_posts(|_, _| Some(Stop::Slow));
@@ -388,6 +389,7 @@ async fn a_successor_goes_on_in_each_topic_and_repeats_no_answer() {
     let mut host = Host::start().await;
     let mut connection = following(&host, "c", &[("topic", "prices.X")]);
     host.connect(connection.clone()).await;
+    sleep(WHILE).await;
     deltas(&host, PRICES, 1..=5).await;
     until(|| told(&host, "c", PRICES).last().is_some_and(|last| last == "delta:5")).await;
     sleep(Duration::from_secs(120)).await;
@@ -410,6 +412,7 @@ async fn an_answer_that_a_relay_took_with_it_is_given_by_its_successor() {
     let mut host = Host::start().await;
     let mut connection = following(&host, "c", &[("topic", PRICES)]);
     host.connect(connection.clone()).await;
+    sleep(WHILE).await;
     deltas(&host, PRICES, 1..=2).await;
     until(|| told(&host, "c", PRICES).last().is_some_and(|last| last == "delta:2")).await;
     sleep(Duration::from_secs(120)).await;
