@@ -401,10 +401,11 @@ async fn a_successor_goes_on_in_each_topic_and_repeats_no_answer() {
     deltas(&host, RISK, 1..=3).await;
     host.take_over().await;
     until(|| told(&host, "c", PRICES).last().is_some_and(|last| last == "delta:8")).await;
-    until(|| told(&host, "c", RISK).last().is_some_and(|last| last == "delta:3")).await;
+    until(|| told(&host, "c", RISK).last().is_some_and(|last| last.ends_with(":3"))).await;
     sleep(Duration::from_secs(120)).await;
     assert_eq!(told(&host, "c", PRICES)[5..], ["delta:6", "delta:7", "delta:8"]);
-    assert_eq!(told(&host, "c", RISK), ["ack:0", "delta:1", "delta:2", "delta:3"]);
+    // The topic had no history yet, and so no position: its state stands for what was published meanwhile.
+    assert_eq!(told(&host, "c", RISK), ["ack:0", "snapshot:3"]);
 }
 
 #[tokio::test(start_paused = true)]
