@@ -71,6 +71,7 @@ fn key_source(aws: &Aws, settings: &EdgeSettings) -> KeySecrets {
         token_keys: settings.token_keys_secret.clone(),
         api_keys: settings.api_keys_secret.clone(),
         legacy_tokens: settings.common.settings.legacy_tokens.unwrap_or(false),
+        issuer_keys: None,
     }
 }
 

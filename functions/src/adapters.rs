@@ -16,7 +16,8 @@ use bond_core::instrument::Venue;
 use bond_core::secret::Secret;
 use bond_core::time::Clock;
 use bond_redis::{
-    Redis, RedisConfig, RedisControl, RedisLease, RedisLog, RedisPublisher, RedisVitals, Retention,
+    Redis, RedisConfig, RedisControl, RedisLease, RedisLog, RedisPublisher, RedisUserLimits, RedisVitals,
+    Retention,
 };
 use lambda_runtime::Error;
 
@@ -107,9 +108,11 @@ pub async fn messages() -> Result<Messages, Error> {
     let settings: MessageSettings = from_env()?;
     logging::start(&settings.common.log)?;
     let aws = Aws::load().await;
+    let redis = redis(&aws, &settings.redis).await?;
     Ok(Messages {
         connections: Arc::new(aws.connections(&settings.connections_table)),
-        control: Arc::new(RedisControl::new(redis(&aws, &settings.redis).await?)),
+        control: Arc::new(RedisControl::new(redis.clone())),
+        users: Arc::new(RedisUserLimits::new(redis)),
         vault: vault(&aws, &settings.keys),
         clock: Arc::new(SystemClock),
         emf: emf(&settings.common, "ws_message"),
@@ -172,12 +175,14 @@ async fn redis(aws: &Aws, settings: &RedisSettings) -> Result<Redis, Error> {
 }
 
 fn vault(aws: &Aws, settings: &KeySettings) -> Vault {
-    Vault::new(Box::new(KeySecrets {
+    let source = KeySecrets {
         secrets: aws.secrets(),
         token_keys: settings.token_keys_secret.clone(),
         api_keys: settings.api_keys_secret.clone(),
         legacy_tokens: settings.legacy_tokens,
-    }))
+        issuer_keys: settings.issuer_keys_secret.clone(),
+    };
+    Vault::new(Box::new(source)).with_rules(settings.claims.clone())
 }
 
 /// Redis, and the ingest process that writes to it.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use bond_api::jwt::ClaimRules;
 use bond_core::settings::{Reader, SettingsError, Variables};
 
 /// What is logged.
@@ -41,6 +42,10 @@ pub struct KeySettings {
     pub api_keys_secret: String,
     /// `BOND_LEGACY_TOKENS`: whether tokens of the legacy form are taken.
     pub legacy_tokens: bool,
+    /// `BOND_JWT_KEYS_SECRET`: the name of the secret with the keys of the issuer of tokens for topics; none unless set.
+    pub issuer_keys_secret: Option<String>,
+    /// `BOND_JWT_ISSUER`, `BOND_JWT_AUDIENCE` and `BOND_ADMIN_READS_ALL`.
+    pub claims: ClaimRules,
 }
 
 /// Settings of `api`.
@@ -218,6 +223,12 @@ fn keys(reader: &mut Reader<'_>) -> KeySettings {
         token_keys_secret: reader.required("BOND_TOKEN_KEYS_SECRET"),
         api_keys_secret: reader.required("BOND_API_KEYS_SECRET"),
         legacy_tokens: reader.flag("BOND_LEGACY_TOKENS"),
+        issuer_keys_secret: reader.text("BOND_JWT_KEYS_SECRET"),
+        claims: ClaimRules {
+            issuer: reader.text("BOND_JWT_ISSUER"),
+            audience: reader.text("BOND_JWT_AUDIENCE"),
+            admin_reads_all: reader.flag("BOND_ADMIN_READS_ALL"),
+        },
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use axum::http::HeaderMap;
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
-use bond_api::admission::{Admission, Credentials, Grant, Refusal};
+use bond_api::admission::{Admission, Credentials, Grant, Refusal, TopicGrant};
 use bond_api::problem::Problem;
 use bond_core::code::Code;
 use bond_core::connection::{
-    Carries, Connection, ConnectionStore, Parameters, SUBPROTOCOL, offers_subprotocol,
+    Carries, Connection, ConnectionStore, Parameters, SUBPROTOCOL, TopicsItem, offers_subprotocol,
 };
 use bond_core::control::{Command, Control};
 use bond_core::message::{MessageError, ServerMessage, to_json};
@@ -23,6 +23,9 @@ use tracing::Instrument;
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent, parameters};
 use crate::secrets::Vault;
+
+/// The header by which a client of topics begins with its screen off.
+const BACKGROUND: &str = "x-background-mode";
 
 /// The handler of `$connect`.
 pub struct Connect {
@@ -106,6 +109,9 @@ impl Connect {
                 let carries = Carries::Stream { id, start: start.fixed(origin.at) };
                 Ok(Asked { carries, grant, resumes, errors })
             }
+            (None, mode) if mode == Some("topics") || names_topics(parameters) => {
+                self.admit_to_topics(origin, parameters, credentials)
+            }
             (None, Some("feed")) => {
                 let grant = self.admission.feed(credentials).await.map_err(problem)?;
                 let carries = Carries::Feed(Box::default());
@@ -113,9 +119,25 @@ impl Connect {
             }
             (None, _) => Err(Problem::new(
                 Code::InvalidMessage,
-                "nothing to carry: connect with ?stream={id}&token=… as in ws_url, or with ?mode=feed",
+                "nothing to carry: connect with ?stream={id}&token=… as in ws_url, with ?mode=feed, or with ?topic=prices.X&token=…",
             )),
         }
+    }
+
+    /// Decides about a connection to topics. All that it names must be covered by the token.
+    fn admit_to_topics(
+        &self,
+        origin: &Origin,
+        parameters: &Parameters,
+        credentials: Credentials<'_>,
+    ) -> Result<Asked, Problem> {
+        let TopicGrant { grants, holder } = self.admission.topics(credentials).map_err(problem)?;
+        let grant = Grant { expires_at: grants.expires_at(), holder };
+        let mut wanted = parameters.topics(0);
+        wanted.is_background |= credentials.headers.get(BACKGROUND).is_some_and(|value| value == "true");
+        let item = TopicsItem::opened(wanted, grants, origin.at)
+            .map_err(|refusal| Problem::new(refusal.error.code, refusal.error.message))?;
+        Ok(Asked { carries: Carries::Topics(Box::new(item)), grant, resumes: false, errors: Vec::new() })
     }
 
     /// Stores the connection, and notifies the relay. If the latter fails, the connection is still good: the relay finds it by
@@ -134,7 +156,8 @@ impl Connect {
 
 fn connection(origin: &Origin, parameters: &Parameters, asked: Asked, has_subprotocol: bool) -> Connection {
     let Asked { carries, grant, resumes, errors } = asked;
-    let control = parameters.control() || has_subprotocol || resumes;
+    let follows_topics = matches!(carries, Carries::Topics(_));
+    let control = parameters.control() || has_subprotocol || resumes || follows_topics;
     let error = |error: &MessageError| text(&ServerMessage::error(error, None));
     Connection {
         control,
@@ -144,6 +167,10 @@ fn connection(origin: &Origin, parameters: &Parameters, asked: Asked, has_subpro
         notes: if control { errors.iter().map(error).collect() } else { Vec::new() },
         ..Connection::opened(origin.connection.clone(), origin.at, carries)
     }
+}
+
+fn names_topics(parameters: &Parameters) -> bool {
+    ["topic", "topics"].iter().any(|name| parameters.get(name).is_some())
 }
 
 /// A message as text.

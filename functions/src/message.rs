@@ -3,12 +3,14 @@
 //! The response of a route is one frame, which carries the first answer. Further answers (a subscription with several unknown names has an
 //! error for each, and an `ack`) are stored in the connection's notes, and the relay sends them.
 
+mod topics;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use bond_api::authorizer::Checks;
 use bond_core::code::Code;
-use bond_core::connection::{Connection, ConnectionStore, Turn};
+use bond_core::connection::{Connection, ConnectionStore, Turn, UserLimits};
 use bond_core::control::{Command, Control};
 use bond_core::message::{ClientMessage, MessageError, Request, ServerMessage};
 use bond_core::time::Clock;
@@ -18,6 +20,7 @@ use crate::connect::text;
 use crate::emf::{Emf, Metric};
 use crate::event::{Answer, EventError, Origin, WebSocketEvent};
 use crate::secrets::Vault;
+use topics::Heard;
 
 /// How many times a change is tried if other messages of the same connection change it at the same time.
 const ATTEMPTS: usize = 5;
@@ -25,12 +28,17 @@ const ATTEMPTS: usize = 5;
 /// The most bytes of a message that is accepted. API Gateway passes on up to four times as many, in frames of this size.
 const MESSAGE_BYTES: usize = 32 * 1024;
 
+/// What a client is told that says more than it may.
+const TOO_FAST: &str = "20 messages a second are taken";
+
 /// The handler of `$default`.
 pub struct Messages {
     /// The store of connections.
     pub connections: Arc<dyn ConnectionStore>,
     /// The port by which commands reach the relay.
     pub control: Arc<dyn Control>,
+    /// The limits of users over all connections.
+    pub users: Arc<dyn UserLimits>,
     /// The keys, which check a refreshed token.
     pub vault: Vault,
     /// Wall time.
@@ -64,12 +72,23 @@ impl Messages {
 
     /// The immediate answer. An error concerns the whole message, and nothing has changed then.
     async fn answer(&self, origin: &Origin, request: &Request) -> Result<Option<String>, MessageError> {
+        let mut allowances = None;
         for _ in 0..ATTEMPTS {
             let before = self.known(origin).await?;
             if before.is_dismissed() {
                 return Ok(None);
             }
             let mut after = before.clone();
+            if before.topics().is_some() {
+                match self.say_topics(&mut after, origin, request, &mut allowances).await {
+                    Heard::Unchanged(answer) => return Ok(answer),
+                    Heard::Changed(answer) => match self.replace(&before, after).await {
+                        Ok(true) => return Ok(answer),
+                        Ok(false) => continue,
+                        Err(error) => return Ok(Some(topics::error(error, self.clock.now(), request))),
+                    },
+                }
+            }
             let mut answers = self.say(&mut after, origin, request).await?;
             let first = if answers.is_empty() { None } else { Some(answers.remove(0)) };
             after.notes = answers;
@@ -98,7 +117,7 @@ impl Messages {
         match turn {
             Turn::Taken => self.take(connection, origin, request).await,
             Turn::Refused => {
-                let error = MessageError::new(Code::RateLimitExceeded, "20 messages a second are taken");
+                let error = MessageError::new(Code::RateLimitExceeded, TOO_FAST);
                 Ok(vec![text(&ServerMessage::error(&error, request.correlation_id.as_deref()))])
             }
             Turn::Unanswered => Ok(Vec::new()),
@@ -138,10 +157,15 @@ impl Messages {
         connection.take(message, origin.at)
     }
 
-    async fn refresh(&self, connection: &mut Connection, token: &str) -> Result<(), MessageError> {
+    /// The checks by the keys of the moment.
+    async fn checks(&self) -> Result<Checks, MessageError> {
         let keyring = self.vault.keyring().await.map_err(unavailable)?;
         let (access, tokens) = (Arc::clone(&keyring.access), Arc::clone(&keyring.tokens));
-        let checks = Checks { access, tokens, clock: Arc::clone(&self.clock) };
+        Ok(Checks { access, tokens, clock: Arc::clone(&self.clock) })
+    }
+
+    async fn refresh(&self, connection: &mut Connection, token: &str) -> Result<(), MessageError> {
+        let checks = self.checks().await?;
         let granted = checks.refresh(connection.stream(), connection.holder.as_ref(), token);
         let grant = granted.map_err(|refusal| MessageError::new(refusal.code, refusal.message))?;
         (connection.expires_at, connection.holder) = (grant.expires_at, grant.holder);

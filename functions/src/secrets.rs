@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bond_api::auth::Access;
+use bond_api::jwt::{ClaimRules, JwkSet, TokenVerifier};
 use bond_api::keys::Keys;
 use bond_api::tokens::Tokens;
 use bond_core::api_key::KeyFile;
-use bond_core::key_source::{KeySource, KeySourceError};
+use bond_core::key_source::{IssuerKeys, KeySource, KeySourceError};
+use bond_core::secret::Secret;
 use bond_core::token::TokenKeys;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
@@ -27,6 +29,7 @@ pub struct Keyring {
 /// Reads the secrets when they are first needed, and again by the first request after a minute: nothing runs between requests.
 pub struct Vault {
     source: Box<dyn KeySource>,
+    rules: ClaimRules,
     keyring: OnceCell<Keyring>,
     read_at: Mutex<Instant>,
 }
@@ -34,7 +37,18 @@ pub struct Vault {
 impl Vault {
     /// Over this source, nothing read yet.
     pub fn new(source: Box<dyn KeySource>) -> Self {
-        Self { source, keyring: OnceCell::new(), read_at: Mutex::new(Instant::now()) }
+        Self {
+            source,
+            rules: ClaimRules::default(),
+            keyring: OnceCell::new(),
+            read_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// The same, with what is asked of the claims of tokens for topics.
+    #[must_use]
+    pub fn with_rules(self, rules: ClaimRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The keys of the moment.
@@ -48,15 +62,18 @@ impl Vault {
     }
 
     async fn open(&self) -> Result<Keyring, KeySourceError> {
-        let (tokens, keys) = self.read().await?;
+        let (tokens, keys, issuer) = self.read().await?;
         // Never open mode: behind API Gateway there is no loopback.
         let access = Access::new(Keys::given(keys), false);
-        Ok(Keyring { access: Arc::new(access), tokens: Arc::new(Tokens::new(tokens)) })
+        let verifier = TokenVerifier::new(&[], self.rules.clone());
+        trust(&verifier, &issuer)?;
+        let tokens = Tokens::new(tokens).with_topics(Arc::new(verifier));
+        Ok(Keyring { access: Arc::new(access), tokens: Arc::new(tokens) })
     }
 
-    async fn read(&self) -> Result<(TokenKeys, KeyFile), KeySourceError> {
+    async fn read(&self) -> Result<(TokenKeys, KeyFile, IssuerKeys), KeySourceError> {
         *self.read_at.lock().await = Instant::now();
-        tokio::try_join!(self.source.token_keys(), self.source.api_keys())
+        tokio::try_join!(self.source.token_keys(), self.source.api_keys(), self.source.issuer_keys())
     }
 
     async fn freshen(&self, keyring: &Keyring) {
@@ -64,11 +81,24 @@ impl Vault {
             return;
         }
         match self.read().await {
-            Ok((tokens, keys)) => {
+            Ok((tokens, keys, issuer)) => {
+                if let Err(error) = trust(keyring.tokens.topics(), &issuer) {
+                    tracing::error!("{error}; the issuer's keys read before stay good");
+                }
                 keyring.tokens.replace(tokens);
                 keyring.access.replace_keys(keys);
             }
             Err(error) => tracing::error!("{error}; the keys read before stay good"),
         }
     }
+}
+
+/// Has tokens for topics checked by these keys. Nothing changes where they cannot be read.
+fn trust(verifier: &TokenVerifier, issuer: &IssuerKeys) -> Result<(), KeySourceError> {
+    let set = issuer.jwks.as_deref().map(JwkSet::from_json).transpose();
+    let set = set.map_err(|error| KeySourceError(format!("the issuer's keys: {error}")))?;
+    let secrets: Vec<&str> = issuer.secrets.iter().map(Secret::expose).collect();
+    verifier.replace_secrets(&secrets);
+    verifier.replace(set.unwrap_or_default());
+    Ok(())
 }

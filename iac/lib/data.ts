@@ -20,6 +20,8 @@ export class DataStack extends Stack {
   readonly tokenKeys: secrets.Secret;
   /** The text of `bond key`'s file: hashes of API keys. */
   readonly apiKeys: secrets.Secret;
+  /** `{"secret": …, "previous": …, "jwks": …}`: what checks tokens for topics, of an issuer that is not Bond. */
+  readonly issuerKeys: secrets.Secret;
   /** The password of each role's user of Redis. */
   readonly redisPasswords: Record<RedisRole, secrets.Secret>;
   /** Images of `bond-cloud`. */
@@ -41,6 +43,10 @@ export class DataStack extends Stack {
     this.apiKeys = this.secret('ApiKeys', {
       description: 'Bond: hashes of API keys, the text of keys.json',
       secretStringValue: SecretValue.unsafePlainText(NO_KEYS),
+    });
+    this.issuerKeys = this.secret('IssuerKeys', {
+      description: 'Bond: what checks JWTs for topics; empty until there is an issuer',
+      secretStringValue: SecretValue.unsafePlainText('{}'),
     });
     const passwords = REDIS_ROLES.map((role) => [role, this.password(role)]);
     this.redisPasswords = Object.fromEntries(passwords) as Record<RedisRole, secrets.Secret>;
@@ -93,6 +99,7 @@ export class DataStack extends Stack {
     new CfnOutput(this, 'StreamsTable', { value: this.streams.tableName });
     new CfnOutput(this, 'ConnectionsTable', { value: this.connections.tableName });
     new CfnOutput(this, 'TokenKeysSecret', { value: this.tokenKeys.secretArn });
+    new CfnOutput(this, 'IssuerKeysSecret', { value: this.issuerKeys.secretArn });
     new CfnOutput(this, 'ApiKeysSecret', { value: this.apiKeys.secretArn });
     for (const role of REDIS_ROLES) new CfnOutput(this, `${redisSecret(role)}Secret`, { value: this.redisPasswords[role].secretArn });
     new CfnOutput(this, 'ImageRepository', { value: this.images.repositoryUri });

@@ -61,7 +61,7 @@ export class RealtimeStack extends Stack {
       reserved: this.props.settings.apiConcurrency,
       statements: [
         onTable(data.streams, 'DeleteItem', 'GetItem', 'PutItem', 'Query'),
-        reading(data.redisPasswords.api, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.api, data.tokenKeys, data.apiKeys, data.issuerKeys),
       ],
     });
   }
@@ -75,7 +75,7 @@ export class RealtimeStack extends Stack {
       statements: [
         onTable(data.streams, 'GetItem', 'Query'),
         onTable(data.connections, 'PutItem'),
-        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys, data.issuerKeys),
       ],
     });
   }
@@ -97,7 +97,7 @@ export class RealtimeStack extends Stack {
       reserved: this.props.settings.messageConcurrency,
       statements: [
         onTable(data.connections, 'GetItem', 'PutItem'),
-        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys),
+        reading(data.redisPasswords.functions, data.tokenKeys, data.apiKeys, data.issuerKeys),
       ],
     });
   }
@@ -146,11 +146,22 @@ export class RealtimeStack extends Stack {
 
   /** What it takes to check tokens and API keys. */
   private keys(): Record<string, string> {
-    const { tokenKeys, apiKeys } = this.props.data;
+    const { tokenKeys, apiKeys, issuerKeys } = this.props.data;
     return {
       BOND_TOKEN_KEYS_SECRET: tokenKeys.secretArn,
       BOND_API_KEYS_SECRET: apiKeys.secretArn,
+      BOND_JWT_KEYS_SECRET: issuerKeys.secretArn,
+      ...this.claims(),
       ...this.set('BOND_LEGACY_TOKENS'),
+    };
+  }
+
+  /** What is asked of the claims of tokens for topics, as far as it is set. */
+  private claims(): Record<string, string> {
+    const { jwtIssuer, jwtAudience } = this.props.settings;
+    return {
+      ...(jwtIssuer ? { BOND_JWT_ISSUER: jwtIssuer } : {}),
+      ...(jwtAudience ? { BOND_JWT_AUDIENCE: jwtAudience } : {}),
     };
   }
 

@@ -59,6 +59,10 @@ export interface Settings {
   gatewayLogRole: boolean;
   /** The ARN of the SNS topic that alarms and the budget notify; empty: none. */
   alarmTopic: string;
+  /** What `iss` of tokens for topics must be; empty: anything. */
+  jwtIssuer: string;
+  /** What `aud` of tokens for topics must be or contain; empty: anything. */
+  jwtAudience: string;
   /** What the account may cost a month in US dollars before somebody is told; 0: no budget. */
   monthlyBudget: number;
   /** What Bond's processes read from their environment. */
@@ -80,6 +84,8 @@ const DEFAULTS: Omit<Settings, 'processes'> = {
   logDays: 30,
   gatewayLogRole: true,
   alarmTopic: '',
+  jwtIssuer: '',
+  jwtAudience: '',
   monthlyBudget: 200,
 };
 

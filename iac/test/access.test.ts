@@ -25,7 +25,7 @@ function allowed(template: Template, role: string): Record<string, string> {
 /** What a resource is, in one word. */
 function target(resource: unknown): string {
   const text = JSON.stringify(resource);
-  const known = ['Streams', 'Connections', 'TokenKeys', 'ApiKeys', 'RedisIngest', 'RedisEdge', 'RedisApi', 'RedisFunctions', 'FanoutFunction', 'Log', '@connections', 'Images'];
+  const known = ['Streams', 'Connections', 'TokenKeys', 'ApiKeys', 'IssuerKeys', 'RedisIngest', 'RedisEdge', 'RedisApi', 'RedisFunctions', 'FanoutFunction', 'Log', '@connections', 'Images'];
   return text === '"*"' ? '*' : known.filter((name) => text.includes(name)).join('+');
 }
 
@@ -33,7 +33,7 @@ const logs = ['logs:CreateLogStream Log', 'logs:PutLogEvents Log'];
 const network = ['AssignPrivateIpAddresses', 'CreateNetworkInterface', 'DeleteNetworkInterface', 'DescribeNetworkInterfaces', 'DescribeSubnets', 'UnassignPrivateIpAddresses'].map(
   (action) => `ec2:${action} *`,
 );
-const secrets = (redis: string) => `secretsmanager:GetSecretValue TokenKeys+ApiKeys+${redis}`;
+const secrets = (redis: string) => `secretsmanager:GetSecretValue TokenKeys+ApiKeys+IssuerKeys+${redis}`;
 
 describe('each may do what it must, and nothing else', () => {
   it.each([

@@ -55,7 +55,7 @@ describe('outputs', () => {
       expect.arrayContaining(['RestUrl', 'WebSocketUrl', 'CallbackUrl', 'ApiFunctionName', 'FanoutFunctionName']),
     );
     expect(Object.keys(data.findOutputs('*'))).toEqual(
-      expect.arrayContaining(['StreamsTable', 'ConnectionsTable', 'TokenKeysSecret', 'ApiKeysSecret', 'RedisIngestSecret', 'RedisApiSecret', 'RedisFunctionsSecret', 'RedisEdgeSecret', 'ImageRepository']),
+      expect.arrayContaining(['StreamsTable', 'ConnectionsTable', 'TokenKeysSecret', 'ApiKeysSecret', 'IssuerKeysSecret', 'RedisIngestSecret', 'RedisApiSecret', 'RedisFunctionsSecret', 'RedisEdgeSecret', 'ImageRepository']),
     );
     expect(Object.keys(fargate.findOutputs('*'))).toEqual(expect.arrayContaining(['ClusterName', 'ServiceName']));
   });

@@ -52,9 +52,13 @@ describe('secrets', () => {
     expect(Buffer.from(JSON.parse(text).hash_key, 'base64url')).toHaveLength(32);
   });
 
+  it('trust no issuer of tokens for topics until one is named', () => {
+    expect(resource(data, 'AWS::SecretsManager::Secret', 'IssuerKeys').Properties.SecretString).toBe('{}');
+  });
+
   it('survive their stack', () => {
     const all = resources(data, 'AWS::SecretsManager::Secret');
-    expect(all).toHaveLength(6);
+    expect(all).toHaveLength(7);
     all.forEach(([, secret]) => expect(secret.DeletionPolicy).toBe('Retain'));
   });
 });

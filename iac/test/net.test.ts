@@ -83,8 +83,9 @@ describe('Redis', () => {
     const users = resources(cache, 'AWS::ElastiCache::User').map(([, { Properties }]) => [Properties.UserName, Properties.AccessString]);
     const access = Object.fromEntries(users) as Record<string, string>;
     const keys = (role: string) => access[role]!.split(' ').filter((rule) => rule.startsWith('~'));
-    expect(keys('functions')).toEqual(['~bond:control']);
-    expect(keys('api')).toEqual(['~bond:control', '~bond:vitals', '~bond:lease', '~bond:ping']);
+    expect(keys('functions')).toEqual(['~bond:control', '~bond:subscriptions:*']);
+    expect(keys('api')).toEqual(['~bond:control', '~bond:publish', '~bond:vitals', '~bond:lease', '~bond:ping']);
+    expect(access['api'], 'reads topics and does not write them').toContain(' %R~bond:{* ');
     // Whoever sends a command holds the commands to their bound, by XTRIM.
     for (const role of ['api', 'edge', 'functions']) {
       expect(access[role]).toMatch(/ -@all /);

@@ -39,7 +39,7 @@ describe('functions', () => {
   it('are told what they need and no more', () => {
     const every = ['BOND_DEPLOYMENT', 'BOND_LOG', 'BOND_LOG_FORMAT'];
     const redis = ['BOND_REDIS_AUTH_SECRET', 'REDIS_URL'];
-    const keys = ['BOND_API_KEYS_SECRET', 'BOND_LEGACY_TOKENS', 'BOND_TOKEN_KEYS_SECRET'];
+    const keys = ['BOND_API_KEYS_SECRET', 'BOND_JWT_KEYS_SECRET', 'BOND_LEGACY_TOKENS', 'BOND_TOKEN_KEYS_SECRET'];
     const expected: Record<string, string[]> = {
       api: [...redis, ...keys, 'BOND_MAX_STREAMS', 'BOND_TABLE_STREAMS', 'BOND_TOKEN_TTL', 'BOND_WS_URL'],
       ws_connect: [...redis, ...keys, 'BOND_TABLE_CONNECTIONS', 'BOND_TABLE_STREAMS'],

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
 use crate::emulator::Emulator;
+use crate::host::ISSUER_SECRET;
 use crate::process::{Bond, Process, binary, fresh_dir, url_in};
 use crate::redis::Redis;
 use crate::roles;
@@ -27,6 +28,7 @@ const STREAMS: &str = "streams";
 const CONNECTIONS: &str = "connections";
 const TOKEN_KEYS: &str = "bond/token-keys";
 const API_KEYS: &str = "bond/api-keys";
+const ISSUER_KEYS: &str = "bond/issuer-keys";
 
 /// What the gateway gives functions by itself.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
@@ -210,11 +212,13 @@ async fn store(emulator: &Emulator) -> Result<String> {
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let keys = std::fs::read_to_string(dir.join("keys.json"))?;
     let signing = json!({"current": "the-current-token-key-of-the-end-to-end-tests"}).to_string();
+    let issuer = json!({"secret": ISSUER_SECRET}).to_string();
     tokio::try_join!(
         emulator.table(STREAMS),
         emulator.table(CONNECTIONS),
         emulator.secret(API_KEYS, &keys),
         emulator.secret(TOKEN_KEYS, &signing),
+        emulator.secret(ISSUER_KEYS, &issuer),
     )?;
     Ok(String::from_utf8(made.stdout)?.trim().to_owned())
 }
@@ -225,6 +229,9 @@ fn settings(redis: &Redis, emulator: &Emulator, port: u16, options: &Options) ->
         ("REDIS_URL", redis.url()),
         ("BOND_TOKEN_KEYS_SECRET", TOKEN_KEYS.to_owned()),
         ("BOND_API_KEYS_SECRET", API_KEYS.to_owned()),
+        ("BOND_JWT_KEYS_SECRET", ISSUER_KEYS.to_owned()),
+        // The dedicated edge, which reads its own.
+        ("BOND_JWT_SECRET", ISSUER_SECRET.to_owned()),
         ("BOND_TABLE_STREAMS", STREAMS.to_owned()),
         ("BOND_TABLE_CONNECTIONS", CONNECTIONS.to_owned()),
         ("BOND_WS_URL", format!("ws://{base}")),

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::api::{Api, ws_url};
 use crate::numbers::{Head, Numbers};
+use crate::process::binary;
 use crate::socket::{Came, Socket};
+
+/// What the issuer of tokens for topics signs with.
+pub const ISSUER_SECRET: &str = "what-the-issuer-signs-with-4-e2e";
 
 /// How a client is told that its token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Host {
     pub api: Api,
     /// The URL of a feed, with its query begun.
     pub feed_url: String,
+    /// The URL of topics, with its query begun, where the host trusts whoever has [`ISSUER_SECRET`].
+    pub topics_url: Option<String>,
     /// In what it differs.
     pub traits: Traits,
 }
@@ -100,6 +107,18 @@ impl Host {
             (wanted, Err(error)) => bail!("{wanted:?} was to come: {error:#}"),
         }
     }
+}
+
+/// A token for topics, as `bond token jwt` makes it with these words.
+///
+/// # Errors
+/// Where it makes none.
+pub async fn jwt(user: &str, words: &[&str]) -> Result<String> {
+    let mut command = Command::new(binary());
+    command.args(["token", "jwt", "--user", user]).args(words).env("BOND_JWT_SECRET", ISSUER_SECRET);
+    let made = command.kill_on_drop(true).output().await?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
 }
 
 impl Reader {

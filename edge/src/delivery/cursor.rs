@@ -94,6 +94,8 @@ pub(crate) struct Pick {
     pub(crate) deflated: Option<Arc<DeflatedForms>>,
     /// What `meta.subtopic` says.
     pub(crate) subtopic: Option<SmolStr>,
+    /// Whether the frame is the state after this item, in the place of several events.
+    pub(crate) is_state: bool,
 }
 
 impl Pick {

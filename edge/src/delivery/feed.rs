@@ -5,6 +5,7 @@
 mod choose;
 mod enveloped;
 mod order;
+mod relayed;
 mod render;
 mod subscription;
 mod topics;

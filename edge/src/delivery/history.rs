@@ -444,6 +444,7 @@ impl History {
             changes: place.changes.clone(),
             deflated: place.deflated.clone(),
             subtopic: place.published.as_ref().and_then(|published| published.subtopic.clone()),
+            is_state: false,
         }
     }
 

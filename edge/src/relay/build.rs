@@ -5,18 +5,21 @@
 //! What was picked is remembered in [`Sent`], and the cursor moves when the receipt says how many messages were taken (see
 //! `invocation_result`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_core::log::{Gap, GapReason};
+use bond_core::message::envelope;
 use tracing::error;
 
 use super::client::{Client, Closing, Standing};
-use super::invocation_builder::{Draft, Refused};
+use super::invocation_builder::{Draft, Form, Refused, Source};
 use super::invocation_result::{Sent, UnderWay};
 use super::lane::Lane;
 use super::poison_search::Limit;
 use super::shared::now;
+use crate::delivery::cursor::Pick;
 use crate::delivery::feed::{Picked, Scratch};
 use crate::delivery::follow::{Moment, Tally, announce};
 use crate::delivery::frame;
@@ -137,6 +140,9 @@ impl Client {
             let chosen = self.feed.choose(self.asked.control, &mut self.notices, scratch, moment);
             looked.timer = [looked.timer, chosen.timer].into_iter().flatten().min();
             looked.more = chosen.more && !chosen.is_held;
+            if self.feed.named().is_some() {
+                looked.more |= self.feed.leave_out_passed_over(&mut scratch.picks, moment);
+            }
             looked.more |= self.leave_part_of_a_batch(&mut scratch.picks);
             looked.more |= self.park_poison(&mut scratch.picks, draft, moment);
             if !scratch.picks.is_empty() || !looked.more {
@@ -171,8 +177,8 @@ impl Client {
     /// way of delivery cannot carry it. Returns whether an event was skipped.
     fn park_poison(&mut self, picks: &mut Vec<Picked>, draft: &mut Draft, moment: &mut Moment<'_>) -> bool {
         let Some((index, first)) = picks.first() else { return false };
-        let source = (self.feed.topics[*index].follow.ring.id, first.to.offset, false);
-        if !draft.is_poison(source, frame::payload(&first.frame)) {
+        let (frame, source) = self.form_of(*index, first);
+        if !draft.is_poison(source, frame::payload(&frame)) {
             return false;
         }
         let mut rest = picks.split_off(1);
@@ -198,9 +204,27 @@ impl Client {
                 && let Some(position) = ring.position(pick.to)
             {
                 let gap = Gap { from_seq: Some(seq), to_seq: seq, reason: GapReason::SlowConsumer };
-                announce(&ring, &position.epoch, gap, &mut self.notices);
+                if self.feed.named().is_some() {
+                    let told = envelope::gap(&ring.name, Some(&position.epoch), gap, moment.clock.now());
+                    frame::text(&told, &mut self.notices);
+                } else {
+                    announce(&ring, &position.epoch, gap, &mut self.notices);
+                }
             }
         }
+    }
+
+    /// The frame of an item as this client takes it, and what identifies it among all frames.
+    fn form_of<'a>(&mut self, index: usize, pick: &'a Pick) -> (Cow<'a, [u8]>, Source) {
+        let frame = self.feed.frame_of(index, pick);
+        let is_changes = pick.changes.as_ref().is_some_and(|changes| changes.as_ptr() == frame.as_ptr());
+        let form = match &frame {
+            Cow::Owned(_) => Form::Enveloped,
+            Cow::Borrowed(_) if pick.is_state => Form::State,
+            Cow::Borrowed(_) if is_changes => Form::Changes,
+            Cow::Borrowed(_) => Form::Whole,
+        };
+        (frame, (self.feed.topics[index].follow.ring.id, pick.to.offset, form))
     }
 
     /// Puts the notices and as many of `picks` as find room into the draft. The others go back to the feed, for a later invocation.
@@ -212,9 +236,7 @@ impl Client {
         let is_batched = self.feed.batch.is_some();
         let mut count = 0;
         for (index, pick) in picks.iter() {
-            let frame = self.feed.frame_of(*index, pick);
-            let is_changes = pick.changes.as_ref().is_some_and(|changes| changes.as_ptr() == frame.as_ptr());
-            let source = (self.feed.topics[*index].follow.ring.id, pick.to.offset, is_changes);
+            let (frame, source) = self.form_of(*index, pick);
             match draft.event(source, frame::payload(&frame), is_batched) {
                 Ok(()) => count += 1,
                 Err(Refused::Full | Refused::Poison) => break,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bond_core::connection::{Carries, Connection, NOTES};
+use bond_core::connection::{Carries, Connection, NOTES, PendingAnswer, TopicRefusal};
 use bond_core::cursors::LaneCursors;
 use bond_core::deliver::FRAME_BYTES;
-use bond_core::message::{ServerMessage, to_json};
+use bond_core::message::{MessageError, ServerMessage, envelope, to_json};
 use bond_core::position::Position;
 use bond_core::source::SourceBoard;
 use bond_core::time::UnixNanos;
@@ -16,11 +16,17 @@ use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
 use super::pause::Pause;
-use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::feed::{Feed, NamedTopics, Scope};
 use crate::delivery::frame;
 
 /// The most bytes of notices that wait for a client. Beyond it, further notices are dropped, except gaps.
 const UNTAKEN: usize = 8 * 1024;
+
+/// The most bytes of notices, up to which answers to messages about topics are put among them.
+const UNTAKEN_ANSWERS: usize = 256 * 1024;
+
+/// How long before its end a client of topics is told that its token expires.
+const WARNED_BEFORE: Duration = Duration::from_secs(60);
 
 /// Whether a client waits for an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +91,29 @@ pub(super) struct Client {
     pub(super) seen: Instant,
     /// How many times in a row the connection was missing in the store.
     pub(super) missed: u8,
+    /// Answers to messages about topics that wait until the invocation in flight has ended.
+    pub(super) pending: Vec<PendingAnswer>,
+    /// The version up to which its client was answered, while later answers wait.
+    pub(super) told_at: UnixNanos,
+    /// The end of the token of which its client was warned.
+    pub(super) warned_of: Option<UnixNanos>,
     /// The positions that the previous relay saved, as long as the client may want topics that are not followed yet.
     pub(super) restored: Option<Arc<LaneCursors>>,
 }
 
 impl Client {
-    pub(super) fn new(asked: Connection, restored: Option<Arc<LaneCursors>>, now: Instant) -> Self {
+    /// A client that is known from now on. `most_lag`: how far it may lag in a topic that it asks for by name.
+    pub(super) fn new(
+        asked: Connection,
+        restored: Option<Arc<LaneCursors>>,
+        most_lag: u64,
+        now: Instant,
+    ) -> Self {
+        let name = || SmolStr::new(asked.id.as_str());
         let scope = match &asked.carries {
             Carries::Stream { id, .. } => Scope::Stream(id.clone()),
-            Carries::Feed(_) => Scope::unasked(SmolStr::new(asked.id.as_str())),
+            Carries::Feed(_) => Scope::unasked(name()),
+            Carries::Topics(_) => Scope::Topics(Box::new(NamedTopics::new(name(), most_lag))),
         };
         Self {
             feed: Feed::new(scope, asked.batch),
@@ -108,6 +128,9 @@ impl Client {
             heartbeat_at: None,
             seen: now,
             missed: 0,
+            pending: Vec::new(),
+            told_at: UnixNanos::EPOCH,
+            warned_of: None,
             restored,
         }
     }
@@ -179,15 +202,70 @@ impl Client {
         }
     }
 
+    /// Queues the answers to messages about topics. Beyond [`UNTAKEN_ANSWERS`] bytes they are lost, and counted: such a client takes nothing.
+    pub(super) fn queue_answers(&mut self, answers: &[Vec<u8>]) {
+        for answer in answers {
+            if self.notices.len() >= UNTAKEN_ANSWERS {
+                metrics::counter!("bond_relay_answers_lost_total").increment(1);
+                continue;
+            }
+            frame::text(answer, &mut self.notices);
+            self.noted = frame::split(&self.notices).count();
+        }
+    }
+
+    /// Queues a message in the form that its client takes.
+    pub(super) fn queue_error(&mut self, error: &MessageError, ts: UnixNanos) {
+        if self.asked.topics().is_some() {
+            self.put(&envelope::error(&TopicRefusal::from(error.clone()), None, ts, None));
+        } else {
+            self.queue_message(&ServerMessage::error(error, None));
+        }
+    }
+
+    /// Whether answers to messages about topics have not been delivered.
+    fn has_unanswered(&self) -> bool {
+        self.noted > 0 || self.feed.is_joining() || !self.pending.is_empty()
+    }
+
+    /// The version up to which its client was answered.
+    pub(super) fn answered_until(&self) -> UnixNanos {
+        if self.has_unanswered() { self.told_at } else { self.asked.asked_at }
+    }
+
+    /// Notes which version its client was answered, before answers of a later one are queued.
+    pub(super) fn note_answered(&mut self, version: UnixNanos) {
+        if !self.has_unanswered() {
+            self.told_at = version;
+        }
+    }
+
+    /// The end of its token, if that is so near that its client must be warned, and was not.
+    pub(super) fn unwarned_end(&self, clock: UnixNanos) -> Option<UnixNanos> {
+        let end =
+            self.asked.expires_at.filter(|_| self.asked.topics().is_some() && self.closing.is_none())?;
+        (end.minus(WARNED_BEFORE) <= clock && self.warned_of != Some(end)).then_some(end)
+    }
+
+    /// Warns of the end of its token.
+    pub(super) fn warn(&mut self, end: UnixNanos, clock: UnixNanos) {
+        self.warned_of = Some(end);
+        self.put(&envelope::reconnect("token_expires", 0, clock));
+    }
+
     /// Queues a heartbeat, and sets the time of the next. Heartbeats are numbered by the time since the connection was opened, so that
     /// their numbers go on when another relay takes over.
     pub(super) fn heartbeat(&mut self, every: Duration, now: UnixNanos, board: &SourceBoard) {
         let number = self.heartbeats_by(every, now);
         let sources = match &self.asked.carries {
-            Carries::Stream { id, .. } => board.for_stream(id),
-            Carries::Feed(state) => board.for_feed(state.wish.as_ref().map(|wish| &wish.filter)),
+            Carries::Stream { id, .. } => Some(board.for_stream(id)),
+            Carries::Feed(state) => Some(board.for_feed(state.wish.as_ref().map(|wish| &wish.filter))),
+            Carries::Topics(_) => None,
         };
-        self.queue_message(&ServerMessage::heartbeat(number, now, &sources));
+        match sources {
+            Some(sources) => self.queue_message(&ServerMessage::heartbeat(number, now, &sources)),
+            None => self.put(&envelope::heartbeat(now)),
+        }
         self.set_heartbeat(every, number);
     }
 
@@ -216,7 +294,7 @@ mod tests {
     fn client() -> Client {
         let (id, at) = (ConnectionId::new("c"), UnixNanos::from_secs(100));
         let asked = Connection { control: true, ..Connection::opened(id, at, Carries::Feed(Box::default())) };
-        Client::new(asked, None, Instant::now())
+        Client::new(asked, None, 1000, Instant::now())
     }
 
     #[test]

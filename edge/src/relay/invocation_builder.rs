@@ -33,9 +33,25 @@ const PARCEL_BYTES: usize = 64;
 /// The most bytes of one run, with its comma.
 const RUN_BYTES: usize = 24;
 
-/// Identifies an event among all rings: the ring's id, the offset at which its frame ends there, and whether the message is the form
-/// with changed levels only.
-pub(super) type Source = (u64, u64, bool);
+/// Identifies an event among all rings: the ring's id, the offset at which its frame ends there, and in which form it is sent.
+pub(super) type Source = (u64, u64, Form);
+
+/// The forms in which an event can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// As it is in the ring.
+    Whole,
+    /// A book's changed levels only.
+    Changes,
+    /// In the envelope of topics.
+    Enveloped,
+    /// The topic's state after it, in the place of several events.
+    State,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 4] = [Self::Whole, Self::Changes, Self::Enveloped, Self::State];
+}
 
 /// The invocation so far. Its encoded size stays below [`INVOCATION_BYTES`]. An event that several connections get is stored once.
 #[derive(Debug)]
@@ -183,7 +199,7 @@ mod tests {
                 break;
             }
             let mut next = stands(connection);
-            while draft.event((1, next, false), &text, true).is_ok() {
+            while draft.event((1, next, Form::Whole), &text, true).is_ok() {
                 next += 1;
             }
             draft.seal(&format!("connection-{connection:08}="), 100, false);
@@ -213,8 +229,8 @@ mod tests {
     fn what_is_no_json_is_refused_each_time() {
         let mut draft = Draft::new(usize::MAX, [].into_iter());
         for _ in 0..2 {
-            assert_eq!(draft.event((1, 1, false), b"{\"n\":", false), Err(Refused::Poison));
+            assert_eq!(draft.event((1, 1, Form::Whole), b"{\"n\":", false), Err(Refused::Poison));
         }
-        assert_eq!(draft.event((1, 2, false), b"{\"n\":1}", false), Ok(()));
+        assert_eq!(draft.event((1, 2, Form::Whole), b"{\"n\":1}", false), Ok(()));
     }
 }

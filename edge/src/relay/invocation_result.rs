@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use super::client::{Client, Closing, Standing, Update};
+use super::invocation_builder::Form;
 use super::lane::Lane;
 use super::poison_search::{Limit, TrialLoad};
 use super::shared::RelayShared;
@@ -117,7 +118,7 @@ impl Lane {
             [Sent { client, notices: 0, picks, close: false }] if picks.len() == 1 => {
                 let (index, pick) = &picks[0];
                 let topic = self.clients.get(*client).and_then(|client| client.feed.topics.get(*index));
-                topic.map(|topic| (topic.follow.ring.id, pick.to.offset, false))
+                topic.map(|topic| (topic.follow.ring.id, pick.to.offset, Form::Whole))
             }
             _ => None,
         };

@@ -9,7 +9,7 @@ use bond_core::code::Code;
 use bond_core::connection::ConnectionId;
 use bond_core::control::Command;
 use bond_core::cursors::LaneCursors;
-use bond_core::message::{MessageError, ServerMessage};
+use bond_core::message::MessageError;
 use bond_core::time::UnixNanos;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -214,18 +214,22 @@ impl Lane {
             client.heartbeat(self.shared.config.heartbeat, clock, &self.shared.parts.ports.board);
         }
         match client.ending(&self.shared, clock) {
-            Some(closing) if closing.is_abrupt() => client.give_up(closing),
-            Some(closing) => client.close(closing),
+            Some(closing) if closing.is_abrupt() => client.give_up(closing, clock),
+            Some(closing) => client.close(closing, clock),
             None => {}
+        }
+        if let Some(end) = client.unwarned_end(clock) {
+            client.warn(end, clock);
         }
         self.queue(key);
     }
 
     fn give_up_stalled(&mut self) {
         let (now, stall) = (self.now, self.shared.config.stall);
+        let clock = self.shared.parts.ports.clock.now();
         let stalled = self.clients.iter_mut().filter(|(_, client)| client.is_stalled(now, stall));
         let keys: Vec<usize> =
-            stalled.map(|(key, client)| (client.give_up(Closing::TooSlow), key).1).collect();
+            stalled.map(|(key, client)| (client.give_up(Closing::TooSlow, clock), key).1).collect();
         for key in keys {
             metrics::counter!("bond_relay_stalled_total").increment(1);
             self.queue(key);
@@ -235,7 +239,9 @@ impl Lane {
 
 impl Client {
     fn is_due(&self, shared: &RelayShared, clock: UnixNanos) -> bool {
-        self.heartbeat_at.is_some_and(|at| at <= clock) || self.ending(shared, clock).is_some()
+        self.heartbeat_at.is_some_and(|at| at <= clock)
+            || self.ending(shared, clock).is_some()
+            || self.unwarned_end(clock).is_some()
     }
 
     /// The reason to close the connection now, if there is one and it is not being closed already.
@@ -255,16 +261,16 @@ impl Client {
     }
 
     /// Gives up on a client: drops all that waits for it, and closes it with the reason alone.
-    fn give_up(&mut self, closing: Closing) {
+    fn give_up(&mut self, closing: Closing, clock: UnixNanos) {
         self.clear_notices();
         self.backoff.reset();
         self.closing = None;
-        self.close(closing);
+        self.close(closing, clock);
     }
 
     /// Marks the connection to be closed. API Gateway does not let us choose the close code. Therefore an `error` message with the
     /// reason goes first, if control is on.
-    pub(super) fn close(&mut self, closing: Closing) {
+    pub(super) fn close(&mut self, closing: Closing, clock: UnixNanos) {
         if self.closing.replace(closing).is_some() || !self.asked.control {
             return;
         }
@@ -282,6 +288,6 @@ impl Client {
                 MessageError::new(Code::RateLimitExceeded, advice)
             }
         };
-        self.queue_message(&ServerMessage::error(&error, None));
+        self.queue_error(&error, clock);
     }
 }

@@ -1,8 +1,11 @@
 //! Which connections a lane serves: it learns them from commands, and from the store at the start and every minute.
 
-use bond_core::connection::{Carries, Connection, ConnectionId, FeedState};
+use std::collections::BTreeMap;
+
+use bond_core::connection::{Carries, Connection, ConnectionId, FeedState, PendingAnswer, TopicsItem};
 use bond_core::control::Command;
-use bond_core::position::Start;
+use bond_core::position::{Position, Start};
+use bond_core::time::UnixNanos;
 use bond_core::topic::{StreamId, Topic};
 use tracing::warn;
 
@@ -67,7 +70,9 @@ impl Lane {
         if connection.asked_at <= latest || matches!(client.update, Some(Update::Leave)) {
             return true;
         }
+        client.note_answered(latest);
         client.queue_notes(&connection.notes);
+        client.pending.extend(answers_after(&connection, latest));
         if matches!(client.standing, Standing::UnderWay { .. }) {
             client.update = Some(Update::Renew(Box::new(connection)));
         } else {
@@ -83,8 +88,12 @@ impl Lane {
             return false;
         }
         self.chores.has_moved = true;
-        let mut client = Client::new(connection, self.restored.clone(), self.now);
+        let most_lag = self.shared.config.most_lag;
+        let mut client = Client::new(connection, self.restored.clone(), most_lag, self.now);
         let was_known = client.restored().is_some();
+        client.told_at =
+            client.restored.as_ref().map_or(UnixNanos::EPOCH, |cursors| cursors.told(&client.asked));
+        client.pending = answers_after(&client.asked, client.told_at);
         if !client.had_notes() {
             client.queue_notes(&client.asked.notes.clone());
         }
@@ -105,6 +114,25 @@ impl Lane {
         match carries {
             Carries::Stream { id, start } => self.begin_stream(key, &Topic::Stream(id.clone()), start),
             Carries::Feed(state) => self.serve(key, state),
+            Carries::Topics(item) => self.begin_topics(key, item),
+        }
+    }
+
+    fn begin_topics(&mut self, key: usize, item: &TopicsItem) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let restored = client.restored.take().map(|cursors| cursors.of_topics(&client.asked));
+        self.serve_topics(key, item, restored.as_ref());
+    }
+
+    /// Makes a client follow the topics that it names, and answers what it has said about them.
+    fn serve_topics(&mut self, key: usize, item: &TopicsItem, restored: Option<&BTreeMap<Topic, Position>>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (pending, mut answers) = (std::mem::take(&mut client.pending), Vec::new());
+        if let Some((feed, subscriber)) = self.subscriber(key) {
+            feed.serve_pending(&item.state, &pending, Subscriber { restored, ..subscriber }, &mut answers);
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.queue_answers(&answers);
         }
     }
 
@@ -129,7 +157,8 @@ impl Lane {
             return;
         }
         let (every, now) = (self.shared.config.heartbeat, self.shared.parts.ports.clock.now());
-        if was_known {
+        // A client of topics gets nothing before the states that it asked for.
+        if was_known || client.asked.topics().is_some() {
             client.expect_heartbeat(every, now);
         } else {
             client.heartbeat(every, now, &self.shared.parts.ports.board);
@@ -151,6 +180,7 @@ impl Lane {
                 client.feed.move_topic(&Topic::Stream(id).to_string(), FollowState::Waiting(Box::new(start)));
             }
             (Carries::Feed(_), Carries::Feed(new)) => self.serve(key, &new),
+            (Carries::Topics(_), Carries::Topics(new)) => self.serve_topics(key, &new, None),
             _ => {}
         }
         self.begin_heartbeats(key, false);
@@ -183,9 +213,10 @@ impl Lane {
     }
 
     pub(super) fn on_stream_ended(&mut self, stream: &StreamId) {
+        let clock = self.shared.parts.ports.clock.now();
         for key in self.clients.ids(|client| client.stream() == Some(stream)) {
             if let Some(client) = self.clients.get_mut(key) {
-                client.close(Closing::StreamEnded);
+                client.close(Closing::StreamEnded, clock);
                 self.queue(key);
             }
         }
@@ -206,10 +237,10 @@ impl Lane {
         let Some(mut client) = self.clients.remove(key) else { return };
         self.chores.has_moved = true;
         self.ids.remove(&client.asked.id);
+        client.feed.give_up(&self.shared.leases, client.asked.holder.as_ref());
         for ring in client.feed.drop_all() {
             self.followers.leave(key, ring);
         }
-        client.feed.give_up(&self.shared.leases, client.asked.holder.as_ref());
         self.shared.closed();
     }
 
@@ -234,4 +265,9 @@ impl Lane {
             self.leave_for_good(key);
         }
     }
+}
+
+/// What the relay has to answer to the messages of a client of topics, of which it knew the version `known`.
+fn answers_after(connection: &Connection, known: UnixNanos) -> Vec<PendingAnswer> {
+    connection.topics().map(|item| item.answers_after(known).cloned().collect()).unwrap_or_default()
 }

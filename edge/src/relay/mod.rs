@@ -97,6 +97,8 @@ pub struct RelayConfig {
     pub pace: Duration,
     /// The longest time for which an invocation may post.
     pub budget: Duration,
+    /// How many events a client may lag in a topic that it asks for by name. Beyond them it is told of a gap and goes on from the state.
+    pub most_lag: u64,
     /// A client that takes nothing for this long is disconnected.
     pub stall: Duration,
     /// A connection that got nothing for this long is probed. It is removed if it turns out to have closed without notice.
@@ -115,6 +117,7 @@ impl Default for RelayConfig {
             connections: 100_000,
             pace: Duration::from_millis(50),
             budget: Duration::from_secs(4),
+            most_lag: 1_000,
             stall: Duration::from_secs(30),
             probe: Duration::from_secs(300),
             wait: LEASE,

@@ -21,7 +21,7 @@
 
 use std::collections::VecDeque;
 
-use super::invocation_builder::Source;
+use super::invocation_builder::{Form, Source};
 
 /// How many invocations in a row must fail before the search begins. One or two may fail for reasons that have nothing to do with events.
 const FAILURES: u32 = 3;
@@ -101,9 +101,9 @@ impl Search {
         self.limit
     }
 
-    /// The poisoned events, each in both forms: the whole book, and its changes only.
+    /// The poisoned events, each in every form.
     pub(super) fn poisoned(&self) -> impl Iterator<Item = Source> {
-        self.poisoned.iter().flat_map(|(ring, offset, _)| [(*ring, *offset, false), (*ring, *offset, true)])
+        self.poisoned.iter().flat_map(|(ring, offset, _)| Form::ALL.map(|form| (*ring, *offset, form)))
     }
 
     /// Records that an invocation succeeded.
@@ -189,13 +189,13 @@ mod tests {
             let (count, items) = (most.min(connections - first), items.min(100 - item as usize));
             let carries =
                 first + count == connections && count > 0 && (item..item + items as u64).contains(&POISON);
-            let alone = (count == 1 && items == 1).then_some((1, item, false));
+            let alone = (count == 1 && items == 1).then_some((1, item, Form::Whole));
             let load = TrialLoad { connections: count, items: count * items, alone };
             match search.limit() {
                 _ if carries => {
                     failures += 1;
                     if let Some(found) = search.on_failure(load) {
-                        assert_eq!(found, (1, POISON, false));
+                        assert_eq!(found, (1, POISON, Form::Whole));
                         return failures;
                     }
                     continue;
@@ -222,11 +222,11 @@ mod tests {
         for _ in 0..100 {
             let (connections, items) = search.limit().most();
             let (connections, items) = (connections.min(1), items.min(9));
-            let alone = (connections * items == 1).then_some((1, 1, false));
+            let alone = (connections * items == 1).then_some((1, 1, Form::Whole));
             assert_eq!(search.on_failure(TrialLoad { connections, items: connections * items, alone }), None);
         }
         for _ in 0..3 {
-            search.on_success(TrialLoad { connections: 1, items: 1, alone: Some((1, 1, false)) });
+            search.on_success(TrialLoad { connections: 1, items: 1, alone: Some((1, 1, Form::Whole)) });
         }
         assert_eq!((search.limit(), search.poisoned().count()), (Limit::Full, 0));
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bond_core::connection::TopicStart;
 use bond_core::cursors::{Apart, LaneCursors};
 use bond_core::position::{Position, Start};
 use bond_core::topic::Topic;
@@ -36,7 +37,8 @@ impl Lane {
         for (key, client) in self.clients.iter() {
             if self.is_apart(client) || client.is_behind(picks(key), &foremost) {
                 let positions = client.positions(picks(key));
-                let apart = Apart { placed_at: client.asked.placed_at, positions };
+                let apart =
+                    Apart { placed_at: client.asked.placed_at, told_at: client.answered_until(), positions };
                 cursors.apart.insert(client.asked.id.clone(), apart);
             } else {
                 client.fold_into(picks(key), &mut passed);
@@ -95,7 +97,10 @@ impl Client {
                     Start::After(position) => Some(position.clone()),
                     _ => None,
                 },
-                (FollowState::Joining(_), _) => None,
+                (FollowState::Joining(start), _) => match &**start {
+                    TopicStart::After(Some(epoch), seq) => Some(Position { epoch: epoch.clone(), seq: *seq }),
+                    _ => None,
+                },
                 (FollowState::At(_), cursor) => cursor.and_then(|cursor| follow.ring.position(cursor)),
             };
             positions.extend(position.map(|position| (follow.ring.topic.clone(), position)));

@@ -31,7 +31,21 @@ pub(super) fn to_fit(text: &[u8], limit: usize) -> Option<Box<RawValue>> {
     if fields.contains_key("bids") && fields.contains_key("asks") {
         return book(&fields, text.len(), limit);
     }
-    fields.contains_key("payload").then(|| without_payload(&fields, text.len(), limit)).flatten()
+    let payload = fields.get("payload")?;
+    match to_fit(payload.get().as_bytes(), limit.saturating_sub(text.len() - payload.get().len())) {
+        Some(cut) => replace_member(&fields, "payload", cut),
+        None => without_payload(&fields, text.len(), limit),
+    }
+}
+
+/// A message in an envelope, with what it carries replaced.
+fn replace_member(fields: &Fields<'_>, name: &str, by: Box<RawValue>) -> Option<Box<RawValue>> {
+    let other = |(known, value): (&&str, &&RawValue)| {
+        (*known != name).then(|| ((*known).to_owned(), (*value).to_owned()))
+    };
+    let mut fields: BTreeMap<String, Box<RawValue>> = fields.iter().filter_map(other).collect();
+    fields.insert(name.to_owned(), by);
+    to_raw_value(&fields).ok()
 }
 
 fn book(fields: &Fields<'_>, size: usize, limit: usize) -> Option<Box<RawValue>> {

@@ -48,7 +48,7 @@ impl Host {
 fn start(connection: &Connection) -> &Start {
     let start = match &connection.carries {
         Carries::Stream { start, .. } => Some(start),
-        Carries::Feed(_) => None,
+        Carries::Feed(_) | Carries::Topics(_) => None,
     };
     start.expect("a connection to one stream")
 }

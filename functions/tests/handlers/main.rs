@@ -6,3 +6,4 @@ mod disconnect;
 mod fanout;
 mod message;
 mod support;
+mod topics;

@@ -30,6 +30,7 @@ impl Host {
         let messages = Messages {
             connections: connections.clone(),
             control: told.clone(),
+            users: Arc::<Users>::default(),
             vault: Vault::new(Box::new(source.clone())),
             clock: clock(),
             emf: emf("ws_message").0,

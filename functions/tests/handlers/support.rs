@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bond_api::authorizer::{Checks, ConnectionAuthorizer};
+use bond_api::jwt::{Minting, mint};
 use bond_core::api_key::{ApiKey, KeyFile};
-use bond_core::connection::{Connection, ConnectionId, ConnectionStore};
+use bond_core::connection::{Allowance, Connection, ConnectionId, ConnectionStore, UserLimits};
 use bond_core::control::{Command, Control, ControlError};
-use bond_core::key_source::{KeySource, KeySourceError};
+use bond_core::key_source::{IssuerKeys, KeySource, KeySourceError};
+use bond_core::log::LogError;
+use bond_core::secret::Secret;
 use bond_core::store::{Claim, DesiredStream, Labels, StoreError, StreamStore};
 use bond_core::time::{ManualClock, UnixNanos};
 use bond_core::token::{TokenKey, TokenKeys};
-use bond_core::topic::StreamId;
+use bond_core::topic::{Family, StreamId};
 use bond_edge::store::RedbStore;
 use bond_functions::emf::Emf;
 use bond_functions::event::WebSocketEvent;
@@ -45,6 +48,20 @@ pub(crate) fn token() -> String {
 pub(crate) fn feed_token() -> String {
     let key = key_file().keys()[0].id.clone();
     token_keys().issue_for_feeds(Some(&key), CONNECTED, std::time::Duration::from_secs(3600))
+}
+
+/// What the issuer of tokens for topics signs with.
+pub(crate) const ISSUER_SECRET: &str = "fedcba9876543210fedcba9876543210";
+
+/// A token for topics that is good for so many seconds.
+pub(crate) fn jwt(user: &str, topics: Option<&[&str]>, seconds: u64) -> String {
+    let minting = Minting {
+        user: user.into(),
+        topics: topics.map(|topics| topics.iter().map(|topic| (*topic).to_owned()).collect()),
+        expires_at: CONNECTED.plus(std::time::Duration::from_secs(seconds)),
+        ..Minting::default()
+    };
+    mint(&minting, ISSUER_SECRET).expect("a token")
 }
 
 pub(crate) fn key_file() -> KeyFile {
@@ -126,6 +143,48 @@ impl KeySource for Source {
     async fn api_keys(&self) -> Result<KeyFile, KeySourceError> {
         let kept = self.0.lock().clone();
         kept.map(|(_, keys)| keys).ok_or_else(|| KeySourceError("gone".to_owned()))
+    }
+
+    async fn issuer_keys(&self) -> Result<IssuerKeys, KeySourceError> {
+        Ok(IssuerKeys { secrets: vec![Secret::new(ISSUER_SECRET.to_owned())], jwks: None })
+    }
+}
+
+/// The limits of users in memory, which can be out of reach.
+#[derive(Default)]
+pub(crate) struct Users {
+    /// How many more subscriptions each user may make; all are, of whom nothing is said.
+    pub(crate) left: Mutex<BTreeMap<String, u32>>,
+    pub(crate) out_of_reach: Mutex<bool>,
+    /// How often they were asked for.
+    pub(crate) asked: Mutex<usize>,
+}
+
+#[async_trait]
+impl UserLimits for Users {
+    async fn spend(
+        &self,
+        user: &str,
+        wanted: &BTreeMap<Family, u32>,
+    ) -> Result<BTreeMap<Family, Allowance>, LogError> {
+        *self.asked.lock() += 1;
+        if *self.out_of_reach.lock() {
+            return Err(LogError::Unavailable("gone".to_owned()));
+        }
+        let mut left = self.left.lock();
+        let mut spend = |count: u32| match left.get_mut(user) {
+            Some(left) => {
+                let granted = count.min(*left);
+                *left -= granted;
+                granted
+            }
+            None => count,
+        };
+        let wait = std::time::Duration::from_millis(1200);
+        Ok(wanted
+            .iter()
+            .map(|(family, count)| (*family, Allowance { granted: spend(*count), wait }))
+            .collect())
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::DisplayErrorContext;
 use bond_core::api_key::{KeyFile, KeyFileError};
-use bond_core::key_source::{KeySource, KeySourceError};
+use bond_core::key_source::{IssuerKeys, KeySource, KeySourceError};
 use bond_core::token::{KeySet, KeySetError, TokenKeys};
 
 /// Why a secret could not be read. The secret's text is in none of these.
@@ -98,6 +98,8 @@ pub struct KeySecrets {
     pub api_keys: String,
     /// Whether tokens of the legacy form are taken.
     pub legacy_tokens: bool,
+    /// Name or ARN of the secret with the keys of the issuer of tokens for topics; `None`: there is no issuer.
+    pub issuer_keys: Option<String>,
 }
 
 #[async_trait]
@@ -109,6 +111,13 @@ impl KeySource for KeySecrets {
 
     async fn api_keys(&self) -> Result<KeyFile, KeySourceError> {
         self.secrets.api_keys(&self.api_keys).await.map_err(unusable)
+    }
+
+    async fn issuer_keys(&self) -> Result<IssuerKeys, KeySourceError> {
+        let Some(name) = &self.issuer_keys else { return Ok(IssuerKeys::default()) };
+        let text = self.secrets.text(name).await.map_err(unusable)?;
+        IssuerKeys::from_json(&text)
+            .map_err(|KeySourceError(reason)| KeySourceError(format!("secret {name}: {reason}")))
     }
 }
 

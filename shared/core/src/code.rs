@@ -38,6 +38,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    const ALL: [Self; 14] = [
+        Self::AuthRequired,
+        Self::AuthInvalid,
+        Self::AuthExpired,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::InvalidMessage,
+        Self::InvalidTopic,
+        Self::TooLarge,
+        Self::Conflict,
+        Self::LimitExceeded,
+        Self::RateLimitExceeded,
+        Self::SlowConsumer,
+        Self::ConnectionError,
+        Self::InternalError,
+    ];
+
+    /// The code of this text.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The text on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

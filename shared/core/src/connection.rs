@@ -5,10 +5,12 @@
 
 mod change;
 mod excess;
+mod item;
 mod json;
 mod pace;
 mod query;
 mod topics;
+mod user_limit;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use smol_str::SmolStr;
 
 pub use self::change::{TOPIC_LIMIT, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
+pub use self::item::{KEPT_ANSWERS, MOST_ITEM_BYTES, PendingAnswer, SpendOfUser, TopicsItem};
 pub use self::json::ConnectionError;
 pub(crate) use self::json::WireFilter;
 pub use self::pace::{Limit, RateState, RateTable};
@@ -26,6 +29,7 @@ pub use self::topics::{
     FamilyLimits, MOST_TOPICS, MOST_TOPICS_OF_ITEM, TopicAccess, TopicAck, TopicAnswers, TopicRefusal,
     TopicRequest, TopicStart, TopicsState,
 };
+pub use self::user_limit::{Allowance, UserLimits};
 use crate::api_key::Holder;
 use crate::feed::FeedFilter;
 use crate::message::{MOST_TOLD, Rate, Subscribe};
@@ -150,6 +154,8 @@ pub enum Carries {
     },
     /// A feed.
     Feed(Box<FeedState>),
+    /// Topics by name.
+    Topics(Box<TopicsItem>),
 }
 
 /// What a feed's client has said so far.

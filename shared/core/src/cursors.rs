@@ -27,6 +27,8 @@ pub struct LaneCursors {
 pub struct Apart {
     /// The connection's `placed_at` when this was saved. Positions that its client has asked for since are not included.
     pub placed_at: UnixNanos,
+    /// The version of the connection whose answers were all delivered.
+    pub told_at: UnixNanos,
     /// The position per topic. A topic that is missing begins where the client asked for.
     pub positions: BTreeMap<Topic, Position>,
 }
@@ -55,6 +57,31 @@ impl LaneCursors {
             Some(apart) => (apart.placed_at >= connection.placed_at).then_some(&apart.positions),
             None => (connection.placed_at <= self.known_until).then_some(&self.passed),
         }
+    }
+
+    /// The saved positions of a connection that asks for each of its topics by name, of those that its client has not asked for since.
+    pub fn of_topics(&self, connection: &Connection) -> BTreeMap<Topic, Position> {
+        let Some(item) = connection.topics() else { return BTreeMap::new() };
+        let (saved_at, saved) = match self.apart.get(&connection.id) {
+            Some(apart) => (apart.placed_at, &apart.positions),
+            None => (self.known_until, &self.passed),
+        };
+        let holds = |topic: &Topic| {
+            item.state
+                .topics
+                .get(topic.to_string().as_str())
+                .is_some_and(|request| request.asked_at <= saved_at)
+        };
+        saved
+            .iter()
+            .filter(|(topic, _)| holds(topic))
+            .map(|(topic, at)| (topic.clone(), at.clone()))
+            .collect()
+    }
+
+    /// The version of a connection up to which its client was answered.
+    pub fn told(&self, connection: &Connection) -> UnixNanos {
+        self.apart.get(&connection.id).map_or(self.known_until, |apart| apart.told_at)
     }
 
     /// The positions as JSON, for adapters.
@@ -100,16 +127,26 @@ struct Wire {
 #[derive(Serialize, Deserialize)]
 struct WireApart {
     placed_ns: i64,
+    #[serde(default)]
+    told_ns: i64,
     positions: Positions,
 }
 
 impl WireApart {
     fn of(apart: &Apart) -> Self {
-        Self { placed_ns: apart.placed_at.as_nanos(), positions: write(&apart.positions) }
+        Self {
+            placed_ns: apart.placed_at.as_nanos(),
+            told_ns: apart.told_at.as_nanos(),
+            positions: write(&apart.positions),
+        }
     }
 
     fn read(self) -> Result<Apart, LogError> {
-        Ok(Apart { placed_at: UnixNanos::from_nanos(self.placed_ns), positions: read(self.positions)? })
+        Ok(Apart {
+            placed_at: UnixNanos::from_nanos(self.placed_ns),
+            told_at: UnixNanos::from_nanos(self.told_ns),
+            positions: read(self.positions)?,
+        })
     }
 }
 
@@ -146,7 +183,7 @@ mod tests {
     }
 
     fn saved() -> LaneCursors {
-        let apart = Apart { placed_at: at(120), positions: positions(3) };
+        let apart = Apart { placed_at: at(120), told_at: at(119), positions: positions(3) };
         let apart = BTreeMap::from([(ConnectionId::new("late"), apart)]);
         LaneCursors { known_until: at(100), passed: positions(7), apart }
     }

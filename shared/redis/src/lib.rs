@@ -20,6 +20,7 @@
 //! | `bond:publish:rejected` | stream | the last 1000 entries that were refused, with the reason |
 //! | `bond:lease` | string | the process that is the writer |
 //! | `bond:cursors:{lane}` | hash | a relay's positions |
+//! | `bond:subscriptions:{user}` | hash | when what a user has subscribed to is paid off, by family |
 //! | `bond:secret` | string | the secret that signs tokens in open mode, if none was set |
 //! | `bond:vitals` | hash | the last health report of each process, as JSON |
 //!
@@ -39,6 +40,7 @@ mod script;
 mod secret;
 mod store;
 mod stream;
+mod user_limits;
 mod vitals;
 
 pub use self::bondx::{BridgeParts, bridge};
@@ -49,4 +51,5 @@ pub use self::lease::RedisLease;
 pub use self::log::{RedisLog, Retention};
 pub use self::publish::{RedisPublisher, take_in};
 pub use self::store::RedisStore;
+pub use self::user_limits::RedisUserLimits;
 pub use self::vitals::RedisVitals;

@@ -11,6 +11,9 @@ use crate::delivery::follow::{FollowState, Moment, announce, settle};
 use crate::delivery::frame;
 use crate::delivery::ring::Ring;
 
+/// With so many bytes of snapshots, gaps and answers in a turn no further topic is looked at.
+const TURN_BYTES: usize = 128 * 1024;
+
 /// The most items of one topic that are looked at in one turn.
 const TURN_ITEMS: usize = 256;
 
@@ -101,6 +104,11 @@ impl Feed {
             topic.in_buffer = false;
             if !topic.fresh {
                 continue;
+            }
+            if out.len() >= TURN_BYTES {
+                // What is said so far goes first.
+                chosen.more = true;
+                break;
             }
             let is_due = interval.is_zero() || moment.now >= topic.due;
             if !is_due {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bond_core::api_key::Holder;
-use bond_core::connection::{FeedRequest, FeedState};
+use bond_core::connection::{FeedRequest, FeedState, TopicStart};
 use bond_core::feed::FeedFilter;
 use bond_core::position::{Position, Start};
 use bond_core::time::Clock;
@@ -39,6 +39,12 @@ impl Subscriber<'_> {
         let ring = self.hub.follow(topic);
         self.followers.attend(self.id, &ring);
         Follow::new(ring, start, self.clock.now())
+    }
+
+    /// Where a predecessor had brought it in a topic that is asked for by name.
+    pub(super) fn restored_start(&self, topic: &Topic) -> Option<TopicStart> {
+        let position = self.restored?.get(topic)?;
+        Some(TopicStart::After(Some(position.epoch.clone()), position.seq))
     }
 }
 

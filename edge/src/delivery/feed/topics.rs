@@ -149,14 +149,8 @@ impl Feed {
         out: &mut Vec<Vec<u8>>,
     ) {
         let now = subscriber.clock.now();
-        let ended = self.let_go_of_unnamed(asked, &mut subscriber);
-        if let Some(named) = self.named_mut() {
-            named.asked = asked.clone();
-        }
-        self.is_background = asked.is_background;
-        for (name, request) in &asked.topics {
-            self.serve_topic(name, request, &mut subscriber);
-        }
+        let mut ended = self.apply_topics(asked, &mut subscriber);
+        out.extend(self.unsaid(&mut ended, now));
         let Some(taken) = taken else { return };
         for answer in answers {
             match answer {
@@ -164,6 +158,37 @@ impl Feed {
                 Err(refusal) => out.push(envelope::error(refusal, None, now, taken.correlation_id)),
             }
         }
+    }
+
+    /// Follows what its client asks for now. Returns what it follows no more.
+    pub(super) fn apply_topics(
+        &mut self,
+        asked: &TopicsState,
+        subscriber: &mut Subscriber<'_>,
+    ) -> Vec<FeedTopic> {
+        let ended = self.let_go_of_unnamed(asked, subscriber);
+        if let Some(named) = self.named_mut() {
+            named.asked = asked.clone();
+        }
+        self.is_background = asked.is_background;
+        for (name, request) in &asked.topics {
+            self.serve_topic(name, request, subscriber);
+        }
+        ended
+    }
+
+    /// The answers that waited for topics which are followed no more.
+    pub(super) fn unsaid(&self, ended: &mut [FeedTopic], now: UnixNanos) -> Vec<Vec<u8>> {
+        let is_compressed = self.named().is_some_and(|named| named.is_compressed);
+        let told = |topic: &mut FeedTopic| {
+            let acks = topic.named.as_mut().map(|named| std::mem::take(&mut named.acks)).unwrap_or_default();
+            let tell = |WaitingAck { action, correlation_id }: WaitingAck| {
+                let taken = TakenMessage { action, correlation_id: correlation_id.as_deref() };
+                topic.ack(taken, is_compressed, now)
+            };
+            acks.into_iter().map(tell).collect::<Vec<_>>()
+        };
+        ended.iter_mut().flat_map(told).collect()
     }
 
     /// Stops following what is asked for no more, and says where that stood.
@@ -204,7 +229,8 @@ impl Feed {
         self.want(&topic, true, subscriber);
         let ring = subscriber.hub.follow(&topic);
         subscriber.followers.attend(subscriber.id, &ring);
-        let place = FollowState::Joining(Box::new(request.start.clone()));
+        let start = subscriber.restored_start(&topic).unwrap_or_else(|| request.start.clone());
+        let place = FollowState::Joining(Box::new(start));
         self.add(Follow { ring, place }, subscriber.now);
         if let Some(added) = self.topics.last_mut() {
             added.rate = request.rate;
@@ -214,7 +240,7 @@ impl Feed {
     }
 
     /// The `ack` of a message, unless it waits for its topic.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         ack: &TopicAck,
         ended: &[FeedTopic],

@@ -10,10 +10,11 @@ use bond_core::connection::{Batch, Carries, Connection, ConnectionId, Connection
 use bond_core::control::{Command, Control, ControlError};
 use bond_core::cursors::{CursorStore, LaneCursors};
 use bond_core::lease::LEASE;
-use bond_core::log::{EventKind, EventLog, Fence, LogError, Record};
+use bond_core::log::{EventKind, EventLog, Fence, LogError, Publication, PublishOutcome, Record};
 use bond_core::memory::{MemoryLog, Retention};
 use bond_core::meter::Meters;
 use bond_core::position::Start;
+use bond_core::publish::{PublishBatch, PublishedFields, fold};
 use bond_core::source::SourceBoard;
 use bond_core::store::{Claim, DesiredStream, StoreError, StreamStore};
 use bond_core::time::{Clock, UnixNanos};
@@ -298,6 +299,24 @@ impl Host {
     pub(super) async fn append_records(&self, topic: &str, records: Vec<Record>) {
         let topic: Topic = topic.parse().expect("topic");
         self.parts.ports.log.append(self.fence, &topic, records).await.expect("append");
+    }
+
+    /// Publishes events as a publisher sends them: a list of `{"type":…,"payload":…}`.
+    pub(super) async fn publish_to(&self, topic: &str, events: &str) {
+        let topic: Topic = topic.parse().expect("topic");
+        let log = &self.parts.ports.log;
+        let batch = PublishBatch::parse(&format!(r#"{{"events":{events}}}"#)).expect("a batch");
+        let found = log.state(&topic).await.expect("read");
+        let (after, mut state) = found.map_or((None, None), |found| (Some(found.position), found.state));
+        let records = batch.records(self.clock.now());
+        for record in &records {
+            let mut scratch = String::new();
+            let fields = PublishedFields::read(&record.body, &mut scratch).expect("fields");
+            state = fold(state, record.kind, fields.payload());
+        }
+        let publication = Publication { after, records, state, key: None, entry: None };
+        let outcome = log.publish(self.fence, &topic, publication).await.expect("published");
+        assert!(matches!(outcome, PublishOutcome::Appended(_)), "{outcome:?}");
     }
 
     pub(super) async fn keep(&self, topic: &str, body: &str) {

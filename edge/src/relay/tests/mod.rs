@@ -8,3 +8,4 @@ mod gateway;
 mod host;
 mod membership;
 mod takeover;
+mod topics;

@@ -24,7 +24,7 @@ const MAX_TRIES: usize = 4;
 
 /// Checks the tokens of clients of topics: JWTs by the issuer's secrets and public keys, and static tokens.
 pub struct TokenVerifier {
-    secrets: Vec<DecodingKey>,
+    secrets: RwLock<Vec<DecodingKey>>,
     set: RwLock<JwkSet>,
     static_tokens: StaticTokens,
     rules: ClaimRules,
@@ -40,7 +40,7 @@ impl Default for TokenVerifier {
 
 impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenVerifier({} secrets, {:?}, ***)", self.secrets.len(), self.set.read())
+        write!(f, "TokenVerifier({} secrets, {:?}, ***)", self.secrets.read().len(), self.set.read())
     }
 }
 
@@ -55,9 +55,8 @@ impl TokenVerifier {
     /// By these secrets, the current one first. An empty one is left out.
     pub fn new(secrets: &[&str], rules: ClaimRules) -> Self {
         crypto::install();
-        let secrets = secrets.iter().filter_map(|secret| DecodingKey::from_secret(secret.as_bytes()).ok());
         Self {
-            secrets: secrets.collect(),
+            secrets: RwLock::new(decoding_keys(secrets)),
             set: RwLock::default(),
             static_tokens: StaticTokens::default(),
             rules,
@@ -74,6 +73,11 @@ impl TokenVerifier {
     /// By these public keys from here on.
     pub fn replace(&self, set: JwkSet) {
         *self.set.write() = set;
+    }
+
+    /// By these secrets from here on, the current one first.
+    pub fn replace_secrets(&self, secrets: &[&str]) {
+        *self.secrets.write() = decoding_keys(secrets);
     }
 
     /// Waits until a token has come whose key is not in the set, since this was asked last. Cancel-safe.
@@ -100,7 +104,7 @@ impl TokenVerifier {
     fn claims(&self, token: &str, header: &TokenHeader) -> Result<Claims, JwtError> {
         let (algorithm, name) = header.algorithm().ok_or(JwtError::Algorithm)?;
         if algorithm == Algorithm::HS256 {
-            return read(token, algorithm, name, &self.secrets);
+            return read(token, algorithm, name, &self.secrets.read());
         }
         let keys = choose(&self.set.read(), algorithm, header.kid.as_deref());
         let claims = keys.and_then(|keys| read(token, algorithm, name, &keys));
@@ -109,6 +113,10 @@ impl TokenVerifier {
         }
         claims
     }
+}
+
+fn decoding_keys(secrets: &[&str]) -> Vec<DecodingKey> {
+    secrets.iter().filter_map(|secret| DecodingKey::from_secret(secret.as_bytes()).ok()).collect()
 }
 
 impl TokenHeader {

@@ -47,6 +47,11 @@ impl Connection {
                 Vec::new()
             }
             (message, Carries::Feed(feed)) => feed.take(message, &mut self.batch, now, is_overtaken)?,
+            (message, Carries::Topics(_)) => {
+                let answer = self.take_topics(message, None, &|_| Ok(()));
+                answer.transpose().map_err(|refusal| refusal.error)?;
+                return Ok(Vec::new());
+            }
         };
         if message.places() {
             self.placed_at = self.placed_at.max(now);
@@ -58,13 +63,16 @@ impl Connection {
     pub fn renew(&mut self, now: UnixNanos) {
         self.asked_at = now.max(self.asked_at.plus(Duration::from_nanos(1)));
         self.notes.clear();
+        if let Some(item) = self.topics_mut() {
+            item.forget_old_answers();
+        }
     }
 
     /// What must run for its feed.
     pub fn filter(&self) -> Option<&FeedFilter> {
         match &self.carries {
             Carries::Feed(feed) => feed.filter(),
-            Carries::Stream { .. } => None,
+            Carries::Stream { .. } | Carries::Topics(_) => None,
         }
     }
 
@@ -72,7 +80,7 @@ impl Connection {
     pub const fn stream(&self) -> Option<&StreamId> {
         match &self.carries {
             Carries::Stream { id, .. } => Some(id),
-            Carries::Feed(_) => None,
+            Carries::Feed(_) | Carries::Topics(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of a client that speaks more often than its pace allows.
 
-use super::Connection;
+use super::{Carries, Connection};
+use crate::message::ClientMessage;
 use crate::time::UnixNanos;
 
 /// How many refusals in one bout are answered; what comes beyond is counted alone.
@@ -32,6 +33,16 @@ impl Connection {
         }
         self.refused = self.refused.saturating_add(1);
         if self.refused <= ANSWERED { Turn::Refused } else { Turn::Unanswered }
+    }
+
+    /// Whether a message is counted otherwise, or not at all, on a connection to topics: `ping` is free there, and `subscribe` and `resume`
+    /// are within the limit of the topic's family. One of these that is not counts like any other message.
+    pub const fn is_counted_apart(&self, message: &ClientMessage) -> bool {
+        let is_apart = matches!(
+            message,
+            ClientMessage::Ping | ClientMessage::Subscribe(_) | ClientMessage::Resume { .. }
+        );
+        is_apart && matches!(self.carries, Carries::Topics(_))
     }
 
     /// Whether its client has spoken too often for too long: then nothing more is taken of it, and the relay closes it.

@@ -1,11 +1,14 @@
 //! A connection as text, for stores and commands. Not part of the client protocol; readers take what older writers left out.
 
+mod topics;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use self::topics::WireTopics;
 use super::{Batch, Carries, Connection, ConnectionId, FeedRequest, FeedState, NOTES, RateState, Resume};
 use crate::api_key::Holder;
 use crate::event::Channel;
@@ -56,6 +59,7 @@ struct WireHolder {
 enum WireCarries {
     Stream { id: String, from: String },
     Feed(WireFeed),
+    Topics(WireTopics),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,6 +171,7 @@ impl WireCarries {
                 Self::Stream { id: id.as_str().to_owned(), from: start_text(start) }
             }
             Carries::Feed(feed) => Self::Feed(WireFeed::of(feed)),
+            Carries::Topics(item) => Self::Topics(WireTopics::of(item)),
         }
     }
 
@@ -177,6 +182,7 @@ impl WireCarries {
                 Ok(Carries::Stream { id, start: read_start(&from)? })
             }
             Self::Feed(feed) => Ok(Carries::Feed(Box::new(feed.read()?))),
+            Self::Topics(item) => Ok(Carries::Topics(Box::new(item.read()?))),
         }
     }
 }

@@ -83,7 +83,11 @@ fn cursors(seq: u64) -> LaneCursors {
     let topic = "trades.okx.BTC-USDT".parse().expect("topic");
     let position = Position { epoch: Epoch::new("e1").expect("epoch"), seq };
     let passed = BTreeMap::from([(topic, position)]);
-    let apart = Apart { placed_at: UnixNanos::from_secs(50), positions: passed.clone() };
+    let apart = Apart {
+        placed_at: UnixNanos::from_secs(50),
+        told_at: UnixNanos::from_secs(50),
+        positions: passed.clone(),
+    };
     let apart = BTreeMap::from([(ConnectionId::new("L0SM9cOFvHcCIhw="), apart)]);
     LaneCursors { known_until: UnixNanos::from_secs(40), passed, apart }
 }

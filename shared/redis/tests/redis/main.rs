@@ -11,3 +11,4 @@ mod publishing;
 mod secured;
 mod server;
 mod store;
+mod user_limits;

@@ -17,7 +17,7 @@ enum Held {
 use Held::{ByTest, ByTraits};
 
 /// Every row of the table, in its order.
-const ROWS: [(&str, Held); 14] = [
+const ROWS: [(&str, Held); 19] = [
     (
         "paths",
         ByTest("functions/tests/handlers/connect.rs", "who_may_not_is_refused_with_the_status_of_the_reason"),
@@ -68,6 +68,32 @@ const ROWS: [(&str, Held); 14] = [
     ),
     ("batches", ByTest("shared/aws/src/gateway/frame.rs", "a_batch_is_a_json_array")),
     (
+        "a connection to topics that is refused",
+        ByTest("functions/tests/handlers/topics.rs", "who_may_not_is_refused_at_the_handshake"),
+    ),
+    (
+        "topics of one connection",
+        ByTest(
+            "shared/core/src/connection/json/topics.rs",
+            "a_subscription_that_would_not_fit_is_refused_and_changes_nothing",
+        ),
+    ),
+    (
+        "answers to `subscribe`, `unsubscribe`, `resume`, and `frequency` of a topic",
+        ByTest(
+            "functions/tests/handlers/topics.rs",
+            "answers_that_say_where_a_topic_stands_are_left_to_the_relay",
+        ),
+    ),
+    ("`pong` of a connection to topics", ByTraits(pong_in_envelope)),
+    (
+        "the end of a token for topics",
+        ByTest(
+            "edge/src/relay/tests/topics.rs",
+            "the_end_of_a_token_is_announced_and_closes_the_connection_unless_it_is_refreshed",
+        ),
+    ),
+    (
         "a message beyond the limit of all clients together",
         ByTest(
             "localstack/tests/gateway/websocket.rs",
@@ -92,6 +118,11 @@ fn ending(traits: &Traits) -> String {
 
 fn pong(traits: &Traits) -> String {
     let words = if traits.mock_pong { "the platform's own" } else { "with `ts` and `correlation_id`" };
+    words.to_owned()
+}
+
+fn pong_in_envelope(traits: &Traits) -> String {
+    let words = if traits.mock_pong { "the platform's own" } else { "in the envelope" };
     words.to_owned()
 }
 

@@ -9,34 +9,53 @@ mod ending;
 mod moving;
 mod rights;
 mod scenarios;
+mod topics;
 mod upgrade;
 
 use anyhow::Result;
 use bond_e2e::api::Api;
 use bond_e2e::cloud::Deployed;
 use bond_e2e::gateway::{Cloud, Options};
-use bond_e2e::host::{Ending, Host, Refusal, Traits};
+use bond_e2e::host::{Ending, Host, ISSUER_SECRET, Refusal, Traits};
 use bond_e2e::process::Bond;
 use bond_e2e::redis::Redis;
+
+/// What a dedicated edge is started with.
+const SETTINGS: [(&str, &str); 2] = [("BOND_MAX_STREAMS", "50"), ("BOND_JWT_SECRET", ISSUER_SECRET)];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_functions_behind_a_strict_gateway_serve_topics() -> Result<()> {
+    let traits = serverless("bond-gateway");
+    let cloud = Cloud::start(Options { rate: 10, ..Options::default() }).await?;
+    let topics_url = Some(format!("{}?", cloud.ws));
+    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), topics_url, traits };
+    topics::run(&host).await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dedicated_edge_does_it_all() -> Result<()> {
     let traits = dedicated("dedicated edge");
-    let bond = Bond::up(&["--sim-rate", &traits.rate.to_string()], &[("BOND_MAX_STREAMS", "50")]).await?;
-    let host = Host { api: Api::clone(&bond), feed_url: format!("{}/stream?mode=feed", bond.ws), traits };
-    scenarios::run(&host).await
+    let bond = Bond::up(&["--sim-rate", &traits.rate.to_string()], &SETTINGS).await?;
+    let topics_url = Some(format!("{}/ws?", bond.ws));
+    let feed_url = format!("{}/stream?mode=feed", bond.ws);
+    let host = Host { api: Api::clone(&bond), feed_url, topics_url, traits };
+    scenarios::run(&host).await?;
+    topics::run(&host).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dedicated_edge_beside_others_on_redis_does_it_all() -> Result<()> {
     let traits = Traits { rate: 200, joins: 10, ..dedicated("dedicated edge on Redis") };
-    let (redis, settings) = (Redis::start().await?, [("BOND_MAX_STREAMS", "50")]);
+    let (redis, settings) = (Redis::start().await?, SETTINGS);
     let rate = traits.rate.to_string();
     let _ingest = Bond::up(&["--redis", &redis.url(), "--sim-rate", &rate], &settings).await?;
     let edge = Bond::edge(&redis.url(), &settings).await?;
     edge.is_ready().await?;
-    let host = Host { api: Api::clone(&edge), feed_url: format!("{}/?mode=feed", edge.ws), traits };
-    scenarios::run(&host).await
+    let topics_url = Some(format!("{}/ws?", edge.ws));
+    let host =
+        Host { api: Api::clone(&edge), feed_url: format!("{}/?mode=feed", edge.ws), topics_url, traits };
+    scenarios::run(&host).await?;
+    topics::run(&host).await
 }
 
 fn dedicated(name: &'static str) -> Traits {
@@ -66,7 +85,8 @@ fn serverless(name: &'static str) -> Traits {
 async fn the_functions_behind_a_strict_gateway_do_it_all() -> Result<()> {
     let traits = serverless("bond-gateway");
     let cloud = Cloud::start(Options { rate: traits.rate, ..Options::default() }).await?;
-    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
+    let topics_url = Some(format!("{}?", cloud.ws));
+    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), topics_url, traits };
     scenarios::run(&host).await?;
     moving::run(&cloud, &host).await?;
     ending::run(&cloud, &host).await
@@ -78,7 +98,7 @@ async fn deployed(arguments: &[&str]) -> Result<(Deployed, Host)> {
     let mut all = vec!["--ingest-args", rate.as_str(), "--set", "BOND_MAX_STREAMS=50"];
     all.extend(arguments);
     let cloud = Deployed::start(&all).await?;
-    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), traits };
+    let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), topics_url: None, traits };
     Ok((cloud, host))
 }
 
