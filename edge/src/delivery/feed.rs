@@ -6,6 +6,7 @@ mod choose;
 mod enveloped;
 mod order;
 mod render;
+mod subscribed;
 mod subscription;
 mod topics;
 
