@@ -65,8 +65,11 @@ impl IngestSettings {
     }
 
     fn read(get: Variables<'_>) -> Result<Self, SettingsError> {
-        let unset = |name: &str| (name == "BOND_HEARTBEAT_SECONDS").then(|| HEARTBEAT_SECONDS.to_owned());
-        let get = |name: &str| get(name).filter(|text| !text.trim().is_empty()).or_else(|| unset(name));
+        let set = |name: &str| get(name).filter(|text| !text.trim().is_empty());
+        let is_unset = set("WS_HEARTBEAT_INTERVAL").is_none();
+        let unset =
+            |name: &str| (is_unset && name == "BOND_HEARTBEAT_SECONDS").then(|| HEARTBEAT_SECONDS.to_owned());
+        let get = |name: &str| set(name).or_else(|| unset(name));
         let mut reader = Reader::new(&get);
         let settings = Self {
             common: Common::take(&mut reader),
@@ -154,8 +157,10 @@ mod tests {
     fn heartbeats_are_rare_where_each_is_billed() {
         let common = ingest(&WHOLE).expect("settings").common;
         assert_eq!((common.settings.heartbeat, common.port), (Duration::from_secs(300), 8080));
-        let chosen = [&WHOLE[..], &[("BOND_HEARTBEAT_SECONDS", "60")]].concat();
-        assert_eq!(ingest(&chosen).expect("settings").common.settings.heartbeat, Duration::from_secs(60));
+        for name in ["BOND_HEARTBEAT_SECONDS", "WS_HEARTBEAT_INTERVAL"] {
+            let chosen = [&WHOLE[..], &[(name, "60")]].concat();
+            assert_eq!(ingest(&chosen).expect(name).common.settings.heartbeat, Duration::from_secs(60));
+        }
     }
 
     #[test]

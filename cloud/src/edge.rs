@@ -12,7 +12,7 @@ use bond_aws::{Aws, KeySecrets};
 use bond_core::instrument::Venue;
 use bond_core::key_source::KeySource;
 use bond_edge::host::leading::Leading;
-use bond_edge::host::{self, HostConfig, vitals};
+use bond_edge::host::{self, HostConfig, Started, vitals};
 use bond_edge::jwks::Jwks;
 use bond_edge::server::{self, ServerConfig};
 use bond_edge::{logging, ready, signal, signing};
@@ -34,6 +34,10 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     }
     let listener = TcpListener::bind(SocketAddr::new(args.bind, common.port)).await?;
     let address = listener.local_addr()?;
+    let scraped = match common.settings.sockets.prometheus_port {
+        Some(port) => Some(TcpListener::bind(SocketAddr::new(args.bind, port)).await?),
+        None => None,
+    };
     let Adapters { aws, parts, instance, .. } = Adapters::connect(common).await?;
     let source = Arc::new(key_source(&aws, &settings));
     let (tokens, keys) = tokio::try_join!(source.token_keys(), source.api_keys())?;
@@ -43,7 +47,8 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let (tokens, access) = (Arc::new(Tokens::new(tokens).with_topics(verifier)), Arc::new(access));
     let venues = Venue::ALL.into_iter().filter(|venue| venue.is_served()).collect();
     let config = HostConfig::new(&common.settings, instance.into(), venues, address.port());
-    let (fanout, router) = host::start(config, parts.clone(), Arc::clone(&access), Arc::clone(&tokens))?;
+    let started = host::start(config, parts.clone(), Arc::clone(&access), Arc::clone(&tokens))?;
+    let Started { fanout, router, metrics } = started;
     let cancel = CancellationToken::new();
     let supervisor = parts.ports.supervisor.clone();
     let follow = follow(source, settings.keys_every, access, tokens, cancel.clone());
@@ -53,6 +58,10 @@ pub(crate) async fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     let telling = supervisor.spawn("vitals", &cancel, tell);
     let drain = async move { fanout.drain().await };
     let server = ServerConfig::of(&common.settings, &supervisor);
+    if let Some(listener) = scraped {
+        let scraping = server::serve_one(&server, listener, metrics, cancel.clone());
+        supervisor.spawn("prometheus", &cancel, scraping);
+    }
     let serving = server::serve(server, vec![listener], router, drain, cancel.clone());
     let serving = supervisor.spawn("server", &cancel, serving);
     let banner = format!("bond-cloud edge\n  REST       http://{address}\n  WebSocket  ws://{address}\n");

@@ -1,6 +1,7 @@
 //! Settings from the environment: read once, strictly, with all problems reported at once.
 
 mod jwt;
+mod sockets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bond_core::token::check_secret;
 use url::{Host, Url};
 
 pub use self::jwt::{JwksSource, JwtSettings};
+pub use self::sockets::SocketSettings;
 
 /// How `bond up` behaves. Each field names the variable it is read from.
 #[derive(Clone, Debug)]
@@ -54,8 +56,10 @@ pub struct Settings {
     pub max_lag: Duration,
     /// `BOND_FEED_SYMBOLS`: the symbols that a feed gets which names none, comma-separated.
     pub feed_symbols: BTreeSet<Symbol>,
-    /// `BOND_HEARTBEAT_SECONDS`: how often clients get a heartbeat.
+    /// `BOND_HEARTBEAT_SECONDS` or `WS_HEARTBEAT_INTERVAL`: how often clients get a heartbeat.
     pub heartbeat: Duration,
+    /// The bounds of WebSockets, and how they are watched.
+    pub sockets: SocketSettings,
     /// `BOND_BACKOFF_FIRST_MS`: the first wait before connecting to a venue again.
     pub backoff_first: Duration,
     /// `BOND_BACKOFF_MAX_MS`: the longest such wait.
@@ -116,7 +120,8 @@ impl Settings {
             ring_bytes: reader.number("BOND_RING_MIB", 512, 1, 1_048_576) << 20,
             max_lag: reader.millis("BOND_MAX_LAG_MS", 250, 1, 60_000),
             feed_symbols: symbols(reader, "BOND_FEED_SYMBOLS", "BTC/USDT,ETH/USDT,SOL/USDT"),
-            heartbeat: reader.seconds("BOND_HEARTBEAT_SECONDS", 30, 1, 3600),
+            heartbeat: sockets::heartbeat(reader),
+            sockets: SocketSettings::take(reader),
             backoff_first: reader.millis("BOND_BACKOFF_FIRST_MS", 5000, 10, 300_000),
             backoff_max: reader.millis("BOND_BACKOFF_MAX_MS", 300_000, 10, 3_600_000),
             patience_percent: reader.number("BOND_PATIENCE_PERCENT", 100, 1, 10_000),

@@ -1,5 +1,6 @@
 //! The dedicated edge: REST and WebSocket from local state, and the parts of the `bond` command.
 
+pub mod alerts;
 pub mod broker;
 pub mod cli;
 pub mod command;

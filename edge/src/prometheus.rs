@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use metrics::{
     Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
@@ -19,6 +19,9 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 #[derive(Clone, Default)]
 pub struct Prometheus(Arc<Kinds>);
 
+/// Writes series that are counted elsewhere.
+pub type Series = Box<dyn Fn(&mut String) + Send + Sync>;
+
 impl Prometheus {
     /// Installs itself as the recorder of all metrics of the process.
     ///
@@ -31,9 +34,14 @@ impl Prometheus {
         Ok(prometheus)
     }
 
+    /// Has series written that are counted elsewhere. Only the first call has an effect.
+    pub fn attach(&self, series: Series) {
+        self.0.others.get_or_init(|| series);
+    }
+
     /// All metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
-        let Kinds { counters, gauges, histograms } = &*self.0;
+        let Kinds { counters, gauges, histograms, others } = &*self.0;
         let mut text = String::new();
         counters.render(&mut text, "counter", |text, name, labels, value| {
             sample(text, name, "", labels, value.load(Ordering::Relaxed));
@@ -44,6 +52,9 @@ impl Prometheus {
         histograms.render(&mut text, "histogram", |text, name, labels, buckets| {
             buckets.render(text, name, labels);
         });
+        if let Some(series) = others.get() {
+            series(&mut text);
+        }
         text
     }
 }
@@ -53,6 +64,7 @@ struct Kinds {
     counters: ByName<AtomicU64>,
     gauges: ByName<AtomicU64>,
     histograms: ByName<Buckets>,
+    others: OnceLock<Series>,
 }
 
 /// The metrics of one kind, by name and then by labels as they are written.

@@ -102,6 +102,17 @@ pub async fn serve(
     }
 }
 
+/// Serves `router` on one listener more, until `shutdown`.
+pub fn serve_one(
+    config: &ServerConfig,
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let places = Places::new(config.connections, config.connections_per_address);
+    Arc::new(Host { router, shutdown, places }).accept(listener)
+}
+
 struct Host {
     router: Router,
     shutdown: CancellationToken,

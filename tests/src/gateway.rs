@@ -155,6 +155,7 @@ impl Cloud {
         settings.push(("REDIS_URL".into(), roles::url(&self.redis.url(), words[0])));
         settings.push(("AWS_ENDPOINT_URL_LAMBDA".into(), self.gateway.url.clone()));
         settings.push(("BOND_PORT".into(), "0".into()));
+        settings.push(("PROMETHEUS_PORT".into(), "0".into()));
         let dir = fresh_dir(words[0])?;
         if self.is_planted {
             settings.push(("BOND_PLANT_FILE".into(), Bond::planted_in(&dir)));

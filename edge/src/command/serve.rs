@@ -17,7 +17,7 @@ use crate::cli::ServeArgs;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::host::redis::RedisHost;
-use crate::host::{self, HostConfig, Parts};
+use crate::host::{self, HostConfig, Parts, Started};
 use crate::jwks::Jwks;
 use crate::server::{self, ServerConfig};
 use crate::signing::{self, Origin, SecretPlace};
@@ -30,6 +30,8 @@ const KEYS_RECHECK: Duration = Duration::from_secs(1);
 /// The listeners, and the credentials that clients must present.
 pub(super) struct Listeners {
     listeners: Vec<TcpListener>,
+    /// Of the metrics alone.
+    metrics: Option<TcpListener>,
     addresses: [SocketAddr; 2],
     access: Arc<Access>,
     tokens: Arc<Tokens>,
@@ -74,10 +76,17 @@ impl Listeners {
         let (tokens, access) = (Arc::new(tokens), Arc::new(access));
         let jwks =
             Jwks::open(settings.jwt.jwks.clone(), Arc::clone(tokens.topics())).await.map_err(failed)?;
-        let listeners = vec![listen(args, args.rest_port).await?, listen(args, args.ws_port).await?];
+        let listeners = vec![
+            listen(args, args.rest_port, "--rest-port").await?,
+            listen(args, args.ws_port, "--ws-port").await?,
+        ];
+        let metrics = match settings.sockets.prometheus_port {
+            Some(port) => Some(listen(args, port, "PROMETHEUS_PORT").await?),
+            None => None,
+        };
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         let ready_file = args.ready_file.clone();
-        Ok(Self { listeners, addresses, access, tokens, jwks, ready_file })
+        Ok(Self { listeners, metrics, addresses, access, tokens, jwks, ready_file })
     }
 
     /// The addresses of REST and WebSocket.
@@ -92,7 +101,11 @@ impl Listeners {
             true => "everybody on this machine, as there are no API keys; not for use behind a proxy",
             false => "holders of API keys",
         };
-        format!("bond serves\n  REST       http://{rest}\n  WebSocket  ws://{ws}\n  open to    {who}\n")
+        let scraped = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        let metrics = scraped.map_or_else(String::new, |at| format!("  metrics    http://{at}\n"));
+        format!(
+            "bond serves\n  REST       http://{rest}\n  WebSocket  ws://{ws}\n{metrics}  open to    {who}\n"
+        )
     }
 
     pub(super) const fn ws_port(&self) -> u16 {
@@ -111,10 +124,14 @@ impl Listeners {
         let _guard = cancel.clone().drop_guard();
         let connections_per_address = config.http_per_address;
         let supervisor = parts.ports.supervisor.clone();
-        let (fanout, router) = host::start(config, parts, self.access, self.tokens)?;
+        let Started { fanout, router, metrics } = host::start(config, parts, self.access, self.tokens)?;
         let following = supervisor.spawn("jwks", cancel, self.jwks.follow(cancel.clone()));
         let drain = async move { fanout.drain().await };
         let server = ServerConfig { connections_per_address, ..ServerConfig::new(&supervisor) };
+        if let Some(listener) = self.metrics {
+            let scraping = server::serve_one(&server, listener, metrics, cancel.clone());
+            supervisor.spawn("prometheus", cancel, scraping);
+        }
         let serving = server::serve(server, self.listeners, router, drain, cancel.clone());
         let serving = supervisor.spawn("server", cancel, serving);
         ready::announce(self.ready_file.as_deref(), banner)?;
@@ -163,12 +180,12 @@ fn failed(why: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Failed, why)
 }
 
-async fn listen(args: &ServeArgs, port: u16) -> Result<TcpListener, Failure> {
+async fn listen(args: &ServeArgs, port: u16, setting: &str) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(args.bind, port);
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(
             Exit::Failed,
-            format!("cannot listen on {address}: {error}; choose with --rest-port and --ws-port"),
+            format!("cannot listen on {address}: {error}; choose another with {setting}"),
         )
     })
 }

@@ -7,6 +7,7 @@ mod enveloped;
 mod order;
 mod relayed;
 mod render;
+mod subscribed;
 mod subscription;
 mod topics;
 

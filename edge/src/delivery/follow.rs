@@ -53,6 +53,10 @@ impl Drop for Follow {
 pub(crate) struct Tally {
     pub(crate) delivered: u64,
     pub(crate) dropped: u64,
+    /// Snapshots, alerts and acks that went out beside the events that were chosen.
+    pub(crate) snapshots: u64,
+    pub(crate) alerts: u64,
+    pub(crate) acks: u64,
     /// When the newest delivered event was appended to its log.
     pub(crate) newest: UnixNanos,
 }

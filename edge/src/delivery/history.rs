@@ -457,6 +457,16 @@ impl History {
         Cursor { offset: self.tape.end(), seq: self.head, generation: self.generation }
     }
 
+    /// The number of the newest event, and its time; `None` for a topic without any.
+    pub(crate) fn latest(&self) -> Option<(u64, UnixNanos)> {
+        if self.head == 0 || self.has_ended {
+            return None;
+        }
+        let newest = self.places.iter().rev().find(|place| place.kind.is_some()).map(|place| place.ts);
+        let folded = || self.folding.as_ref().and_then(|folding| folding.time());
+        Some((self.head, newest.or_else(folded)?))
+    }
+
     pub(crate) fn first_after(&self, cursor: Cursor) -> Option<UnixNanos> {
         let after = self.places.range(self.index_after(cursor.offset)..);
         after.into_iter().find(|place| place.kind.is_some()).map(|place| place.at)

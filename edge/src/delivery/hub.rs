@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::cursor::Retention;
+use super::figures::Figures;
 use super::mailbox::{Mailbox, Notice};
 use super::pool::Pool;
 use super::ring::Ring;
@@ -46,6 +47,8 @@ pub(crate) struct Sources {
 /// The rings of this process.
 pub(crate) struct Hub {
     sources: Sources,
+    /// What is counted about those who follow topics by name.
+    pub(crate) figures: Arc<Figures>,
     pool: Arc<Pool>,
     mailboxes: Vec<Arc<Mailbox>>,
     rings: Mutex<HashMap<Topic, Arc<Ring>>>,
@@ -61,6 +64,7 @@ impl Hub {
         let pool = Pool::new(sources.retention.bytes.saturating_mul(POOL_TOPICS));
         Self {
             sources,
+            figures: Arc::default(),
             pool,
             mailboxes,
             rings: Mutex::default(),
@@ -85,6 +89,16 @@ impl Hub {
         self.asked.lock().push(Arc::clone(&ring));
         self.has_asked.notify_one();
         ring
+    }
+
+    /// The rings that clients have subscribed to by name.
+    pub(crate) fn subscribed(&self) -> Vec<Arc<Ring>> {
+        self.rings.lock().values().filter(|ring| ring.subscribers() > 0).cloned().collect()
+    }
+
+    /// How many rings have news that their workers have not looked at yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.mailboxes.iter().map(|mailbox| mailbox.waiting()).sum()
     }
 
     /// Keeps what all rings hold below its bound.

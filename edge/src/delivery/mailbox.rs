@@ -51,6 +51,11 @@ impl Mailbox {
         self.advanced.lock().push(ring);
     }
 
+    /// How many rings have news that the listener has not looked at.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.advanced.lock().len() as u64
+    }
+
     /// Wakes the listener unless that was done already.
     pub(crate) fn wake(&self) {
         if self.awake.swap(true, Ordering::AcqRel) {

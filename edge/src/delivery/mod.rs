@@ -11,6 +11,7 @@
 pub(crate) mod cursor;
 pub(crate) mod deflate;
 pub(crate) mod feed;
+pub(crate) mod figures;
 pub(crate) mod follow;
 pub(crate) mod followers;
 pub(crate) mod frame;

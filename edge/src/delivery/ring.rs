@@ -33,6 +33,8 @@ pub(crate) struct Ring {
     /// The workers that were told of news and have not looked yet.
     told: AtomicU64,
     followers: AtomicUsize,
+    /// Those who follow it by name.
+    subscribers: AtomicUsize,
     pool: Arc<Pool>,
     begun: watch::Sender<bool>,
     /// Whether the state is being read from the log.
@@ -52,6 +54,7 @@ impl Ring {
             interested: AtomicU64::new(0),
             told: AtomicU64::new(0),
             followers: AtomicUsize::new(0),
+            subscribers: AtomicUsize::new(0),
             pool,
             begun: watch::Sender::new(false),
             is_asked: AtomicBool::new(false),
@@ -276,6 +279,26 @@ impl Ring {
 
     pub(crate) fn remove_follower(&self) {
         self.followers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many follow it by name.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.subscribers.load(Ordering::Acquire)
+    }
+
+    /// Counts one more who follows it by name. Returns whether it is the first.
+    pub(super) fn add_subscriber(&self) -> bool {
+        self.subscribers.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// Counts one less. Returns whether it was the last.
+    pub(super) fn remove_subscriber(&self) -> bool {
+        self.subscribers.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The number of the newest event, and its time; `None` for a topic without any.
+    pub(crate) fn latest(&self) -> Option<(u64, UnixNanos)> {
+        self.history.read().latest()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
+use axum::routing::get;
 use bond_api::auth::Access;
 use bond_api::authorizer::ConnectionAuthorizer;
 use bond_api::paces::Paces;
@@ -23,6 +25,7 @@ use bond_core::vitals::{LocalVitals, VitalsBoard};
 use bond_ingest::engine::Ports;
 use smol_str::SmolStr;
 
+use crate::alerts::AlertConfig;
 use crate::config::Settings;
 use crate::prometheus::Prometheus;
 use crate::ws::{self, Fanout, FanoutConfig, FanoutParts, Limits};
@@ -53,6 +56,8 @@ pub struct HostConfig {
     pub ring_bytes: u64,
     /// Deadlines and limits of connections.
     pub limits: Limits,
+    /// How topics are watched.
+    pub alerts: AlertConfig,
     /// The name of this process, unique among all.
     pub instance: SmolStr,
     /// The most connections of one address that are not WebSockets yet.
@@ -68,11 +73,15 @@ impl HostConfig {
             ring: settings.ring,
             ring_bytes: u64::try_from(settings.ring_bytes / 4).unwrap_or(u64::MAX),
             limits: Limits {
+                connections: settings.sockets.connections,
                 heartbeat: settings.heartbeat,
+                silence: settings.sockets.silence(),
+                queue: settings.sockets.queue,
                 connections_per_address: settings.connections_per_address,
                 connections_per_key: settings.connections_per_key,
                 ..Limits::default()
             },
+            alerts: AlertConfig { thresholds: settings.sockets.thresholds, ..AlertConfig::default() },
             instance,
             http_per_address: settings.http_per_address,
             rest: RestSettings {
@@ -90,6 +99,29 @@ impl HostConfig {
     }
 }
 
+/// What serves clients.
+pub struct Started {
+    /// The WebSockets.
+    pub fanout: Fanout,
+    /// All paths.
+    pub router: Router,
+    /// The metrics for Prometheus, on any path and for anybody.
+    pub metrics: Router,
+}
+
+/// Where the metrics are told under the names of BondX, by the rule of `/metrics`.
+fn metrics_paths(state: Arc<RestState>) -> Router {
+    let router = ["/ws/metrics", "/api/v1/ws/metrics"]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, get(rest::scrape)));
+    router.with_state(state)
+}
+
+fn scraped(prometheus: Prometheus) -> Router {
+    let render = move || async move { ([(CONTENT_TYPE, rest::PROMETHEUS)], prometheus.render()) };
+    Router::new().fallback(get(render))
+}
+
 /// Starts everything that serves clients. The router works only under [`crate::server::serve`].
 ///
 /// # Errors
@@ -99,15 +131,17 @@ pub fn start(
     parts: Parts,
     access: Arc<Access>,
     tokens: Arc<Tokens>,
-) -> anyhow::Result<(Fanout, Router)> {
+) -> anyhow::Result<Started> {
     let Parts { ports, control, local, .. } = parts.clone();
     let fanout_config = FanoutConfig {
         ring: config.ring,
         ring_bytes: config.ring_bytes,
         limits: config.limits,
+        alerts: config.alerts,
         ..FanoutConfig::new(config.instance)
     };
-    let state = Arc::new(rest_state(config.rest, parts, access, tokens)?);
+    let prometheus = Prometheus::install()?;
+    let state = Arc::new(rest_state(config.rest, parts, access, tokens, prometheus.clone()));
     let admission = Arc::new(ConnectionAuthorizer::of(&state));
     let meters = ports.meters.clone();
     let fanout = Fanout::start(fanout_config, FanoutParts { ports, control, admission })?;
@@ -122,9 +156,13 @@ pub fn start(
         let stats = counted.stats();
         (stats.connections as u64, stats.delivered)
     }));
-    let router = rest::router(state, fanout.router());
-    let outside = Router::new().fallback_service(router).layer(middleware::from_fn(ws::root_by_query));
-    Ok((fanout, outside))
+    let counted = fanout.clone();
+    prometheus.attach(Box::new(move |text| counted.render(text)));
+    let metrics = scraped(prometheus);
+    let others = fanout.router().merge(metrics_paths(Arc::clone(&state)));
+    let router = rest::router(state, others);
+    let router = Router::new().fallback_service(router).layer(middleware::from_fn(ws::root_by_query));
+    Ok(Started { fanout, router, metrics })
 }
 
 fn rest_state(
@@ -132,10 +170,10 @@ fn rest_state(
     parts: Parts,
     access: Arc<Access>,
     tokens: Arc<Tokens>,
-) -> anyhow::Result<RestState> {
+    prometheus: Prometheus,
+) -> RestState {
     let Parts { ports: Ports { log, store, clock, .. }, control, publisher, vitals, readiness, .. } = parts;
-    let prometheus = Prometheus::install()?;
-    Ok(RestState {
+    RestState {
         started_at: clock.now(),
         store,
         control,
@@ -152,5 +190,5 @@ fn rest_state(
         paces: Paces::new(settings.per_second),
         probed: Probed::default(),
         settings,
-    })
+    }
 }

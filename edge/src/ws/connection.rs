@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bond_api::admission::{Grant, Refusal, TopicGrant};
@@ -19,6 +20,7 @@ use super::budget::Budget;
 use super::frame_decoder::FrameDecoder;
 use super::seats::Seat;
 use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::figures::Figures;
 use crate::delivery::follow::Follow;
 use crate::delivery::frame;
 
@@ -129,6 +131,25 @@ pub(crate) struct TopicSession {
     pub(crate) grant: TopicGrant,
     /// Whether it was told that its token is about to expire.
     pub(crate) is_warned: bool,
+    /// Counts it for as long as it is there.
+    pub(crate) _counted: CountedConnection,
+}
+
+/// A connection to topics, counted from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct CountedConnection(Arc<Figures>);
+
+impl CountedConnection {
+    pub(crate) fn new(figures: &Arc<Figures>) -> Self {
+        figures.establish();
+        Self(Arc::clone(figures))
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// One client.

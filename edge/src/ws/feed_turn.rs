@@ -58,6 +58,9 @@ fn send(
     connection.outbox.end().extend_from_slice(&bench.buffer[written..reached]);
     let passed = bench.ends.iter().take_while(|end| **end <= reached).count();
     feed.pass(&bench.picks[..passed], moment);
+    if feed.named().is_some() {
+        feed.count(&bench.picks[..passed], moment.clock.now(), &mut bench.counts);
+    }
     bench.picks.drain(..passed);
     let more = more || !bench.picks.is_empty() || feed.has_due();
     feed.put_back(&mut bench.picks);

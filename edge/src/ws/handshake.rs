@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::connection::{Purpose, UpgradedSocket};
 use super::shared::Shared;
-use super::topics;
+use super::{health, topics};
 use crate::delivery::follow::Follow;
 use crate::server::Peer;
 use crate::upgrade::{Upgrade, has_token, take_socket};
@@ -54,6 +54,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/stream", get(feed))
         .route("/raw", get(raw))
         .merge(topics::router())
+        .merge(health::router())
         .with_state(shared)
 }
 
@@ -182,7 +183,12 @@ pub(super) fn accept(
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
     let seat = match shared.seats.take(peer, plan.counted_key()) {
         Ok(seat) => seat,
-        Err(none) => return none.into_response(),
+        Err(none) => {
+            if matches!(plan.purpose, Purpose::Topics(_)) {
+                shared.hub.figures.fail();
+            }
+            return none.into_response();
+        }
     };
     let batch = parameters.batch(upgrade.has_subprotocol);
     let control = control || upgrade.has_subprotocol;

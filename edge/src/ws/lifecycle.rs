@@ -15,6 +15,7 @@ use super::shared::Limits;
 use super::worker::Worker;
 use crate::delivery::TOO_SLOW;
 use crate::delivery::feed::{Feed, Scope};
+use crate::delivery::figures::Told;
 use crate::delivery::follow::Follow;
 
 /// The span over which clients are asked to come back after a shutdown.
@@ -134,6 +135,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.topics.is_some() {
             connection.heartbeat_at = Some(self.now + self.shared.limits.heartbeat);
+            self.shared.hub.figures.tell(Told::Heartbeat);
             return connection.say(&envelope::heartbeat(clock));
         }
         let sources = match connection.carried.stream() {

@@ -13,12 +13,14 @@ pub(crate) mod frame_decoder;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod handshake;
+mod health;
 pub(crate) mod lifecycle;
 mod post;
 mod protocol;
 pub(crate) mod seats;
 mod shared;
 mod topics;
+mod watched;
 mod worker;
 
 use std::io;
@@ -43,8 +45,10 @@ pub(crate) use lifecycle::{MISSED_PONGS, UNFINISHED};
 pub(crate) use protocol::UNHEARD;
 pub use shared::Limits;
 
+use crate::alerts::AlertConfig;
 use crate::delivery::Delivery;
 use crate::delivery::cursor::Retention;
+use crate::delivery::figures::MOST_WORKERS;
 use crate::delivery::mailbox::{Mailbox, Waker};
 use post::{Post, WorkerMessage};
 use shared::Shared;
@@ -52,9 +56,6 @@ use worker::{WAKE, Worker};
 
 /// How long clients may take to leave when the edge ends.
 const DRAIN: Duration = Duration::from_millis(1_500);
-
-/// Rings note the workers that follow them in one word.
-const MOST_WORKERS: usize = 64;
 
 /// What a fan-out works with.
 #[derive(Clone)]
@@ -79,6 +80,8 @@ pub struct FanoutConfig {
     pub ring_bytes: u64,
     /// Deadlines and limits.
     pub limits: Limits,
+    /// How topics are watched.
+    pub alerts: AlertConfig,
     /// A name of this process, unique among all edges.
     pub instance: SmolStr,
 }
@@ -91,6 +94,7 @@ impl FanoutConfig {
             ring: Duration::from_secs(60),
             ring_bytes: 32 * 1024 * 1024,
             limits: Limits::default(),
+            alerts: AlertConfig::default(),
             instance: instance.into(),
         }
     }
@@ -132,6 +136,7 @@ impl Fanout {
         let delivery = Delivery::new(&ports, retention, mailboxes);
         delivery.run(["tail", "feeds"], &ports, control, &stop);
         let shared = Arc::new(Shared::new(delivery, posts, config, admission, &ports));
+        ports.supervisor.spawn("alerts", &stop, watched::watch(Arc::clone(&shared), stop.clone()));
         let threads = Mutex::new(spawn(polls, &shared, &ports.supervisor, &stop)?);
         Ok(Self(Arc::new(FanoutInner { shared, stop, threads })))
     }
@@ -145,6 +150,12 @@ impl Fanout {
     /// Closes the connections of a stream that was deleted, without waiting until it is noticed.
     pub fn end_stream(&self, id: &StreamId) {
         self.0.shared.hub.end_stream(id);
+    }
+
+    /// Writes the series of connections to topics, as Prometheus reads them.
+    pub(crate) fn render(&self, text: &mut String) {
+        let hub = &self.0.shared.hub;
+        hub.figures.render(hub.waiting(), text);
     }
 
     /// What it is doing.

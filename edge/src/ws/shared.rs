@@ -19,6 +19,7 @@ use super::FanoutConfig;
 use super::connection::UpgradedSocket;
 use super::post::{Post, WorkerMessage};
 use super::seats::Seats;
+use super::watched::Watched;
 use crate::delivery::Delivery;
 use crate::delivery::follow::Tally;
 use crate::delivery::hub::Hub;
@@ -84,7 +85,10 @@ pub(crate) struct Shared {
     pub(crate) users: RateTable<(SmolStr, Family)>,
     /// How often connections to topics are refused to each address.
     pub(crate) refusals: RateTable<IpAddr>,
+    /// How often each caller lists topics.
+    pub(crate) listers: RateTable<SmolStr>,
     pub(crate) totals: Totals,
+    pub(crate) watched: Watched,
     next_name: AtomicU64,
     next_worker: AtomicUsize,
 }
@@ -115,7 +119,7 @@ impl Shared {
         ports: &Ports,
     ) -> Self {
         let Ports { board, meters, clock, .. } = ports.clone();
-        let FanoutConfig { limits, instance, .. } = config;
+        let FanoutConfig { limits, instance, alerts, .. } = config;
         Self {
             hub,
             leases,
@@ -130,7 +134,9 @@ impl Shared {
             feeds: AtomicUsize::new(0),
             users: RateTable::new(MOST_USERS),
             refusals: RateTable::new(MOST_ADDRESSES),
+            listers: RateTable::new(MOST_ADDRESSES),
             totals: Totals::default(),
+            watched: Watched::new(alerts, ports),
             next_name: AtomicU64::new(0),
             next_worker: AtomicUsize::new(0),
         }

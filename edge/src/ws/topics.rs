@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -23,12 +23,13 @@ use bond_core::topic::{Family, is_segment};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-use super::connection::{Carried, Connection, Purpose, TopicSession, TopicsPurpose};
+use super::connection::{Carried, Connection, CountedConnection, Purpose, TopicSession, TopicsPurpose};
 use super::handshake::{Plan, accept};
 use super::protocol::TOO_FAST;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::delivery::feed::{Feed, NamedTopics, Scope, TakenMessage};
+use crate::delivery::figures::Told;
 use crate::server::Peer;
 use crate::upgrade::Upgrade;
 
@@ -192,7 +193,8 @@ impl Worker {
         let named = NamedTopics::new(self.shared.name_feed(), self.shared.limits.queue);
         let heartbeat_at = self.now + self.shared.limits.heartbeat;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false }));
+        let _counted = CountedConnection::new(&self.shared.hub.figures);
+        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false, _counted }));
         connection.carried = Carried::Feed(Box::new(Feed::new(Scope::Topics(Box::new(named)), batch)));
         connection.heartbeat_at = Some(heartbeat_at);
         let taken = TakenMessage { action: "subscribe", correlation_id: None };
@@ -204,7 +206,15 @@ impl Worker {
         let told = MessageError::new(Code::AuthRequired, refusal.message.clone());
         let error = envelope::error(&told.into(), Some(refusal.code), self.shared.clock.now(), None);
         self.say_json(id, &error);
+        self.shared.hub.figures.refuse_connection(refusal.code);
         self.close(id, CloseCode::PolicyViolation, &refusal.to_string());
+    }
+
+    /// Says what is wrong, and counts it.
+    fn say_error(&mut self, id: usize, error: MessageError, echo: Option<&str>) {
+        self.shared.hub.figures.refuse(None, error.code);
+        let now = self.shared.clock.now();
+        self.say_json(id, &envelope::error(&error.into(), None, now, echo));
     }
 
     fn say_json(&mut self, id: usize, json: &[u8]) {
@@ -215,8 +225,16 @@ impl Worker {
 
     /// Takes a text whose frame was within the budget. Pings are free, and subscriptions count by their families instead.
     pub(super) fn on_topics_text(&mut self, id: usize, text: &str) {
-        let (clock, moment) = (self.shared.clock.now(), self.moment());
+        let begun = Instant::now();
         let request = Message::parse(text);
+        let message = request.message.as_ref().ok();
+        let (family, name) = (message.and_then(family_of), message.map(ClientMessage::name));
+        self.take_topics_request(id, request);
+        self.shared.hub.figures.receive(family, name, begun.elapsed());
+    }
+
+    fn take_topics_request(&mut self, id: usize, request: Message) {
+        let moment = self.moment();
         let echo = request.correlation_id.as_deref().map(RawValue::get);
         let is_counted = !matches!(
             request.message,
@@ -225,16 +243,18 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if is_counted && !connection.budget.admit_message(moment) {
             if self.refuse(id) {
-                let error = MessageError::new(Code::RateLimitExceeded, TOO_FAST);
-                self.say_json(id, &envelope::error(&error.into(), None, clock, echo));
+                self.say_error(id, MessageError::new(Code::RateLimitExceeded, TOO_FAST), echo);
             }
             return;
         }
         match request.message {
-            Ok(ClientMessage::Ping) => self.say_json(id, &envelope::pong(clock, echo)),
+            Ok(ClientMessage::Ping) => {
+                self.shared.hub.figures.tell(Told::Pong);
+                self.say_json(id, &envelope::pong(self.shared.clock.now(), echo));
+            }
             Ok(ClientMessage::Refresh { token }) => self.refresh_topics(id, &token, echo),
             Ok(message) => self.change_topics(id, &message, echo),
-            Err(error) => self.say_json(id, &envelope::error(&error.into(), None, clock, echo)),
+            Err(error) => self.say_error(id, error, echo),
         }
     }
 
@@ -264,13 +284,16 @@ impl Worker {
         if let Some((feed, subscriber)) = self.subscriber(id) {
             feed.serve_topics(asked, answers, taken, subscriber, &mut told);
         }
+        let figures = &self.shared.hub.figures;
+        let refusals = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let refused = refusals.map(|refusal| figures.refuse(family_of_refusal(refusal), refusal.error.code));
+        figures.tell_many(Told::Ack, told.len().saturating_sub(refused.count()) as u64);
         told.iter().for_each(|json| self.say_json(id, json));
         self.ready.push(id);
     }
 
     /// Takes a newer token. What it covers no more is followed no more.
     fn refresh_topics(&mut self, id: usize, token: &str, echo: Option<&str>) {
-        let now = self.shared.clock.now();
         let Some(connection) = self.connections.get_mut(id) else { return };
         let (Some(session), Some(mut asked)) =
             (&mut connection.topics, asked_of_carried(&connection.carried))
@@ -280,8 +303,7 @@ impl Worker {
         let refreshed = match self.shared.admission.refresh_topics(&session.grant, token) {
             Ok(refreshed) => refreshed,
             Err(refusal) => {
-                let error = MessageError::new(refusal.code, refusal.message);
-                return self.say_json(id, &envelope::error(&error.into(), None, now, echo));
+                return self.say_error(id, MessageError::new(refusal.code, refusal.message), echo);
             }
         };
         connection.expires_at = refreshed.grants.expires_at();
@@ -316,9 +338,26 @@ impl Worker {
         if self.connections.get(id).is_some_and(|connection| connection.topics.is_some()) {
             let error =
                 MessageError::new(Code::AuthExpired, "the token has expired: connect again with a new one");
+            self.shared.hub.figures.refuse_connection(error.code);
             self.say_json(id, &envelope::error(&error.into(), None, clock, None));
         }
     }
+}
+
+/// By which family a message counts.
+fn family_of(message: &ClientMessage) -> Option<Family> {
+    let topic = match message {
+        ClientMessage::Subscribe(subscribe) => subscribe.topic.as_ref()?.topics.first(),
+        ClientMessage::Unsubscribe(unsubscribe) => unsubscribe.topic.as_ref(),
+        ClientMessage::Resume { topic, .. } => Some(topic),
+        ClientMessage::Frequency { topic, .. } => topic.as_ref(),
+        ClientMessage::Ping | ClientMessage::BackgroundMode(_) | ClientMessage::Refresh { .. } => None,
+    };
+    topic.map(|topic| Family::of(topic))
+}
+
+fn family_of_refusal(refusal: &TopicRefusal) -> Option<Family> {
+    refusal.topic.as_deref().map(Family::of)
 }
 
 fn is_rate_limited(answer: &Result<TopicAck, TopicRefusal>) -> bool {

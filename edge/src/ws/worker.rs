@@ -31,6 +31,9 @@ const EVENTS: usize = 1024;
 /// How often heartbeats, stalled clients and expired tokens are looked after.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often it is looked at how far clients lag behind: a walk over all of them.
+const LAG_LOOK: Duration = Duration::from_secs(5);
+
 /// After so many connections of a pass the time is read anew.
 const CLOCK_USES: usize = 64;
 
@@ -49,6 +52,7 @@ pub(crate) struct Worker {
     pub(super) followers: Followers,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     next_tick: Instant,
+    next_lag_look: Instant,
     cache: RunCache,
     bench: Scratch,
     stopped: bool,
@@ -72,6 +76,7 @@ impl Worker {
             followers: Followers::new(index),
             timers: BinaryHeap::new(),
             next_tick: now + TICK,
+            next_lag_look: now + TICK,
             cache: RunCache::default(),
             bench: Scratch::default(),
             stopped: false,
@@ -106,6 +111,7 @@ impl Worker {
             advanced.drain(..).for_each(|ring| self.pass(ring));
             self.give_turns();
             self.on_time();
+            self.bench.counts.flush(&self.shared.hub.figures);
         }
     }
 
@@ -234,7 +240,21 @@ impl Worker {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.tick(now);
+            self.look_at_lags(now);
         }
+    }
+
+    /// Looks now and then how far the slowest client of topics lags behind: one that takes nothing gets no turn in which to look.
+    fn look_at_lags(&mut self, now: Instant) {
+        if now < self.next_lag_look {
+            return;
+        }
+        self.next_lag_look = now + LAG_LOOK;
+        let lags = self.connections.iter().filter_map(|(_, connection)| match &connection.carried {
+            Carried::Feed(feed) => Some(feed.lag()),
+            Carried::Stream { .. } | Carried::Nothing => None,
+        });
+        self.shared.hub.figures.lag(self.index, lags.max().unwrap_or_default());
     }
 
     /// The time by a clock of this worker's own, which never goes back.

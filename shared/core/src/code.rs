@@ -38,8 +38,8 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
-    const ALL: [Self; 14] = [
+    /// Every code, in the order of their declaration.
+    pub const ALL: [Self; 14] = [
         Self::AuthRequired,
         Self::AuthInvalid,
         Self::AuthExpired,
@@ -161,6 +161,8 @@ pub enum CloseCode {
     SlowConsumer,
     /// The client sent nothing, not even a pong, for too long.
     Idle,
+    /// The user was disconnected by the owner of the server.
+    UserRevoked,
     /// The stream was deleted or has ended.
     StreamEnded,
 }
@@ -180,6 +182,7 @@ impl CloseCode {
             Self::GoingAway => 4000,
             Self::SlowConsumer => 4008,
             Self::Idle => 4009,
+            Self::UserRevoked => 4501,
             Self::StreamEnded => 4510,
         }
     }
@@ -228,6 +231,7 @@ mod tests {
             (4000, "shutdown: connect again and resume", true),
             (4499, "", true),
             (4500, "", false),
+            (4501, "the user was disconnected", false),
             (4510, "the stream has ended; create it again", false),
             (4999, "", false),
             (1008, "AUTH_EXPIRED: the token has expired; connect again with a new one", true),

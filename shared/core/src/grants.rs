@@ -10,7 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::time::UnixNanos;
 
 pub use self::pattern::{MAX_PATTERN_BYTES, PatternError, TopicPattern};
-use crate::topic::is_segment;
+use crate::topic::{is_own, is_segment};
 
 /// The most patterns of one list.
 pub const MAX_PATTERNS: usize = 64;
@@ -137,14 +137,14 @@ impl Grants {
         self.0.id.as_ref()
     }
 
-    /// Whether the topic of this name may be read.
+    /// Whether the topic of this name may be read. Nobody reads Bond's own.
     pub fn may_read(&self, topic: &str) -> bool {
-        covers(&self.0.read, topic) && !covers(&self.0.except, topic)
+        !is_own(topic) && covers(&self.0.read, topic) && !covers(&self.0.except, topic)
     }
 
-    /// Whether the topic of this name may be published to.
+    /// Whether the topic of this name may be published to. Nobody publishes to Bond's own.
     pub fn may_publish(&self, topic: &str) -> bool {
-        covers(&self.0.publish, topic)
+        !is_own(topic) && covers(&self.0.publish, topic)
     }
 
     /// The JSON form, of [`MAX_JSON_BYTES`] at most.
@@ -213,6 +213,15 @@ mod tests {
 
     fn reading(read: &[&str]) -> Grants {
         Grants::new(GrantsParts { read: patterns(read), ..GrantsParts::default() }).expect("grants")
+    }
+
+    #[test]
+    fn nobody_reads_or_publishes_to_topics_of_bonds_own() {
+        for grants in [Grants::open(), of_key(true), reading(&[">"])] {
+            assert!(grants.may_read("prices.X") && !grants.may_read("bond.revoked.0"), "{grants:?}");
+            assert!(!grants.may_publish("bond.revoked.0"), "{grants:?}");
+        }
+        assert!(Grants::open().may_publish("bonds.x"));
     }
 
     #[test]

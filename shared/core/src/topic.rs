@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use smol_str::{SmolStr, format_smolstr};
 
-pub use self::published::{Family, PublishedTopic, SEGMENT_BYTES, is_segment};
+pub use self::published::{Family, OWN, PublishedTopic, SEGMENT_BYTES, is_own, is_segment};
 use crate::event::Channel;
 use crate::instrument::{Instrument, MarketType, Symbol, Venue};
 

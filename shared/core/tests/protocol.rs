@@ -207,6 +207,7 @@ fn close_codes() -> BTreeSet<u16> {
         CloseCode::GoingAway,
         CloseCode::SlowConsumer,
         CloseCode::Idle,
+        CloseCode::UserRevoked,
         CloseCode::StreamEnded,
     ];
     let is_listed = |code: CloseCode| match code {
@@ -221,6 +222,7 @@ fn close_codes() -> BTreeSet<u16> {
         | CloseCode::GoingAway
         | CloseCode::SlowConsumer
         | CloseCode::Idle
+        | CloseCode::UserRevoked
         | CloseCode::StreamEnded => all.contains(&code),
     };
     assert!(all.into_iter().all(is_listed));

@@ -118,7 +118,11 @@ impl Feed {
                 }
             }
             let way = LookedAt { interval, is_due, control, most_lag, is_compressed };
+            let before = *moment.tally;
             let looked = topic.look(way, out, &mut bench.looked, moment);
+            if let Some(family) = topic.family() {
+                bench.counts.look(family, moment.tally, &before);
+            }
             has_skipped |= looked == Looked::Behind;
             let more = looked != Looked::All;
             topic.fresh = more || !is_due;
@@ -221,7 +225,7 @@ impl FeedTopic {
         into: &mut Vec<Pick>,
         moment: &mut Moment<'_>,
     ) -> Looked {
-        let more = match self.lags(cursor, way.most_lag) {
+        let more = match self.lag(cursor) > way.most_lag {
             true => None,
             false => self.look_named(cursor, (way.interval, way.is_due), into),
         };
@@ -229,7 +233,7 @@ impl FeedTopic {
             Some(true) => Looked::Part,
             Some(false) => Looked::All,
             None => {
-                moment.tally.dropped += self.catch_up(cursor, way.is_compressed, out, moment.clock.now());
+                self.catch_up(cursor, way.is_compressed, out, moment);
                 Looked::Behind
             }
         }

@@ -8,6 +8,7 @@ use super::enveloped::enveloped;
 use super::{Batch, Feed, Picked};
 use crate::delivery::cursor::Pick;
 use crate::delivery::deflate::{Form, LEAST, deflated};
+use crate::delivery::figures::WorkerCounts;
 use crate::delivery::frame;
 
 /// The most bytes that one connection gets in one turn; a single frame may be longer.
@@ -25,6 +26,8 @@ pub(crate) struct Scratch {
     pub(crate) buffer: Vec<u8>,
     /// Where the frames of the first picks end in the buffer.
     pub(crate) ends: Vec<usize>,
+    /// What was delivered of topics that were asked for by name.
+    pub(crate) counts: WorkerCounts,
 }
 
 impl Scratch {

@@ -14,13 +14,15 @@ use bond_core::log::{EventKind, Gap, GapReason};
 use bond_core::message::Rate;
 use bond_core::message::envelope::{self, AckFields, Place};
 use bond_core::time::UnixNanos;
-use bond_core::topic::Topic;
+use bond_core::topic::{Family, Topic};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::subscribed::Subscribed;
 use super::subscription::Subscriber;
-use super::{Feed, FeedTopic, Scope};
+use super::{Feed, FeedTopic, Picked, Scope};
 use crate::delivery::cursor::{Cursor, Pick};
 use crate::delivery::deflate::{Form, SharedFrame};
+use crate::delivery::figures::WorkerCounts;
 use crate::delivery::follow::{Follow, FollowState, Moment};
 use crate::delivery::frame;
 use crate::delivery::ring::Ring;
@@ -106,6 +108,7 @@ pub(super) struct WaitingAck {
 pub(super) struct NamedTopic {
     request: TopicRequest,
     acks: Vec<WaitingAck>,
+    subscribed: Subscribed,
     /// Up to which number it catches up: what lies before is no lag.
     caught_up: u64,
 }
@@ -231,11 +234,12 @@ impl Feed {
         subscriber.followers.attend(subscriber.id, &ring);
         let start = subscriber.restored_start(&topic).unwrap_or_else(|| request.start.clone());
         let place = FollowState::Joining(Box::new(start));
+        let subscribed = Subscribed::new(&ring, &subscriber.hub.figures);
         self.add(Follow { ring, place }, subscriber.now);
         if let Some(added) = self.topics.last_mut() {
             added.rate = request.rate;
-            added.named =
-                Some(Box::new(NamedTopic { request: request.clone(), acks: Vec::new(), caught_up: 0 }));
+            let (request, acks) = (request.clone(), Vec::new());
+            added.named = Some(Box::new(NamedTopic { request, acks, subscribed, caught_up: 0 }));
         }
     }
 
@@ -295,6 +299,28 @@ impl Feed {
         Some(named.asked.interval(&of_topic.request).max(named.lowered_interval()))
     }
 
+    /// Counts what went to a client that names its topics.
+    pub(crate) fn count(&self, gone: &[Picked], now: UnixNanos, counts: &mut WorkerCounts) {
+        for (index, pick) in gone {
+            let topic = &self.topics[*index];
+            let (Some(named), Some(kind)) = (&topic.named, pick.kind) else { continue };
+            if pick.is_delivered() {
+                let is_late = pick.to.seq <= named.caught_up || !self.interval(topic).is_zero();
+                let latency = (!is_late).then(|| now.since(pick.at));
+                counts.deliver(named.subscribed.family, kind, latency);
+            }
+        }
+    }
+
+    /// How many events the topic lags behind that is furthest behind.
+    pub(crate) fn lag(&self) -> u64 {
+        let lags = self.topics.iter().filter_map(|topic| match topic.follow.place {
+            FollowState::At(cursor) => topic.named.is_some().then(|| topic.lag(cursor)),
+            FollowState::Waiting(_) | FollowState::Joining(_) => None,
+        });
+        lags.max().unwrap_or_default()
+    }
+
     /// How far a cursor may lag.
     pub(super) fn most_lag(&self) -> u64 {
         self.named().map_or(u64::MAX, |named| named.most_lag)
@@ -325,7 +351,7 @@ impl FeedTopic {
     }
 
     /// Finds where the topic begins, and tells: its acks, what is missing, and the state.
-    pub(super) fn join(&mut self, is_compressed: bool, out: &mut Vec<u8>, moment: &Moment<'_>) -> bool {
+    pub(super) fn join(&mut self, is_compressed: bool, out: &mut Vec<u8>, moment: &mut Moment<'_>) -> bool {
         let FollowState::Joining(start) = &self.follow.place else { return false };
         let (ring, now) = (Arc::clone(&self.follow.ring), moment.clock.now());
         let Some(joined) = ring.join_topic(start, now) else { return false };
@@ -333,6 +359,8 @@ impl FeedTopic {
         let Some(named) = &mut self.named else { return true };
         named.caught_up = joined.head;
         let acks = std::mem::take(&mut named.acks);
+        moment.tally.acks += acks.len() as u64;
+        moment.tally.snapshots += u64::from(joined.snapshot.is_some());
         for WaitingAck { action, correlation_id } in acks {
             let taken = TakenMessage { action, correlation_id: correlation_id.as_deref() };
             frame::text(&self.ack(taken, is_compressed, now), out);
@@ -364,46 +392,53 @@ impl FeedTopic {
         Some(more)
     }
 
-    /// Whether a follower that stands at `cursor` lags by more than it may.
-    pub(super) fn lags(&self, cursor: Cursor, most_lag: u64) -> bool {
+    /// How many events a follower that stands at `cursor` lags behind.
+    pub(super) fn lag(&self, cursor: Cursor) -> u64 {
         let caught_up = self.named.as_ref().map_or(0, |named| named.caught_up);
         let head = self.follow.ring.head();
-        head.generation == cursor.generation && head.seq.saturating_sub(cursor.seq.max(caught_up)) > most_lag
+        let is_same = head.generation == cursor.generation;
+        if is_same { head.seq.saturating_sub(cursor.seq.max(caught_up)) } else { 0 }
+    }
+
+    /// The family of a topic that was asked for by name.
+    pub(super) fn family(&self) -> Option<Family> {
+        self.named.as_ref().map(|named| named.subscribed.family)
     }
 
     /// Moves a follower that has fallen behind to the newest item: what lies between is a gap, but for the alerts that are kept, and the
-    /// state follows. Returns how many events were dropped.
+    /// state follows.
     pub(super) fn catch_up(
         &mut self,
         cursor: Cursor,
         is_compressed: bool,
         out: &mut Vec<u8>,
-        now: UnixNanos,
-    ) -> u64 {
+        moment: &mut Moment<'_>,
+    ) {
         let ring = Arc::clone(&self.follow.ring);
-        let (mut last, mut dropped) = (cursor, 0);
+        let (mut last, now) = (cursor, moment.clock.now());
         let mut alerts = Vec::new();
         // Behind the ring nothing is left of what came next; what is kept still has its alerts.
         ring.alerts(cursor, &mut alerts);
         for alert in alerts {
-            dropped += missing(&ring, last, alert.from(), out, now);
+            moment.tally.dropped += missing(&ring, last, alert.from(), out, now);
             put_alert(&ring, &alert, is_compressed, out);
+            moment.tally.alerts += 1;
             last = alert.to;
             if out.len() >= ALERT_BYTES {
                 self.follow.place = FollowState::At(last);
-                return dropped;
+                return;
             }
         }
         let (head, snapshot) = ring.newest_state();
         if ring.alerts_between(last, head) {
             // One has come meanwhile: it goes out in the next turn.
             self.follow.place = FollowState::At(last);
-            return dropped;
+            return;
         }
-        dropped += missing(&ring, last, head, out, now);
+        moment.tally.dropped += missing(&ring, last, head, out, now);
+        moment.tally.snapshots += u64::from(snapshot.is_some());
         put_snapshot(snapshot.as_ref(), is_compressed, out);
         self.follow.place = FollowState::At(head);
-        dropped
     }
 }
 

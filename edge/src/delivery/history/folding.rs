@@ -82,6 +82,11 @@ impl Folding {
         self.at.is_none()
     }
 
+    /// When the event of the state was published.
+    pub(super) fn time(&self) -> Option<UnixNanos> {
+        self.at.as_ref().map(|at| at.ts)
+    }
+
     /// Events are missing.
     pub(super) fn lose(&mut self) {
         (self.at, self.snapshot) = (None, None);

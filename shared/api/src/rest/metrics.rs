@@ -23,7 +23,7 @@ use crate::auth::Caller;
 use crate::problem::Problem;
 
 /// The format that Prometheus reads.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters of one stream.
 #[derive(Serialize)]
@@ -113,11 +113,11 @@ pub(super) async fn all(
     caller: Result<Caller, Problem>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    if wants_text(&headers) {
+        return scrape(State(state), caller).await;
+    }
     if !state.settings.open_metrics {
         caller?;
-    }
-    if wants_text(&headers) {
-        return Ok(([(header::CONTENT_TYPE, PROMETHEUS)], (state.prometheus)()).into_response());
     }
     let now = state.clock.now();
     let vitals = vitals(&state).await?;
@@ -128,6 +128,20 @@ pub(super) async fn all(
         exchange_status: exchange_status(vitals),
     };
     Ok(Json(metrics).into_response())
+}
+
+/// Tells Prometheus the metrics, by the rule of `/metrics`.
+///
+/// # Errors
+/// Where a key is needed that is not there.
+pub async fn scrape(
+    State(state): State<Arc<RestState>>,
+    caller: Result<Caller, Problem>,
+) -> Result<Response, Problem> {
+    if !state.settings.open_metrics {
+        caller?;
+    }
+    Ok(([(header::CONTENT_TYPE, PROMETHEUS)], (state.prometheus)()).into_response())
 }
 
 async fn vitals(state: &RestState) -> Result<Vitals, Problem> {

@@ -45,6 +45,7 @@ use crate::tokens::Tokens;
 pub use self::compile::Compiled;
 pub use self::compile::compile_sentence;
 pub use self::health::{Backing, LocalBacking, Probed, Readiness};
+pub use self::metrics::{PROMETHEUS, scrape};
 pub use self::topics::NoPublisher;
 pub use self::traffic::Traffic;
 

@@ -20,6 +20,14 @@ const NAME_BYTES: usize = 200;
 /// First segments that are Bond's own, besides the channels of markets.
 const RESERVED: [&str; 3] = ["streams", "raw", "system"];
 
+/// The first segment of published topics by which processes of Bond tell each other of users: for no client to read or publish to.
+pub const OWN: &str = "bond";
+
+/// Whether the topic of this name is one of these.
+pub fn is_own(name: &str) -> bool {
+    name.split('.').next() == Some(OWN)
+}
+
 /// The name of a topic that publishers feed: two to eight segments of `[A-Za-z0-9_-]`, with dots between them. It exists by being named.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PublishedTopic(SmolStr);

@@ -30,7 +30,12 @@ pub(super) async fn reader(ws: &str, created: &Value) -> Result<(Socket, Numbers
 async fn each_ends_it(kind: &str, arguments: &[&str]) -> Result<()> {
     let data_dir = fresh_dir("up")?;
     let plant = Bond::planted_in(&data_dir);
-    let settings = [("BOND_PLANT_FILE", plant.as_str()), ("BOND_BONDX_PUBSUB", "true"), SECRET];
+    let settings = [
+        ("BOND_PLANT_FILE", plant.as_str()),
+        ("BOND_BONDX_PUBSUB", "true"),
+        ("PROMETHEUS_PORT", "0"),
+        SECRET,
+    ];
     let start = || Bond::up_in(data_dir.clone(), arguments, &settings);
     let mut bond = start().await?;
     let created = bond.stream(SENTENCE).await?;
@@ -66,7 +71,7 @@ async fn a_panic_in_any_part_of_an_edge_ends_it_and_clients_resume() -> Result<(
     let created = up.stream(SENTENCE).await?;
     let data_dir = fresh_dir("edge")?;
     let plant = Bond::planted_in(&data_dir);
-    let settings = [("BOND_PLANT_FILE", plant.as_str()), SECRET];
+    let settings = [("BOND_PLANT_FILE", plant.as_str()), ("PROMETHEUS_PORT", "0"), SECRET];
     let start = || Bond::edge_in(data_dir.clone(), &url, &settings);
     let mut edge = start().await?;
     for part in table::watched("edge")? {
