@@ -8,7 +8,7 @@ PYTHON ?= python3
 CLOUD_DIR ?= .cloud
 AUTH ?= false
 
-.PHONY: up down logs test check lint fmt bench demo build audit fuzz package cloud-up cloud-down cloud-logs
+.PHONY: up down logs test check lint fmt bench demo demo-topics build audit fuzz package cloud-up cloud-down cloud-logs
 
 ## Start Bond in the background: simulated venues, or VENUES=live for the real ones.
 up: build
@@ -74,3 +74,7 @@ cloud-logs:
 ## The first stream, from a sentence to events.
 demo: up
 	@$(BOND) listen "BTC price + tweets every 5s" --count 5
+
+## A simulated bond desk on topics, and the URLs to follow it by; Ctrl-C ends it.
+demo-topics: up
+	@$(BOND) demo topics --data-dir "$(DATA_DIR)"

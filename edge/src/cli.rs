@@ -42,6 +42,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Publish an event to a topic, and print its number.
     Publish(PublishArgs),
+    /// Publish what is made up, to try out what follows it.
+    Demo(DemoArgs),
     /// Turn a venue's frames on standard input into normalised events on standard output.
     Normalize(NormalizeArgs),
     /// Run a simulated venue on loopback.
@@ -180,6 +182,35 @@ pub struct PublishArgs {
     /// An idempotency key: sent again with the same one, the event is there once.
     #[arg(long)]
     pub key: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `bond demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// What to make up.
+    #[command(subcommand)]
+    pub action: DemoAction,
+}
+
+/// What to make up.
+#[derive(Subcommand, Debug)]
+pub enum DemoAction {
+    /// A bond desk on topics of a running server: prices, an auction, and a user's orders, portfolio and risk. Prints where to follow it.
+    Topics(DemoTopicsArgs),
+}
+
+/// `bond demo topics`.
+#[derive(Args, Debug)]
+pub struct DemoTopicsArgs {
+    /// Stop after this many seconds.
+    #[arg(long)]
+    pub seconds: Option<u32>,
+    /// The data directory of the server: its secret signs the token that is printed.
+    #[arg(long, default_value = ".bond")]
+    pub data_dir: PathBuf,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -53,6 +53,15 @@ def type_of(schema: Json) -> str | None:
     return kind
 
 
+def of_topics(schemas: Json) -> Json:
+    """The schemas of connections that follow topics by name: everything there has one envelope."""
+    return {name: schema for name, schema in schemas.items() if name.startswith("Topic")}
+
+
+def of_others(schemas: Json) -> Json:
+    return {name: schema for name, schema in schemas.items() if not name.startswith("Topic")}
+
+
 def references(node: Json) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
@@ -95,7 +104,9 @@ def test_every_reference_leads_somewhere(document: Json) -> None:
 
 
 def test_examples_are_the_golden_messages_and_valid(document: Json) -> None:
-    golden = read(GOLDEN / "messages.json") | read(GOLDEN / "client_messages.json")
+    golden: Json = {}
+    for path in GOLDEN.glob("*.json"):
+        golden |= read(path)
     golden["batch"] = [golden["trade"], golden["status_lost"]]
     shown = set()
     for message in document["components"]["messages"].values():
@@ -108,10 +119,11 @@ def test_examples_are_the_golden_messages_and_valid(document: Json) -> None:
 
 
 def test_the_schemas_tell_messages_apart(document: Json) -> None:
-    golden = read(GOLDEN / "messages.json")
+    golden = read(GOLDEN / "messages.json") | read(GOLDEN / "topic_messages.json")
     schemas = document["components"]["schemas"]
     for name, message in golden.items():
-        fitting = [kind for kind, schema in schemas.items() if type_of(schema) == message["type"]]
+        alike = of_topics(schemas) if name.startswith("topic_") else of_others(schemas)
+        fitting = [kind for kind, schema in alike.items() if type_of(schema) == message["type"]]
         assert len(fitting) == 1, name
         broken = {key: value for key, value in message.items() if key != "type"}
         assert complaints(document, fitting[0], broken), f"{name} without a type is accepted"
@@ -129,8 +141,7 @@ async def heard(url: str, messages: list[Json], wanted: set[str]) -> list[Json]:
 
 
 def test_what_a_server_sends_is_as_described(document: Json, rest: httpx.Client, server: Server) -> None:
-    schemas = document["components"]["schemas"]
-    kinds = {type_of(schema): name for name, schema in schemas.items()}
+    kinds = {type_of(schema): name for name, schema in of_others(document["components"]["schemas"]).items()}
     channels = ["trades", "orderbook", "ticker", "funding", "candles"]
     wish = {"type": "subscribe", "channels": channels, "symbols": ["BTC/USDT"], "raw": True, "correlation_id": 1}
     ping = {"type": "ping", "correlation_id": {"a": [1]}}
@@ -143,6 +154,18 @@ def test_what_a_server_sends_is_as_described(document: Json, rest: httpx.Client,
         events += asyncio.run(heard(f"{created['ws_url']}&from=0000dead:7", [], {"gap", "heartbeat"} | types))
         rest.delete(f"/v1/streams/{created['stream_id']}")
     for event in events:
+        assert not complaints(document, kinds[event["type"]], event), event
+
+
+def test_what_is_said_of_topics_is_as_described(document: Json, rest: httpx.Client, server: Server) -> None:
+    kinds = {type_of(schema): name for name, schema in of_topics(document["components"]["schemas"]).items()}
+    events = [{"payload": {"bid": 1}}, {"type": "alert", "payload": "mind"}, {"payload": {"bid": 2}, "meta": {"subtopic": "L1"}}]
+    rest.post("/v1/topics/prices.DOCUMENTED/events", json={"events": events}).raise_for_status()
+    rewind = {"type": "subscribe", "topics": ["prices.DOCUMENTED", "trades.binance.BTC-USDT"], "rewind": 3, "correlation_id": 1}
+    ahead = {"type": "subscribe", "topic": "prices.DOCUMENTED", "resume_from_seq": 12345}
+    wanted = {"ack", "pong", "error", "heartbeat", "delta", "alert", "gap", "snapshot"}
+    said = asyncio.run(heard(f"{server.ws}/ws?topic=prices.DOCUMENTED", [rewind, {"type": "ping"}, ahead, {"type": "sing"}], wanted))
+    for event in said:
         assert not complaints(document, kinds[event["type"]], event), event
 
 

@@ -22,12 +22,13 @@ BINARIES = Path(os.environ.get("BOND_BINARY", str(ROOT / "target/debug/bond"))).
 Command = list[str]
 
 
-def commands(name: str) -> list[object]:
+def commands(name: str, *, rust: bool = True) -> list[object]:
     """The same example in each language."""
     shell: Command = [str(EXAMPLES / f"shell/{name.replace('_', '-')}.sh")]
     python: Command = [sys.executable, str(EXAMPLES / f"python/{name}.py")]
-    rust: Command = [str(BINARIES / name)]
-    return [pytest.param(shell, id="shell"), pytest.param(python, id="python"), pytest.param(rust, id="rust")]
+    binary: Command = [str(BINARIES / name)]
+    both = [pytest.param(shell, id="shell"), pytest.param(python, id="python")]
+    return [*both, pytest.param(binary, id="rust")] if rust else both
 
 
 def run(command: Command, server: str, count: int) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,16 @@ def test_a_feed(command: Command, server: Server) -> None:
     lines = run(command, server.rest, 10).stdout.splitlines()
     assert len(lines) == 10
     assert all("BTC/USDT" in line and ("buy" in line or "sell" in line) for line in lines), lines
+
+
+@pytest.mark.parametrize("command", commands("topic", rust=False))
+def test_a_topic(command: Command, server: Server) -> None:
+    lines = [line.split("\t") for line in run(command, server.rest, 10).stdout.splitlines()]
+    positions = [position.split(":") for position, *_ in lines]
+    numbers = [int(seq) for _, seq in positions]
+    assert numbers == list(range(numbers[0], numbers[0] + 10)), lines
+    assert len({epoch for epoch, _ in positions}) == 1, lines
+    assert "EUR" in lines[0][2], lines
 
 
 class Cutter(threading.Thread):

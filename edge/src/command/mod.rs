@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, TokenAction, TokenArgs};
+use crate::cli::{Cli, Command, DemoAction, DemoArgs, TokenAction, TokenArgs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{logging, private};
@@ -13,6 +13,7 @@ pub mod broker;
 pub mod client;
 pub mod compile;
 pub mod cost;
+pub mod demo;
 pub mod edge;
 pub mod key;
 pub mod listen;
@@ -62,6 +63,10 @@ async fn dispatch_async(command: Command) -> Outcome {
         Command::Sim(args) => sim::run(&args).await,
         Command::Listen(args) => listen::run(&args).await,
         Command::Publish(args) => publish::run(&args).await,
+        Command::Demo(DemoArgs { action: DemoAction::Topics(args) }) => {
+            let settings = Settings::from_env().map_err(|error| Failure::new(Exit::Failed, error))?;
+            demo::topics(&args, &settings.jwt).await
+        }
         Command::Streams(server) => streams::list(&server).await,
         Command::Token(TokenArgs { stream_id: Some(id), server, .. }) => streams::token(&id, &server).await,
         Command::Broker(args) => {

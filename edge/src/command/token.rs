@@ -34,6 +34,15 @@ pub fn rotate() -> Outcome {
 /// # Errors
 /// Where a pattern is none, or there is no secret to sign with.
 pub fn jwt(args: &JwtArgs, settings: &JwtSettings) -> Outcome {
+    println!("{}", minted(args, settings)?);
+    Ok(())
+}
+
+/// The token.
+///
+/// # Errors
+/// Where a pattern is none, or there is no secret to sign with.
+pub fn minted(args: &JwtArgs, settings: &JwtSettings) -> Result<String, Failure> {
     for pattern in args.topics.iter().flatten().chain(&args.publish) {
         TopicPattern::parse(pattern).map_err(|error| Failure::new(Exit::NotUnderstood, error))?;
     }
@@ -47,8 +56,7 @@ pub fn jwt(args: &JwtArgs, settings: &JwtSettings) -> Outcome {
         expires_at: SystemClock.now().plus(args.ttl),
     };
     let token = mint(&minting, secret(args, settings)?.expose());
-    println!("{}", token.map_err(|error| Failure::new(Exit::Failed, error))?);
-    Ok(())
+    token.map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 fn secret(args: &JwtArgs, settings: &JwtSettings) -> Result<Secret, Failure> {

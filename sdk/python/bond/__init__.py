@@ -8,6 +8,23 @@
 
 from .client import Client, listen
 from .errors import BondError, Closed, Garbled, Refused
-from .models import Created, Event, Stream, Token
+from .fold import merge_patch
+from .models import Created, Event, Published, Stream, Token, TopicState
+from .topics import Topic
 
-__all__ = ["BondError", "Client", "Closed", "Created", "Event", "Garbled", "Refused", "Stream", "Token", "listen"]
+__all__ = [
+    "BondError",
+    "Client",
+    "Closed",
+    "Created",
+    "Event",
+    "Garbled",
+    "Published",
+    "Refused",
+    "Stream",
+    "Token",
+    "Topic",
+    "TopicState",
+    "listen",
+    "merge_patch",
+]

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import logging
-import random
 import time
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 
-from .connection import LOSSES, asked_wait, events
+from . import topics
+from .connection import LOSSES, events, rest
 from .errors import Garbled, Refused
-from .models import Created, Event, Stream, Token
+from .exact import to_json
+from .models import Created, Event, Published, Stream, Token
 from .reconnect import FIRST_ATTEMPTS, Backoff, Seen, announced, is_data, retry_after
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-_log = logging.getLogger("bond")
-_Answer = TypeVar("_Answer", Created, Stream, Token)
+PUBLISH_SECONDS = 60.0
+"""For how long `publish` tries again; a server takes over from another in a quarter of it."""
+
+_Answer = TypeVar("_Answer", Created, Published, Stream, Token)
 
 
 class Client:
     """A client of one server. Use it as `async with Client() as client`.
 
-    `url` is the server's REST base URL, `api_key` a key of its (`bond_…`) where it asks for one.
+    `url` is the server's REST base URL, `api_key` a key of its (`bond_…`) where it asks for one; for topics it may be a JWT.
     Calls are made once: they raise `Refused` where the server refuses, `Garbled` where its answer cannot be read, and
-    `httpx.TransportError` where it cannot be reached. `subscribe` tries again by itself.
+    `httpx.TransportError` where it cannot be reached. `subscribe`, `topic` and `publish` try again by themselves.
     """
 
     def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = 10.0) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._url, self._api_key = url.rstrip("/"), api_key
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
     async def __aenter__(self) -> Client:
@@ -96,10 +100,58 @@ class Client:
                             continue
                     yield event
             except LOSSES as lost:
-                await _rest(backoff, lost, asked)
+                await rest(backoff, lost, asked)
+
+    def topic(
+        self,
+        name: str,
+        *,
+        token: topics.Token = None,
+        subtopics: Mapping[str, Any] | None = None,
+        rate: str | None = None,
+        background: bool = False,
+    ) -> topics.Topic:
+        """A published topic such as `prices.IN1234567890`: `async for` over it gives its states, over `.events()` its events.
+
+        `token` is a token, or a function (`async` or not) that makes a fresh one for each connection; without it the client's `api_key`
+        serves. `subtopics` lets through the events that it names, as in `{"levels": "L1,L2", "trades": True}`. `rate` (`high`, `normal`,
+        `low`, `background`) and `background` thin events out; the states stay whole, and alerts come at once.
+        """
+        ws_url = f"ws{self._url.removeprefix('http')}"
+        return topics.Topic(name, ws_url, token or self._api_key, subtopics, rate, background)
+
+    async def publish(
+        self,
+        topic: str,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        key: str | None = None,
+        if_seq: int | None = None,
+        within: float = PUBLISH_SECONDS,
+    ) -> Published:
+        """Publishes a batch, all of it or nothing: `[{"type": "delta", "payload": {"bid": Decimal("99.50")}}]`.
+
+        The type is `snapshot`, `delta` (where it is left out) or `alert`; `meta` and `correlation_id` may be added. The batch is sent again
+        under one idempotency key while the server cannot be reached or is busy, for `within` seconds at most (it is forgotten after five
+        minutes): it is there once. With `if_seq` it is appended only after this number; else `Refused` has the code `CONFLICT`.
+        """
+        body: dict[str, Any] = {"events": list(events)} | ({} if if_seq is None else {"if_seq": if_seq})
+        headers = {"content-type": "application/json", "idempotency-key": key or uuid.uuid4().hex}
+        path, content = f"/v1/topics/{quote(topic, safe='')}/events", to_json(body)
+        backoff, deadline = Backoff(), time.monotonic() + within
+        while True:
+            try:
+                return _read(Published, _json(await self._checked("POST", path, headers=headers, content=content)))
+            except (httpx.TransportError, Refused, Garbled) as lost:
+                if time.monotonic() >= deadline:
+                    raise
+                await rest(backoff, lost)
 
     async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        response = await self._http.request(method, path, json=body)
+        return await self._checked(method, path, json=body)
+
+    async def _checked(self, method: str, path: str, **request: Any) -> httpx.Response:
+        response = await self._http.request(method, path, **request)
         if response.is_error:
             asked = retry_after(response.headers.get("retry-after"), time.time())
             raise Refused(response.status_code, _problem(response), asked)
@@ -129,16 +181,8 @@ async def _create(client: Client, wish: str | dict[str, Any]) -> Created:
         try:
             return await client.create(wish)
         except (Refused, Garbled) as busy:
-            await _rest(backoff, busy)
+            await rest(backoff, busy)
     return await client.create(wish)
-
-
-async def _rest(backoff: Backoff, lost: Exception, announced: float = 0.0) -> None:
-    """Waits before the next attempt; raises where there should be none."""
-    asked = max(asked_wait(lost), announced)
-    wait = backoff.wait(random.random(), asked)
-    _log.warning("connection lost (%s: %r); connecting again in %.1f s", type(lost).__name__, str(lost), wait)
-    await asyncio.sleep(wait)
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import random
 import time
-from collections.abc import AsyncIterator
-from decimal import Decimal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -14,8 +16,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from .errors import Closed, Garbled, Refused
+from .exact import from_json, to_json
 from .models import Event
-from .reconnect import close_advice, retry_after, status_advice
+from .reconnect import Backoff, close_advice, retry_after, status_advice
+
+_log = logging.getLogger("bond")
 
 LOSSES = (WebSocketException, OSError, EOFError, asyncio.TimeoutError, httpx.RequestError, Refused, Garbled)
 """What ends a connection, or an attempt at one: see `asked_wait` for which of them are final."""
@@ -24,9 +29,28 @@ LOSSES = (WebSocketException, OSError, EOFError, asyncio.TimeoutError, httpx.Req
 async def events(ws_url: str, position: str | None) -> AsyncIterator[Event]:
     """The messages of one connection, until it ends with one of `LOSSES`."""
     query = {"control": "true"} | ({"from": position} if position else {})
-    async with connect(f"{ws_url}&{urlencode(query)}", proxy=None) as socket:
+    async for event in messages(f"{ws_url}&{urlencode(query)}"):
+        yield event
+
+
+async def messages(url: str, first: Sequence[dict[str, Any]] = (), token: str | None = None) -> AsyncIterator[Event]:
+    """Says the first messages, and gives those of the server until the connection ends with one of `LOSSES`."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    async with connect(url, proxy=None, additional_headers=headers) as socket:
+        # What came before an early close is still read; the close is told by the next `recv`.
+        with suppress(ConnectionClosed):
+            for message in first:
+                await socket.send(to_json(message))
         while True:
             yield _read(await socket.recv())
+
+
+async def rest(backoff: Backoff, lost: Exception, announced: float = 0.0) -> None:
+    """Waits before the next attempt; raises where there should be none."""
+    asked = max(asked_wait(lost), announced)
+    wait = backoff.wait(random.random(), asked)
+    _log.warning("connection lost (%s: %r); connecting again in %.1f s", type(lost).__name__, str(lost), wait)
+    await asyncio.sleep(wait)
 
 
 def asked_wait(lost: Exception) -> float:
@@ -56,7 +80,7 @@ def _handshake_wait(lost: InvalidStatus) -> float:
 
 def _read(frame: str | bytes) -> Event:
     try:
-        event = json.loads(frame, parse_float=Decimal)
+        event = from_json(frame)
     except (ValueError, RecursionError) as error:
         raise Garbled("a frame is not JSON") from error
     if not isinstance(event, dict):

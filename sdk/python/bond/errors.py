@@ -12,9 +12,9 @@ class BondError(Exception):
 
 
 class Refused(BondError):
-    """The server refused a request.
+    """The server refused a request, or a subscription to a topic.
 
-    `status` is the HTTP status, `code` the stable code of the problem document, `detail` says what to fix. `advice` says what to do, and
+    `status` is the HTTP status (of a subscription, the one that the same refusal has over REST), `code` the stable code of the problem document, `detail` says what to fix. `advice` says what to do, and
     is empty where the same request may succeed later, after `retry_after` seconds at the earliest.
     """
 

@@ -41,3 +41,30 @@ class Created:
     """False where the stream ran already."""
     explanation: list[dict[str, Any]]
     """How parts of the sentence became parts of the spec; empty for a spec."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a batch was appended."""
+
+    topic: str
+    epoch: str
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """The state of a published topic after one of its events."""
+
+    topic: str
+    kind: str
+    """What led to it: `snapshot`, `delta`, `alert`, or `ended` where the topic was deleted."""
+    state: Any
+    """The folded state; none where nothing but alerts was published yet. It is never changed afterwards."""
+    payload: Any
+    """What the event itself says: an alert leaves the state as it was."""
+    epoch: str | None
+    seq: int
+    ts: str
+    meta: dict[str, Any]

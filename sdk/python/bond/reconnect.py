@@ -17,7 +17,7 @@ LONGEST_ASKED = 300.0
 FIRST_ATTEMPTS = 5
 """How often `listen` asks for its stream where the server is busy; later it asks without end."""
 
-_KEY = "check the API key, and that the stream is yours"
+_KEY = "check the API key or token, and that it covers what was asked for"
 _GONE = "there is no such stream; create it again"
 _PASSES = {
     "AUTH_EXPIRED",

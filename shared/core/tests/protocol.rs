@@ -17,6 +17,8 @@ use serde_json::value::RawValue;
 
 const SERVER: &str = include_str!("golden/messages.json");
 const CLIENT: &str = include_str!("golden/client_messages.json");
+const TOPICS: [&str; 2] =
+    [include_str!("golden/topic_messages.json"), include_str!("golden/topic_client_messages.json")];
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 
 const NOW: UnixNanos = UnixNanos::from_millis(1_732_186_800_125);
@@ -137,6 +139,7 @@ fn blocks() -> Vec<(&'static str, String)> {
 fn the_document_shows_every_golden_message_and_no_other() {
     let mut all = golden(SERVER);
     all.extend(golden(CLIENT));
+    all.extend(TOPICS.into_iter().flat_map(golden));
     let mut shown = BTreeSet::new();
     for (name, text) in blocks() {
         let golden = all.get(name).unwrap_or_else(|| panic!("{name:?} is no golden message:\n{text}"));

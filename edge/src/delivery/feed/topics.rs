@@ -182,7 +182,7 @@ impl Feed {
 
     /// The answers that waited for topics which are followed no more.
     pub(super) fn unsaid(&self, ended: &mut [FeedTopic], now: UnixNanos) -> Vec<Vec<u8>> {
-        let is_compressed = self.named().is_some_and(|named| named.is_compressed);
+        let is_compressed = self.is_compressed();
         let told = |topic: &mut FeedTopic| {
             let acks = topic.named.as_mut().map(|named| std::mem::take(&mut named.acks)).unwrap_or_default();
             let tell = |WaitingAck { action, correlation_id }: WaitingAck| {

@@ -6,7 +6,7 @@ mod delivery;
 mod feeds;
 pub(crate) mod floods;
 pub(crate) mod health;
-mod host;
+pub(crate) mod host;
 mod lifecycle;
 mod remote;
 mod topics;
