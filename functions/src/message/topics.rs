@@ -166,7 +166,7 @@ fn user(connection: &Connection) -> Option<String> {
     of_token.or_else(|| connection.holder.as_ref().map(|holder| format!("owner:{}", holder.owner)))
 }
 
-/// How many topics of each family a message asks for, of those that it may have.
+/// How many topics of each family a message asks for, of those that it may have by its token and the connection's own limits.
 fn wanted(connection: &Connection, message: &ClientMessage) -> BTreeMap<Family, u32> {
     let names: Vec<&str> = match message {
         ClientMessage::Subscribe(message) => {
@@ -176,9 +176,13 @@ fn wanted(connection: &Connection, message: &ClientMessage) -> BTreeMap<Family, 
         _ => Vec::new(),
     };
     let mut wanted = BTreeMap::new();
-    let may_read = |name: &&str| connection.topics().is_some_and(|item| item.grants.may_read(name));
-    for name in names.into_iter().filter(may_read) {
-        *wanted.entry(Family::of(name)).or_default() += 1;
+    let Some(item) = connection.topics() else { return wanted };
+    let mut limits = item.state.limits;
+    for name in names.into_iter().filter(|name| item.grants.may_read(name)) {
+        let family = Family::of(name);
+        if limits.spend(family, connection.asked_at).is_ok() {
+            *wanted.entry(family).or_default() += 1;
+        }
     }
     wanted
 }
