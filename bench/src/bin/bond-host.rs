@@ -78,7 +78,7 @@ async fn serve(log: MemoryLog) -> Result<SocketAddr> {
         clock: Arc::new(SystemClock),
         supervisor: supervisor.clone(),
     };
-    let parts = FanoutParts { ports, control: Arc::new(NoIngest), admission: Arc::new(Open) };
+    let parts = FanoutParts { ports, control: Arc::new(NoIngest), admission: Arc::new(Open), user_limits: None };
     let config = FanoutConfig { ring_bytes: HISTORY as u64, ..FanoutConfig::new("bench") };
     let fanout = Fanout::start(config, parts)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

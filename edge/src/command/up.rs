@@ -59,7 +59,8 @@ async fn alone(args: &UpArgs, settings: &Settings, door: Listeners, served: &Ser
     let readiness = Readiness::of(&supervisor);
     readiness.set(true);
     let (control, publisher) = (engine.control(), engine.publisher());
-    let parts = Parts { ports, control, publisher, vitals: local.clone(), local, readiness };
+    let parts =
+        Parts { ports, control, publisher, user_limits: None, vitals: local.clone(), local, readiness };
     let engine = supervisor.spawn("ingest", &cancel, engine.stopped());
     let instance = format_smolstr!("{:08x}", random()?);
     let config = HostConfig::new(settings, instance, venues_of(served), door.ws_port());

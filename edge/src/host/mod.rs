@@ -18,6 +18,7 @@ use bond_api::authorizer::ConnectionAuthorizer;
 use bond_api::paces::Paces;
 use bond_api::rest::{self, LocalBacking, Probed, Readiness, RestSettings, RestState, Traffic, UrlForm};
 use bond_api::tokens::Tokens;
+use bond_core::connection::UserLimits;
 use bond_core::control::Control;
 use bond_core::instrument::Venue;
 use bond_core::publish::Publisher;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub control: Arc<dyn Control>,
     /// The port by which batches are sent to the writer of published topics.
     pub publisher: Arc<dyn Publisher>,
+    /// The port by which users' subscriptions are counted over several processes.
+    pub user_limits: Option<Arc<dyn UserLimits>>,
     /// The health reports of all processes.
     pub vitals: Arc<dyn VitalsBoard>,
     /// The health report of this process.
@@ -132,7 +135,7 @@ pub fn start(
     access: Arc<Access>,
     tokens: Arc<Tokens>,
 ) -> anyhow::Result<Started> {
-    let Parts { ports, control, local, .. } = parts.clone();
+    let Parts { ports, control, local, user_limits, .. } = parts.clone();
     let fanout_config = FanoutConfig {
         ring: config.ring,
         ring_bytes: config.ring_bytes,
@@ -144,7 +147,7 @@ pub fn start(
     let state = Arc::new(rest_state(config.rest, parts, access, tokens, prometheus.clone()));
     let admission = Arc::new(ConnectionAuthorizer::of(&state));
     let meters = ports.meters.clone();
-    let fanout = Fanout::start(fanout_config, FanoutParts { ports, control, admission })?;
+    let fanout = Fanout::start(fanout_config, FanoutParts { ports, control, admission, user_limits })?;
     let (told, counted) = (fanout.clone(), fanout.clone());
     state.ended.get_or_init(|| {
         Box::new(move |id| {

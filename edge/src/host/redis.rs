@@ -13,7 +13,7 @@ use bond_core::vitals::LocalVitals;
 use bond_ingest::engine::Ports;
 use bond_redis::{
     ConnectError, Redis, RedisCommands, RedisConfig, RedisControl, RedisLease, RedisLog, RedisPublisher,
-    RedisStore, RedisVitals, Retention,
+    RedisStore, RedisUserLimits, RedisVitals, Retention,
 };
 use bond_supervise::Supervisor;
 use smol_str::{SmolStr, format_smolstr};
@@ -110,6 +110,7 @@ pub fn parts(
     let log = Arc::new(log.with_topic_ttl(settings.topic_ttl));
     Parts {
         control: Arc::new(RedisControl::new(redis.clone())),
+        user_limits: Some(Arc::new(RedisUserLimits::new(redis.clone()))),
         publisher: Arc::new(RedisPublisher::new(redis.clone(), name(nonce).as_str())),
         vitals: Arc::new(RedisVitals::new(redis.clone(), name(nonce).as_str())),
         local: Arc::new(LocalVitals::new(meters.clone(), board.clone())),

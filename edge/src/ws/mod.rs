@@ -20,6 +20,7 @@ mod protocol;
 pub(crate) mod seats;
 mod shared;
 mod topics;
+mod users;
 mod watched;
 mod worker;
 
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bond_api::admission::Admission;
+use bond_core::connection::UserLimits;
 use bond_core::control::Control;
 use bond_core::topic::StreamId;
 use bond_ingest::engine::Ports;
@@ -52,6 +54,7 @@ use crate::delivery::figures::MOST_WORKERS;
 use crate::delivery::mailbox::{Mailbox, Waker};
 use post::{Post, WorkerMessage};
 use shared::Shared;
+use users::Users;
 use worker::{WAKE, Worker};
 
 /// How long clients may take to leave when the edge ends.
@@ -66,6 +69,8 @@ pub struct FanoutParts {
     pub control: Arc<dyn Control>,
     /// Who may connect.
     pub admission: Arc<dyn Admission>,
+    /// Where users' subscriptions are counted over several processes.
+    pub user_limits: Option<Arc<dyn UserLimits>>,
 }
 
 /// How a fan-out works.
@@ -131,11 +136,20 @@ impl Fanout {
         let posts = polls.iter().map(post).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = posts.iter().map(|post| Arc::clone(&post.mailbox)).collect();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
-        let FanoutParts { ports, control, admission } = parts;
+        let FanoutParts { ports, control, admission, user_limits } = parts;
         let stop = CancellationToken::new();
         let delivery = Delivery::new(&ports, retention, mailboxes);
         delivery.run(["tail", "feeds"], &ports, control, &stop);
-        let shared = Arc::new(Shared::new(delivery, posts, config, admission, &ports));
+        let (users, subscriptions) = Users::new();
+        let users = Arc::new(users);
+        if let Some(limits) = user_limits {
+            let counting = users::count(Arc::clone(&users), subscriptions, limits, Arc::clone(&ports.clock));
+            let ended = stop.clone();
+            ports.supervisor.spawn("user-limits", &stop, async move {
+                ended.run_until_cancelled(counting).await;
+            });
+        }
+        let shared = Arc::new(Shared::new(delivery, posts, config, admission, users, &ports));
         ports.supervisor.spawn("alerts", &stop, watched::watch(Arc::clone(&shared), stop.clone()));
         let threads = Mutex::new(spawn(polls, &shared, &ports.supervisor, &stop)?);
         Ok(Self(Arc::new(FanoutInner { shared, stop, threads })))

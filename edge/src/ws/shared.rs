@@ -10,7 +10,7 @@ use bond_core::connection::RateTable;
 use bond_core::meter::Meters;
 use bond_core::source::SourceBoard;
 use bond_core::time::Clock;
-use bond_core::topic::{Family, StreamId};
+use bond_core::topic::StreamId;
 use bond_ingest::engine::Ports;
 use metrics::{Counter, counter};
 use smol_str::{SmolStr, format_smolstr};
@@ -19,6 +19,7 @@ use super::FanoutConfig;
 use super::connection::UpgradedSocket;
 use super::post::{Post, WorkerMessage};
 use super::seats::Seats;
+use super::users::Users;
 use super::watched::Watched;
 use crate::delivery::Delivery;
 use crate::delivery::follow::Tally;
@@ -61,9 +62,6 @@ impl Default for Limits {
     }
 }
 
-/// The most users whose subscriptions are counted.
-const MOST_USERS: usize = 100_000;
-
 /// The most addresses whose refusals are counted.
 const MOST_ADDRESSES: usize = 4_096;
 
@@ -81,8 +79,8 @@ pub(crate) struct Shared {
     pub(crate) instance: SmolStr,
     pub(crate) seats: Arc<Seats>,
     pub(crate) feeds: AtomicUsize,
-    /// How often each user subscribes, over all connections here.
-    pub(crate) users: RateTable<(SmolStr, Family)>,
+    /// How often each user subscribes.
+    pub(crate) users: Arc<Users>,
     /// How often connections to topics are refused to each address.
     pub(crate) refusals: RateTable<IpAddr>,
     /// How often each caller lists topics.
@@ -116,6 +114,7 @@ impl Shared {
         posts: Vec<Arc<Post>>,
         config: FanoutConfig,
         admission: Arc<dyn Admission>,
+        users: Arc<Users>,
         ports: &Ports,
     ) -> Self {
         let Ports { board, meters, clock, .. } = ports.clone();
@@ -132,7 +131,7 @@ impl Shared {
             limits,
             instance,
             feeds: AtomicUsize::new(0),
-            users: RateTable::new(MOST_USERS),
+            users,
             refusals: RateTable::new(MOST_ADDRESSES),
             listers: RateTable::new(MOST_ADDRESSES),
             totals: Totals::default(),

@@ -183,7 +183,7 @@ impl TopicAccess for Access<'_> {
 
     fn spend(&self, family: Family, now: UnixNanos) -> Result<(), Duration> {
         let Some(user) = self.grant.grants.user() else { return Ok(()) };
-        self.shared.users.spend((user.clone(), family), family.limit_of_user(), now)
+        self.shared.users.spend(user, family, now)
     }
 }
 

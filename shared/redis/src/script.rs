@@ -12,6 +12,10 @@ use crate::client::{Redis, Verb, call};
 const EVALSHA: Verb = Verb::new("EVALSHA", FIRST_KEY);
 const EVAL: Verb = Verb::new("EVAL", FIRST_KEY);
 
+/// As these, for scripts that write nothing: whoever may only read the keys may run them (Redis 7).
+const EVALSHA_RO: Verb = Verb::new("EVALSHA_RO", FIRST_KEY);
+const EVAL_RO: Verb = Verb::new("EVAL_RO", FIRST_KEY);
+
 /// The index of the first key among the arguments: after the script and the number of keys.
 const FIRST_KEY: usize = 2;
 
@@ -19,11 +23,17 @@ const FIRST_KEY: usize = 2;
 pub(crate) struct Script {
     text: &'static str,
     digest: OnceLock<String>,
+    writes: bool,
 }
 
 impl Script {
     pub(crate) const fn new(text: &'static str) -> Self {
-        Self { text, digest: OnceLock::new() }
+        Self { text, digest: OnceLock::new(), writes: true }
+    }
+
+    /// A script that writes nothing.
+    pub(crate) const fn reading(text: &'static str) -> Self {
+        Self { text, digest: OnceLock::new(), writes: false }
     }
 
     /// Runs the script on the server that has the key.
@@ -58,11 +68,12 @@ impl Script {
         all.extend([self.digest().into(), count.into()]);
         all.extend(keys.into_iter().map(Value::from));
         all.extend(args);
-        match call(client, EVALSHA, all.clone()).await {
+        let (by_digest, by_text) = if self.writes { (EVALSHA, EVAL) } else { (EVALSHA_RO, EVAL_RO) };
+        match call(client, by_digest, all.clone()).await {
             // A server has no scripts after a restart or a failover. EVAL makes it remember this one.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 all[0] = Value::from_static_str(self.text);
-                call(client, EVAL, all).await
+                call(client, by_text, all).await
             }
             answer => answer,
         }

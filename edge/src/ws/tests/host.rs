@@ -211,7 +211,12 @@ impl Host {
             clock,
             supervisor: supervisor.clone(),
         };
-        let parts = FanoutParts { ports, control: Arc::new(Commands(sender)), admission: Arc::new(Door) };
+        let parts = FanoutParts {
+            ports,
+            control: Arc::new(Commands(sender)),
+            admission: Arc::new(Door),
+            user_limits: None,
+        };
         let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };
         change(&mut config);
         let fanout = Fanout::start(config, parts).expect("start");

@@ -114,6 +114,14 @@ impl<K: Eq + Hash> RateTable<K> {
         if state.keep(limit, now) { Ok(()) } else { Err(state.opens_at(limit).since(now)) }
     }
 
+    /// Has nothing that `key` does be within `limit` before `until`, as another who counts has found.
+    pub fn hold(&self, key: K, limit: Limit, until: UnixNanos) {
+        let mut states = self.states.lock();
+        if states.contains_key(&key) || states.len() < self.most {
+            states.entry(key).or_default().hold(limit, until);
+        }
+    }
+
     /// How many keys it holds.
     pub fn len(&self) -> usize {
         self.states.lock().len()

@@ -65,7 +65,7 @@ use crate::script::Script;
 const GET_SOME: Verb = Verb::new("HMGET", 0);
 const GET_ALL: Verb = Verb::new("HGETALL", 0);
 
-static TIME: Script = Script::new(include_str!("time.lua"));
+static TIME: Script = Script::reading(include_str!("time.lua"));
 
 /// The most items that one command reads.
 const PAGE_ITEMS: usize = 1024;

@@ -9,7 +9,7 @@ use super::{PAGE_ITEMS, codec};
 use crate::client::{Redis, unavailable};
 use crate::script::Script;
 
-static PAGE: Script = Script::new(include_str!("page.lua"));
+static PAGE: Script = Script::reading(include_str!("page.lua"));
 
 /// A reader's place in a log.
 #[derive(Clone, Debug)]
