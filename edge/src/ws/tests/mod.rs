@@ -10,3 +10,4 @@ pub(crate) mod host;
 mod lifecycle;
 mod remote;
 mod topics;
+mod users;
