@@ -5,7 +5,7 @@ mod deflate;
 mod delivery;
 mod feeds;
 pub(crate) mod floods;
-pub(crate) mod health;
+mod health;
 pub(crate) mod host;
 mod lifecycle;
 mod remote;
