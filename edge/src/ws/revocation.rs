@@ -7,15 +7,12 @@ use bond_core::code::{CloseCode, Code};
 use bond_core::revocation;
 use bond_core::time::UnixNanos;
 use bond_core::topic::Topic;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use smol_str::SmolStr;
 use tokio_util::sync::CancellationToken;
 
 use super::post::WorkerMessage;
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::delivery::frame;
 use crate::delivery::mailbox::Mailbox;
 use crate::delivery::ring::Ring;
 
@@ -48,22 +45,11 @@ pub(super) async fn follow(
 }
 
 fn learn(shared: &Shared, revocations: &Revocations, ring: &Ring) {
-    let Some(told) = state_of(ring) else { return };
-    for user in revocations.learn(revocation::read(told.as_bytes()), shared.clock.now()) {
+    let Some(told) = ring.state() else { return };
+    for user in revocations.learn(revocation::read(&told), shared.clock.now()) {
         tracing::info!(%user, "a user is disconnected");
         shared.tell(|| WorkerMessage::Disconnect(user.clone()));
     }
-}
-
-/// The state of the topic, as JSON.
-fn state_of(ring: &Ring) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Snapshot {
-        payload: Box<RawValue>,
-    }
-    let (_, snapshot) = ring.newest_state();
-    let snapshot: Snapshot = serde_json::from_slice(frame::payload(&snapshot?)).ok()?;
-    Some(snapshot.payload.get().to_owned())
 }
 
 impl Worker {
