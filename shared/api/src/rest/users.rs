@@ -13,6 +13,7 @@ use bond_core::revocation::{self, LONGEST, Revocation, Revoked};
 use bond_core::time::UnixNanos;
 use bond_core::topic::{PublishedTopic, Topic};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 #[cfg(test)]
 use utoipa::ToSchema;
 
@@ -30,7 +31,7 @@ use crate::problem::Problem;
 const TRIES: usize = 5;
 
 /// For how long tokens are refused.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(ToSchema))]
 #[cfg_attr(test, schema(example = json!({"revoke_seconds": 3600})))]
@@ -91,7 +92,10 @@ fn read(user: &str, body: &str) -> Result<Duration, Problem> {
     if !(1..=MAX_NAME_BYTES).contains(&user.len()) {
         return Err(invalid(format!("a user's name has 1 to {MAX_NAME_BYTES} bytes, not {}", user.len())));
     }
-    let read = if body.trim().is_empty() { Ok(Disconnect::default()) } else { serde_json::from_str(body) };
+    // By way of an object, since a list would be read too.
+    let body = if body.trim().is_empty() { "{}" } else { body };
+    let object = serde_json::from_str::<Map<String, Value>>(body);
+    let read = object.and_then(|object| serde_json::from_value(Value::Object(object)));
     let Disconnect { revoke_seconds } = read
         .map_err(|error| invalid(format!("the body is {{\"revoke_seconds\": 3600}} or nothing: {error}")))?;
     let longest = LONGEST.as_secs();
