@@ -193,8 +193,8 @@ impl Worker {
         let named = NamedTopics::new(self.shared.name_feed(), self.shared.limits.queue);
         let heartbeat_at = self.now + self.shared.limits.heartbeat;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let _counted = CountedConnection::new(&self.shared.hub.figures);
-        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false, _counted }));
+        let counted = CountedConnection::new(&self.shared.hub.figures);
+        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false, _counted: counted }));
         connection.carried = Carried::Feed(Box::new(Feed::new(Scope::Topics(Box::new(named)), batch)));
         connection.heartbeat_at = Some(heartbeat_at);
         let taken = TakenMessage { action: "subscribe", correlation_id: None };
