@@ -48,7 +48,6 @@ pub(super) struct Span {
 }
 
 /// The share of `part` in `whole`; none where the whole is nothing.
-#[allow(clippy::cast_precision_loss, reason = "a rate is no exact number")]
 pub(super) fn rate(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -96,6 +96,11 @@ impl Ring {
         (history.head(), history.snapshot())
     }
 
+    /// A published topic's state at the newest item, as JSON.
+    pub(crate) fn state(&self) -> Option<Bytes> {
+        self.history.read().state()
+    }
+
     /// The alerts after `cursor` that are kept.
     pub(crate) fn alerts(&self, cursor: Cursor, into: &mut Vec<Pick>) {
         self.history.read().alerts(cursor, into);

@@ -15,6 +15,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 use bytes::Bytes;
 use mio::net::TcpStream;
+use smol_str::SmolStr;
 
 use super::budget::Budget;
 use super::frame_decoder::FrameDecoder;
@@ -74,6 +75,8 @@ pub(crate) enum Purpose {
 pub(crate) struct TopicsPurpose {
     pub(crate) asked: TopicsState,
     pub(crate) grant: TopicGrant,
+    /// When it was let in.
+    pub(crate) admitted_at: UnixNanos,
     /// What was refused of its request.
     pub(crate) refusals: TopicAnswers,
 }
@@ -209,6 +212,11 @@ impl Connection {
             topics: None,
             _seat: seat,
         }
+    }
+
+    /// Whose token opened it, where it follows topics by name.
+    pub(crate) fn user(&self) -> Option<&SmolStr> {
+        self.topics.as_ref()?.grant.grants.user()
     }
 
     /// Puts a message in line, after what was written so far.

@@ -17,6 +17,7 @@ mod health;
 pub(crate) mod lifecycle;
 mod post;
 mod protocol;
+mod revocation;
 pub(crate) mod seats;
 mod shared;
 mod topics;
@@ -40,6 +41,7 @@ use bond_supervise::Supervisor;
 use mio::Poll;
 use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use handshake::root_by_query;
@@ -76,7 +78,7 @@ pub struct FanoutParts {
 /// How a fan-out works.
 #[derive(Clone, Debug)]
 pub struct FanoutConfig {
-    /// Threads that own connections, 64 at most; by default half the cores. More would keep the log's tail and the kernel waiting for a
+    /// Threads that own connections, 63 at most; by default half the cores. More would keep the log's tail and the kernel waiting for a
     /// core, which costs more latency than a second pass saves.
     pub workers: usize,
     /// How long items are kept for replay.
@@ -134,7 +136,10 @@ impl Fanout {
     pub fn start(config: FanoutConfig, parts: FanoutParts) -> io::Result<Self> {
         let polls = poll_each(config.workers)?;
         let posts = polls.iter().map(post).collect::<io::Result<Vec<_>>>()?;
-        let mailboxes = posts.iter().map(|post| Arc::clone(&post.mailbox)).collect();
+        let own = Arc::new(Mailbox::new(Waker::Task(Notify::new())));
+        let own_index = posts.len();
+        let mailboxes = posts.iter().map(|post| Arc::clone(&post.mailbox));
+        let mailboxes = mailboxes.chain([Arc::clone(&own)]).collect();
         let retention = Retention { window: config.ring, bytes: config.ring_bytes };
         let FanoutParts { ports, control, admission, user_limits } = parts;
         let stop = CancellationToken::new();
@@ -151,6 +156,8 @@ impl Fanout {
         }
         let shared = Arc::new(Shared::new(delivery, posts, config, admission, users, &ports));
         ports.supervisor.spawn("alerts", &stop, watched::watch(Arc::clone(&shared), stop.clone()));
+        let revoking = revocation::follow(Arc::clone(&shared), (own_index, own), stop.clone());
+        ports.supervisor.spawn("revocations", &stop, revoking);
         let threads = Mutex::new(spawn(polls, &shared, &ports.supervisor, &stop)?);
         Ok(Self(Arc::new(FanoutInner { shared, stop, threads })))
     }
@@ -203,7 +210,8 @@ impl Fanout {
 }
 
 fn poll_each(workers: usize) -> io::Result<Vec<Poll>> {
-    (0..workers.clamp(1, MOST_WORKERS)).map(|_| Poll::new()).collect()
+    // One of the listeners is no worker.
+    (0..workers.clamp(1, MOST_WORKERS - 1)).map(|_| Poll::new()).collect()
 }
 
 fn post(poll: &Poll) -> io::Result<Arc<Post>> {

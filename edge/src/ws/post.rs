@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 
 use super::connection::UpgradedSocket;
 use crate::delivery::mailbox::Mailbox;
 
-/// A message to a worker. At most one [`WorkerMessage::Adopt`] per connection; the others are as rare as shutdowns.
+/// A message to a worker. At most one [`WorkerMessage::Adopt`] per connection; the others are as rare as shutdowns, and as requests of the owner.
 #[derive(Debug)]
 pub(crate) enum WorkerMessage {
     /// A connection to take over.
     Adopt(Box<UpgradedSocket>),
+    /// Close the connections of this user.
+    Disconnect(SmolStr),
     /// Say goodbye to everyone.
     Drain,
     /// Drop what is left and end.

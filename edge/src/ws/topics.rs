@@ -167,7 +167,7 @@ fn begin(
             Err(refusal) => refusals.push(Err(refusal)),
         }
     }
-    TopicsPurpose { asked, grant, refusals }
+    TopicsPurpose { asked, grant, admitted_at: now, refusals }
 }
 
 /// What the holder of a grant may do here.
@@ -189,16 +189,17 @@ impl TopicAccess for Access<'_> {
 
 impl Worker {
     pub(super) fn begin_topics(&mut self, id: usize, topics: TopicsPurpose, batch: Option<Batch>) {
-        let TopicsPurpose { asked, grant, refusals } = topics;
+        let TopicsPurpose { asked, grant, admitted_at, refusals } = topics;
         let named = NamedTopics::new(self.shared.name_feed(), self.shared.limits.queue);
         let heartbeat_at = self.now + self.shared.limits.heartbeat;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let _counted = CountedConnection::new(&self.shared.hub.figures);
-        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false, _counted }));
+        let counted = CountedConnection::new(&self.shared.hub.figures);
+        connection.topics = Some(Box::new(TopicSession { grant, is_warned: false, _counted: counted }));
         connection.carried = Carried::Feed(Box::new(Feed::new(Scope::Topics(Box::new(named)), batch)));
         connection.heartbeat_at = Some(heartbeat_at);
         let taken = TakenMessage { action: "subscribe", correlation_id: None };
         self.serve_topics(id, &asked, &refusals, Some(taken));
+        self.disconnect_if_revoked(id, admitted_at);
     }
 
     /// Sends away who may not connect: an error with the old code, and the true reason in its details.

@@ -126,6 +126,7 @@ impl Worker {
     fn on_message(&mut self, message: WorkerMessage) {
         match message {
             WorkerMessage::Adopt(newcomer) => self.adopt(*newcomer),
+            WorkerMessage::Disconnect(user) => self.disconnect(&user),
             WorkerMessage::Drain => self.drain(),
             WorkerMessage::Stop => self.stopped = true,
         }

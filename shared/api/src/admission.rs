@@ -1,5 +1,7 @@
 //! The port that decides who may open a connection.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -12,6 +14,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::StreamId;
 
 use crate::auth::authorization;
+use crate::jwt::Revocations;
 
 /// The prefix of a subprotocol that carries a credential in base64url. The subprotocol is the only header that a browser can set on a
 /// WebSocket. Bond never selects this subprotocol, because the response would repeat the credential.
@@ -133,6 +136,11 @@ pub trait Admission: Send + Sync {
 
     /// Whether a holder's key is still valid. Must not wait.
     fn holds(&self, holder: &Holder) -> bool;
+
+    /// The users who were disconnected; `None` where nobody is.
+    fn revocations(&self) -> Option<&Arc<Revocations>> {
+        None
+    }
 
     /// A number that changes with the keys. As long as it is the same, [`Admission::holds`] gives the same answers. Must not wait.
     fn version(&self) -> u64;

@@ -14,7 +14,7 @@ use bond_core::topic::StreamId;
 
 use crate::admission::{Admission, Credentials, Grant, Refusal, Shown, TopicGrant};
 use crate::auth::{Access, Caller};
-use crate::jwt::JwtError;
+use crate::jwt::{JwtError, Revocations};
 use crate::problem::Problem;
 use crate::rest::RestState;
 use crate::tokens::Tokens;
@@ -211,6 +211,10 @@ impl Admission for ConnectionAuthorizer {
 
     fn holds(&self, holder: &Holder) -> bool {
         self.checks.access.holds(holder)
+    }
+
+    fn revocations(&self) -> Option<&Arc<Revocations>> {
+        Some(self.checks.tokens.topics().revocations())
     }
 
     fn version(&self) -> u64 {

@@ -6,6 +6,7 @@
 mod claims;
 mod crypto;
 mod jwk_set;
+mod revocations;
 mod static_tokens;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use smol_str::SmolStr;
 
 pub use self::claims::{ClaimRules, LEEWAY};
 pub use self::jwk_set::{JwkSet, JwkSetError, MAX_KEYS};
+pub use self::revocations::Revocations;
 pub use self::static_tokens::{MAX_STATIC_TOKENS, StaticTokens, StaticTokensError};
 pub use self::verifier::{MAX_TOKEN_BYTES, TokenVerifier};
 
@@ -64,6 +66,9 @@ pub enum JwtError {
     /// Good once.
     #[error("expired at {0}: get a new token")]
     Expired(UnixNanos),
+    /// Its user was disconnected.
+    #[error("tokens of this user are refused until {0}: the user was disconnected")]
+    Revoked(UnixNanos),
     /// What it grants cannot be read or is too much.
     #[error("the token's grants cannot be used: {0}")]
     Grants(#[from] GrantsError),

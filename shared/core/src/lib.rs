@@ -29,6 +29,7 @@ pub mod meter;
 pub mod order;
 pub mod position;
 pub mod publish;
+pub mod revocation;
 pub mod secret;
 pub mod settings;
 pub mod share;

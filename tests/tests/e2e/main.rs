@@ -24,3 +24,4 @@ mod topic_tokens;
 mod topics;
 mod topics_publish;
 mod topics_redis;
+mod topics_watched;

@@ -161,6 +161,11 @@ impl History {
         }
     }
 
+    /// The state at the newest item, as JSON.
+    pub(crate) fn state(&self) -> Option<Bytes> {
+        self.folding.as_ref()?.at.as_ref()?.state.clone()
+    }
+
     /// The frame of the state at the newest item.
     pub(crate) fn snapshot(&mut self) -> Option<SharedFrame> {
         self.folding.as_mut()?.snapshot(&self.name)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bond_api::admission::{Admission, Credentials, Grant, Refusal, TopicGrant};
+use bond_api::jwt::Revocations;
 use bond_core::api_key::Holder;
 use bond_core::clock::SystemClock;
 use bond_core::code::Code;
@@ -100,7 +101,7 @@ impl Control for Commands {
 }
 
 /// Takes every token but `bad`; `brief` expires a moment after it was shown.
-struct Door;
+struct Door(Arc<Revocations>);
 
 impl Door {
     fn judge(token: Option<&str>) -> Result<Grant, Refusal> {
@@ -161,6 +162,10 @@ impl Admission for Door {
         true
     }
 
+    fn revocations(&self) -> Option<&Arc<Revocations>> {
+        Some(&self.0)
+    }
+
     fn version(&self) -> u64 {
         0
     }
@@ -214,7 +219,7 @@ impl Host {
         let parts = FanoutParts {
             ports,
             control: Arc::new(Commands(sender)),
-            admission: Arc::new(Door),
+            admission: Arc::new(Door(Arc::default())),
             user_limits: None,
         };
         let mut config = FanoutConfig { workers: 2, ..FanoutConfig::new("test") };

@@ -98,10 +98,15 @@ async fn a_client_that_was_refused_and_has_reset_its_socket_costs_nobody_else() 
 
 /// A client that has sent its handshake and reads nothing.
 pub(super) async fn deaf(host: &Host, query: &str) -> TcpStream {
+    deaf_at(host, &format!("/ws/{STREAM}?x=1{query}")).await
+}
+
+/// As [`deaf`], of another path.
+pub(super) async fn deaf_at(host: &Host, path: &str) -> TcpStream {
     let address = host.url("").trim_start_matches("ws://").to_owned();
     let mut socket = TcpStream::connect(address).await.expect("connect");
     let request = format!(
-        "GET /ws/{STREAM}?x=1{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).await.expect("send");

@@ -36,6 +36,10 @@ async fn a_path_begins_with_the_state_and_goes_on_live() {
         host.end(TOPIC).await;
         host.delta(TOPIC, r#"{"bid":99.40,"ask":100.5}"#).await;
         host.delta(TOPIC, r#"{"ask":null,"last":1.0}"#).await;
+        // Whoever comes next finds all of it.
+        client.next_of("status").await;
+        client.next_of("delta").await;
+        client.next_of("delta").await;
     }
     let mut quiet = host.connect("/ws/auction/nobody?token=user:u1").await;
     quiet.say(r#"{"type":"subscribe","topic":"auctions.nobody"}"#).await;

@@ -2,7 +2,10 @@
 
 mod issuer;
 
+use std::time::Duration;
+
 use bond_core::grants::Grants;
+use bond_core::revocation::Revocation;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::KeyPair;
 use serde_json::{Value, json};
@@ -387,4 +390,21 @@ fn a_minted_token_says_what_was_asked_for() {
     assert!(grants.may_read("prices.X") && grants.may_publish("bids.u1") && !grants.may_read("trading.u1"));
     assert_eq!((user(&Ok(grants.clone())), grants.expires_at()), (Some("u1"), Some(NOW.plus(LEEWAY))));
     assert!(mint(&minting, "").is_err());
+}
+
+#[test]
+fn tokens_of_a_user_who_was_disconnected_are_refused_until_it_is_over() {
+    let static_tokens = StaticTokens::parse("valid_token:user_001").expect("a token");
+    let verifier = of_secret().with_static_tokens(static_tokens);
+    let until = NOW.plus(Duration::from_secs(30));
+    let revoked = [("user_001".into(), Revocation { at: NOW, until })].into();
+    verifier.revocations().learn(revoked, NOW);
+    let signed = hs256(&claims(json!({})));
+    for token in [signed.as_str(), "valid_token"] {
+        let refused = verifier.verify(token, NOW).expect_err("refused");
+        assert_eq!((refused.code(), &refused), (Code::AuthInvalid, &JwtError::Revoked(until)));
+        assert_eq!(user(&verifier.verify(token, until)), Some("user_001"));
+    }
+    let other = hs256(&claims(json!({"user_id": "user_002"})));
+    assert_eq!(user(&verifier.verify(&other, NOW)), Some("user_002"));
 }

@@ -1,6 +1,7 @@
 //! Checks tokens by the keys of the moment.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::claims::{ClaimRules, Claims};
 use super::jwk_set::JwkSet;
+use super::revocations::Revocations;
 use super::static_tokens::StaticTokens;
 use super::{JwtError, crypto};
 
@@ -29,6 +31,7 @@ pub struct TokenVerifier {
     static_tokens: StaticTokens,
     rules: ClaimRules,
     unknown_key: Notify,
+    revocations: Arc<Revocations>,
 }
 
 impl Default for TokenVerifier {
@@ -61,6 +64,7 @@ impl TokenVerifier {
             static_tokens: StaticTokens::default(),
             rules,
             unknown_key: Notify::new(),
+            revocations: Arc::default(),
         }
     }
 
@@ -93,11 +97,20 @@ impl TokenVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(JwtError::TooLong);
         }
-        if let Some(grants) = self.static_tokens.find(token, &self.rules) {
-            return Ok(grants);
-        }
-        let header = TokenHeader::of(token).ok_or(JwtError::Malformed)?;
-        self.claims(token, &header)?.grants(&self.rules, now)
+        let grants = match self.static_tokens.find(token, &self.rules) {
+            Some(grants) => grants,
+            None => {
+                let header = TokenHeader::of(token).ok_or(JwtError::Malformed)?;
+                self.claims(token, &header)?.grants(&self.rules, now)?
+            }
+        };
+        let refused = grants.user().and_then(|user| self.revocations.refused_until(user, now));
+        refused.map_or(Ok(grants), |until| Err(JwtError::Revoked(until)))
+    }
+
+    /// The users whose tokens are refused.
+    pub const fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// The claims of a token whose signature is good.

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi, ToResponse};
 
 use super::openapi::DOCUMENT;
 use super::topics::{self, EventsTooLarge, HeadMoved, TopicForbidden, UnknownTopic, WriterAway};
-use super::{compile, create, feeds, health, metrics, streams};
+use super::{compile, create, feeds, health, metrics, streams, users};
 use crate::problem::{FieldProblem, ProblemDetails, ProblemHead};
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ use crate::problem::{FieldProblem, ProblemDetails, ProblemHead};
         topics::events,
         topics::list,
         topics::end,
+        users::disconnect,
         metrics::stream,
         compile::compile,
         health::root,

@@ -14,6 +14,7 @@ mod openapi;
 mod streams;
 mod topics;
 mod traffic;
+mod users;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -155,6 +156,7 @@ fn routes() -> Router<Arc<RestState>> {
         .route("/v1/topics/{topic}", delete(topics::end))
         .route("/v1/topics/{topic}/events", get(topics::events).post(topics::publish))
         .route("/v1/topics/{topic}/snapshot", get(topics::snapshot))
+        .route("/v1/users/{user}/disconnect", post(users::disconnect))
         .route("/v1/publish", post(topics::publish_to_many))
         .route("/v1/streams/{id}/metrics", get(metrics::stream))
 }

@@ -6,6 +6,7 @@ mod gate;
 mod limits;
 mod streams;
 mod topics;
+mod users;
 mod whole;
 
 use axum::body::{Body, to_bytes};

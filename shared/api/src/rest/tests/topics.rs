@@ -27,7 +27,7 @@ async fn server_with(adjust: impl FnOnce(&mut RestSettings)) -> Server {
     over(server, Arc::new(publisher))
 }
 
-async fn server() -> Server {
+pub(super) async fn server() -> Server {
     server_with(|_| {}).await
 }
 

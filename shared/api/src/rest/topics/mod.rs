@@ -49,12 +49,12 @@ fn unknown(topic: &PublishedTopic) -> Problem {
     Problem::new(Code::NotFound, format!("nothing is kept of this topic: publish to it first: {topic}"))
 }
 
-fn log_problem(error: &LogError) -> Problem {
+pub(super) fn log_problem(error: &LogError) -> Problem {
     tracing::error!(%error, "a topic cannot be read");
     Problem::new(Code::ConnectionError, "the event log is unavailable: try again").with_retry_after(1)
 }
 
-fn publish_problem(error: &PublishError) -> Problem {
+pub(super) fn publish_problem(error: &PublishError) -> Problem {
     let problem = Problem::new(error.code(), error.to_string());
     match error {
         PublishError::Conflict(head) => problem.with_head(ProblemHead::of(head.as_ref())),

@@ -271,7 +271,9 @@ pub(in crate::rest) async fn end(
 }
 
 /// Waits for a writer for [`WITHIN`] at most.
-async fn within<T>(answer: impl Future<Output = Result<T, PublishError>>) -> Result<T, PublishError> {
+pub(in crate::rest) async fn within<T>(
+    answer: impl Future<Output = Result<T, PublishError>>,
+) -> Result<T, PublishError> {
     let late = || PublishError::Unavailable("it did not answer within 2 seconds".to_owned());
     tokio::time::timeout(WITHIN, answer).await.unwrap_or_else(|_| Err(late()))
 }
