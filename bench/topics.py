@@ -96,6 +96,8 @@ class Bond:
             assert all("last_seq" in result for result in answer["results"]), answer
 
     def publish(self, pattern: str, topics: int, rate: int, seconds: int) -> None:
+        # The server may have closed what was idle meanwhile; the first request opens it anew.
+        self._rest.close()
         start = time.monotonic()
         for number in range(rate * seconds):
             time.sleep(max(0.0, start + number / rate - time.monotonic()))
