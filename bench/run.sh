@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [deflate] [latency] [serverless]`, all of them without a name.
+# Builds and runs the benchmarks: `bench/run.sh [decode] [fanout] [deflate] [latency] [topics] [serverless]`, all of them without a name.
 # Arguments after `--` go to each of them.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +14,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -gt 0 ] && shift
-names=${names:-decode fanout deflate latency serverless}
+names=${names:-decode fanout deflate latency topics serverless}
 
 # The functions as they are deployed, but for this machine, beside what they are run with.
 prepare_serverless() {
@@ -31,17 +31,27 @@ prepare_serverless() {
     export BOND_BINARY="$root/bench/target/serverless/bond"
 }
 
+# What is built: Rust's benchmarks only where one of them is to run.
+needs_rust=
+for name in $names; do
+    [ "$name" = topics ] || needs_rust=yes
+done
+
 # Not --locked: a dependency that Bond gained is added to the lock file here, and the peers stay as pinned.
-cargo build --release
+[ -z "$needs_rust" ] || cargo build --release
 (cd .. && cargo build --release --locked --package bond-edge --bin bond)
 if command -v go >/dev/null; then
     (cd peers/centrifuge && go build -o ../bin/centrifuge .)
+    case $names in *topics*) (cd peers/k6 && go build -o ../bin/k6 go.k6.io/k6) ;; esac
 fi
 case $names in *serverless*) prepare_serverless ;; esac
 
 echo "$(uname -srm), $(nproc) cores, $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), load $(cut -d' ' -f1-3 /proc/loadavg)"
 failed=0
 for name in $names; do
-    "target/release/$name" "$@" || failed=1
+    case $name in
+    topics) "${PYTHON:-python3}" topics.py "$@" || failed=1 ;;
+    *) "target/release/$name" "$@" || failed=1 ;;
+    esac
 done
 exit $failed

@@ -17,11 +17,10 @@ for bid in $(seq 101.25 0.05 200); do
   sleep 0.1
 done &
 publisher=$!
-trap 'kill "$publisher"' EXIT
+exec {messages}< <(exec websocat -qn "ws${server#http}/ws?topic=$topic" </dev/null)
+follower=$!
+trap 'kill "$publisher" "$follower"' EXIT
 
 # The first message is the state as it is; a delta changes what it names.
-follow() {
-  websocat -qn "ws${server#http}/ws?topic=$topic" </dev/null |
-    jq --unbuffered -r 'select(.type == "snapshot" or .type == "delta") | "\(.epoch):\(.seq)\t\(.type)\t\(.payload | tojson)"'
-}
-head -n "$count" < <(follow)
+events='select(.type == "snapshot" or .type == "delta") | "\(.epoch):\(.seq)\t\(.type)\t\(.payload | tojson)"'
+head -n "$count" < <(jq --unbuffered -r "$events" <&"$messages")

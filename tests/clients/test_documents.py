@@ -160,11 +160,11 @@ def test_what_a_server_sends_is_as_described(document: Json, rest: httpx.Client,
 def test_what_is_said_of_topics_is_as_described(document: Json, rest: httpx.Client, server: Server) -> None:
     kinds = {type_of(schema): name for name, schema in of_topics(document["components"]["schemas"]).items()}
     events = [{"payload": {"bid": 1}}, {"type": "alert", "payload": "mind"}, {"payload": {"bid": 2}, "meta": {"subtopic": "L1"}}]
-    rest.post("/v1/topics/prices.DOCUMENTED/events", json={"events": events}).raise_for_status()
+    rest.post("/v1/publish", json={"topics": ["prices.DOCUMENTED", "prices.OTHER"], "events": events}).raise_for_status()
     rewind = {"type": "subscribe", "topics": ["prices.DOCUMENTED", "trades.binance.BTC-USDT"], "rewind": 3, "correlation_id": 1}
-    ahead = {"type": "subscribe", "topic": "prices.DOCUMENTED", "resume_from_seq": 12345}
+    ahead = {"type": "subscribe", "topic": "prices.OTHER", "resume_from_seq": 12345}
     wanted = {"ack", "pong", "error", "heartbeat", "delta", "alert", "gap", "snapshot"}
-    said = asyncio.run(heard(f"{server.ws}/ws?topic=prices.DOCUMENTED", [rewind, {"type": "ping"}, ahead, {"type": "sing"}], wanted))
+    said = asyncio.run(heard(f"{server.ws}/ws", [rewind, {"type": "ping"}, ahead, {"type": "sing"}], wanted))
     for event in said:
         assert not complaints(document, kinds[event["type"]], event), event
 

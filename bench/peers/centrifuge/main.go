@@ -97,6 +97,12 @@ func serveOrders(node *centrifuge.Node) {
 			fmt.Println("published", publishPaced(node, rate, count))
 			continue
 		}
+		var pattern string
+		var topics, seconds int64
+		if _, err := fmt.Sscanf(orders.Text(), "topics %s %d %d %d", &pattern, &topics, &rate, &seconds); err == nil {
+			fmt.Println("published", publishToTopics(node, pattern, topics, rate, seconds))
+			continue
+		}
 		debug.FreeOSMemory()
 		fmt.Println("settled")
 	}

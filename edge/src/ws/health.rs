@@ -129,7 +129,7 @@ async fn watched_topics(shared: &Shared, grants: &Grants) -> Result<Vec<WatchedT
     rings.retain(|ring| grants.may_read(&ring.name));
     rings.sort_by_cached_key(|ring| (Reverse(ring.subscribers()), ring.name.clone()));
     rings.truncate(MOST_LISTED);
-    let mut listed: Vec<_> = rings.iter().map(|ring| of_ring(ring)).collect();
+    let mut listed: Vec<_> = rings.iter().map(of_ring).collect();
     let known: HashSet<&str> = rings.iter().map(|ring| ring.name.as_str()).collect();
     let mut after = String::new();
     for _ in 0..LOOKS {

@@ -43,7 +43,7 @@ impl Worker {
         match purpose {
             Purpose::Refused { code, reason } => self.close(id, code, &reason),
             Purpose::Stream { id: stream, follow } => {
-                self.begin_stream(id, stream, follow, batch, has_deflate)
+                self.begin_stream(id, stream, follow, batch, has_deflate);
             }
             Purpose::Feed { wish } => self.begin_feed(id, wish, batch),
             Purpose::Topics(topics) => self.begin_topics(id, *topics, batch),

@@ -164,3 +164,20 @@ async def test_a_deleted_topic_ends_and_begins_again(server: Server) -> None:
         again = await asyncio.wait_for(anext(following), 20)
         assert (again.seq, again.state) == (1, {"b": 1}) and again.epoch != ended.epoch
         await following.aclose()
+
+
+async def test_in_the_background_alerts_come_at_once_and_the_state_stays_whole(server: Server) -> None:
+    async with Client(server.rest) as client:
+        await client.publish("prices.E", [{"payload": {"n": 0}}])
+        following = client.topic("prices.E", background=True).states()
+        await asyncio.wait_for(anext(following), 20)
+        await client.publish("prices.E", [{"payload": {"n": n, f"k{n}": n}} for n in range(1, 6)])
+        await client.publish("prices.E", [{"type": "alert", "payload": "mind"}, {"payload": {"n": 6, "k1": None}}])
+        kinds: list[str] = []
+        async for state in following:
+            kinds.append(state.kind)
+            if state.seq == 8:
+                break
+        assert state.state == {"n": 6, "k2": 2, "k3": 3, "k4": 4, "k5": 5}
+        assert "alert" in kinds and len(kinds) < 7, kinds
+        await following.aclose()

@@ -212,7 +212,6 @@ async fn readers_that_come_again_miss_nothing_in_silence_whatever_is_killed() ->
     let publishing = {
         let (ends, last) = (Arc::clone(&ends), Arc::clone(&last));
         let edges = vec![of_http(&follower), of_http(&edge)];
-        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         tokio::spawn(publish(edges, ends, last))
     };
     let has_come_to = async |least: usize| -> Result<()> {
