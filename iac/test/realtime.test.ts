@@ -139,7 +139,7 @@ describe('stages', () => {
 
   it('leave room to connect while pings and messages are at their limits', () => {
     const limits = resource(realtime, 'AWS::ApiGatewayV2::Stage', 'WebSockets').Properties.RouteSettings;
-    expect(limits['ping']).toEqual({ ThrottlingRateLimit: 200, ThrottlingBurstLimit: 200 });
+    expect(limits['ping']).toEqual({ ThrottlingRateLimit: 500, ThrottlingBurstLimit: 500 });
     expect(limits['$default'].ThrottlingRateLimit).toBe(500);
     // As many as connect may leave at once.
     expect(limits['$disconnect'].ThrottlingRateLimit).toBeGreaterThan(limits['$connect'].ThrottlingRateLimit);

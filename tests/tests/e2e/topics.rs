@@ -199,7 +199,7 @@ async fn readers_that_come_again_miss_nothing_in_silence_whatever_is_killed() ->
     let follower = Bond::up(&arguments, &SETTINGS).await?;
     let edge = Bond::edge(&url, &SETTINGS).await?;
     edge.is_ready().await?;
-    let ends = Arc::new(AtomicBool::new(false));
+    let (is_enough, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let last = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     // Ours that stays, and one that is killed.
     let sockets = vec![follower.ws.clone(), edge.ws.clone()];
@@ -210,9 +210,9 @@ async fn readers_that_come_again_miss_nothing_in_silence_whatever_is_killed() ->
         readers.spawn(reader.read_until(Arc::clone(&ends), Arc::clone(&last)));
     }
     let publishing = {
-        let (ends, last) = (Arc::clone(&ends), Arc::clone(&last));
+        let (is_enough, last) = (Arc::clone(&is_enough), Arc::clone(&last));
         let edges = vec![of_http(&follower), of_http(&edge)];
-        tokio::spawn(publish(edges, ends, last))
+        tokio::spawn(publish(edges, is_enough, last))
     };
     let has_come_to = async |least: usize| -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -229,8 +229,9 @@ async fn readers_that_come_again_miss_nothing_in_silence_whatever_is_killed() ->
     has_come_to(last[1].load(Ordering::Acquire) + 20).await?;
     redis.restart().await?;
     has_come_to(last[1].load(Ordering::Acquire) + 20).await?;
-    ends.store(true, Ordering::Release);
+    is_enough.store(true, Ordering::Release);
     publishing.await??;
+    ends.store(true, Ordering::Release);
     let mut seen = Vec::new();
     while let Some(reader) = readers.join_next().await {
         seen.push(reader??);
