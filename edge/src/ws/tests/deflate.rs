@@ -194,7 +194,8 @@ async fn bombs_and_what_was_not_agreed_on_close_with_their_codes() {
     let host = Host::start().await;
     let bomb = deflated(&vec![b' '; 20 << 20]);
     let ping = deflated(br#"{"type":"ping"}"#);
-    let cases: [(&[(u8, &[u8])], u16); 5] = [
+    type Fragments<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(Fragments<'_>, u16); 5] = [
         (&[(0xC1, &bomb)], 1009),
         (&[(0xC1, &ping[..ping.len() - 3])], 1007),
         (&[(0x41, &ping), (0xC0, &ping)], 1002),
