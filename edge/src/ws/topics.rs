@@ -14,7 +14,7 @@ use bond_api::admission::{Credentials, Grant, Refusal, TopicGrant};
 use bond_core::code::{CloseCode, Code};
 use bond_core::connection::{
     Batch, Limit, MOST_TOPICS, Parameters, TopicAccess, TopicAck, TopicAnswers, TopicParameters,
-    TopicRefusal, TopicRequest, TopicsState,
+    TopicRefusal, TopicRequest, TopicsState, limit_batch,
 };
 use bond_core::message::envelope;
 use bond_core::message::{ClientMessage, MessageError, Request as Message};
@@ -267,6 +267,9 @@ impl Worker {
         let answers = asked.take(message, &access, MOST_TOPICS, now);
         let taken = TakenMessage { action: message.name(), correlation_id: echo };
         self.serve_topics(id, &asked, &answers, Some(taken));
+        if let (ClientMessage::Subscribe(message), Some(Carried::Feed(feed))) = (message, self.carried(id)) {
+            limit_batch(&mut feed.batch, message);
+        }
         if answers.iter().any(is_rate_limited) && !self.refuse(id) {
             // Told often enough, and sent away if it goes on.
             self.ready.push(id);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use smol_str::SmolStr;
 
-pub use self::change::{TOPIC_LIMIT, start_of_stream};
+pub use self::change::{TOPIC_LIMIT, limit_batch, start_of_stream};
 pub use self::excess::{ANSWERED, TOLERATED, Turn};
 pub use self::item::{KEPT_ANSWERS, MOST_ITEM_BYTES, PendingAnswer, SpendOfUser, TopicsItem};
 pub use self::json::ConnectionError;

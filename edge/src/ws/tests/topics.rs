@@ -388,3 +388,20 @@ async fn refused_handshakes_of_one_address_are_not_upgraded_for_ever() {
     let mut good = host.connect("/ws/market/X?token=user:u1").await;
     assert!(good.is_quiet().await, "a good token is let in");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_lowers_the_size_of_batches_and_never_raises_it() {
+    let host = Host::start().await;
+    let mut client = host.connect("/ws?batch=10&wait_ms=1000").await;
+    client.say(&subscribe(r#","batch_size":2"#)).await;
+    client.next().await;
+    client.say(&subscribe(r#","batch_size":100"#)).await;
+    client.next().await;
+    for n in 0..4 {
+        host.delta(TOPIC, &n.to_string()).await;
+    }
+    for _ in 0..2 {
+        let batch = client.next().await;
+        assert_eq!(batch.as_array().map(Vec::len), Some(2), "{batch}");
+    }
+}

@@ -100,7 +100,8 @@ pub fn start_of_stream(id: &StreamId, message: &ClientMessage) -> Result<Option<
     }
 }
 
-fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
+/// Lowers the size of batches to what a `subscribe` asks for. It is never raised.
+pub fn limit_batch(batch: &mut Option<Batch>, message: &Subscribe) {
     if let (Some(batch), Some(size)) = (batch, message.batch_size) {
         batch.size = size.clamp(1, batch.size);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Carries, Connection, MOST_TOPICS_OF_ITEM, TopicAccess, TopicAck, TopicParameters, TopicRefusal,
-    TopicRequest, TopicStart, TopicsState,
+    TopicRequest, TopicStart, TopicsState, limit_batch,
 };
 use crate::code::Code;
 use crate::grants::Grants;
@@ -166,6 +166,9 @@ impl Connection {
             (item.state.topics, item.state.compression) = (before.topics, before.compression);
             item.pending.retain(|pending| pending.at != at);
             return Some(Err(too_large()));
+        }
+        if let ClientMessage::Subscribe(message) = message {
+            limit_batch(&mut self.batch, message);
         }
         if message.places() {
             self.placed_at = at;
