@@ -10,6 +10,7 @@ mod moving;
 mod rights;
 mod scenarios;
 mod topics;
+mod topics_moving;
 mod upgrade;
 
 use anyhow::Result;
@@ -29,7 +30,8 @@ async fn the_functions_behind_a_strict_gateway_serve_topics() -> Result<()> {
     let cloud = Cloud::start(Options { rate: 10, ..Options::default() }).await?;
     let topics_url = Some(format!("{}?", cloud.ws));
     let host = Host { api: cloud.api.clone(), feed_url: cloud.feed_url(), topics_url, traits };
-    topics::run(&host).await
+    topics::run(&host).await?;
+    topics_moving::run(&cloud, &host).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
