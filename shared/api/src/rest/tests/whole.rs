@@ -78,6 +78,7 @@ async fn the_description_covers_every_route() {
     described.sort();
     let expected = [
         "DELETE /v1/streams/{id}",
+        "DELETE /v1/topics/{topic}",
         "GET /",
         "GET /health",
         "GET /metrics",
@@ -85,18 +86,27 @@ async fn the_description_covers_every_route() {
         "GET /v1/streams",
         "GET /v1/streams/{id}",
         "GET /v1/streams/{id}/metrics",
+        "GET /v1/topics",
+        "GET /v1/topics/{topic}/events",
+        "GET /v1/topics/{topic}/snapshot",
         "POST /v1/compile",
         "POST /v1/feeds/token",
+        "POST /v1/publish",
         "POST /v1/streams",
         "POST /v1/streams/{id}/token",
+        "POST /v1/topics/{topic}/events",
+        "POST /v1/users/{user}/disconnect",
     ];
     assert_eq!(described, expected);
     for route in described {
         let (method, path) = route.split_once(' ').expect("a route");
-        let answer = server.call(method, &path.replace("{id}", "0123456789abcdef"), Body::empty()).await;
+        let path =
+            path.replace("{id}", "0123456789abcdef").replace("{topic}", "prices.X").replace("{user}", "u1");
+        let answer = server.call(method, &path, Body::empty()).await;
         assert_ne!(answer.status, 405, "{route}");
         assert!(
-            answer.status != 404 || answer.detail().contains("you have no stream"),
+            answer.status != 404
+                || ["you have no stream", "prices.X"].iter().any(|part| answer.detail().contains(part)),
             "{route}: {answer:?}"
         );
     }
