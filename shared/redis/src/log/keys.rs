@@ -25,13 +25,15 @@ impl Keys {
         let is_published = matches!(topic, Topic::Published(_));
         let topic = topic.to_string();
         let partition = partition(&topic);
+        // A prefix of their own, so that who may read published topics need not be let at the others.
+        let prefix = if is_published { published(partition) } else { format!("bond:{{{partition}}}") };
         Self {
             partition,
             fence: fence(partition),
             topics: if is_published { published(partition) } else { topics(partition) },
-            head: head(partition, &topic),
-            log: format!("bond:{{{partition}}}:log:{topic}"),
-            state: is_published.then(|| format!("bond:{{{partition}}}:state:{topic}")),
+            head: format!("{prefix}:head:{topic}"),
+            log: format!("{prefix}:log:{topic}"),
+            state: is_published.then(|| format!("{prefix}:state:{topic}")),
             topic,
         }
     }
@@ -79,9 +81,9 @@ pub(super) fn published(partition: u8) -> String {
     format!("bond:{{{partition}}}:published")
 }
 
-/// Where the topic of this name, which is in this partition, has its head.
-pub(super) fn head(partition: u8, topic: &str) -> String {
-    format!("bond:{{{partition}}}:head:{topic}")
+/// Where the published topic of this name, which is in this partition, has its head.
+pub(super) fn published_head(partition: u8, topic: &str) -> String {
+    format!("{}:head:{topic}", published(partition))
 }
 
 /// The channel with messages about appends to a topic.

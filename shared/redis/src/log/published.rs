@@ -190,7 +190,7 @@ async fn names(
 
 /// The head of the topic of this name. One that has lapsed is taken out of the index.
 async fn head(redis: &Redis, partition: u8, name: &str) -> Result<Option<PublishedHead>, LogError> {
-    let key = keys::head(partition, name);
+    let key = keys::published_head(partition, name);
     let args = vec![key.as_str().into(), "epoch".into(), "seq".into(), "ts".into()];
     let found: Vec<Option<String>> = redis.call(GET_SOME, args).await.map_err(unavailable)?;
     let [Some(epoch), Some(seq), ts] = found.as_slice() else {

@@ -17,9 +17,12 @@ use crate::server::{RETENTION, Server, clock, log};
 pub(crate) const LOSE_TAIL: &str = "
     local p
     for partition = 0, 15 do
-        if redis.call('EXISTS', 'bond:{' .. partition .. '}:head:' .. ARGV[1]) == 1 then p = partition end
+        for _, kind in ipairs({'', ':published'}) do
+            local prefix = 'bond:{' .. partition .. '}' .. kind
+            if redis.call('EXISTS', prefix .. ':head:' .. ARGV[1]) == 1 then p = prefix end
+        end
     end
-    local head, log = 'bond:{' .. p .. '}:head:' .. ARGV[1], 'bond:{' .. p .. '}:log:' .. ARGV[1]
+    local head, log = p .. ':head:' .. ARGV[1], p .. ':log:' .. ARGV[1]
     local left = redis.call('HGET', head, 'seq') - ARGV[2]
     local items = redis.call('XRANGE', log, '-', left .. '-0')
     redis.call('DEL', log)
