@@ -97,10 +97,10 @@ mod tests {
         let standings = Standings::default();
         let (begun, lapses) = (UnixNanos::from_secs(1), UnixNanos::from_secs(10));
         let later = UnixNanos::from_secs(20);
-        for n in 0..SWEEP_FROM {
+        standings.of(Fence(1), &topic("T0"), begun, later);
+        for n in 1..SWEEP_FROM {
             standings.of(Fence(1), &topic(&format!("T{n}")), begun, lapses);
         }
-        standings.of(Fence(1), &topic("T0"), begun, later);
         standings.of(Fence(1), &topic("NEW"), UnixNanos::from_secs(11), later);
         assert_eq!(standings.0.lock().topics.len(), 2);
     }

@@ -164,7 +164,8 @@ async fn many_quiet_topics_cost_little() {
     publish(&writer, fence, &last, publication(Some(&first), "b", "B")).await.expect("published");
     news().await;
     let calls = (scripts(&server) - before) as f64 / begun.elapsed().as_secs_f64();
-    assert!(calls < 200.0, "{calls} scripts a second for {MANY} topics");
+    // Looked at one by one each second, it would be as many as there are topics.
+    assert!(calls < MANY as f64 / 4.0, "{calls} scripts a second for {MANY} topics");
 }
 
 /// How many scripts the server was asked to run.
