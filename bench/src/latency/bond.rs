@@ -49,7 +49,7 @@ impl Bond {
 
     /// The feed of all streams, which takes a subscription.
     pub fn feed(&self) -> Endpoint {
-        Endpoint { address: self.address, path: "/stream".to_owned() }
+        Endpoint { address: self.address, path: "/stream".to_owned(), offers_deflate: false }
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
