@@ -62,7 +62,11 @@ async fn simulator(arguments: &Arguments) -> Result<Simulator> {
 async fn directly(arguments: &Arguments) -> Result<Journey> {
     let simulator = simulator(arguments).await?;
     let streams = COINS.map(|coin| format!("{}usdt@trade", coin.to_lowercase())).join("/");
-    let endpoint = Endpoint { address: simulator.addr(), path: format!("/stream?streams={streams}") };
+    let endpoint = Endpoint {
+        address: simulator.addr(),
+        path: format!("/stream?streams={streams}"),
+        offers_deflate: false,
+    };
     watch(&simulator, endpoint, None, BINANCE_FIELDS, arguments.seconds).await
 }
 
