@@ -262,7 +262,9 @@ impl Worker {
     fn change_topics(&mut self, id: usize, message: &ClientMessage, echo: Option<&str>) {
         let now = self.shared.clock.now();
         let Some(connection) = self.connections.get(id) else { return };
-        let (Some(session), Some(mut asked)) = (&connection.topics, asked_of(connection)) else { return };
+        let (Some(session), Some(mut asked)) = (&connection.topics, asked_of(&connection.carried)) else {
+            return;
+        };
         let access = Access { grant: &session.grant, shared: &self.shared };
         let answers = asked.take(message, &access, MOST_TOPICS, now);
         let taken = TakenMessage { action: message.name(), correlation_id: echo };
@@ -299,9 +301,7 @@ impl Worker {
     /// Takes a newer token. What it covers no more is followed no more.
     fn refresh_topics(&mut self, id: usize, token: &str, echo: Option<&str>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let (Some(session), Some(mut asked)) =
-            (&mut connection.topics, asked_of_carried(&connection.carried))
-        else {
+        let (Some(session), Some(mut asked)) = (&mut connection.topics, asked_of(&connection.carried)) else {
             return;
         };
         let refreshed = match self.shared.admission.refresh_topics(&session.grant, token) {
@@ -368,11 +368,7 @@ fn is_rate_limited(answer: &Result<TopicAck, TopicRefusal>) -> bool {
     answer.as_ref().is_err_and(|refusal| refusal.error.code == Code::RateLimitExceeded)
 }
 
-fn asked_of(connection: &Connection) -> Option<TopicsState> {
-    asked_of_carried(&connection.carried)
-}
-
-fn asked_of_carried(carried: &Carried) -> Option<TopicsState> {
+fn asked_of(carried: &Carried) -> Option<TopicsState> {
     let Carried::Feed(feed) = carried else { return None };
     feed.named().map(|named| named.asked.clone())
 }

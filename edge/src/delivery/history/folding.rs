@@ -1,7 +1,5 @@
 //! The state of a published topic beside its events: folded on as they come, and where a follower of the topic begins.
 
-use std::sync::Arc;
-
 use bond_core::connection::TopicStart;
 use bond_core::log::{Entry, EventKind, Gap, GapReason, LEAST_KEPT_FOR, PublishedState};
 use bond_core::message::envelope::{self, Place};
@@ -39,8 +37,8 @@ struct StateAt {
 pub(super) struct PublishedMeta {
     /// What `meta.subtopic` says.
     pub(super) subtopic: Option<SmolStr>,
-    /// For an alert, the frame of the state before it as a snapshot, where there is a state.
-    pub(super) before: Option<Arc<SnapshotBefore>>,
+    /// For an alert, the state before it, where there is one.
+    pub(super) before: Option<SnapshotBefore>,
 }
 
 /// The state before an alert, from which its snapshot is written where a thinned follower needs it.
@@ -54,8 +52,7 @@ impl PublishedMeta {
     /// How many bytes it takes besides its frame.
     pub(super) fn bytes(&self) -> u64 {
         // The state is shared with the events around: counted once for each alert, it is never too little.
-        let before =
-            self.before.as_ref().map_or(0, |before| before.state.len() + size_of::<SnapshotBefore>());
+        let before = self.before.as_ref().map_or(0, |before| before.state.len());
         (size_of::<Self>() + before) as u64
     }
 }
@@ -132,9 +129,8 @@ impl Folding {
 }
 
 impl StateAt {
-    fn snapshot(&self) -> Option<Arc<SnapshotBefore>> {
-        let state = self.state.clone()?;
-        Some(Arc::new(SnapshotBefore { ts: self.ts, state }))
+    fn snapshot(&self) -> Option<SnapshotBefore> {
+        Some(SnapshotBefore { ts: self.ts, state: self.state.clone()? })
     }
 }
 
@@ -152,10 +148,10 @@ impl History {
         self.phase == Phase::Ready && self.folding.as_deref().is_some_and(Folding::is_lost)
     }
 
-    /// Takes over the state as the log has it, and folds on what is here of the events behind it.
+    /// Takes over the state as the log has it, unless it is older than what is here.
     pub(crate) fn restate(&mut self, found: Option<PublishedState>) {
         let Some(folding) = &mut self.folding else { return };
-        // Older than what is here: events between would have to be folded again. The next reading is newer.
+        // Else the events between would have to be folded again. The next reading is newer.
         if found.as_ref().is_some_and(|found| found.position.seq >= self.head) || found.is_none() {
             folding.begin(found);
         }
