@@ -15,7 +15,7 @@ use crate::delivery::ring::Ring;
 const TURN_BYTES: usize = 128 * 1024;
 
 /// The most items of one topic that are looked at in one turn.
-const TURN_ITEMS: usize = 256;
+pub(super) const TURN_ITEMS: usize = 256;
 
 /// What a look at all topics came to, besides the picks.
 #[derive(Clone, Copy, Debug, Default)]

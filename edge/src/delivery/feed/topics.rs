@@ -17,6 +17,7 @@ use bond_core::time::UnixNanos;
 use bond_core::topic::{Family, Topic};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::choose::TURN_ITEMS;
 use super::subscribed::Subscribed;
 use super::subscription::Subscriber;
 use super::{Feed, FeedTopic, Picked, Scope};
@@ -26,9 +27,6 @@ use crate::delivery::figures::WorkerCounts;
 use crate::delivery::follow::{Follow, FollowState, Moment};
 use crate::delivery::frame;
 use crate::delivery::ring::Ring;
-
-/// The most items of one topic that are looked at in one turn.
-const TURN_ITEMS: usize = 256;
 
 /// The most acks that wait for one topic; the oldest goes unsaid beyond it.
 const MOST_ACKS: usize = 16;
@@ -170,12 +168,14 @@ impl Feed {
         subscriber: &mut Subscriber<'_>,
     ) -> Vec<FeedTopic> {
         let ended = self.let_go_of_unnamed(asked, subscriber);
-        if let Some(named) = self.named_mut() {
-            named.asked = asked.clone();
-        }
+        let Some(named) = self.named_mut() else { return ended };
+        let before = std::mem::replace(&mut named.asked, asked.clone());
         self.is_background = asked.is_background;
+        // A message changes one topic of a thousand: each of the others would be looked for among all.
         for (name, request) in &asked.topics {
-            self.serve_topic(name, request, subscriber);
+            if before.topics.get(name) != Some(request) {
+                self.serve_topic(name, request, subscriber);
+            }
         }
         ended
     }
